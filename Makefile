@@ -1,0 +1,45 @@
+# make demo   a real scan, in a network of its own on this machine
+# make test   all tests; those that need namespaces skip, saying why, where the system forbids them
+# make check  what a change must pass: format, lint, types, tests
+# Everything runs from .venv, which is made on first use (.ci/setup). PYTHON=… names another interpreter.
+
+PYTHON ?=
+PY := .venv/bin/python
+READY := .venv/.ready
+.DEFAULT_GOAL := check
+.PHONY: demo test check lint fmt bench golden clean
+
+# make itself turns every failure into exit code 2; for the code itself, .venv/bin/halfopen demo.
+demo: $(READY)
+	@$(PY) -m scanner demo $(ARGS)
+
+# The live half runs in a user namespace of its own where the user is not root.
+test: $(READY)
+	$(PY) -m pytest -q -m "not live" $(ARGS)
+	$(PY) -m scanner.lab -m pytest -q -m live $(ARGS)
+
+check: lint test
+
+lint: $(READY)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy --strict scanner
+
+fmt: $(READY)
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: $(READY)
+	$(PY) -m tests.bench $(ARGS)
+
+# Rewrites the expected verdicts next to the captures; the diff is to be read before it is committed.
+golden: $(READY)
+	$(PY) -m tests.golden $(ARGS)
+
+clean:
+	rm -rf .venv .venv-setup.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml .ci/setup
+	@PYTHON='$(PYTHON)' .ci/setup
+	@touch $@

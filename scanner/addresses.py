@@ -1,0 +1,58 @@
+"""Addresses as columns.
+
+One column type (`headers.ADDRESS`, two 64-bit words) holds IPv4 and IPv6 alike; an IPv4 address
+lives there in its mapped form ::ffff:a.b.c.d. These few functions go between that column, Python
+integers and text. An IPv6 header that really carries a mapped address (RFC 4291 forbids it on the
+wire, RFC 6890 calls it not routable) would print as its IPv4 form.
+"""
+
+import ipaddress
+
+import numpy as np
+
+from .headers import ADDRESS, MAPPED, Bools, Rows
+
+_LOW = (1 << 64) - 1
+
+
+def from_ints(values: list[int]) -> Rows:
+    """128-bit integers (IPv4 already mapped) → ADDRESS[n]."""
+    column = np.zeros(len(values), ADDRESS)
+    column["hi"] = [value >> 64 for value in values]
+    column["lo"] = [value & _LOW for value in values]
+    return column
+
+
+def from_words(hi: object, lo: object, n: int) -> Rows:
+    """Two word columns (or constants) → ADDRESS[n]."""
+    column = np.empty(n, ADDRESS)
+    column["hi"] = hi
+    column["lo"] = lo
+    return column
+
+
+def from_text(*texts: str) -> Rows:
+    """Literal addresses → ADDRESS[n]. Raises ValueError for what is not an address."""
+    return from_ints([to_int(ipaddress.ip_address(text)) for text in texts])
+
+
+def to_int(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
+    """One address as a 128-bit integer, IPv4 mapped."""
+    return int(address) | MAPPED if address.version == 4 else int(address)
+
+
+def is_ipv4(column: Rows) -> Bools:
+    """Which rows hold a (mapped) IPv4 address."""
+    return (column["hi"] == 0) & (column["lo"] >> np.uint64(32) == 0xFFFF)
+
+
+def to_text(column: Rows) -> list[str]:
+    """ADDRESS[n] → text, IPv4 dotted, IPv6 compressed (RFC 5952)."""
+    return [word_text(hi, lo) for hi, lo in zip(column["hi"].tolist(), column["lo"].tolist(), strict=True)]
+
+
+def word_text(hi: int, lo: int) -> str:
+    """One address, given as two words, as text."""
+    if hi == 0 and lo >> 32 == 0xFFFF:
+        return f"{lo >> 24 & 255}.{lo >> 16 & 255}.{lo >> 8 & 255}.{lo & 255}"
+    return str(ipaddress.IPv6Address(hi << 64 | lo))

@@ -1,0 +1,55 @@
+"""What was asked for, checked.
+
+The command line and the Python interface both end here: plain data, frozen, with every rule that
+crosses options checked once, when it is made. Nothing later asks whether two options fit together.
+"""
+
+from dataclasses import dataclass
+
+from .errors import UsageError
+from .lane import Shard
+from .probe import OPTION_SETS, TOS_LOWER_EFFORT
+from .retry import MAX_PASSES
+
+DEFAULT_RATE = 10_000.0
+
+
+@dataclass(frozen=True)
+class SynConfig:
+    """How a half-open scan is to be done. Rates in frames per second (0: unlimited), times in seconds."""
+
+    rate: float = DEFAULT_RATE
+    retries: int = 10
+    max_missed: float = 0.01
+    timeout: float | None = None
+    seed: int | None = None
+    shard: Shard = Shard()
+    interface: str | None = None
+    source_ip: str | None = None
+    source_port: int | None = None
+    ttl: int = 64
+    tos: int = TOS_LOWER_EFFORT
+    options: str = "os"
+
+    def __post_init__(self) -> None:
+        limits = (
+            (self.rate >= 0, f"--rate {self.rate:g} is negative; 0 means unlimited"),
+            (0 <= self.retries < MAX_PASSES, f"--retries {self.retries} is out of range: 0 to {MAX_PASSES - 1}"),
+            (self.max_missed > 0, f"--max-missed {self.max_missed:g} must be above 0"),
+            (self.timeout is None or self.timeout > 0, f"--timeout {self.timeout} must be above 0 seconds"),
+            (1 <= self.ttl <= 255, f"--ttl {self.ttl} is out of range: 1 to 255"),
+            (0 <= self.tos <= 255, f"--tos {self.tos} is out of range: 0 to 255"),
+            (self.tos & 3 == 0, f"--tos {self.tos} sets the ECN bits (RFC 3168), which a router may rewrite; use a multiple of 4"),
+            (self.options in OPTION_SETS, f"--options {self.options!r} is not one of {', '.join(OPTION_SETS)}"),
+            (1 <= self.shard.number <= self.shard.count, f"--shard {self.shard.number}/{self.shard.count}: give i/n with 1 <= i <= n"),
+            (self.shard.count == 1 or self.seed is not None, "--shard needs --seed: all shards must share one order"),
+            (self.source_port is None or 1 <= self.source_port <= 65535, f"--source-port {self.source_port} is not a port"),
+        )  # fmt: skip
+        for holds, message in limits:
+            if not holds:
+                raise UsageError(message)
+
+    @property
+    def passes(self) -> int:
+        """The most passes over a silent target."""
+        return self.retries + 1

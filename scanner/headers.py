@@ -1,0 +1,89 @@
+"""Byte offsets, each written once.
+
+Every header the scanner reads or writes is one numpy structured dtype below: the field names are
+the offset table, the big-endian types are the byte order. `read` lays such a table over many
+positions of one buffer at once and copies the rows out; probe stamping lays the same tables over
+the rows of a transmit ring and writes through them. A length is checked once, before `read`
+(positions that do not fit are clipped so that a hostile length can never reach outside the
+buffer); after that check the columns are trusted.
+
+Limit: a table describes the fixed part of a header. Options and extension headers are walked by
+their owners (`wire`, `link`).
+
+Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 9293 (TCP), RFC 792 and RFC 4443 (ICMP), RFC 826 (ARP).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.void]
+Bools = npt.NDArray[np.bool_]
+
+# 128-bit addresses as two words; IPv4 is held as the mapped ::ffff:a.b.c.d (RFC 4291, 2.5.5.2),
+# so one column type and one comparison serve both families.
+ADDRESS = np.dtype([("hi", "u8"), ("lo", "u8")])
+MAPPED = 0xFFFF_0000_0000  # low word of ::ffff:0.0.0.0
+
+ETHERNET = np.dtype([("dst", "V6"), ("src", "V6"), ("type", ">u2")])
+IPV4 = np.dtype([("version_ihl", "u1"), ("tos", "u1"), ("total_length", ">u2"), ("id", ">u2"), ("fragment", ">u2"),
+                 ("ttl", "u1"), ("protocol", "u1"), ("checksum", ">u2"), ("src", ">u4"), ("dst", ">u4")])  # fmt: skip
+IPV6 = np.dtype([("version_class_flow", ">u4"), ("payload_length", ">u2"), ("next_header", "u1"), ("hop_limit", "u1"),
+                 ("src_hi", ">u8"), ("src_lo", ">u8"), ("dst_hi", ">u8"), ("dst_lo", ">u8")])  # fmt: skip
+TCP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4"), ("offset", "u1"), ("flags", "u1"),
+                ("window", ">u2"), ("checksum", ">u2"), ("urgent", ">u2")])  # fmt: skip
+TCP_PORTS_SEQ = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")])  # the 8 bytes an ICMP error must quote
+ICMP = np.dtype([("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("rest", ">u4")])
+ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u1"), ("protocol_length", "u1"),
+                ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"), ("target_mac", "V6"), ("target", ">u4")])  # fmt: skip
+
+FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+PROTO_ICMP, PROTO_TCP, PROTO_ICMPV6 = 1, 6, 58
+ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
+
+# Link types by their LINKTYPE_ numbers in capture files.
+LINK_ETHERNET, LINK_RAW = 1, 101
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A batch of captured frames lying in one buffer.
+
+    `buffer` is uint8[bytes]; frame i is `buffer[start[i] : start[i] + length[i]]`. `time` is in
+    nanoseconds since 1970. `link` is the LINKTYPE_ number of each frame. From a transport or a capture reader
+    the buffer is only valid until the next call that fetches frames: copy out what must live.
+    """
+
+    buffer: Bytes
+    start: Ints
+    length: Ints  # captured bytes
+    time: Ints
+    link: npt.NDArray[np.uint16]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, rows: Ints | Bools) -> "Frames":
+        """The given rows (indices or mask), same buffer."""
+        return Frames(self.buffer, self.start[rows], self.length[rows], self.time[rows], self.link[rows])
+
+
+def read(buffer: Bytes, at: Ints, header: np.dtype) -> Rows:  # type: ignore[type-arg]
+    """Copy `header` out of `buffer` at every position of `at`; returns a structured array[len(at)].
+
+    The caller has checked the lengths; positions outside the buffer are clipped, so what is read
+    there is meaningless but harmless. A buffer shorter than the header yields zeros.
+    """
+    room = len(buffer) - header.itemsize
+    if room < 0:
+        return np.zeros(len(at), header)
+    everywhere = np.ndarray((room + 1,), header, buffer, strides=(1,))
+    return everywhere[np.clip(at, 0, room)]
+
+
+def overlay(rows: Bytes, at: int, header: np.dtype) -> Rows:  # type: ignore[type-arg]
+    """`header` as a writable view at offset `at` of every row of uint8[n, width]; returns a structured array[n]."""
+    return rows[:, at : at + header.itemsize].view(header)[:, 0]

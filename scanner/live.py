@@ -1,0 +1,227 @@
+"""The half-open scan, one step at a time.
+
+`Scan.step(now)` takes in what has arrived, sends what the rate allows, and moves each window along:
+sweep, passes, wait, close. It is handed the time and never sleeps, so a whole scan runs as well
+against a network inside the process with a clock that jumps. Windows that closed are left in
+`closed` for whoever turns them into rows.
+
+At most three windows are open, so that one sends while others wait for stragglers, and memory does
+not grow with the scan. After an interrupt nothing new is sent, but the waits that were under way
+are waited out: a target whose wait is not over is never called filtered.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from . import probe
+from .addresses import to_text
+from .cookie import Key
+from .dispatch import Dispatch, Source
+from .errors import ScanError
+from .headers import Frames, Ints
+from .lane import Lane, Matches
+from .neighbours import GatewaySweep, answers
+from .passes import Passes
+from .retry import RoundTrips, enough
+from .transport import Transport
+from .window import Phase, Window
+from .wire import parse
+
+OPEN_WINDOWS = 3
+WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
+SWEEP_FIRST_WAIT, SWEEP_PASSES = 0.4, 3
+FULL_RING_PAUSE = 0.0005
+SECOND = 1_000_000_000
+
+
+class Settings(NamedTuple):
+    """What the scan itself decides by; the rest of the configuration is built into the lanes."""
+
+    rate: float = 0.0
+    passes: int = 11
+    max_missed: float = 0.01
+    timeout: float | None = None
+    tos: int = probe.TOS_LOWER_EFFORT
+    pause: float = 0.0  # seconds between passes, at least (one source port for all passes needs 0.6)
+
+
+class Scan:
+    """A half-open scan over lanes. Drive it with `step` until `done`."""
+
+    def __init__(self, lanes: list[Lane], settings: Settings, key: Key) -> None:
+        self.lanes, self.settings = lanes, settings
+        self.replies = self.late = 0
+        self.rejected: Counter[str] = Counter()  # frames by cause
+        self.closed: deque[Window] = deque()
+        self.news: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
+        self.open: list[Window] = []
+        self.interrupted = False
+        self.round_trips = RoundTrips(fixed=settings.timeout)
+        self._sweep_trips = RoundTrips(first_wait=SWEEP_FIRST_WAIT)
+        self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
+        self.dispatch = Dispatch(self._transports, settings.rate)
+        self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
+        self._key = key
+        self._upcoming = self._plan()
+        self._pending = next(self._upcoming, None)
+
+    def _plan(self) -> Iterator[Window]:
+        number = 0
+        for lane in self.lanes:
+            size = self._window_hosts(len(lane.ports))
+            for first in range(0, lane.host_count, size):
+                number += 1
+                hosts = lane.hosts_at(first, min(size, lane.host_count - first))
+                yield Window(lane, first, hosts, self._key.k1 + number, self.settings.tos)
+
+    def _window_hosts(self, width: int) -> int:
+        """Hosts a window: what fills 10 s at the rate, at least 16 and at most 2^20 targets."""
+        targets = self.settings.rate * WINDOW_SECONDS if self.settings.rate else WINDOW_TARGETS
+        return max(1, min(max(WINDOW_HOSTS, int(targets) // width), WINDOW_TARGETS // width))
+
+    @property
+    def done(self) -> bool:
+        """Whether every window has closed and nothing is owed or in flight."""
+        return not self.open and (self._pending is None or self.interrupted) and self.dispatch.idle
+
+    @property
+    def sending(self) -> bool:
+        """Whether frames are due (as against waiting for replies)."""
+        return self.dispatch.owing or any(not window.current.handed_out for window in self.open)
+
+    def interrupt(self) -> None:
+        """Send nothing new; finish with what is known when the waits under way are over."""
+        self.interrupted = True
+        self._gateways.clear()
+        for window in self.open:
+            window.current.stop()
+
+    def abandon(self) -> None:
+        """Do not even wait: close every window now."""
+        self.interrupt()
+        for window in list(self.open):
+            self._close(window, interrupted=True)
+
+    def step(self, now: int) -> float:
+        """Do what is due at `now` (ns since 1970); returns in how many seconds there is more to do, replies apart."""
+        for transport in self._transports:
+            self._receive(transport)
+        self.dispatch.account(now)
+        for sweep in list(self._gateways):
+            self._advance_gateway(sweep, now)
+        self._open_windows(now)
+        sources: list[tuple[Transport, Source]] = [(sweep.lane.transport, sweep) for sweep in self._gateways]
+        sources += [(window.lane.transport, window) for window in self.open]
+        full = self.dispatch.send(sources, now)
+        for window in list(self.open):
+            self._advance(window, now)
+        return FULL_RING_PAUSE if full else self._next_due(now)
+
+    # ── what arrives ──
+
+    def _receive(self, transport: Transport) -> None:
+        while len(frames := transport.recv()):
+            self._learn(frames)
+            segments = parse(frames, self.rejected)
+            for lane in self.lanes:
+                mine = segments.version == lane.version
+                if lane.transport is transport and mine.any():
+                    found = lane.match(segments if mine.all() else segments.take(mine), self.rejected)
+                    self._fold(lane, found, frames)
+
+    def _learn(self, frames: Frames) -> None:
+        """ARP and NDP answers."""
+        sweeps = [window.sweep for window in self.open if window.sweep and window.phase is Phase.SWEEP]
+        if sweeps or self._gateways:
+            rows, address, mac = answers(frames)
+            for sweep in [*self._gateways, *sweeps]:
+                self._sweep_trips.add(sweep.learn(address, mac, frames.time[rows]))
+
+    def _fold(self, lane: Lane, found: Matches, frames: Frames) -> None:
+        if not len(found.reason):
+            return
+        self.replies += len(found.reason)
+        self.dispatch.owe_resets(found, lane, frames)
+        left = np.ones(len(found.reason), np.bool_)
+        for window in self.open:
+            mine = left & (found.place >= window.first) & (found.place < window.first + len(window.hosts))
+            if window.lane is lane and mine.any():
+                left &= ~mine
+                self._fold_window(window, found if mine.all() else found.take(mine))
+        self.rejected["late-after-close"] += int(np.count_nonzero(left))
+
+    def _fold_window(self, window: Window, found: Matches) -> None:
+        self.late += int(np.count_nonzero(found.number < window.passes.number))
+        fresh, trips = window.fold(found)
+        self.round_trips.add(trips)
+        opened = fresh[window.ledger.rank(fresh) == 3]
+        if len(opened):
+            self.news.append((window, opened))
+
+    # ── moving on ──
+
+    def _open_windows(self, now: int) -> None:
+        """Open the next window when the others have sent what they have for now."""
+        if self._gateways or self.interrupted or self._pending is None or len(self.open) >= OPEN_WINDOWS:
+            return
+        if all(window.current.handed_out for window in self.open):
+            self._pending.begin_pass(now)
+            self.open.append(self._pending)
+            self._pending = next(self._upcoming, None)
+
+    def _advance_gateway(self, sweep: GatewaySweep, now: int) -> None:
+        if sweep.answered:
+            sweep.lane.next_hop(sweep.macs[0].tobytes())
+            self._gateways.remove(sweep)
+        elif not sweep.passes.number or (sweep.passes.all_left and self._over(sweep.passes, now, self._sweep_trips)):
+            if sweep.passes.number >= SWEEP_PASSES:
+                raise ScanError(f"the gateway {to_text(sweep.lane.gateway)[0]} on {sweep.lane.name} does not answer; is the cable in, the address right?")
+            sweep.passes.begin(now)
+
+    def _advance(self, window: Window, now: int) -> None:
+        passes, sweeping = window.current, window.phase is Phase.SWEEP
+        everyone = window.everyone_answered()
+        if not passes.all_left or not (everyone or self._over(passes, now, self._sweep_trips if sweeping else self.round_trips)):
+            return
+        if self.interrupted:
+            self._close(window, interrupted=sweeping or not (everyone or self._enough(window)))
+        elif sweeping and (everyone or passes.number >= SWEEP_PASSES):
+            window.sweep_ended()
+            self._begin_or_close(window, now)
+        elif sweeping or not (everyone or self._enough(window)):
+            self._begin_or_close(window, now)
+        else:
+            self._close(window, interrupted=False)
+
+    def _begin_or_close(self, window: Window, now: int) -> None:
+        if window.everyone_answered():
+            self._close(window, interrupted=False)
+        elif not window.current.number or now - window.current.last_sent >= self.settings.pause * SECOND:
+            window.begin_pass(now)
+
+    def _over(self, passes: Passes, now: int, trips: RoundTrips) -> bool:
+        return now - passes.last_sent >= trips.wait() * SECOND
+
+    def _enough(self, window: Window) -> bool:
+        return enough(window.passes.number, self.settings.passes, window.assess(), self.settings.max_missed)
+
+    def _close(self, window: Window, interrupted: bool) -> None:
+        window.assess()
+        window.interrupted = interrupted
+        self.open.remove(window)
+        self.closed.append(window)
+
+    def _next_due(self, now: int) -> float:
+        """Seconds until tokens for a good batch are there, or until a wait is over."""
+        if self.sending:
+            return self.dispatch.bucket.wait(max(1, int(self.dispatch.bucket.depth / 2)))
+        if not self.dispatch.idle:
+            return FULL_RING_PAUSE
+        due = [sweep.passes.last_sent + self._sweep_trips.wait() * SECOND for sweep in self._gateways]
+        for window in self.open:
+            trips = self._sweep_trips if window.phase is Phase.SWEEP else self.round_trips
+            due.append(window.current.last_sent + max(trips.wait(), self.settings.pause) * SECOND)
+        return max(0.0, (min(due) - now) / SECOND) if due else 0.0

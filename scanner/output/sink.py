@@ -1,0 +1,32 @@
+"""What every format has in common: it is given batches of verdicts, and at the end a summary.
+
+A batch is a closed window of a live scan, or a stretch of a capture: a host's rows are all in one
+batch there, in any order, and may come from a generator that is read once. A format writes what it
+can at once and keeps only what it must for the end; nothing is held for the sake of order across
+batches. `finish` is also called after an interrupted scan, so that a file is closed properly.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known at the end. `text`: the lines that stderr also gets, for files that people read.
+
+    `silent_hosts`: hosts without any answer whose rows were counted and never built as verdicts.
+    """
+
+    text: str = ""
+    silent_hosts: int = 0
+
+
+class Sink(Protocol):
+    """One format on one stream. Both methods raise ScanError (disk) or BrokenPipeError (reader gone)."""
+
+    def write(self, verdicts: Iterable[Verdict]) -> None: ...
+
+    def finish(self, summary: Summary) -> None: ...

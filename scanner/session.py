@@ -1,0 +1,147 @@
+"""A live scan from start to end: the loop that gives it time, sleep and signals.
+
+Everything before and after is somebody else's: `wiring` makes the lanes, `live` decides, `output`
+writes. Here is only the clock (the wall clock at the start, carried on by the monotonic one, so that
+nothing jumps and receive time stamps compare), the waiting, and the sums for the summary.
+
+While probes are due the loop sleeps until the token bucket is worth a batch and replies wait in the
+ring; when only replies are awaited it sleeps in poll(). It never spins.
+"""
+
+import os
+import select
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .config import SynConfig
+from .cookie import Key
+from .errors import ScanError
+from .targets import HostSpace
+from .live import Scan, Settings
+from .netif import interface, tx_counters
+from .results import rows, silent
+from .verdict import Verdict
+from .wiring import Wiring, connect
+
+LONGEST_SLEEP = 0.05
+LEAST_SLEEP = 0.002  # while replies trickle in: one look for many instead of one each
+SAME_PORT_PAUSE = 0.6  # Linux answers a half-open connection at most once in 0.5 s
+
+
+@dataclass
+class Sums:
+    """What a scan did. Times in seconds, the rest in frames, targets or replies."""
+
+    targets: int = 0
+    started: float = 0.0
+    seconds: float = 0.0
+    sending_seconds: float = 0.0
+    sent: Counter[str] = field(default_factory=Counter)
+    replies: int = 0
+    late: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    ring_drops: int = 0
+    interface_drops: int = 0
+    expected_missed: float = 0.0
+    loss: float | None = None
+    answered: int = 0
+    passes: int = 0
+    silent_counted: int = 0
+    interrupted: bool = False
+
+    @property
+    def rate(self) -> float:
+        """Frames a second while sending."""
+        return self.sent.total() / self.sending_seconds if self.sending_seconds else 0.0
+
+
+class Session:
+    """One scan. Iterate over `batches`; `stop` may be called from a signal handler."""
+
+    def __init__(self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, warn: Callable[[str], None] = print) -> None:
+        seed = os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True)
+        self.key = Key.from_bytes(seed)
+        self.sums = Sums(targets=hosts.size * len(ports))
+        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn)
+        pause = SAME_PORT_PAUSE if config.source_port else 0.0
+        settings = Settings(config.rate, config.passes, config.max_missed, config.timeout, config.tos, pause)
+        self.scan = Scan(self.wiring.lanes, settings, self.key)
+        self._names = {lane.name for lane in self.wiring.lanes}
+        self._dropped_before = self._interface_drops()
+        self._ended: list[tuple[float, float | None]] = []
+
+    def _interface_drops(self) -> int:
+        return sum(tx_counters(interface(name).index).tx_dropped for name in self._names)
+
+    def stop(self) -> None:
+        """First call: send nothing more and wait out what is under way. Second call: end now."""
+        if self.scan.interrupted:
+            self.scan.abandon()
+        else:
+            self.scan.interrupt()
+        self.sums.interrupted = True
+
+    def batches(self, write_silent: bool = True, tick: Callable[["Session"], None] | None = None) -> Iterator[Iterable[Verdict]]:
+        """The verdicts of each window as it closes. With `write_silent` False, silent targets are only counted."""
+        offset = time.time_ns() - time.monotonic_ns()
+        began = time.monotonic()
+        self.sums.started = time.time()
+        poll = select.poll()
+        for transport in self.wiring.transports:
+            if transport.fileno() >= 0:
+                poll.register(transport.fileno(), select.POLLIN)
+        try:
+            while not self.scan.done:
+                now = time.monotonic_ns() + offset
+                wait = self.scan.step(now)
+                if self.scan.sending:
+                    self.sums.sending_seconds = time.monotonic() - began
+                yield from self._closed(now, write_silent)
+                if tick:
+                    tick(self)
+                self._sleep(wait, poll)
+            yield from self._closed(time.monotonic_ns() + offset, write_silent)
+        finally:
+            self.sums.seconds = time.monotonic() - began
+            self._finish()
+
+    def _sleep(self, wait: float, poll: select.poll) -> None:
+        if wait <= 0 or self.scan.done:
+            return
+        if self.scan.sending:
+            time.sleep(min(wait, LONGEST_SLEEP))
+        elif poll.poll(min(wait, LONGEST_SLEEP) * 1000):
+            time.sleep(min(wait, LEAST_SLEEP) if self.scan.replies > 1000 else 0)
+
+    def _closed(self, now: int, write_silent: bool) -> Iterator[Iterable[Verdict]]:
+        while self.scan.closed:
+            window = self.scan.closed.popleft()
+            self.sums.expected_missed += window.estimate.missed
+            self.sums.answered += window.ledger.answered
+            self.sums.passes = max(self.sums.passes, window.passes.number)
+            if window.estimate.loss is not None:
+                self._ended.append((window.ledger.answered, window.estimate.loss))
+            cutoff = now - int(self.scan.round_trips.wait() * 1e9)
+            if not write_silent:
+                self.sums.silent_counted += len(silent(window, cutoff))
+            yield rows(window, cutoff, write_silent)
+
+    def _finish(self) -> None:
+        sums, scan = self.sums, self.scan
+        sums.sent, sums.replies, sums.late = scan.dispatch.sent, scan.replies, scan.late
+        sums.rejected = Counter({cause: count for cause, count in scan.rejected.items() if count})
+        weight = sum(answered for answered, _ in self._ended)
+        sums.loss = sum(answered * loss for answered, loss in self._ended if loss is not None) / weight if weight else None
+        drops = [transport.drops() for transport in self.wiring.transports]
+        sums.ring_drops = sum(each.received for each in drops)
+        try:
+            sums.interface_drops = self._interface_drops() - self._dropped_before + sum(each.sent for each in drops)
+        except ScanError:
+            pass  # the interface has gone: there is nothing to compare
+        self.wiring.close()
+

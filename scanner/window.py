@@ -1,0 +1,189 @@
+"""A window: a block of hosts with all their ports, tracked from the first probe to the verdict.
+
+Whole hosts are taken, so what a host's replies say together (evidence) is known when the window
+closes, and each row leaves once, complete. A target's number inside the window is host slot ×
+ports + port index; its probe's place in the order comes from a permutation of those numbers.
+
+On a link where frames need the host's own MAC address the window first sweeps its hosts; those
+that never answer are absent, and none of their ports is probed. Then passes go over the ports until
+the expected number of missed responders is below the bound.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from . import probe, retry
+from .headers import Bytes, Ints, Rows
+from .lane import Lane, Matches
+from .ledger import Ledger, Mark, Replies, blank
+from .neighbours import Sweep
+from .passes import Passes
+from .verdict import Reason, classify_tcp
+
+
+class Phase(Enum):
+    SWEEP = "sweep"
+    PROBE = "probe"
+
+
+@dataclass
+class Control:
+    """Targets that have answered and are asked again in one pass, to measure loss."""
+
+    targets: Ints  # ascending
+    back: npt.NDArray[np.bool_]
+
+
+class Window:
+    """The targets of hosts `first` … of a lane's order."""
+
+    def __init__(self, lane: Lane, first: int, hosts: Rows, key: int, tos: int) -> None:
+        self.lane, self.first, self.hosts = lane, first, hosts
+        self.width = len(lane.ports)
+        self.ledger = Ledger(len(hosts) * self.width)
+        self.passes = Passes(self.ledger, key)
+        self.senders = [b""]  # who sent ICMP errors for others: ADDRESS bytes; 0 is the target itself
+        self.interrupted = False
+        self.estimate = retry.Estimate(0.0, None)
+        self._tos = tos
+        # First TCP answers by host and pass; hosts with fewer ports than an estimate of their own needs share a row.
+        self._apart = self.width >= retry.OWN_ESTIMATE
+        self._answered = np.zeros((len(hosts) if self._apart else 1, retry.MAX_PASSES), np.int64)
+        self._control: list[Control] = []
+        needs_sweep = lane.query is not None and lane.gateway is None
+        self.sweep = Sweep(hosts, lane.query, key, self._slots) if needs_sweep and lane.query else None
+        self.phase = Phase.SWEEP if self.sweep else Phase.PROBE
+
+    @property
+    def current(self) -> Passes:
+        """The rounds that are under way."""
+        return self.sweep.passes if self.phase is Phase.SWEEP and self.sweep else self.passes
+
+    @property
+    def kind(self) -> str:
+        """What the frames are that `fill` writes now."""
+        return "query" if self.phase is Phase.SWEEP else "probe"
+
+    @property
+    def length(self) -> int:
+        """Bytes of each frame that `fill` writes now."""
+        return self.sweep.length if self.phase is Phase.SWEEP and self.sweep else self.lane.probe.length
+
+    def _slots(self, address: Rows) -> Ints:
+        place = self.lane.position_of(address) - self.first
+        return np.where((place >= 0) & (place < len(self.hosts)), place, -1)
+
+    def fill(self, rows: Bytes, now: int) -> Ints:
+        """Stamp what is to be sent next into `rows`; returns the items, one a row from the first on."""
+        if self.phase is Phase.SWEEP and self.sweep:
+            return self.sweep.fill(rows, now)
+        items = self.passes.take(len(rows), now)
+        if len(items):
+            slot, index = np.divmod(items, self.width) if self.width > 1 else (items, np.zeros(len(items), np.int64))
+            target, port = self.hosts[slot], self.lane.ports[index]
+            ours = self.lane.our_port(self.passes.number, port)
+            sequence = self.lane.sequence(target, port, ours)
+            macs = self.sweep.macs[slot] if self.sweep else None
+            probe.stamp(self.lane.probe, rows[: len(items)], target, port, ours, sequence, macs)
+        return items
+
+    def sweep_ended(self) -> None:
+        """No more queries: hosts without an answer are absent; on with the ports of the others."""
+        assert self.sweep
+        missing = self.sweep.passes.ledger.silent(slice(None))
+        self.ledger.absent(np.repeat(missing, self.width))
+        self.phase = Phase.PROBE
+
+    @property
+    def down(self) -> npt.NDArray[np.bool_]:
+        """bool[hosts]: asked in every pass of the sweep, and silent."""
+        if self.sweep is None or self.phase is Phase.SWEEP:
+            return np.zeros(len(self.hosts), np.bool_)
+        return self.sweep.passes.ledger.silent(slice(None))
+
+    def begin_pass(self, now: int) -> None:
+        """The next pass, with its control probes."""
+        self.current.begin(now, self._choose_control() if self.phase is Phase.PROBE else None)
+
+    def _choose_control(self) -> Ints | None:
+        """Up to 100 targets with a TCP answer, spread evenly over those there are."""
+        self._control.append(Control(np.zeros(0, np.int64), np.zeros(0, np.bool_)))
+        if not self.passes.number:
+            return None
+        known = np.flatnonzero(self.ledger.rank(slice(None)) >= 2)
+        chosen = known[:: max(1, -(-len(known) // retry.CONTROL_PROBES))] if len(known) else known
+        self._control[-1] = Control(chosen, np.zeros(len(chosen), np.bool_))
+        return chosen if len(chosen) else None
+
+    def fold(self, found: Matches) -> tuple[Ints, Ints]:
+        """Take replies in; returns the targets that answered for the first time, and sampled round trips in ns."""
+        segments = found.segments
+        target = (found.place - self.first) * self.width + found.port
+        record = blank(len(target))
+        record["reason"], record["time"], record["pass"] = found.reason, segments.time, found.number
+        record["port"], record["window"], record["ttl"] = segments.dport, segments.window, segments.ttl
+        record["marks"] = marks(found, self._tos)
+        late = found.number < self.passes.number
+        record["marks"][late] |= np.uint16(Mark.LATE)
+        if segments.icmp.any():
+            record["sender"] = self._sender_numbers(found)
+        self._credit_control(target, found)
+        fresh = self.ledger.fold(Replies(target, record))
+        tcp = fresh[~segments.icmp[fresh]]
+        np.add.at(self._answered, (self._group(target[tcp]), found.number[tcp].astype(np.int64) - 1), 1)
+        sample = fresh[:512]
+        sent = self.passes.sent_at(target[sample], found.number[sample])
+        return target[fresh], (segments.time[sample] - sent)[sent > 0]
+
+    def _sender_numbers(self, found: Matches) -> npt.NDArray[np.uint32]:
+        """0 where the target itself sent the reply, else the number of the sender's address."""
+        segments = found.segments
+        number = np.zeros(len(segments), np.uint32)
+        for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
+            address = segments.sender[row].tobytes()
+            if address not in self.senders:
+                self.senders.append(address)
+            number[row] = self.senders.index(address)
+        return number
+
+    def _credit_control(self, target: Ints, found: Matches) -> None:
+        for number, control in enumerate(self._control, 1):
+            if len(control.targets):
+                answers = target[(found.number == number) & ~found.segments.icmp]
+                at = np.searchsorted(control.targets, answers)
+                at = np.minimum(at, len(control.targets) - 1)
+                control.back[at[control.targets[at] == answers]] = True
+
+    def assess(self) -> retry.Estimate:
+        """What was probably missed so far (DESIGN 5.3)."""
+        control = np.zeros((len(self._answered), 2), np.int64)
+        for each in self._control:
+            np.add.at(control, (self._group(each.targets), 0), 1)
+            np.add.at(control, (self._group(each.targets[~each.back]), 1), 1)
+        self.estimate = retry.estimate_hosts(self._answered[:, : self.passes.number], control)
+        return self.estimate
+
+    def _group(self, target: Ints) -> Ints:
+        return target // self.width if self._apart else np.zeros(len(target), np.int64)
+
+    def everyone_answered(self) -> bool:
+        """Whether no item of the rounds under way is silent."""
+        ledger = self.current.ledger
+        return ledger.answered + ledger.missing >= ledger.n
+
+
+def marks(found: Matches, tos: int) -> npt.NDArray[np.uint16]:
+    """Mark bits that single replies show: resets by their TOS byte, bare SYNs, SYN/ACKs with a closed window."""
+    segments = found.segments
+    tcp = classify_tcp(segments.flags)
+    reset = ~segments.icmp & (tcp == Reason.RESET)
+    bits = np.where(found.reason == Reason.SPLIT_HANDSHAKE_SYN, Mark.UNVERIFIED, 0).astype(np.uint16)
+    bits |= np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
+    if tos:
+        marked = segments.tos == tos
+        bits |= np.where(reset & marked, Mark.RESET_MARKED, 0).astype(np.uint16)
+        bits |= np.where(reset & ~marked, Mark.RESET_UNMARKED, 0).astype(np.uint16)
+    return bits

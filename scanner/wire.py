@@ -1,0 +1,274 @@
+"""Frames in, columns out.
+
+`parse` reads every frame of a batch at once and returns the TCP segments and the ICMP errors that
+quote one, as columns (`Segments`). It is the only parser: live replies, our own recorded probes and
+strangers' captures all pass here. Frames that are something else are counted by cause.
+
+An ICMP error is turned round: `src` is the address the quoted probe was sent to, `dst` who sent
+it, and so for the ports; so "who answered for which probe" reads the same for both kinds. `sender`
+is who really sent the frame.
+
+Each length is checked once, at its layer, before the layer's table is laid over the bytes. TCP is
+read where the IP header says it ends, so trailing bytes (padding, frame check sequence) are never
+mistaken for payload. Checksums are not looked at: offload leaves them unfinished on the sender's
+own machine and over virtual links.
+
+Limits: only first fragments are read; IPv6 extension headers are followed up to 8 deep.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from .addresses import from_words
+from .headers import (
+    ICMP,
+    IPV4,
+    IPV6,
+    MAPPED,
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+    PROTO_TCP,
+    TCP,
+    TCP_PORTS_SEQ,
+    Bools,
+    Bytes,
+    Frames,
+    Ints,
+    Rows,
+    read,
+)
+from .link import network_layer
+
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+
+QUOTE_BYTES = 8  # of TCP, that every ICMP error must bring back (RFC 792)
+_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)  # IPv6 headers that another header follows
+_FRAGMENT, _AUTHENTICATION = 44, 51
+_UNREACHABLE = np.zeros((2, 256), np.bool_)  # ICMP types that quote the packet at fault, by family
+_UNREACHABLE[0, [3, 4, 5, 11, 12]] = True
+_UNREACHABLE[1, [1, 2, 3, 4]] = True
+
+
+@dataclass(frozen=True)
+class Segments:
+    """TCP segments and ICMP errors, one row each; every column has the same length.
+
+    `frame` is the row in the Frames that were parsed. `icmp` marks ICMP errors: their addresses, ports and
+    `seq` come from the quoted probe with src and dst exchanged, `ack`, `flags` and `window` are 0;
+    `truncated` marks those whose quote is too short to hold ports and sequence number (they are 0).
+    """
+
+    frame: Ints
+    time: Ints
+    version: U8
+    src: Rows  # ADDRESS
+    dst: Rows
+    sender: Rows
+    sport: U16
+    dport: U16
+    seq: U32
+    ack: U32
+    flags: U8
+    window: U16
+    ttl: U8
+    tos: U8
+    icmp: Bools
+    icmp_type: U8
+    icmp_code: U8
+    truncated: Bools
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, rows: Ints | Bools) -> "Segments":
+        """The given rows (indices or mask) of every column."""
+        return Segments(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class _Packets:
+    """IP packets of one family: where the payload lies, and the header's facts."""
+
+    row: Ints
+    at: Ints  # of the payload
+    end: Ints
+    protocol: U8
+    first: Bools  # not a later fragment
+    src: Rows
+    dst: Rows
+    ttl: U8
+    tos: U8
+
+    def take(self, rows: Ints | Bools) -> "_Packets":
+        return _Packets(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def parse(frames: Frames, counts: Counter[str]) -> Segments:
+    """TCP segments and ICMP errors of a batch; what else there was is added to `counts` by cause."""
+    at, version, cause = network_layer(frames)
+    end = frames.start + frames.length
+    parts = []
+    for family in (4, 6):
+        rows = np.flatnonzero(version == family)
+        if rows.size:
+            parts += _family(frames, family, rows, at[rows], end[rows], counts)
+    if len(parts) == 1:
+        return parts[0]
+    return join(parts)
+
+
+def join(parts: list[Segments]) -> Segments:
+    """Several batches as one; an empty list gives an empty batch."""
+    parts = parts or [_segments_of(np.zeros(0, np.int64), _EMPTY, _EMPTY_PACKETS, 4)]
+    return Segments(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Segments)})
+
+
+def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str]) -> list[Segments]:
+    packets = _network(frames.buffer, family, rows, at, end)
+    counts["truncated"] += len(rows) - len(packets.row)
+    later = int(np.count_nonzero(~packets.first))
+    if later:
+        counts["fragment"] += later
+        packets = packets.take(packets.first)
+    tcp = packets.protocol == PROTO_TCP
+    icmp = packets.protocol == (PROTO_ICMP if family == 4 else PROTO_ICMPV6)
+    counts["other-protocol"] += len(tcp) - int(np.count_nonzero(tcp)) - int(np.count_nonzero(icmp))
+    parts = [_tcp(frames, family, packets if tcp.all() else packets.take(tcp), counts)]
+    if icmp.any():
+        parts.append(_icmp(frames, family, packets.take(icmp), counts))
+    return parts
+
+
+def _network(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints) -> _Packets:
+    """IP headers at `at`; rows whose header is not whole are left out."""
+    return (_ipv4 if family == 4 else _ipv6)(buffer, rows, at, end)
+
+
+def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> _Packets:
+    header = read(buffer, at, IPV4)
+    size = (header["version_ihl"] & 15).astype(np.int64) * 4
+    total = header["total_length"].astype(np.int64)
+    whole = (at + IPV4.itemsize <= end) & (size >= IPV4.itemsize) & (at + size <= end)
+    whole &= (total >= size) | (total == 0)  # segmentation offload leaves 0
+    if not whole.all():
+        rows, at, end, header, size, total = (part[whole] for part in (rows, at, end, header, size, total))
+    return _Packets(
+        row=rows,
+        at=at + size,
+        end=np.where(total == 0, end, np.minimum(end, at + total)),
+        protocol=header["protocol"],
+        first=header["fragment"] & 0x1FFF == 0,
+        src=from_words(0, header["src"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
+        dst=from_words(0, header["dst"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
+        ttl=header["ttl"],
+        tos=header["tos"],
+    )
+
+
+def _ipv6(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> _Packets:
+    whole = at + IPV6.itemsize <= end
+    if not whole.all():
+        rows, at, end = rows[whole], at[whole], end[whole]
+    header = read(buffer, at, IPV6)
+    length = header["payload_length"].astype(np.int64)
+    payload = at + IPV6.itemsize
+    end = np.where(length == 0, end, np.minimum(end, payload + length))  # 0: jumbogram or offload
+    protocol, payload, first = _extensions(buffer, header["next_header"].copy(), payload, end)
+    return _Packets(
+        row=rows,
+        at=payload,
+        end=end,
+        protocol=protocol,
+        first=first,
+        src=from_words(header["src_hi"], header["src_lo"], len(at)),
+        dst=from_words(header["dst_hi"], header["dst_lo"], len(at)),
+        ttl=header["hop_limit"],
+        tos=(header["version_class_flow"] >> np.uint32(20)).astype(np.uint8),
+    )
+
+
+def _extensions(buffer: Bytes, protocol: U8, at: Ints, end: Ints) -> tuple[U8, Ints, Bools]:
+    """Follow IPv6 extension headers (RFC 8200 4): the final protocol, its position, and "is the first fragment"."""
+    first = np.ones(len(at), np.bool_)
+    fixed = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", ">u2")])
+    for _ in range(8):
+        rows = np.flatnonzero(np.isin(protocol, _EXTENSIONS) & first & (at + 8 <= end))
+        if not rows.size:
+            break
+        header = read(buffer, at[rows], fixed)
+        kind, units = protocol[rows], header["length"].astype(np.int64)
+        size = np.where(kind == _FRAGMENT, 8, np.where(kind == _AUTHENTICATION, (units + 2) * 4, (units + 1) * 8))
+        first[rows] = (kind != _FRAGMENT) | (header["fragment"] & 0xFFF8 == 0)
+        protocol[rows] = header["next"]
+        at = at.copy()
+        at[rows] += size
+    return protocol, at, first
+
+
+def _tcp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) -> Segments:
+    whole = packets.at + TCP.itemsize <= packets.end
+    if not whole.all():
+        counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
+        packets = packets.take(whole)
+    return _segments_of(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
+
+
+def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) -> Segments:
+    whole = packets.at + ICMP.itemsize <= packets.end
+    counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
+    packets = packets.take(whole)
+    header = read(frames.buffer, packets.at, ICMP)
+    error = _UNREACHABLE[int(family == 6), header["type"]]
+    counts["other-icmp"] += len(error) - int(np.count_nonzero(error))
+    packets, header = packets.take(error), header[error]
+
+    index = np.arange(len(packets.row))
+    quoted = _network(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end)
+    ours = quoted.first & (quoted.protocol == PROTO_TCP)
+    counts["icmp-quotes-other"] += len(index) - int(np.count_nonzero(ours))
+    quoted = quoted.take(ours)
+    outer, header = packets.take(quoted.row), header[quoted.row]
+    truncated = quoted.at + QUOTE_BYTES > quoted.end
+    probe = read(frames.buffer, quoted.at, TCP_PORTS_SEQ)
+    probe[truncated] = 0
+
+    turned = np.zeros(len(probe), TCP)
+    turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
+    error_packets = _Packets(outer.row, outer.at, outer.end, outer.protocol, outer.first, quoted.dst, quoted.src, outer.ttl, outer.tos)  # fmt: skip
+    return _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
+
+
+def _segments_of(
+    time: Ints, tcp: Rows, packets: _Packets, family: int, sender: Rows | None = None, icmp: Rows | None = None, truncated: Bools | None = None
+) -> Segments:  # fmt: skip
+    n = len(tcp)
+    return Segments(
+        frame=packets.row,
+        time=time[packets.row],
+        version=np.full(n, family, np.uint8),
+        src=packets.src,
+        dst=packets.dst,
+        sender=packets.src if sender is None else sender,
+        sport=tcp["sport"].astype(np.uint16),
+        dport=tcp["dport"].astype(np.uint16),
+        seq=tcp["seq"].astype(np.uint32),
+        ack=tcp["ack"].astype(np.uint32),
+        flags=tcp["flags"],
+        window=tcp["window"].astype(np.uint16),
+        ttl=packets.ttl,
+        tos=packets.tos,
+        icmp=np.full(n, icmp is not None),
+        icmp_type=np.zeros(n, np.uint8) if icmp is None else icmp["type"],
+        icmp_code=np.zeros(n, np.uint8) if icmp is None else icmp["code"],
+        truncated=np.zeros(n, np.bool_) if truncated is None else truncated,
+    )
+
+
+_EMPTY = np.zeros(0, TCP)
+_EMPTY_PACKETS = _Packets(*(np.zeros(0, kind) for kind in ("i8", "i8", "i8", "u1", "?")),
+                          *(from_words(0, 0, 0) for _ in "sd"), *(np.zeros(0, "u1") for _ in "tt"))  # fmt: skip

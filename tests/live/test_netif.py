@@ -1,0 +1,285 @@
+"""Interface, neighbour and route facts against a namespace whose every fact is known."""
+
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from typing import Any
+
+import pytest
+
+from scanner import netif, routes
+from scanner.addresses import to_int
+from scanner.errors import ScanError, UsageError
+from scanner.lab import Namespace, here
+
+OBSTACLE = here()
+pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+
+VETH = "link add d0 type veth peer name d1"
+SETUP = """
+link set lo up
+link add eth0 address 02:00:00:00:00:01 mtu 1400 type veth peer name eth1 address 02:00:00:00:00:02
+link add idle address 02:00:00:00:00:03 type veth peer name rest address 02:00:00:00:00:04
+link set eth0 addrgenmode none
+link set eth1 addrgenmode none
+address add 198.18.0.1/24 dev eth0
+address add 198.18.9.1 peer 198.18.9.2/32 dev eth1
+address add 2001:db8::1/64 dev eth0 nodad
+link set eth0 up
+link set eth1 up
+neighbour add 198.18.0.9 lladdr 02:00:00:00:00:09 dev eth0
+neighbour add 2001:db8::9 lladdr 02:00:00:00:00:69 dev eth0
+neighbour add 198.18.9.8 lladdr 02:00:00:00:00:08 dev eth1
+route add 198.18.1.0/24 via 198.18.0.254
+route add 198.18.2.0/24 via inet6 2001:db8::fe dev eth0
+route add unreachable 198.18.3.0/24
+route add blackhole 198.18.4.0/24
+route add prohibit 198.18.5.0/24
+route add throw 198.18.6.0/24
+route add 198.19.0.0/16 via 198.18.0.253
+route add 198.18.0.0/24 dev eth1 metric 9
+route add 198.19.0.0/16 via 198.18.9.2 table 100
+rule add to 198.19.128.0/17 lookup 100
+rule add ipproto tcp to 198.19.255.0/24 lookup main priority 9
+rule add from 198.18.9.1 lookup 100
+route add 2001:db8:1::/48 via 2001:db8::fe
+route add unreachable 2001:db8:3::/48
+route add blackhole 2001:db8:4::/48
+route add prohibit 2001:db8:5::/48
+"""
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[Namespace]:
+    with Namespace.create() as made:
+        made.ip(SETUP.split("\n")[1:-1])
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _inside(namespace: Namespace) -> Iterator[None]:
+    with namespace.entered():
+        yield
+
+
+def complaint(call: Callable[..., object], *arguments: Any, **wishes: Any) -> tuple[type, str]:
+    with pytest.raises((ScanError, UsageError)) as caught:
+        call(*arguments, **wishes)
+    return caught.type, str(caught.value)
+
+
+def test_interfaces() -> None:
+    rows = {(i.name, i.mac, i.kind, i.mtu, i.up, i.loopback, i.addresses) for i in netif.interfaces().values()}
+    assert rows == {
+        ("lo", bytes(6), 772, 65536, True, True, (IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128"))),
+        ("eth0", b"\2\0\0\0\0\1", 1, 1400, True, False,
+         (IPv4Interface("198.18.0.1/24"), IPv6Interface("2001:db8::1/64"))),
+        ("eth1", b"\2\0\0\0\0\2", 1, 1500, True, False, (IPv4Interface("198.18.9.1/32"),)),
+        ("idle", b"\2\0\0\0\0\3", 1, 1500, False, False, ()),
+        ("rest", b"\2\0\0\0\0\4", 1, 1500, False, False, ()),
+    }  # fmt: skip
+
+
+def test_an_unknown_interface_names_the_known_ones() -> None:
+    words = "no interface 'eth7' here; -e takes one of: eth0, eth1, idle, lo, rest"
+    assert complaint(netif.interface, "eth7") == (UsageError, words)
+
+
+def test_counters_move_with_the_packets() -> None:
+    with Namespace.create() as quiet:
+        quiet.sysctl("net/ipv6/conf/default/disable_ipv6", 1)  # or the kernel sends packets of its own
+        quiet.ip([VETH, "link set d0 up", "link set d1 up"])
+        with quiet.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.bind(("d0", 0))
+            for _ in range(3):
+                wire.send(bytes(12) + b"\x88\xb5" + bytes(46))  # an EtherType for experiments (IEEE 802)
+            moved = [netif.tx_counters(netif.interface(name).index) for name in ("d0", "d1")]
+    assert moved == [netif.Counters(3, 0, 0, 0, 0), netif.Counters(0, 0, 0, 3, 0)]
+
+
+def test_counters_of_an_interface_that_is_gone() -> None:
+    words = "interface number 999 cannot be read (No such device): is it gone?"
+    assert complaint(netif.tx_counters, 999) == (ScanError, words)
+
+
+def test_neighbours_of_one_interface() -> None:
+    assert netif.neighbours(netif.interface("eth0").index) == {
+        ip_address("198.18.0.9"): b"\2\0\0\0\0\x09",
+        ip_address("2001:db8::9"): b"\2\0\0\0\0\x69",
+    }
+
+
+# target, -e, --source-ip → interface, gateway, source, local
+ROUTES = [
+    ("198.18.0.2", None, None, "eth0", None, "198.18.0.1", False),
+    ("198.18.0.0", None, None, "eth0", None, "198.18.0.1", False),
+    ("198.18.0.1", None, None, "lo", None, "198.18.0.1", True),
+    ("127.0.0.5", None, None, "lo", None, "127.0.0.1", True),
+    ("198.18.9.2", None, None, "eth1", None, "198.18.9.1", False),
+    ("198.18.1.1", None, None, "eth0", "198.18.0.254", "198.18.0.1", False),
+    ("198.18.2.1", None, None, "eth0", "2001:db8::fe", "198.18.0.1", False),
+    ("198.19.0.1", None, None, "eth0", "198.18.0.253", "198.18.0.1", False),
+    ("198.19.128.1", None, None, "eth1", "198.18.9.2", "198.18.9.1", False),  # a rule by destination
+    ("198.19.255.1", None, None, "eth0", "198.18.0.253", "198.18.0.1", False),  # a rule for TCP
+    ("198.19.0.1", None, "198.18.9.1", "eth1", "198.18.9.2", "198.18.9.1", False),  # a rule by source
+    ("198.19.0.1", None, "198.18.77.7", "eth0", "198.18.0.253", "198.18.77.7", False),  # a source that is not ours
+    ("198.18.0.2", "eth0", None, "eth0", None, "198.18.0.1", False),
+    ("198.18.0.2", "eth1", None, "eth1", None, "198.18.9.1", False),
+    ("198.18.0.1", "eth1", None, "lo", None, "198.18.0.1", True),  # our own address, whatever -e says
+    ("127.0.0.1", "eth0", None, "lo", None, "127.0.0.1", True),
+    ("2001:db8::2", None, None, "eth0", None, "2001:db8::1", False),
+    ("2001:db8::2", "eth0", "2001:db8::1", "eth0", None, "2001:db8::1", False),
+    ("2001:db8::1", None, None, "lo", None, "2001:db8::1", True),
+    ("::1", None, None, "lo", None, "::1", True),
+    ("2001:db8:1::1", None, None, "eth0", "2001:db8::fe", "2001:db8::1", False),
+]
+
+
+@pytest.mark.parametrize(("target", "through", "origin", "interface", "gateway", "source", "local"), ROUTES)
+def test_route(target: str, through: str | None, origin: str | None, interface: str, gateway: str | None,
+               source: str, local: bool) -> None:  # fmt: skip
+    found = routes.route(
+        ip_address(target),
+        interface=netif.interface(through) if through else None,
+        source=ip_address(origin) if origin else None,
+    )
+    wanted_gateway = ip_address(gateway) if gateway else None
+    assert found == routes.Route(netif.interface(interface), wanted_gateway, ip_address(source), local)
+
+
+REMEDY = "leave it out (--exclude), or add a route"
+UNUSABLE = [
+    ("198.18.0.255", None, None, "is a broadcast address of eth0, no host"),
+    ("255.255.255.255", None, None, "is the broadcast address, no host"),
+    ("224.0.0.1", None, None, "is a multicast address, no host"),
+    ("0.0.0.1", None, None, "is an address of 'this network', no host"),
+    ("198.18.3.1", None, None, f"cannot be reached (no route, or one of type unreachable): {REMEDY}"),
+    ("198.18.4.1", None, None, f"cannot be reached (a route of type blackhole): {REMEDY}"),
+    ("198.18.5.1", None, None, f"cannot be reached (a route of type prohibit): {REMEDY}"),
+    ("198.18.6.1", None, None, f"cannot be reached (no route): {REMEDY}"),
+    ("192.0.2.1", None, None, f"cannot be reached (no route): {REMEDY}"),
+    ("198.18.1.1", "eth1", None, f"cannot be reached through eth1 (no route, or one of type unreachable): {REMEDY}"),
+    ("2001:db8::2", "eth1", None, f"cannot be reached through eth1 (no route): {REMEDY}"),
+    ("2001:db8::2", "eth1", "2001:db8::1", f"cannot be reached through eth1 from 2001:db8::1 (no route): {REMEDY}"),
+    ("2001:db8:3::1", None, None, f"cannot be reached (no route, or one of type unreachable): {REMEDY}"),
+    ("2001:db8:4::1", None, None, f"cannot be reached (a route of type blackhole): {REMEDY}"),
+    ("2001:db8:5::1", None, None, f"cannot be reached (a route of type prohibit): {REMEDY}"),
+    ("fe80::2", None, None, "is link-local, every interface has its own: choose one with -e"),
+    ("ff02::1", None, None, "is a multicast address, no host"),
+    ("::", None, None, "is the unspecified address, no host"),
+    ("198.18.0.2", None, "2001:db8::1", "is IPv4, unlike the source address 2001:db8::1: one family at a time"),
+]
+
+
+@pytest.mark.parametrize(("target", "through", "origin", "why"), UNUSABLE)
+def test_no_route(target: str, through: str | None, origin: str | None, why: str) -> None:
+    wishes = {
+        "interface": netif.interface(through) if through else None,
+        "source": ip_address(origin) if origin else None,
+    }
+    assert complaint(routes.route, ip_address(target), **wishes) == (UsageError, f"{target} {why}")
+
+
+def span(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return to_int(ip_address(first)), to_int(ip_address(last or first))
+
+
+def rows(found: routes.Paths) -> list[tuple[Any, ...]]:
+    """Interface and gateway, or the reason, for each run of addresses."""
+    ways = [(*each[1:], each.route.interface.name, each.route.gateway) for each in found.paths]
+    return sorted([*ways, *(tuple(each) for each in found.skipped)])
+
+
+GATEWAY, GATEWAY_6, OTHER = ip_address("198.18.0.254"), ip_address("2001:db8::fe"), ip_address("198.18.9.2")
+BROADCAST = "is a broadcast address of eth0, no host"
+PATHS = {
+    "own and broadcast address inside a block": (
+        ["198.18.0.0-198.18.2.255"],
+        [
+            ("198.18.0.0", "eth0", None),
+            ("198.18.0.1", "lo", None),
+            ("198.18.0.2-198.18.0.254", "eth0", None),
+            ("198.18.0.255", BROADCAST),
+            ("198.18.1.0-198.18.1.255", "eth0", GATEWAY),
+            ("198.18.2.0-198.18.2.255", "eth0", GATEWAY_6),
+        ],
+    ),
+    "a rule cuts where no route does, and one answer is one piece": (
+        ["198.19.0.0-198.19.254.255"],
+        [
+            ("198.19.0.0-198.19.127.255", "eth0", ip_address("198.18.0.253")),
+            ("198.19.128.0-198.19.254.255", "eth1", OTHER),
+        ],
+    ),
+    "many spans, one question, and no gap is filled": (
+        ["198.18.1.1", "198.18.1.3-198.18.1.4", "198.18.1.5-198.18.1.9"],
+        [("198.18.1.1", "eth0", GATEWAY), ("198.18.1.3-198.18.1.9", "eth0", GATEWAY)],
+    ),
+    "a broadcast address of its own, beside others": (
+        ["198.18.0.7", "198.18.0.255"],
+        [("198.18.0.7", "eth0", None), ("198.18.0.255", BROADCAST)],
+    ),
+    "both families": (
+        ["198.18.1.0", "2001:db8::-2001:db8::ff", "2001:db8:1::-2001:db8:1::ffff"],
+        [
+            ("198.18.1.0", "eth0", GATEWAY),
+            ("2001:db8::", "eth0", None),
+            ("2001:db8::1", "lo", None),
+            ("2001:db8::2-2001:db8::ff", "eth0", None),
+            ("2001:db8:1::-2001:db8:1::ffff", "eth0", GATEWAY_6),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("spans", "meaning"), PATHS.values(), ids=PATHS)
+def test_paths(spans: list[str], meaning: list[tuple[Any, ...]]) -> None:
+    wanted = [(*span(text), *rest) for text, *rest in meaning]
+    assert rows(routes.paths([span(text) for text in spans])) == wanted
+
+
+UNREACHABLE = f"cannot be reached (no route, or one of type unreachable): {REMEDY}"
+NO_PATHS = [
+    (["198.18.0.0-198.18.4.255"], f"198.18.3.0-198.18.3.255 {UNREACHABLE}"),
+    (["198.18.0.2", "192.0.2.7"], f"192.0.2.7 cannot be reached (no route): {REMEDY}"),
+    (["198.18.0.255"], f"198.18.0.255 {BROADCAST}"),
+    (["224.0.0.0-239.255.255.255"], "224.0.0.0-239.255.255.255 is a multicast address, no host"),
+]
+
+
+@pytest.mark.parametrize(("spans", "why"), NO_PATHS)
+def test_targets_without_a_path(spans: list[str], why: str) -> None:
+    assert complaint(routes.paths, [span(text) for text in spans]) == (UsageError, why)
+
+
+def test_every_piece_has_the_route_of_each_of_its_addresses() -> None:
+    """The claim the cutting rests on, checked address by address where prefixes, rules and hosts are dense."""
+    block = span("198.18.0.0-198.18.0.255"), span("198.19.127.240-198.19.128.15"), span("198.19.254.240-198.19.255.15")
+    by_piece = {n: path.route for path in routes.paths(list(block)).paths for n in range(path.first, path.last + 1)}
+    one_by_one = {}
+    for first, last in block:
+        for number in range(first, last + 1):
+            if number != span("198.18.0.255")[0]:
+                one_by_one[number] = routes.route(ip_address(number & 0xFFFF_FFFF))
+    assert by_piece == one_by_one
+
+
+def test_boundaries_of_a_small_table() -> None:
+    with Namespace.create() as bare:
+        bare.ip([VETH, "address add 198.18.0.1/30 dev d0", "link set d0 up"])
+        with bare.entered():
+            found = [str(ip_address(each)) for each in routes.boundaries(4)[:-1]]
+    nets = ["198.18.0.0", "198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.4"]
+    assert found == ["0.0.0.0", "1.0.0.0", *nets, "224.0.0.0", "240.0.0.0", "255.255.255.255"]
+
+
+def test_a_full_table_is_read_to_its_end() -> None:
+    """More routes than one datagram of the kernel holds; each of them is a place to cut."""
+    count = 20_000
+    lines = [f"route add 20.{i >> 8}.{i & 255}.0/24 dev d0" for i in range(0, count, 2)]
+    with Namespace.create() as full:
+        full.ip([VETH, "address add 198.18.0.1/24 dev d0", "link set d0 up", *lines])
+        with full.entered():
+            found = [each for each in routes.boundaries(4) if each >> 24 == 20]
+    assert found == [(20 << 24) + (i << 8) for i in range(count)]

@@ -1,0 +1,110 @@
+"""A held port draws no reset from the kernel, an unheld one does."""
+
+import select
+import socket
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+
+from scanner.errors import UsageError
+from scanner.lab import Namespace, here
+from scanner.transport import portholder
+
+OBSTACLE = here()
+pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+
+OURS = {4: "198.18.0.1", 6: "2001:db8::1"}
+THEIRS = {4: "198.18.0.2", 6: "2001:db8::2"}
+MAC, THEIR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[Namespace]:
+    """Our machine on eth0; the wire's other end, far0, has no addresses: what comes out there is a capture."""
+    with Namespace.create() as made:
+        lines = ["link set lo up", f"link add eth0 address {MAC} type veth peer name far0 address {THEIR_MAC}"]
+        lines += [f"link set {name} addrgenmode none" for name in ("eth0", "far0")]
+        lines += [f"address add {OURS[4]}/24 dev eth0", f"address add {OURS[6]}/64 dev eth0 nodad"]
+        lines += [f"link set {name} up" for name in ("eth0", "far0")]
+        lines += [f"neighbour add {address} lladdr {THEIR_MAC} dev eth0" for address in THEIRS.values()]
+        made.ip(lines)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _inside(namespace: Namespace) -> Iterator[None]:
+    with namespace.entered():
+        yield
+
+
+def resets(version: int, ports: list[int], flags: str) -> set[int]:
+    """Send one segment to each of our ports from outside; the ports from which a reset came back."""
+    from scapy.layers.inet import IP, TCP
+    from scapy.layers.inet6 import IPv6
+    from scapy.layers.l2 import Ether
+
+    header = IP if version == 4 else IPv6
+    lead = Ether(src=THEIR_MAC, dst=MAC) / header(src=THEIRS[version], dst=OURS[version])
+    found: set[int] = set()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+        wire.bind(("far0", 3))
+        for port in ports:
+            wire.send(bytes(lead / TCP(sport=80, dport=port, flags=flags, seq=100, ack=7)))
+        until = time.monotonic() + 0.3
+        while select.select([wire], [], [], max(0, until - time.monotonic()))[0]:
+            frame, origin = wire.recvfrom(2048)
+            reply = Ether(frame)
+            if origin[2] != socket.PACKET_OUTGOING and TCP in reply and reply[TCP].flags.R:  # type: ignore[attr-defined]
+                found.add(int(reply[TCP].sport))
+    return found
+
+
+@pytest.mark.parametrize("flags", ["SA", "S", "A", "R"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_only_unheld_ports_are_reset(version: int, flags: str) -> None:
+    with portholder.hold(ip_address(OURS[version]), None, 3, seed=1234) as mine:
+        ports = [*mine.ports, mine.ports[-1] + 1, mine.ports[0] - 1]
+        drawn = resets(version, ports, flags)
+    unheld = set() if flags == "R" else set(ports[3:])  # a reset never draws a reset
+    assert (mine.held, drawn) == (True, unheld)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_closing_gives_the_ports_back(version: int) -> None:
+    mine = portholder.hold(ip_address(OURS[version]), 40000, 1)
+    held = resets(version, [40000], "SA")
+    mine.close()
+    mine.close()
+    assert (held, resets(version, [40000], "SA")) == (set(), {40000})
+
+
+@pytest.mark.parametrize(("seed", "base"), [(0, 32768), (28227, 60995), (28228, 32768), (28228 * 10**9 + 7, 32775)])
+def test_a_seed_chooses_the_base(seed: int, base: int) -> None:
+    with portholder.hold(ip_address(OURS[4]), None, 5, seed) as mine:
+        assert mine.ports == tuple(range(base, base + 5))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_port_in_use_is_passed_over(version: int) -> None:
+    address = ip_address(OURS[version])
+    with portholder.hold(address, 32770, 1), portholder.hold(address, None, 4, seed=0) as mine:
+        assert mine.ports == (32771, 32772, 32773, 32774)
+
+
+def test_a_wanted_port_in_use_is_an_error_that_names_it() -> None:
+    with socket.socket() as other:
+        other.bind(("", 40001))
+        other.listen()
+        with pytest.raises(UsageError) as caught:
+            portholder.hold(ip_address(OURS[4]), 40001, 1)
+    words = f"source port 40001 is in use on {OURS[4]}: choose another with --source-port, or leave it out"
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("address", ["198.18.77.7", "2001:db8:77::7"])
+def test_an_address_that_is_not_ours_holds_nothing(address: str) -> None:
+    with portholder.hold(ip_address(address), 40002, 2) as mine:
+        assert mine == portholder.HeldPorts((40002, 40003), False)

@@ -1,0 +1,464 @@
+"""Captures built by hand, byte by byte, against the rows they must yield.
+
+A row is (time, link type, bytes). `reference_*` are plain sequential readers: the vectorised walk has
+to agree with them on any bytes at all.
+"""
+
+import gzip
+import importlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scanner.capture import NO_TIME, CaptureReader, Damage, PcapWriter, open_captures
+from scanner.capture import source as source_module
+from scanner.capture.walk import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, SLACK, Grammar, PcapngBlocks, PcapRecords, walk
+from scanner.errors import ScanError, UsageError
+from scanner.headers import Frames
+
+Row = tuple[int, int, bytes]
+S = 1_000_000_000
+T = 1_700_000_000
+
+
+def rows(reader: CaptureReader) -> list[Row]:
+    found = []
+    for frames in reader:
+        for start, length, time, link in zip(frames.start, frames.length, frames.time, frames.link, strict=True):
+            found.append((int(time), int(link), frames.buffer[start : start + length].tobytes()))
+    return found
+
+
+def frames_of(wanted: list[Row]) -> Frames:
+    data = b"".join(row[2] for row in wanted)
+    length = np.array([len(row[2]) for row in wanted], np.int64)
+    time, link = np.array([row[0] for row in wanted]), np.array([row[1] for row in wanted], np.uint16)
+    return Frames(np.frombuffer(data, np.uint8), np.cumsum(length) - length, length, time, link)
+
+
+def pcap_header(order: str = "<", magic: int = 0xA1B2C3D4, network: int = 1, snaplen: int = 65535) -> bytes:
+    return struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, snaplen, network)
+
+
+def record(order: str, second: int, fraction: int, data: bytes, original: int | None = None, extra: bytes = b"") -> bytes:
+    return struct.pack(order + "IIII", second, fraction, len(data), original or len(data)) + extra + data
+
+
+def block(order: str, kind: int, body: bytes) -> bytes:
+    body += bytes(-len(body) % 4)
+    return struct.pack(order + "II", kind, len(body) + 12) + body + struct.pack(order + "I", len(body) + 12)
+
+
+def section(order: str) -> bytes:
+    return block(order, SECTION_HEADER, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1))
+
+
+def option(order: str, code: int, value: bytes) -> bytes:
+    return struct.pack(order + "HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def interface(order: str, link: int, snaplen: int = 0, options: bytes = b"") -> bytes:
+    return block(order, 1, struct.pack(order + "HHI", link, 0, snaplen) + options)
+
+
+def packet(order: str, number: int, ticks: int, data: bytes) -> bytes:
+    fixed = struct.pack(order + "IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data))
+    return block(order, 6, fixed + data)
+
+
+def old_packet(order: str, number: int, ticks: int, data: bytes) -> bytes:
+    fixed = struct.pack(order + "HHIIII", number, 7, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data))
+    return block(order, 2, fixed + data)
+
+
+def simple_packet(order: str, data: bytes, original: int | None = None) -> bytes:
+    return block(order, 3, struct.pack(order + "I", original or len(data)) + data)
+
+
+def statistics(order: str, number: int, end: int) -> bytes:
+    moment = struct.pack(order + "II", end >> 32, end & 0xFFFFFFFF)
+    return block(order, 5, struct.pack(order + "I", number) + moment + option(order, 3, moment))
+
+
+A, B, C = b"first frame!", b"second", b"\x45third frame"
+PCAP_ROWS = [(T * S + 1000, 1, A), (T * S + 2000, 1, B)]
+PLAIN = pcap_header() + record("<", T, 1, A) + record("<", T, 2, B)
+NG = section("<") + interface("<", 1) + packet("<", 0, T * 10**6 + 1, A) + packet("<", 0, T * 10**6 + 2, B)
+
+WHOLE = {
+    "pcap little-endian": (PLAIN, PCAP_ROWS),
+    "pcap big-endian": (pcap_header(">") + record(">", T, 1, A) + record(">", T, 2, B), PCAP_ROWS),
+    "pcap ns": (pcap_header("<", 0xA1B23C4D) + record("<", T, 7, A), [(T * S + 7, 1, A)]),
+    "pcap ns big-endian": (pcap_header(">", 0xA1B23C4D, 101) + record(">", T, 7, A), [(T * S + 7, 101, A)]),
+    "pcap modified": (
+        pcap_header("<", 0xA1B2CD34) + record("<", T, 1, A, None, b"\2\0\0\0\x08\0\0\0") + record("<", T, 2, B, None, bytes(8)),
+        PCAP_ROWS,
+    ),
+    "pcap with FCS bits in the network field": (pcap_header("<", network=0x24000001) + record("<", T, 1, A), PCAP_ROWS[:1]),
+    "pcap whose snap length lies": (pcap_header("<", snaplen=4) + record("<", T, 1, A, 900), PCAP_ROWS[:1]),
+    "pcap after 2038": (pcap_header() + record("<", 0xFFFFFFFF, 1, A), [(0xFFFFFFFF * S + 1000, 1, A)]),
+    "pcap without records": (pcap_header(), []),
+    "pcapng": (NG, PCAP_ROWS),
+    "pcapng big-endian": (section(">") + interface(">", 1) + packet(">", 0, T * 10**6 + 1, A), PCAP_ROWS[:1]),
+    "pcapng with an unknown, a name and a huge custom block": (
+        section("<") + block("<", 0xBAD, b"x" * 31) + interface("<", 1) + block("<", 4, bytes(8))
+        + block("<", 0x40000BAD, bytes(5 << 20)) + packet("<", 0, T * 10**6 + 1, A),
+        PCAP_ROWS[:1],
+    ),
+    "pcapng with interfaces of two link types, one described late": (
+        section("<") + interface("<", 1) + packet("<", 0, T * 10**6 + 1, A) + interface("<", 276)
+        + packet("<", 1, T * 10**6 + 3, C) + packet("<", 0, T * 10**6 + 2, B),
+        [(T * S + 1000, 1, A), (T * S + 3000, 276, C), (T * S + 2000, 1, B)],
+    ),
+    "pcapng with sections in both byte orders": (
+        NG + section(">") + interface(">", 113) + packet(">", 0, T * 10**6 + 9, C),
+        [*PCAP_ROWS, (T * S + 9000, 113, C)],
+    ),
+    "pcapng simple packets, cut to the snap length": (
+        section("<") + interface("<", 1, 6) + simple_packet("<", b"second", 60) + simple_packet("<", b"tiny"),
+        [(NO_TIME, 1, b"second"), (NO_TIME, 1, b"tiny")],
+    ),
+    "pcapng old packets": (section(">") + interface(">", 1) + old_packet(">", 0, T * 10**6 + 1, A), PCAP_ROWS[:1]),
+}  # fmt: skip
+
+
+def put(tmp_path: Path, data: bytes, name: str = "some.cap") -> str:
+    path = tmp_path / name
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_whole_captures(tmp_path: Path, name: str, pack: type[bytes]) -> None:
+    data, wanted = WHOLE[name]
+    reader = open_captures([put(tmp_path, pack(data))])
+    assert (rows(reader), reader.damage, reader.opened) == (wanted, [], 1)
+
+
+RESOLUTIONS = {  # if_tsresol → ticks for one second and a half
+    0: (1, S), 3: (1500, 1_500_000_000), 6: (1_500_000, 1_500_000_000), 9: (1_500_000_000, 1_500_000_000),
+    12: (1_500_000_000_000, 1_500_000_000), 19: (15 * 10**18, 1_500_000_000), 25: (15 * 10**18, 1500), 127: (1, 0),
+    0x80: (1, S), 0x81: (3, 1_500_000_000), 0x80 + 20: (3 << 19, 1_500_000_000), 0x80 + 40: (3 << 39, 1_500_000_000),
+    0x80 + 63: (3 << 62, 1_500_000_000), 0x80 + 64: (1 << 63, 500_000_000), 0xFF: (1, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", RESOLUTIONS)
+@pytest.mark.parametrize("offset", [0, T, -5])
+def test_clock_of_an_interface(tmp_path: Path, unit: int, offset: int) -> None:
+    ticks, time = RESOLUTIONS[unit]
+    options = option("<", 9, bytes([unit])) + option("<", 14, struct.pack("<q", offset))
+    data = section("<") + interface("<", 1, 0, options) + packet("<", 0, ticks, A) + statistics("<", 0, ticks)
+    reader = open_captures([put(tmp_path, data)])
+    assert (rows(reader), reader.end_time) == ([(time + offset * S, 1, A)], time + offset * S)
+
+
+def test_a_time_beyond_64_bits_of_nanoseconds_is_no_time(tmp_path: Path) -> None:
+    reader = open_captures([put(tmp_path, section("<") + interface("<", 1) + packet("<", 0, (1 << 64) - 1, A))])
+    assert (rows(reader), reader.has_untimed, reader.largest_time) == ([(NO_TIME, 1, A)], True, NO_TIME)
+
+
+def test_counts(tmp_path: Path) -> None:
+    bad = packet("<", 5, 1, A) + packet("<", 1, 1, B) + interface("<", 276)  # 1 is described only afterwards
+    longer = block("<", 6, struct.pack("<IIIII", 0, 0, 0, 400, 400) + C)
+    data = NG + bad + longer + packet("<", 1, (T + 9) * 10**6, C) + statistics("<", 0, (T + 20) * 10**6)
+    reader = open_captures([put(tmp_path, data)])
+    assert rows(reader) == [*PCAP_ROWS, ((T + 9) * S, 276, C)]
+    assert reader.skipped == Counter({"no such interface": 2, "packet longer than its block": 1})
+    assert (reader.links, reader.frames) == (Counter({1: 2, 276: 1}), 3)
+    assert (reader.largest_time, reader.end_time, reader.has_untimed) == ((T + 9) * S, (T + 20) * S, False)
+
+
+LIE = struct.pack("<IIIII", 0, 0, 0, 0, 0)
+DAMAGED = {
+    "empty": (b"", 0, 0, "the file is empty"),
+    "text": (b"hello, world, this is no capture", 0, 0, "not a pcap or pcapng file"),
+    "two bytes": (b"\xd4\xc3", 0, 0, "not a pcap or pcapng file"),
+    "cut header": (PLAIN[:20], 0, 0, "the file ends inside its 24-byte header"),
+    "cut record header": (PLAIN[:60], 1, 52, "the file ends inside a record header"),
+    "cut record": (PLAIN[:-2], 1, 52, "the file ends inside a record: 4 of 6 bytes are there"),
+    "claim of 4 GB": (
+        PLAIN + struct.pack("<IIII", T, 3, 0xFFFFFFFF, 60) + bytes(99), 2, 74,
+        "a record claims 4,294,967,295 bytes, more than any capture holds; nothing after it can be found",
+    ),
+    "claim of 200 KB": (PLAIN + struct.pack("<IIII", T, 3, 200_000, 60) + bytes(99), 2, 74,
+                        "the file ends inside a record: 99 of 200,000 bytes are there"),
+    "cut block": (NG[:-3], 1, 92, "the file ends inside a block"),
+    "two lengths": (NG + struct.pack("<II", 9, 16) + bytes(8) + NG, 2, 132,
+                    "a block of type 9 has two lengths, 16 and 0; the rest cannot be found"),
+    "length of 5": (NG + struct.pack("<II", 9, 5) + LIE, 2, 132, "a block of type 9 claims 5 bytes; the rest cannot be found"),
+    "packet of 1 GB": (NG + struct.pack("<II", 6, 1 << 30) + LIE, 2, 132,
+                       "a block of type 6 claims 1,073,741,824 bytes; the rest cannot be found"),
+    "unknown of 1 GB": (NG + struct.pack("<II", 9, 1 << 30) + LIE, 2, 132,
+                        "the file ends inside a block of type 9 that claims 1,073,741,824 bytes"),
+    "second section cut": (NG + section(">")[:20], 2, 132, "the file ends inside a section header"),
+    "no byte order": (section("<").replace(b"\x4d\x3c", b"\x00\x00"), 0, 0, "a section header without a byte order"),
+    "pcapng 3": (section("<").replace(b"\x1a\1\0", b"\x1a\3\0"), 0, 0, "a section of the unknown pcapng version 3"),
+    "section of 8": (section("<").replace(b"\x1c\0\0\0", b"\x08\0\0\0"), 0, 0, "a section header claims 8 bytes"),
+    "gzip cut": (gzip.compress(PLAIN)[:-10], None, None, "the gzip data ends early"),
+    "gzip checksum": (gzip.compress(PLAIN)[:-8] + bytes(8), 2, 74, "damaged gzip data"),
+    "gzip and text": (gzip.compress(PLAIN) + b"text", 2, 74, "something that is not gzip follows the gzip data"),
+    "gzip of nothing": (gzip.compress(b""), 0, 0, "the file is empty"),
+    "gzip in name": (b"\x1f\x8b but not gzip at all", 0, 0, "damaged gzip data"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_names_file_offset_and_cause(tmp_path: Path, name: str) -> None:
+    data, whole, offset, cause = DAMAGED[name]
+    path = put(tmp_path, data)
+    reader = open_captures([path])
+    found = rows(reader)
+    first = reader.damage[0]
+    if whole is None:  # how much a cut gzip stream still yields is zlib's business
+        assert (first.file, first.cause, PCAP_ROWS[: len(found)]) == (path, cause, found)
+    else:
+        assert (found, reader.damage) == (PCAP_ROWS[:whole], [Damage(path, offset, cause)])
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    missing, folder, good = str(tmp_path / "missing.pcap"), str(tmp_path), put(tmp_path, PLAIN)
+    reader = open_captures([missing, folder, good])
+    assert (rows(reader), reader.opened) == (PCAP_ROWS, 1)
+    assert sorted(map(str, reader.damage)) == sorted(
+        [f"{missing}: byte 0: cannot open: No such file or directory", f"{folder}: byte 0: cannot open: Is a directory"]
+    )
+
+
+def test_gzip_members_and_padding(tmp_path: Path) -> None:
+    data = gzip.compress(PLAIN[:40]) + gzip.compress(b"") + gzip.compress(PLAIN[40:]) + bytes(700)
+    reader = open_captures([put(tmp_path, data)])
+    assert (rows(reader), reader.damage) == (PCAP_ROWS, [])
+
+
+def test_records_across_block_boundaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small reads must give what one large read gives, for pcap, pcapng and gzip."""
+    wanted = [((T + n) * S, 1, bytes([n % 251]) * (n % 1500)) for n in range(1500)]
+    name = {path: str(tmp_path / path) for path in ("a.pcap", "b.pcapng", "c.pcapng.gz")}
+    for path in name.values():
+        writer = PcapWriter(path, 1)
+        writer.write(frames_of(wanted))
+        writer.close()
+    monkeypatch.setattr("scanner.capture._file_batches.__defaults__", (MAX_BLOCK + 1000,))
+    for path in name.values():
+        reader = open_captures([path])
+        assert (rows(reader) == wanted, reader.damage) == (True, [])
+
+
+def chunk(times: range, tag: bytes) -> tuple[bytes, list[Row]]:
+    data = pcap_header() + b"".join(record("<", T, time, tag + b"%d" % time) for time in times)
+    return data, [(T * S + time * 1000, 1, tag + b"%d" % time) for time in times]
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [range(0, 5), range(5, 9), range(9, 12)],
+        [range(9, 12), range(0, 5), range(5, 9)],
+        [range(0, 400, 2), range(1, 400, 2)],
+        [range(0, 300), range(100, 200), range(150, 500, 3)],
+        [range(0), range(3, 5), range(1, 9)],
+    ],
+)
+def test_several_files_are_one_capture_in_time_order(tmp_path: Path, spans: list[range]) -> None:
+    chunks = [chunk(span, b"%d:" % number) for number, span in enumerate(spans)]
+    paths = [put(tmp_path, data, f"{number}.pcap") for number, (data, _) in enumerate(chunks)]
+    reader = open_captures(paths)
+    assert (rows(reader), reader.opened) == (sorted(row for _, some in chunks for row in some), len(spans))
+
+
+def test_a_pipe_delivers_what_has_arrived() -> None:
+    out, into = os.pipe()
+    reader = open_captures([f"/dev/fd/{out}"])
+    os.write(into, PLAIN)
+    first = next(iter(reader))
+    assert [len(first), os.write(into, record("<", T, 3, C))] == [2, 16 + len(C)]
+    os.close(into)
+    assert rows(reader) == [(T * S + 3000, 1, C)]
+    os.close(out)
+
+
+def test_standard_input() -> None:
+    code = "from scanner.capture import open_captures; r = open_captures(['-']); print(sum(map(len, r)), r.damage)"
+    done = subprocess.run([sys.executable, "-c", code], input=gzip.compress(PLAIN), capture_output=True, check=True)
+    assert done.stdout == b"2 []\n"
+
+
+def test_only_python_and_numpy_are_needed() -> None:
+    code = (
+        "import socket, sys; del socket.AF_PACKET; import scanner.capture, scanner.link;"
+        "print({'scapy', 'typer', 'netaddr', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"
+
+
+def reference_pcap(grammar: PcapRecords, data: bytes) -> tuple[list[int], int]:
+    at, found = 0, []
+    while at + grammar.head <= len(data):
+        length = struct.unpack_from(grammar.order + "I", data, at + 8)[0]
+        if length > MAX_RECORD or at + grammar.head + length > len(data):
+            break
+        found.append(at)
+        at += grammar.head + length
+    return found, at
+
+
+def reference_pcapng(grammar: PcapngBlocks, data: bytes) -> tuple[list[int], int]:
+    at, found = 0, []
+    while at + 12 <= len(data):
+        kind, length = struct.unpack_from(grammar.order + "II", data, at)
+        if kind == SECTION_HEADER or length % 4 or not 12 <= length <= min(MAX_BLOCK, len(data) - at):
+            break
+        if data[at + length - 4 : at + length] != data[at + 4 : at + 8]:
+            break
+        found.append(at)
+        at += length
+    return found, at
+
+
+def walked(grammar: Grammar, data: bytes) -> tuple[list[int], int]:
+    buffer = np.frombuffer(data + b"\xa5" * SLACK, np.uint8)
+    at, stop = walk(grammar, buffer, 0, len(data))
+    return at.tolist(), stop
+
+
+def build(kind: str, order: str, seed: int, count: int, damage: int) -> bytes:
+    """A long stream of records; some carry whole captures, some only headers, as their payload; some bytes are then hit."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice([[0, 1, 54, 58], [54, 58, 58, 1514], [4, 60, 300, 700]][seed % 3], count)
+
+    def one(n: int, data: bytes) -> bytes:
+        if kind == "pcapng":
+            return packet(order, 0, n, data)
+        return record(order, T + n, n, data, None, bytes(8) if kind == "modified" else b"")
+
+    inner = b"".join(one(n, b"\7" * 40) for n in range(90))
+    parts = []
+    for n, size in enumerate(sizes.tolist()):
+        payload = inner[:size] if n % 3 == 0 else rng.bytes(size)
+        parts.append(one(n, inner[n % 24 :] if n % 151 == 0 and seed % 2 else payload))
+    stream = bytearray(b"".join(parts))
+    for place in rng.integers(0, len(stream), damage).tolist():
+        stream[place] ^= 1 << int(rng.integers(0, 8))
+    return bytes(stream)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["pcap", "modified", "pcapng"]),
+    order=st.sampled_from("<>"),
+    seed=st.integers(0, 1 << 32),
+    count=st.integers(0, 9000),
+    damage=st.sampled_from([0, 0, 1, 5]),
+    cut=st.integers(0, 80),
+)
+def test_the_walk_equals_the_sequential_one(kind: str, order: str, seed: int, count: int, damage: int, cut: int) -> None:
+    data = build(kind, order, seed, count, damage if count else 0)
+    data = data[: max(0, len(data) - cut)]
+    if kind == "pcapng":
+        blocks = PcapngBlocks(order)
+        assert walked(blocks, data) == reference_pcapng(blocks, data)
+    else:
+        records = PcapRecords(order, 24 if kind == "modified" else 16)
+        assert walked(records, data) == reference_pcap(records, data)
+
+
+def test_the_walk_takes_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard for the test above: on a plain stream nearly all records come from lock step, not one by one."""
+    by_hand = []
+    run = PcapRecords.run
+
+    def counting(self: PcapRecords, *arguments: object) -> tuple[list[int], int, bool]:
+        result = run(self, *arguments)  # type: ignore[arg-type]
+        by_hand.extend(result[0])
+        return result
+
+    monkeypatch.setattr(PcapRecords, "run", counting)
+    data = b"".join(record("<", T, n, b"x" * (54 + n % 5)) for n in range(9000))
+    assert (len(walked(PcapRecords("<"), data)[0]), len(by_hand) < 300) == (9000, True)
+
+
+MIXED = [(T * S + 1, 1, A), (T * S + 2, 1, B), (T * S + 4, 1, C), (T * S + 9, 1, b""), (T * S + 12, 1, C)]
+
+
+@pytest.mark.parametrize("name", ["x.pcap", "x.pcap.gz", "x.pcapng", "x.pcapng.gz"])
+def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    writer = PcapWriter(path, 1)
+    writer.write(frames_of(MIXED[:2]), "eth0")
+    writer.write(frames_of([]), "eth0")
+    writer.write(frames_of(MIXED[2:]), "eth0")
+    before_close = rows(open_captures([path]))
+    writer.close(started=T * S, ended=(T + 5) * S, received=5, dropped=0)
+    reader = open_captures([path])
+    assert (before_close, rows(reader), reader.damage) == (MIXED, MIXED, [])
+    assert reader.end_time == ((T + 5) * S if "ng" in name else None)
+
+
+def test_pcapng_keeps_interfaces_apart(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.pcapng")
+    wanted = [(T * S, 1, A), (T * S + 1, 101, B), (T * S + 2, 1, C)]
+    writer = PcapWriter(path, 1)
+    writer.write(frames_of(wanted), "eth0")
+    writer.write(frames_of(wanted), "eth1")
+    writer.close()
+    reader = open_captures([path])
+    assert (rows(reader), writer.interfaces) == (
+        wanted * 2,
+        {(1, "eth0"): 0, (101, "eth0"): 1, (1, "eth1"): 2, (101, "eth1"): 3},
+    )
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+@pytest.mark.parametrize("name", ["x.pcap", "x.pcap.gz", "x.pcapng", "x.pcapng.gz"])
+def test_tshark_reads_what_is_written(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    writer = PcapWriter(path, 1)
+    writer.write(frames_of([row for row in MIXED if row[2]]), "eth0")
+    writer.close(received=4, dropped=1)
+    command = ["tshark", "-r", path, "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.cap_len"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    wanted = [f"{time // S}.{time % S:09d}\t{len(data)}" for time, _, data in MIXED if data]
+    assert done.stdout.splitlines() == wanted
+
+
+def test_records_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot record to x\.txt: the name must end in \.pcap or \.pcapng"):
+        PcapWriter("x.txt", 1)
+    with pytest.raises(UsageError, match=r"cannot record to .*none/x\.pcap: No such file or directory"):
+        PcapWriter(str(tmp_path / "none" / "x.pcap"), 1)
+    writer = PcapWriter(str(tmp_path / "x.pcap"), 1)
+    with pytest.raises(ScanError, match=r"can hold one link type only: record to a \.pcapng file"):
+        writer.write(frames_of([(T * S, 101, A)]))
+    writer.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "x.pcap").symlink_to("/dev/full")
+    with pytest.raises(ScanError, match=r"cannot record to .*x\.pcap: No space left on device"):
+        PcapWriter(str(tmp_path / "x.pcap"), 1)
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """Sixteen times the file must not need more than the one buffer it goes through."""
+    path = str(tmp_path / "x.pcap")
+    writer = PcapWriter(path, 1)
+    for _ in range(8):
+        writer.write(frames_of([(T * S, 1, bytes(1000))] * 1000))
+    writer.close()
+    sizes = {len(frames.buffer) for frames in open_captures([path])}
+    assert sizes == {source_module.CAPACITY + SLACK}
