@@ -22,7 +22,7 @@ import netaddr
 from .errors import UsageError
 from .headers import MAPPED
 from .regions import FEW_BLOCKS, FULL, Block, Box, Region, block_count, box_blocks, box_size, carve, octets
-from .targets import MOST_HOSTS, HostSpace, number_hosts
+from .targets import HostSpace, number_hosts
 
 Resolve = Callable[[str], list[str]]
 
@@ -51,9 +51,9 @@ def parse_hosts(
         raise UsageError("no targets: name at least one address, range or host name")
     exclude, _ = _region(excludes, resolve, all_addresses=True)
     carved = carve(include, exclude)
-    if sum(last - first + 1 for first, last in carved.blocks) > MOST_HOSTS:
-        raise UsageError(f"{largest}: too many addresses, more than 2^62 in all: name smaller blocks")
     space = number_hosts(carved)
+    if space is None:
+        raise UsageError(f"{largest}: too many addresses, more than 2^62 in all: name smaller blocks")
     if not space:
         raise UsageError(f"every target was excluded (the largest was {largest}): name other targets or exclude less")
     return space
@@ -153,18 +153,15 @@ def _ordered(first: int, last: int, spec: str) -> Block:
 def _ipv6(literal: str) -> Block:
     """2001:db8::1, 2001:db8::/64, 2001:db8::1-2001:db8::ff; an embedded IPv4 address is the mapped IPv4 one."""
     if "%" in literal:
-        raise UsageError(
-            f"{literal}: zones of link-local addresses are not supported: scan a global address of that host"
-        )
+        raise UsageError(f"{literal}: zones (%) are not supported: scan a global address of that host instead")
     first, dash, last = literal.partition("-")
     try:
         if dash:
             return _ordered(int(netaddr.IPAddress(first, 6)), int(netaddr.IPAddress(last, 6)), literal)
         network = netaddr.IPNetwork(literal, version=6)
     except (netaddr.AddrFormatError, ValueError):
-        raise UsageError(
-            f"{literal} is not an IPv6 address, block or range: ports go to -p, and URLs are not read"
-        ) from None
+        message = f"{literal} is not an IPv6 address, block or range: ports go to -p, and URLs are not read"
+        raise UsageError(message) from None
     return network.first, network.last
 
 

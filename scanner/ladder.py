@@ -113,7 +113,9 @@ def _is_icmp(step: Step) -> bool:
 def _clock(nanoseconds: int) -> str:
     if nanoseconds < 9_999_999_500:
         return f"{nanoseconds / 1e6:.3f} ms"
-    return f"{nanoseconds / 1e9:.3f} s"
+    if nanoseconds < 999_999_999_500_000:
+        return f"{nanoseconds / 1e9:.3f} s"
+    return f"{nanoseconds / 86_400e9:.2f} d"
 
 
 def _label(step: Step, origins: dict[tuple[int, bool], int]) -> str:

@@ -196,8 +196,12 @@ def _pppoe(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
 
 
 def _ppp(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """ff 03 in front may be left out; a protocol whose first byte is odd is one byte long (RFC 1661, 2 and 6.5)."""
-    at = at + np.where(_u(buffer, at, _U16) == 0xFF03, 2, 0)
+    """The address and control bytes ff 03 may be left out (RFC 1661, 6.6)."""
+    return at + np.where(_u(buffer, at, _U16) == 0xFF03, 2, 0), np.full(len(at), _PPP_PROTOCOL)
+
+
+def _ppp_protocol(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """A protocol whose first byte is odd is one byte long (RFC 1661, 2 and 6.5)."""
     short = _u(buffer, at, _U8)
     odd = short & 1 == 1
     protocol = np.where(odd, short, _u(buffer, at, _U16))
@@ -241,6 +245,7 @@ _STEPS = {
     _COOKED: _typed(14, 16),
     _COOKED2: _typed(0, 20),
     _PPP: _Step(2, _ppp),
+    _PPP_PROTOCOL: _Step(2, _ppp_protocol),
     _SERIAL: _Step(2, _serial),
     _CISCO: _typed(2, 4),
     _PPPOE_LINK: _Step(6, _pppoe),

@@ -57,6 +57,7 @@ class Template:
 
 def syn(endpoint: Endpoint, *, options: str = "os", ttl: int = 64, tos: int = TOS_LOWER_EFFORT, stamp: int = 0) -> Template:
     """The probe; `stamp` is the TCP timestamp value that all probes carry."""
+    _spare_scapy_the_routes()
     from scapy.layers.inet import TCP as ScapyTCP
 
     sets = {
@@ -69,9 +70,17 @@ def syn(endpoint: Endpoint, *, options: str = "os", ttl: int = 64, tos: int = TO
 
 def reset(endpoint: Endpoint, *, ttl: int = 64, tos: int = TOS_LOWER_EFFORT) -> Template:
     """The reset that answers a SYN/ACK (RFC 9293 3.10.7.3: sequence = the segment's acknowledgement)."""
+    _spare_scapy_the_routes()
     from scapy.layers.inet import TCP as ScapyTCP
 
     return _template(endpoint, ScapyTCP(sport=0, dport=0, seq=0, flags="R", window=0), ttl, tos)
+
+
+def _spare_scapy_the_routes() -> None:
+    """Scapy reads the routing tables when its layers are imported; nothing here asks it for a route."""
+    from scapy.config import conf
+
+    conf.route_autoload = conf.route6_autoload = False
 
 
 def _mss(endpoint: Endpoint) -> int:

@@ -87,9 +87,7 @@ def _disjoint(boxes: list[Box], excluded: list[Box]) -> list[Box]:
         for other in (*excluded, *boxes[:at]):
             pieces = [rest for piece in pieces for rest in box_minus(piece, other)]
             if len(found) + len(pieces) > MOST_BOXES:
-                raise UsageError(
-                    "the octet ranges of targets and excludes overlap in too many ways: write some as CIDR blocks"
-                )
+                raise UsageError("the octet ranges overlap in too many ways: write some targets or excludes as CIDR")
         found += pieces
     return found
 

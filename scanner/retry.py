@@ -39,7 +39,7 @@ _LOG_P, _LOG_Q = np.log(_GRID), np.log1p(-_GRID)
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was very likely missed: responders still unseen, and the loss per round trip (None: nobody answered)."""
+    """What was probably missed: responders still unseen, and the loss per round trip (None: not measured)."""
 
     missed: float
     loss: float | None

@@ -181,10 +181,13 @@ class HostSpace:
             yield self._parts[at], int(self._before[at]), which == at
 
 
-def number_hosts(carved: Carved) -> HostSpace:
-    """Disjoint shapes → the space that numbers them. The caller has refused more than `MOST_HOSTS` addresses."""
+def number_hosts(carved: Carved) -> HostSpace | None:
+    """Disjoint shapes → the space that numbers them; None when it would have more than `MOST_HOSTS` hosts."""
+    if sum(last - first + 1 for first, last in carved.blocks) > MOST_HOSTS:
+        return None
     parts = [Part(carved.blocks, None)]
     for box in carved.boxes:
         ranks = Ranks(box)
         parts.append(Part(subtract([(0, ranks.size - 1)], ranks.blocks(carved.holes)), ranks))
-    return HostSpace(parts)
+    space = HostSpace(parts)
+    return space if space.size <= MOST_HOSTS else None

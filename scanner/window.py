@@ -158,12 +158,15 @@ class Window:
                 control.back[at[control.targets[at] == answers]] = True
 
     def assess(self) -> retry.Estimate:
-        """What was probably missed so far (DESIGN 5.3)."""
+        """What was probably missed so far; never more than there are silent targets."""
         control = np.zeros((len(self._answered), 2), np.int64)
         for each in self._control:
             np.add.at(control, (self._group(each.targets), 0), 1)
             np.add.at(control, (self._group(each.targets[~each.back]), 1), 1)
-        self.estimate = retry.estimate_hosts(self._answered[:, : self.passes.number], control)
+        found = retry.estimate_hosts(self._answered[:, : self.passes.number], control)
+        silent = self.ledger.n - self.ledger.answered - self.ledger.missing
+        measured = self.passes.number >= retry.MIN_PASSES
+        self.estimate = retry.Estimate(min(found.missed, float(silent)), found.loss if measured else None)
         return self.estimate
 
     def _group(self, target: Ints) -> Ints:

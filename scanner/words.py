@@ -66,7 +66,7 @@ _BY_WORD = {reason.word: sentence for reason, sentence in REASONS.items()}
 def evidence_sentence(word: str) -> str:
     """The sentence of an evidence word, `conflict:<reason>` included."""
     if word.startswith(_CONFLICT):
-        lost = _BY_WORD.get(word.removeprefix(_CONFLICT), "another answer came too")
+        lost = _BY_WORD.get(word.removeprefix(_CONFLICT), "another answer came")
         return f"The answers contradict each other: {lost} as well, and ranks lower."
     return EVIDENCE.get(word, "This word is not known here.")
 

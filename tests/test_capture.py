@@ -5,14 +5,11 @@ to agree with them on any bytes at all.
 """
 
 import gzip
-import importlib
 import os
 import shutil
-import socket
 import struct
 import subprocess
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -51,7 +48,9 @@ def pcap_header(order: str = "<", magic: int = 0xA1B2C3D4, network: int = 1, sna
     return struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, snaplen, network)
 
 
-def record(order: str, second: int, fraction: int, data: bytes, original: int | None = None, extra: bytes = b"") -> bytes:
+def record(
+    order: str, second: int, fraction: int, data: bytes, original: int | None = None, extra: bytes = b""
+) -> bytes:
     return struct.pack(order + "IIII", second, fraction, len(data), original or len(data)) + extra + data
 
 
@@ -269,7 +268,7 @@ def chunk(times: range, tag: bytes) -> tuple[bytes, list[Row]]:
         [range(9, 12), range(0, 5), range(5, 9)],
         [range(0, 400, 2), range(1, 400, 2)],
         [range(0, 300), range(100, 200), range(150, 500, 3)],
-        [range(0), range(3, 5), range(1, 9)],
+        [range(0), range(4, 50, 2), range(1, 90, 2)],
     ],
 )
 def test_several_files_are_one_capture_in_time_order(tmp_path: Path, spans: list[range]) -> None:
@@ -361,11 +360,13 @@ def build(kind: str, order: str, seed: int, count: int, damage: int) -> bytes:
     kind=st.sampled_from(["pcap", "modified", "pcapng"]),
     order=st.sampled_from("<>"),
     seed=st.integers(0, 1 << 32),
-    count=st.integers(0, 9000),
+    count=st.sampled_from([0, 3, 33, 5000, 9000]),
     damage=st.sampled_from([0, 0, 1, 5]),
     cut=st.integers(0, 80),
 )
-def test_the_walk_equals_the_sequential_one(kind: str, order: str, seed: int, count: int, damage: int, cut: int) -> None:
+def test_the_walk_equals_the_sequential_one(
+    kind: str, order: str, seed: int, count: int, damage: int, cut: int
+) -> None:
     data = build(kind, order, seed, count, damage if count else 0)
     data = data[: max(0, len(data) - cut)]
     if kind == "pcapng":

@@ -38,7 +38,13 @@ def drain(data: bytes) -> tuple[int, int]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(seed=st.sampled_from(SEEDS), changes=CHANGES, cut=st.integers(0, 200), tail=st.binary(max_size=80), pack=st.booleans())
+@given(
+    seed=st.sampled_from(SEEDS),
+    changes=CHANGES,
+    cut=st.integers(0, 200),
+    tail=st.binary(max_size=80),
+    pack=st.booleans(),
+)
 def test_mutated_captures(seed: bytes, changes: list[tuple[int, int]], cut: int, tail: bytes, pack: bool) -> None:
     data = bytearray(gzip.compress(seed) if pack else seed)
     for place, value in changes:

@@ -1,5 +1,7 @@
 """Whole drawings, and the sentences they end with."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,7 +124,7 @@ def test_a_long_exchange_is_cut_in_the_middle() -> None:
     lines = draw("a", steps, Verdict("192.0.2.1", 1, "filtered", "no-response")).splitlines()
     arrows = [f"{n}.000 ms".rjust(11) for n in (*range(40), *range(1042, 1052))]
     assert [line[:11] for line in lines[2:-2]] == [*arrows[:40], " " * 11, *arrows[40:]]
-    assert lines[42] == "            |                    ... 1,002 more packets ...                   |"
+    assert lines[42] == "            |                   ... 1,002 more packets ...                    |"
 
 
 TEXT = st.text(max_size=90)
@@ -137,7 +139,9 @@ STEPS = st.builds(
 def test_anything_fits_in_80_columns_of_plain_text(steps: list[Step], evidence: tuple[str, ...]) -> None:
     verdict = Verdict(LONG + "2", 65535, "filtered", "no-response", evidence=evidence)
     lines = draw(LONG + "1", steps, verdict).split("\n")
-    assert [line for line in lines if len(line) > WIDTH or not line.isascii() or (line and not line.isprintable())] == []
+    assert [
+        line for line in lines if len(line) > WIDTH or not line.isascii() or (line and not line.isprintable())
+    ] == []
 
 
 WORDS_OF_THE_DECISION_TABLE = """
@@ -157,7 +161,7 @@ SENTENCES = [
     (evidence_sentence, "conflict:reset",
      "The answers contradict each other: a reset came back as well, and ranks lower."),
     (evidence_sentence, "conflict:?",
-     "The answers contradict each other: another answer came too as well, and ranks lower."),
+     "The answers contradict each other: another answer came as well, and ranks lower."),
     (evidence_sentence, "new", "This word is not known here."),
     (reason_phrase, "no-route", "an ICMPv6 error says that there is no route"),
     (reason_phrase, "?", "this reason is not known here"),
@@ -167,5 +171,5 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("function", "word", "expected"), SENTENCES)
-def test_sentence(function: object, word: str, expected: str) -> None:
-    assert callable(function) and function(word) == expected
+def test_sentence(function: Callable[[str], str], word: str, expected: str) -> None:
+    assert function(word) == expected

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,10 @@ JSON_LINES = [
 
 CSV_LINES = [
     (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,\n"),
-    (FULL, "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1\n"),
+    (
+        FULL,
+        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1\n",
+    ),
     (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,\n"),
     (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,\n"),
     (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,\n'),
@@ -61,14 +65,23 @@ def test_csv_line(verdict: Verdict, expected: str) -> None:
     assert csv_line(verdict) == expected
 
 
-maybe = st.none
+maybe = st.none()
 VERDICTS = st.builds(
-    Verdict, st.sampled_from(["192.0.2.1", "2001:db8::1"]), st.integers(0, 65535),
+    Verdict,
+    st.sampled_from(["192.0.2.1", "2001:db8::1"]),
+    st.integers(0, 65535),
     st.sampled_from([state.value for state in State if state is not State.DOWN]),
-    st.sampled_from([reason.word for reason in Reason]), st.just("tcp"), maybe() | st.integers(0, 255), maybe() | st.text(min_size=1),
-    st.lists(st.text("abc-:", min_size=1)).map(tuple), maybe() | st.integers(0, 10**6).map(lambda n: n / 8), maybe() | st.integers(0, 2**31),
-    maybe() | st.integers(1, 20), maybe() | st.just("2001:db8::2"), maybe() | st.just("192.0.2.9"),
-)  # fmt: skip
+    st.sampled_from([reason.word for reason in Reason]),
+    st.just("tcp"),
+    maybe | st.integers(0, 255),
+    maybe | st.text(min_size=1),
+    st.lists(st.text("abc-:", min_size=1)).map(tuple),
+    maybe | st.integers(0, 10**6).map(lambda eighths: eighths / 8),
+    maybe | st.integers(0, 2**31),
+    maybe | st.integers(1, 20),
+    maybe | st.just("2001:db8::2"),
+    maybe | st.just("192.0.2.9"),
+)
 
 
 @given(VERDICTS)
@@ -94,7 +107,10 @@ def test_csv_reads_back(verdict: Verdict) -> None:
     ]  # fmt: skip
 
 
-def table(*batches: list[Verdict], everything: bool = False, colour: bool = False, summary: Summary = Summary()) -> str:
+NOTHING = Summary()
+
+
+def table(*batches: list[Verdict], everything: bool = False, colour: bool = False, summary: Summary = NOTHING) -> str:
     """What the table shows of these batches, as on standard output."""
     buffer = io.BytesIO()
     sink = Table(Stream(buffer, "test", colour, person=True), everything)
@@ -104,26 +120,33 @@ def table(*batches: list[Verdict], everything: bool = False, colour: bool = Fals
     return buffer.getvalue().decode()
 
 
-def rows(ip: str, ports: range, state: str = "closed", reason: str = "reset", **more: object) -> list[Verdict]:
+def rows(ip: str, ports: range, state: str = "closed", reason: str = "reset", **more: Any) -> list[Verdict]:
     return [Verdict(ip, port, state, reason)._replace(**more) for port in reversed(ports)]
 
 
 SSH = Verdict("192.0.2.7", 22, "open", "syn-ack", ttl=64, service="ssh")
 TABLES = {
     "folded, the rest in order of ports; several scanners are told apart": (
-        [[*rows("192.0.2.7", range(1000, 1997)), FULL, SSH, *rows("192.0.2.7", range(1, 4), "filtered", "no-response")]],
+        [
+            [
+                *rows("192.0.2.7", range(1000, 1997)),
+                FULL,
+                SSH,
+                *rows("192.0.2.7", range(1, 4), "filtered", "no-response"),
+            ]
+        ],
         """\
 192.0.2.7
 Not shown: 997 closed (reset)
-PORT       STATE     REASON       TTL  SERVICE       EVIDENCE
-1/tcp      filtered  no-response  -    -
-2/tcp      filtered  no-response  -    -
-3/tcp      filtered  no-response  -    -
-22/tcp     open      syn-ack      64   ssh
+PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+1/tcp      filtered  no-response       -    -
+2/tcp      filtered  no-response       -    -
+3/tcp      filtered  no-response       -    -
+22/tcp     open      syn-ack           64   ssh
 
 192.0.2.7 (scanner 192.0.2.1)
-PORT       STATE                    REASON       TTL  SERVICE       EVIDENCE
-80/tcp     closed (firewall reset)  reset        63   http          firewall-reset late from 192.0.2.254
+PORT       STATE                    REASON            TTL  SERVICE       EVIDENCE
+80/tcp     closed (firewall reset)  reset             63   http          firewall-reset late from 192.0.2.254
 """,
     ),
     "26 are folded, the larger number first": (
@@ -143,42 +166,46 @@ Not shown: 27 filtered (host-unreach), 26 closed (reset), 26 closed (firewall re
         [[SILENT._replace(scanner_ip="192.0.2.1")]],
         """\
 192.0.2.7
-PORT       STATE     REASON       TTL  SERVICE       EVIDENCE
-81/tcp     filtered  no-response  -    -
+PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+81/tcp     filtered  no-response       -    -
 """,
     ),
     "hosts by number, IPv4 first; an empty batch is nothing": (
         [[], rows("2001:db8::1", range(1, 3)) + rows("192.0.2.10", range(1, 3)) + rows("192.0.2.9", range(5, 6))],
         """\
 192.0.2.9
-PORT       STATE     REASON       TTL  SERVICE       EVIDENCE
-5/tcp      closed    reset        -    -
+PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+5/tcp      closed    reset             -    -
 
 192.0.2.10
-PORT       STATE     REASON       TTL  SERVICE       EVIDENCE
-1/tcp      closed    reset        -    -
-2/tcp      closed    reset        -    -
+PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+1/tcp      closed    reset             -    -
+2/tcp      closed    reset             -    -
 
 2001:db8::1
-PORT       STATE     REASON       TTL  SERVICE       EVIDENCE
-1/tcp      closed    reset        -    -
-2/tcp      closed    reset        -    -
+PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+1/tcp      closed    reset             -    -
+2/tcp      closed    reset             -    -
 """,
     ),
     "one port on many hosts, over two batches": (
         [
             [SSH._replace(ip="192.0.2.30"), SILENT, SSH._replace(ip="192.0.2.4", service="\x1b[2Jé")],
-            [DOWN, SSH._replace(ip="2001:db8::1"), SILENT._replace(reason="host-unreach", icmp_from="192.0.2.1")],
+            [
+                DOWN,
+                SSH._replace(ip="2001:db8::aaaa:bbbb"),
+                SILENT._replace(reason="host-unreach", icmp_from="192.0.2.1"),
+            ],
         ],
         """\
-HOST             PORT       STATE     REASON       TTL  SERVICE       EVIDENCE
-192.0.2.4        22/tcp     open      syn-ack      64   \\x1b[2J\\xe9
-192.0.2.30       22/tcp     open      syn-ack      64   ssh
-192.0.2.7        81/tcp     filtered  host-unreach  -    -             from 192.0.2.1
-2001:db8::1      22/tcp     open      syn-ack       64   ssh
+HOST             PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+192.0.2.4        22/tcp     open      syn-ack           64   \\x1b[2J\\xe9
+192.0.2.30       22/tcp     open      syn-ack           64   ssh
+192.0.2.7            81/tcp     filtered  host-unreach      -    -             from 192.0.2.1
+2001:db8::aaaa:bbbb  22/tcp     open      syn-ack           64   ssh
 
-Not shown: 192.0.2.7: all ports filtered (no-response)
-Not shown: 192.0.2.8: down (no-arp)
+Not shown: 192.0.2.7 with all ports filtered (no-response)
+Not shown: 192.0.2.8 down (no-arp)
 """,
     ),
     "silent and down hosts are counted when they are many": (
@@ -187,20 +214,19 @@ Not shown: 192.0.2.8: down (no-arp)
             [DOWN._replace(ip=f"192.0.4.{n}", reason="no-arp" if n < 9 else "no-ndp") for n in range(10)],
         ],
         """\
-192.0.2.7
-PORT       STATE     REASON       TTL  SERVICE       EVIDENCE
-22/tcp     open      syn-ack      64   ssh
+HOST             PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+192.0.2.7        22/tcp     open      syn-ack           64   ssh
 
-Not shown: 254 hosts: all ports filtered (no-response)
-Not shown: 9 hosts: down (no-arp)
-Not shown: 192.0.4.9: down (no-ndp)
+Not shown: 254 hosts with all ports filtered (no-response)
+Not shown: 9 hosts down (no-arp)
+Not shown: 192.0.4.9 down (no-ndp)
 """,
     ),
     "the only host is shown though it is silent": (
         [rows("192.0.2.7", range(1, 1001), "filtered", "no-response")],
         "192.0.2.7\nNot shown: 1,000 filtered (no-response)\n",
     ),
-    "the only host is down": ([[DOWN]], "Not shown: 192.0.2.8: down (no-arp)\n"),
+    "the only host is down": ([[DOWN]], "Not shown: 192.0.2.8 down (no-arp)\n"),
 }
 
 
@@ -212,10 +238,10 @@ def test_table(name: str) -> None:
 
 def test_table_shows_everything_if_asked() -> None:
     batch = [*rows("192.0.2.7", range(1, 28)), DOWN, SILENT._replace(ip="192.0.2.9")]
-    head = "PORT       STATE     REASON       TTL  SERVICE       EVIDENCE\n"
-    closed = "".join(f"{f'{port}/tcp':9}  closed    reset        -    -\n" for port in range(1, 28))
-    down = f"\n192.0.2.8\n{head}-          down      no-arp       -    -\n"
-    silent = f"\n192.0.2.9\n{head}81/tcp     filtered  no-response  -    -\n"
+    head = "PORT       STATE     REASON            TTL  SERVICE       EVIDENCE\n"
+    closed = "".join(f"{f'{port}/tcp':9}  closed    reset             -    -\n" for port in range(1, 28))
+    down = f"\n192.0.2.8\n{head}-          down      no-arp            -    -\n"
+    silent = f"\n192.0.2.9\n{head}81/tcp     filtered  no-response       -    -\n"
     assert table(batch, everything=True) == f"192.0.2.7\n{head}{closed}{down}{silent}"
 
 
@@ -224,8 +250,8 @@ SHOWN_ONE_BY_ONE = [(25, "closed", "reset"), (60, "open", "syn-ack")]
 
 @pytest.mark.parametrize(("count", "state", "reason"), SHOWN_ONE_BY_ONE)
 def test_table_shows_few_of_a_kind_and_every_open_port(count: int, state: str, reason: str) -> None:
-    shown = "".join(f"{f'{port}/tcp':9}  {state:8}  {reason:11}  -    -\n" for port in range(1, count + 1))
-    head = "192.0.2.7\nPORT       STATE     REASON       TTL  SERVICE       EVIDENCE\n"
+    shown = "".join(f"{f'{port}/tcp':9}  {state:8}  {reason:16}  -    -\n" for port in range(1, count + 1))
+    head = "192.0.2.7\nPORT       STATE     REASON            TTL  SERVICE       EVIDENCE\n"
     assert table(rows("192.0.2.7", range(1, count + 1), state, reason)) == head + shown
 
 
@@ -233,20 +259,20 @@ def test_table_colours_the_state_and_nothing_else() -> None:
     batch = [SSH, FULL._replace(icmp_from=None, scanner_ip=None), SILENT]
     assert table(batch, colour=True) == (
         "192.0.2.7\n"
-        "PORT       STATE                    REASON       TTL  SERVICE       EVIDENCE\n"
-        "22/tcp     \033[32mopen\033[0m                     syn-ack      64   ssh\n"
-        "80/tcp     \033[31mclosed (firewall reset)\033[0m  reset        63   http          firewall-reset late\n"
-        "81/tcp     \033[33mfiltered\033[0m                 no-response  -    -\n"
+        "PORT       STATE                    REASON            TTL  SERVICE       EVIDENCE\n"
+        "22/tcp     \033[32mopen\033[0m                     syn-ack           64   ssh\n"
+        "80/tcp     \033[31mclosed (firewall reset)\033[0m  reset             63   http          firewall-reset late\n"
+        "81/tcp     \033[33mfiltered\033[0m                 no-response       -    -\n"
     )
 
 
 def test_table_adds_silent_hosts_that_were_only_counted() -> None:
     assert table([], summary=Summary("not on a terminal", 16_777_216)) == (
-        "Not shown: 16,777,216 hosts: all ports filtered (no-response)\n"
+        "Not shown: 16,777,216 hosts with all ports filtered (no-response)\n"
     )
 
 
-def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = Summary()) -> Outputs:
+def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = NOTHING) -> Outputs:
     for batch in batches:
         outputs.write(iter(batch))
     outputs.finish(summary)
@@ -286,15 +312,16 @@ FILTERS = [  # options, lines of JSON expected, silent rows counted
 @pytest.mark.parametrize(("options", "kept", "counted"), FILTERS)
 @pytest.mark.parametrize("files", [[], ["a.jsonl"]])
 def test_which_rows_are_written(
-    options: dict[str, int], kept: list[Verdict], counted: int, files: list[str],
+    options: dict[str, Any], kept: list[Verdict], counted: int, files: list[str],
     tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:  # fmt: skip
-    outputs = run(open_sinks("jsonl", [str(tmp_path / name) for name in files], **options), [OPEN, SILENT], [SILENT, DOWN])  # type: ignore[arg-type]
+    outputs = run(
+        open_sinks("jsonl", [str(tmp_path / name) for name in files], **options), [OPEN, SILENT], [SILENT, DOWN]
+    )
     twice = [row for row in (OPEN, SILENT, SILENT, DOWN) if row in kept]
     expected = "".join(map(json_line, twice))
-    assert ([(tmp_path / name).read_text() for name in files], capsysbinary.readouterr().out.decode(), outputs.counted) == (
-        [expected] * len(files), expected, counted,
-    )  # fmt: skip
+    written = [(tmp_path / name).read_text() for name in files] + [capsysbinary.readouterr().out.decode()]
+    assert (written, outputs.counted) == ([expected] * (len(files) + 1), counted)
 
 
 def test_a_table_is_given_the_rows_that_machine_formats_leave_out(
@@ -341,6 +368,8 @@ def test_force_overwrites_only_when_every_file_can_be_written(tmp_path: Path) ->
     assert (before, old.read_text()) == ("old results\n" * 9, CSV_HEAD)
 
 
+LOST = "the lines written so far are whole, the rest is lost: make room, or name another file"
+
 LIMITED = """
 import resource, sys
 from scanner.errors import ScanError
@@ -357,7 +386,7 @@ outputs.finish(Summary())
 """
 
 
-def python(code: str, *arguments: str, **more: object) -> "subprocess.CompletedProcess[str]":
+def python(code: str, *arguments: str, **more: Any) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", code, *arguments], text=True, capture_output=True, timeout=60, **more)  # type: ignore[call-overload, no-any-return]
 
 
@@ -367,7 +396,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_other_outputs(tmp_path: Path) ->
     done = python(LIMITED, str(path), str(short))
     lines = [json_line(Verdict("192.0.2.7", port, "open", "syn-ack")) for port in range(10)]
     fit = 1000 // len(lines[0])
-    message = f"{path}: File too large; the lines written so far are whole, the rest is lost: make room, or name another file\n"
+    message = f"{path}: File too large; {LOST}\n"
     assert (path.read_text(), done.stdout, len(short.read_text().splitlines()), done.stderr) == (
         "".join(lines[:fit]), "".join(lines), 11, message,
     )  # fmt: skip
@@ -380,10 +409,7 @@ def test_a_device_may_be_named_and_its_failure_is_told(tmp_path: Path) -> None:
     with pytest.raises(ScanError) as error:
         sink.write([OPEN])
     stream.close()
-    assert str(error.value) == (
-        f"{tmp_path}/full.jsonl: No space left on device; the lines written so far are whole, the rest is lost: "
-        "make room, or name another file"
-    )
+    assert str(error.value) == f"{tmp_path}/full.jsonl: No space left on device; {LOST}"
 
 
 PIPED = """
@@ -404,7 +430,9 @@ except BrokenPipeError:
 def test_a_reader_that_leaves_ends_the_run_quietly(form: str, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     code = '"$0" -c "$1" "$2" "$3" | head -n 2 >&2; echo ${PIPESTATUS[0]}'
-    done = subprocess.run(["bash", "-c", code, sys.executable, PIPED, path, form], text=True, capture_output=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", code, sys.executable, PIPED, path, form], text=True, capture_output=True, timeout=60
+    )
     rows_written = len(path.read_text().splitlines()) - 1
     assert (done.stdout, len(done.stderr.splitlines()), rows_written % 1000, rows_written > 0) == ("141\n", 2, 0, True)
 
@@ -434,4 +462,6 @@ def test_colour_only_on_a_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     run(open_sinks(), [OPEN])
     expected = "\033[32mopen\033[0m    " if coloured else "open    "
-    assert capsysbinary.readouterr().out.decode().splitlines()[2] == f"443/tcp    {expected}  syn-ack      64   https"
+    assert (
+        capsysbinary.readouterr().out.decode().splitlines()[2] == f"443/tcp    {expected}  syn-ack           64   https"
+    )

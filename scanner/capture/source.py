@@ -41,10 +41,12 @@ class Source:
         self.dropped = 0  # unpacked bytes that have left the buffer
         self._packed: bytes | None = None  # packed bytes not yet used; None while (or if) the file is not gzip
         self._inflater = zlib.decompressobj(_AUTO_GZIP)
-        self._ended = False
+        self._dry = False  # the file has been read to its end
+        self._ended = False  # and nothing is left to unpack
         if self.need(len(_GZIP)) and self.view(len(_GZIP)) == _GZIP:
             self._packed = self.view(self.end)
             self.begin = self.end = 0
+            self._ended = False
 
     @property
     def offset(self) -> int:
@@ -98,6 +100,7 @@ class Source:
             self._unpack(room)
         else:
             self.end += self._read_into(room)
+            self._ended = self._dry
 
     def _read_into(self, room: memoryview) -> int:
         """Read once; a failing disk ends the file and is noted."""
@@ -106,25 +109,27 @@ class Source:
         except OSError as error:
             self.tally.hurt(self.name, self.dropped + self.end, f"cannot read on: {error.strerror}")
             size = 0
-        self._ended = self._ended or not size
+        self._dry = not size
         return size
 
+    def _read_piece(self) -> bytes:
+        piece = bytearray(_PIECE)
+        return bytes(piece[: self._read_into(memoryview(piece))])
+
     def _unpack(self, room: memoryview) -> None:
-        assert self._packed is not None
-        if not self._packed:
-            piece = bytearray(_PIECE)
-            self._packed = bytes(piece[: self._read_into(memoryview(piece))])
+        """Unpack once, reading on first if nothing is left of what was read."""
+        if not self._packed and not self._dry:
+            self._packed = self._read_piece()
         if self._inflater.eof:
             self._next_member()
             return
-        data, broken = self._inflate(self._packed, len(room))
-        self._put(data)
+        data, broken = self._inflate(self._packed or b"", len(room))
+        room[: len(data)] = data
+        self.end += len(data)
         if broken:
             self._stop("damaged gzip data")
-        elif self._ended and not data and not self._inflater.eof:
+        elif self._dry and not data and not self._packed and not self._inflater.eof:
             self._stop("the gzip data ends early")
-        elif self._ended and (data or self._inflater.eof):
-            self._ended = False  # the file is read to its end, but the inflater may hold more
 
     def _inflate(self, packed: bytes, room: int) -> tuple[bytes, bool]:
         """Unpack as much as fits; around damage, every byte before it. Leaves the unused input in `_packed`."""
@@ -148,19 +153,15 @@ class Source:
     def _next_member(self) -> None:
         """One member is complete: go on with the next, ignore padding zeros, note anything else."""
         packed = (self._packed or b"").lstrip(b"\0")
-        if packed and len(packed) < len(_GZIP):
-            piece = bytearray(_PIECE)
-            packed += bytes(piece[: self._read_into(memoryview(piece))])
+        if len(packed) == 1:
+            packed += self._read_piece()
         self._packed = packed
         if packed.startswith(_GZIP):
             self._inflater = zlib.decompressobj(_AUTO_GZIP)
-            self._ended = False
         elif packed:
             self._stop("something that is not gzip follows the gzip data")
-
-    def _put(self, data: bytes) -> None:
-        self.buffer[self.end : self.end + len(data)] = np.frombuffer(data, np.uint8)
-        self.end += len(data)
+        elif self._dry:
+            self._ended = True
 
     def _stop(self, cause: str) -> None:
         self.tally.hurt(self.name, self.dropped + self.end, cause)

@@ -14,6 +14,7 @@ Sources: draft-ietf-opsawg-pcap; draft-ietf-opsawg-pcapng sections 4.1 to 4.3 an
 
 import os
 import zlib
+from contextlib import suppress
 from io import FileIO
 from struct import pack
 
@@ -92,7 +93,7 @@ class PcapWriter:
             while rest:
                 rest = rest[self.file.write(rest) :]
         except OSError as error:
-            if self.file.seekable():
+            with suppress(OSError):  # a device has no length
                 os.ftruncate(self.file.fileno(), whole)
             self.file.close()
             raise ScanError(f"cannot record to {self.path}: {error.strerror}") from error

@@ -29,7 +29,7 @@ FIREWALL_RESET = "closed (firewall reset)"
 _OPEN, _CLOSED, _FILTERED = State.OPEN.value, State.CLOSED.value, State.FILTERED.value
 _COLOURS = {_OPEN: "32", _CLOSED: "31", _FILTERED: "33"}
 _HEADS = ("STATE", "REASON", "TTL", "SERVICE", "EVIDENCE")
-_FLOORS = (8, 11, 3, 12, 0)
+_FLOORS = (8, 16, 3, 12, 0)
 _PORT = 9  # 65535/tcp
 _HOST = 15  # an IPv4 address
 _SILENT = (_FILTERED, Reason.NO_RESPONSE.word)
@@ -124,10 +124,6 @@ def _pad(cells: Cells, widths: Widths, colour: bool) -> str:
     return text if code is None else f"\033[{code}m{cells[0]}\033[0m{text[len(cells[0]) :]}"
 
 
-def _hosts(count: int) -> str:
-    return f"{count:,} host" + "s" * (count != 1)
-
-
 @dataclass
 class _Absent:
     """Hosts summed at the end: the first few by name, all by number."""
@@ -141,9 +137,8 @@ class _Absent:
             self.names.append(name)
 
     def sentence(self, what: str) -> str:
-        if self.count == len(self.names):
-            return f"Not shown: {', '.join(self.names)}: {what}\n"
-        return f"Not shown: {_hosts(self.count)}: {what}\n"
+        who = f"{self.count:,} hosts" if self.count > len(self.names) else ", ".join(self.names)
+        return f"Not shown: {who} {what}\n"
 
 
 class Table:
@@ -166,7 +161,8 @@ class Table:
                 self._scanners.add(scanner)
         alone = len(hosts) == 1 and not self._begun and not self._silent.count
         shown = [name for name in sorted(hosts, key=_place) if not self._absent(name, hosts[name], alone)]
-        if len(shown) > 1 and all(sum(group.count for group in hosts[name].values()) == 1 for name in shown):
+        single = all(sum(group.count for group in hosts[name].values()) == 1 for name in shown)
+        if shown and single and (len(hosts) > 1 or self._compact):
             self._write_lines([(self._title(name), group.rows[0]) for name in shown for group in hosts[name].values()])
         else:
             for text in chunks(self._block(self._title(name), hosts[name]) for name in shown):
@@ -175,7 +171,7 @@ class Table:
     def finish(self, summary: Summary) -> None:
         """Write the hosts that were summed, in a file the summary too, and close it."""
         self._silent.count += summary.silent_hosts
-        lines = [self._silent.sentence("all ports filtered (no-response)")] if self._silent.count else []
+        lines = [self._silent.sentence("with all ports filtered (no-response)")] if self._silent.count else []
         lines += [absent.sentence(f"down ({reason})") for reason, absent in self._down.items()]
         if summary.text and not self._stream.person:
             lines.append(summary.text.rstrip("\n") + "\n")

@@ -1,0 +1,304 @@
+"""Host specifications and the numbered space, against a model made of Python sets."""
+
+import ipaddress
+import sys
+import time
+from io import BytesIO, TextIOWrapper
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanner import regions
+from scanner.addresses import from_ints, from_text, to_int, to_text
+from scanner.errors import UsageError
+from scanner.headers import MAPPED
+from scanner.hosts import HostSpace, parse_hosts, read_list
+
+NAMES = {"one.example": ["192.0.2.1"], "two.example": ["2001:db8::2", "192.0.2.2"], "1-2.example": ["192.0.2.12"]}
+
+
+def resolve(name: str) -> list[str]:
+    if name == "broken.example":
+        raise OSError("temporary failure in name resolution")
+    return NAMES.get(name, [])
+
+
+def space(*specs: str, exclude: tuple[str, ...] = (), all_addresses: bool = False) -> HostSpace:
+    return parse_hosts(specs, exclude, resolve, all_addresses)
+
+
+def everything(hosts: HostSpace) -> list[str]:
+    return to_text(hosts.pick(np.arange(hosts.size, dtype=np.uint64)))
+
+
+def refusal(*specs: str, exclude: tuple[str, ...] = ()) -> str:
+    with pytest.raises(UsageError) as caught:
+        space(*specs, exclude=exclude)
+    return str(caught.value)
+
+
+SPECS = [
+    (("192.0.2.1",), (), ["192.0.2.1"]),
+    (("192.0.2.5/30",), (), ["192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"]),
+    (("192.0.2.254-",), (), ["192.0.2.254", "192.0.2.255"]),
+    (("192.0.2.-1",), (), ["192.0.2.0", "192.0.2.1"]),
+    (("192.0.2.255-192.0.3.1",), (), ["192.0.2.255", "192.0.3.0", "192.0.3.1"]),
+    (("10.0-1.0.7,9",), (), ["10.0.0.7", "10.0.0.9", "10.1.0.7", "10.1.0.9"]),
+    (("10.0.0.1,6/31",), (), ["10.0.0.0", "10.0.0.1", "10.0.0.6", "10.0.0.7"]),
+    (("192.0.2.*",), ("192.0.2.2-255",), ["192.0.2.0", "192.0.2.1"]),
+    (("192.0.2.-",), ("192.0.2.0-253",), ["192.0.2.254", "192.0.2.255"]),
+    (("192.0.2.2", "192.0.2.1", "192.0.2.0/30", "192.0.2.1"), ("192.0.2.3",), ["192.0.2.0", "192.0.2.1", "192.0.2.2"]),
+    (("2001:db8::/126",), ("2001:db8::1",), ["2001:db8::", "2001:db8::2", "2001:db8::3"]),
+    (("2001:db8::ffff:ffff:ffff:ffff-2001:db8:0:1::",), (), ["2001:db8::ffff:ffff:ffff:ffff", "2001:db8:0:1::"]),
+    (("2001:db8::1", "192.0.2.1"), (), ["192.0.2.1", "2001:db8::1"]),
+    (("::ffff:192.0.2.1", "192.0.2.1"), (), ["192.0.2.1"]),
+    (("one.example", "1-2.example"), (), ["192.0.2.1", "192.0.2.12"]),
+    (("two.example",), (), ["2001:db8::2"]),
+    (("one.example/31",), (), ["192.0.2.0", "192.0.2.1"]),
+    (("192.0.2.2/31",), ("two.example",), ["192.0.2.3"]),
+]
+
+
+@pytest.mark.parametrize(("specs", "excludes", "addresses"), SPECS)
+def test_spec(specs: tuple[str, ...], excludes: tuple[str, ...], addresses: list[str]) -> None:
+    assert everything(space(*specs, exclude=excludes)) == addresses
+
+
+def test_all_addresses_of_a_name() -> None:
+    assert everything(space("two.example", all_addresses=True)) == ["192.0.2.2", "2001:db8::2"]
+
+
+BAD = [
+    ("300.1.1.1", "300 in 300.1.1.1 is not an octet: octets end at 255"),
+    ("1.2.3", "1.2.3 is not an IPv4 address: write four octets, and separate targets by spaces"),
+    ("1.2.3.4,5.6.7.8", "1.2.3.4,5.6.7.8 is not an IPv4 address: write four octets, and separate targets by spaces"),
+    (
+        "1.2.3.4-1.2.3.300",
+        "1.2.3.4-1.2.3.300 is not an IPv4 address: write four octets, and separate targets by spaces",
+    ),
+    ("1..3.4", "'' in 1..3.4 is not an octet: write numbers, ranges or *, as in 10.0-3,7.*.1"),
+    ("1.2.3.4,", "'' in 1.2.3.4, is not an octet: write numbers, ranges or *, as in 10.0-3,7.*.1"),
+    ("1.2.3.4-5-6", "'4-5-6' in 1.2.3.4-5-6 is not an octet: write numbers, ranges or *, as in 10.0-3,7.*.1"),
+    ("1.2.3.9-5", "range 9-5 in 1.2.3.9-5 ends before it starts: swap its ends"),
+    ("192.0.2.9-192.0.2.5", "range 192.0.2.9-192.0.2.5 ends before it starts: swap its ends"),
+    ("2001:db8::9-2001:db8::5", "range 2001:db8::9-2001:db8::5 ends before it starts: swap its ends"),
+    ("10.0.0.010", "010 in 10.0.0.010 starts with a zero: write it without, some tools read it as octal"),
+    ("10.0.0.0/33", "/33 in 10.0.0.0/33 is not a prefix length: IPv4 blocks go from /0 to /32"),
+    ("10.0.0.0/", "/ in 10.0.0.0/ is not a prefix length: IPv4 blocks go from /0 to /32"),
+    ("::1/129", "::1/129 is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
+    ("192.0.2.1:80", "192.0.2.1:80 is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
+    ("http://a/", "http://a/ is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
+    ("fe80::1%eth0", "fe80::1%eth0: zones (%) are not supported: scan a global address of that host instead"),
+    ("nobody.example", "cannot resolve 'nobody.example': check the spelling, or give its address"),
+    ("broken.example", "cannot resolve 'broken.example': check the spelling, or give its address"),
+    ("one.example/33", "/33 in 192.0.2.1/33 is not a prefix length: IPv4 blocks go from /0 to /32"),
+    ("a b", "'a b' is not an address, range or host name: write 192.0.2.1, 192.0.2.0/24 or a name"),
+    ("2001:db8::/65", "2001:db8::/65: too many addresses, more than 2^62 in all: name smaller blocks"),
+    ("::/0", "::/0: too many addresses, more than 2^62 in all: name smaller blocks"),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), BAD)
+def test_bad_spec(spec: str, message: str) -> None:
+    assert refusal("192.0.2.77", spec) == message
+
+
+@pytest.mark.parametrize(("spec", "message"), BAD[:-2])
+def test_bad_exclude(spec: str, message: str) -> None:
+    assert refusal("192.0.2.77", exclude=(spec,)) == message
+
+
+def test_the_bound_counts_octet_ranges_too() -> None:
+    message = "2001:db8::/66: too many addresses, more than 2^62 in all: name smaller blocks"
+    assert refusal("2001:db8::/66", "*.*.*.1") == message
+
+
+def test_no_target_at_all() -> None:
+    assert refusal() == "no targets: name at least one address, range or host name"
+
+
+def test_everything_excluded() -> None:
+    message = "every target was excluded (the largest was 10.0.0.0/31): name other targets or exclude less"
+    assert refusal("10.0.0.7", "10.0.0.0/31", exclude=("10.*.*.*",)) == message
+
+
+def test_huge_excludes_are_fine() -> None:
+    assert everything(space("192.0.2.1", "2001:db8::1", exclude=("2000::/3",))) == ["192.0.2.1"]
+
+
+# ---------------------------------------------------------------- the space against a model
+
+
+def octet_text(values: set[int]) -> str:
+    return ",".join(map(str, sorted(values)))
+
+
+# Octets from both ends, so that full octets, runs across their borders and single values all occur.
+octet_sets = st.sets(st.sampled_from([0, 1, 2, 254, 255]), min_size=1).map(octet_text) | st.just("*") | st.just("1-254")
+few_octets = st.sets(st.sampled_from([0, 1, 254]), min_size=1).map(octet_text)
+boxes = st.tuples(st.just("10"), st.just("0"), few_octets, octet_sets).map(".".join)
+ipv4 = st.tuples(st.sampled_from([0, 1, 2]), st.sampled_from([0, 1, 7, 128, 255]))
+cidr = st.tuples(ipv4, st.integers(22, 32)).map(lambda pair: f"10.0.{pair[0][0]}.{pair[0][1]}/{pair[1]}")
+ranges = st.tuples(ipv4, ipv4).map(sorted).map(lambda ends: "-".join(f"10.0.{c}.{d}" for c, d in ends))
+words = st.integers(-20, 20)  # around a border of the low word, where carries happen
+six = words.map(lambda word: str(ipaddress.IPv6Address((0x20010DB8 << 96) + (1 << 64) + word)))
+six_cidr = st.tuples(six, st.integers(120, 128)).map(lambda pair: f"{pair[0]}/{pair[1]}")
+spec_lists = st.lists(boxes | cidr | ranges | six | six_cidr, max_size=5)
+
+
+def model(spec: str) -> set[int]:
+    """The addresses of one spec, counted out."""
+    if ":" in spec or "/" in spec:
+        network = ipaddress.ip_network(spec, strict=False)
+        return {to_int(network[i]) for i in range(network.num_addresses)}
+    if spec.count(".") == 6:
+        first, last = (to_int(ipaddress.ip_address(end)) for end in spec.split("-"))
+        return set(range(first, last + 1))
+    allowed = [[v for part in octet.split(",") for v in values(part)] for octet in spec.split(".")]
+    return {MAPPED | a << 24 | b << 16 | c << 8 | d for a, b, c, d in product(*allowed)}
+
+
+def values(part: str) -> range:
+    low, dash, high = ("0", "-", "255") if part == "*" else part.partition("-")
+    return range(int(low), int(high if dash else low) + 1)
+
+
+def numbers(hosts: HostSpace) -> list[int]:
+    column = hosts.pick(np.arange(hosts.size, dtype=np.uint64))
+    return [hi << 64 | lo for hi, lo in zip(column["hi"].tolist(), column["lo"].tolist(), strict=True)]
+
+
+def union_of(specs: list[str]) -> set[int]:
+    return set().union(*map(model, specs))
+
+
+@pytest.fixture(params=[4096, 2, 0], ids=["as-shipped", "mostly-boxes", "boxes-only"], scope="module")
+def few_blocks(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@given(include=spec_lists.filter(bool), exclude=spec_lists, bounds=st.tuples(ipv4, ipv4), far=st.booleans())
+def test_space_is_the_set(
+    few_blocks: int, include: list[str], exclude: list[str], bounds: tuple[tuple[int, int], tuple[int, int]], far: bool
+) -> None:
+    expected = union_of(include) - union_of(exclude)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "FEW_BLOCKS", few_blocks)
+        patch.setattr("scanner.hosts.FEW_BLOCKS", few_blocks)
+        if not expected:
+            assert refusal(*include, exclude=tuple(exclude)).startswith("every target was excluded")
+            return
+        hosts = space(*include, exclude=tuple(exclude))
+    check_numbering(hosts, expected)
+    first, last = sorted(MAPPED | 10 << 24 | c << 8 | d for c, d in bounds)
+    last = (0x20010DB8 << 96) + (1 << 64) if far else last
+    check_numbering(hosts.intersect(first, last), {address for address in expected if first <= address <= last})
+    outside = [(last + 1, (1 << 128) - 1), (0, first - 1)]
+    check_numbering(hosts.within(outside), {address for address in expected if not first <= address <= last})
+
+
+def check_numbering(hosts: HostSpace, expected: set[int]) -> None:
+    """Every address once, numbers and addresses inverse to each other, strangers at -1, spans around all of it."""
+    found = numbers(hosts)
+    assert (hosts.size, len(hosts), bool(hosts), sorted(found)) == (len(expected),) * 2 + (
+        bool(expected),
+        sorted(expected),
+    )
+    near = {address + step for address in expected for step in (-1, 0, 1)} | {0, 1, (1 << 128) - 1, 1 << 64}
+    asked = sorted(near | {address ^ 1 << 64 for address in near} | {address & 0xFFFFFFFF for address in near})
+    where = {address: number for number, address in enumerate(found)}
+    assert hosts.index_of(from_ints(asked)).tolist() == [where.get(address, -1) for address in asked]
+    spans = hosts.spans()
+    assert all(earlier[1] < later[0] for earlier, later in pairwise(spans))
+    assert expected <= {address for first, last in spans for address in range(first, min(last, first + 70000) + 1)}
+
+
+# ---------------------------------------------------------------- size and speed
+
+
+LARGE = [
+    (("10.0.0.0/8",), (), 1 << 24),
+    (("0.0.0.0/0",), (), 1 << 32),
+    (("0-255.0-255.0-255.1,3",), (), 2 << 24),
+    (("*.*.*.1", "1.*.*.*", "*.2.*.*"), (), (1 << 24) + (255 << 16) + (255 * 255 << 8)),
+    (("0.0.0.0/0", "2001:db8::/67"), ("*.*.*.0,255", "10.0.0.0/8"), (1 << 61) + 254 * (255 << 16)),
+    (("2001:db8::/66",), ("2001:db8::1", "*.*.*.1"), (1 << 62) - 1),
+    (("*.*.*.0-9",), ("10.0.0.0/8", "*.7.*.5"), 255 * (256 * 256 * 10 - 256)),
+]
+
+
+@pytest.mark.parametrize(("specs", "excludes", "size"), LARGE)
+def test_large_spaces_are_exact(specs: tuple[str, ...], excludes: tuple[str, ...], size: int) -> None:
+    hosts = space(*specs, exclude=excludes)
+    sample = np.unique(np.random.default_rng(1).integers(0, hosts.size, 5000, np.int64))
+    address = hosts.pick(sample.astype(np.uint64))
+    assert (hosts.size, len(np.unique(address)), hosts.index_of(address).tolist()) == (
+        size,
+        len(sample),
+        sample.tolist(),
+    )
+
+
+def test_excluded_addresses_of_a_box_are_strangers() -> None:
+    hosts = space("*.*.*.1,3", exclude=("10.0.0.0/8", "*.*.7.3"))
+    asked = from_text("9.0.0.1", "9.0.0.2", "9.0.7.3", "10.0.0.1", "255.255.255.3", "::900:1", "2001:db8::1")
+    inside = hosts.index_of(asked)[[0, 4]]
+    assert (to_text(hosts.pick(inside)), (hosts.index_of(asked) >= 0).tolist()) == (
+        ["9.0.0.1", "255.255.255.3"],
+        [True, False, False, False, True, False, False],
+    )
+
+
+def test_spans_of_a_wide_octet_range_are_its_ends() -> None:
+    first, last = (to_int(ipaddress.ip_address(text)) for text in ("0.0.0.1", "255.255.255.3"))
+    assert space("0-255.0-255.0-255.1,3").spans() == [(first, last)]
+
+
+def test_a_hundred_thousand_excludes_are_quick() -> None:
+    starts = np.random.default_rng(2).permutation(1 << 20)[:100_000].tolist()
+    excludes = [f"{v >> 12}.{v >> 4 & 255}.{(v & 15) << 4}.0/28" for v in starts]
+    begun = time.perf_counter()
+    hosts = parse_hosts(["0.0.0.0/0"], excludes, resolve)
+    address = hosts.pick(np.arange(0, hosts.size, 40_000, dtype=np.uint64))
+    took = time.perf_counter() - begun
+    assert (hosts.size, len(np.unique(address)), took < 10) == ((1 << 32) - 1_600_000, len(address), True)
+
+
+def test_too_many_ways_to_overlap_is_one_line() -> None:
+    wide = [f"{a}-{a + 90}.{b}-{b + 90}.{a}-{a + b}.{b},{a}" for a, b in product(range(0, 110, 9), range(1, 110, 9))]
+    message = "the octet ranges overlap in too many ways: write some targets or excludes as CIDR"
+    assert refusal("*.*.*.*", exclude=tuple(wide)) == message
+
+
+# ---------------------------------------------------------------- list files
+
+
+def test_read_list(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbf# a list\r\n192.0.2.1\t192.0.2.2 # two\r\n\r\n  two.example#three\nlast\xff")
+    assert read_list(str(path)) == ["192.0.2.1", "192.0.2.2", "two.example", "last�"]
+
+
+def test_read_list_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"192.0.2.1\n192.0.2.2\n")))
+    assert read_list("-") == ["192.0.2.1", "192.0.2.2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "cannot read the list {}: No such file or directory"),
+        (".", "cannot read the list {}: Is a directory"),
+        ("empty", "the list {} is empty: write one address, range or host name a line, or leave it out"),
+    ],
+)
+def test_unreadable_list(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").write_text("# nothing but a remark\n\n")
+    path = str(tmp_path / name)
+    with pytest.raises(UsageError) as caught:
+        read_list(path)
+    assert str(caught.value) == message.format(path)
