@@ -1,18 +1,32 @@
-"""What replies say beyond the verdict, as words.
+"""What replies say beyond the verdict, as words (their sentences are in `words`).
 
-A record keeps what all replies of a target showed as bits; here they become the words of the result
-(their sentences are in `words`). Rows mostly share a handful of combinations, so combinations are
-translated, not rows.
+A record keeps what all replies of one target showed as bits; a host's records together show more.
+
+Forged resets: probes carry a TOS byte that a Linux host copies into its own resets and netfilter's
+REJECT does not. A reset without the mark is the firewall's only by contrast: the same host must have
+sent at least two marked resets, and no port of it may have been seen both ways, because routers may
+clear the byte and other systems never copy it. A marked reset was sent by the host itself. TTL, compared among resets,
+proves nothing alone: behind address translation honest resets come from two distances.
+
+A wall of open ports: where nearly all of many probed ports are open with one fingerprint (TTL and
+window), something in front of the host answers for it, or a tarpit does.
+
+Words never change a state. Rows mostly share a handful of combinations, so combinations are translated, not rows.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .headers import Rows
+from .headers import Bools, Ints, Rows
 from .ledger import Mark
 from .verdict import RANK, Reason
 
 Words = tuple[str, ...]
+
+LEAST_MARKED = 2  # resets with the mark, before one without it means anything
+MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, to call it a wall of open ports
 
 _PLAIN = (
     (Mark.HANDSHAKE_COMPLETED, "handshake-completed"),
@@ -23,30 +37,72 @@ _PLAIN = (
     (Mark.QUOTE_TRUNCATED, "icmp-quote-truncated"),
     (Mark.LATE, "late"),
 )
+_HOST_WORDS = ("firewall-reset", "host-reset", "ttl-differs", "all-open")
 
 
-def words_of(records: Rows) -> list[Words]:
-    """The evidence of each record, RECORD[n] → n tuples of words."""
-    repeat = records["replies"] > np.bitwise_count(records["passes"]) if hasattr(np, "bitwise_count") else _repeat(records)
+class HostFacts(NamedTuple):
+    """What a host's replies say together about each of its rows: bool[n] by word, in the order of _HOST_WORDS."""
+
+    firewall_reset: Bools
+    host_reset: Bools
+    ttl_differs: Bools
+    all_open: Bools
+
+
+def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
+    """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed on each, `records` RECORD[n]."""
+    hosts = len(probed)
+    reset = records["reason"] == Reason.RESET
+    marked = reset & (records["marks"] & Mark.RESET_MARKED > 0)
+    unmarked = reset & (records["marks"] & Mark.RESET_UNMARKED > 0)
+    both = np.bincount(host[marked & unmarked], minlength=hosts) > 0
+    contrast = (np.bincount(host[marked], minlength=hosts) >= LEAST_MARKED) & ~both
+    contrast &= np.bincount(host[unmarked], minlength=hosts) > 0
+    differs = reset & (records["ttl"] != _usual(host, hosts, reset, records["ttl"].astype(np.int64), 256)[host])
+    return HostFacts(unmarked & contrast[host], marked & contrast[host], differs, _all_open(host, probed, records))
+
+
+def _all_open(host: Ints, probed: Ints, records: Rows) -> Bools:
+    hosts = len(probed)
+    opened = RANK[records["reason"]] == 3
+    fingerprint = records["ttl"].astype(np.int64) << 16 | records["window"]
+    same = opened & (fingerprint == _usual(host, hosts, opened, fingerprint, 1 << 24)[host])
+    wall = (np.bincount(host[same], minlength=hosts) >= NEARLY_ALL * probed) & (probed >= MANY_PORTS)
+    return same & wall[host]
+
+
+def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints:
+    """Each host's most frequent value (below `limit`) among `rows`, the larger at a tie; -1 where there are none."""
+    pairs, count = np.unique(host[rows] * limit + value[rows], return_counts=True)
+    usual = np.full(hosts, -1, np.int64)
+    order = np.argsort(count, kind="stable")  # the most frequent is written last
+    usual[pairs[order] // limit] = pairs[order] % limit
+    return usual
+
+
+def words_of(records: Rows, facts: HostFacts) -> list[Words]:
+    """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
+    repeat = records["replies"] > _bits(records["passes"])
     lost = records["seen"] & ~np.left_shift(np.uint32(1), records["reason"].astype(np.uint32))
-    key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(8)
-    key |= records["reason"].astype(np.uint64) << np.uint64(1) | repeat.astype(np.uint64)
-    distinct, first, back = np.unique(key, return_index=True, return_inverse=True)
-    table = [_words(int(lost[row]), int(records["marks"][row]), int(records["reason"][row]), bool(repeat[row])) for row in first]
-    return [table[number] for number in back.tolist()]
+    host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))
+    key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(16)
+    key |= records["reason"].astype(np.uint64) << np.uint64(8) | repeat.astype(np.uint64) << np.uint64(7) | host_bits
+    distinct, back = np.unique(key, return_inverse=True)
+    table = [_words(word) for word in distinct.tolist()]
+    return [table[number] for number in back.ravel().tolist()]
 
 
-def _repeat(records: Rows) -> npt.NDArray[np.bool_]:
-    """More replies than answered passes (for numpy before 2.0, which cannot count bits)."""
-    bits = np.unpackbits(records["passes"].copy().view(np.uint8).reshape(-1, 4), axis=1).sum(axis=1)
-    return np.asarray(records["replies"] > bits)
+def _bits(passes: npt.NDArray[np.uint32]) -> Ints:
+    """How many bits are set."""
+    raw = np.ascontiguousarray(passes).view(np.uint8).reshape(-1, 4)
+    return np.unpackbits(raw, axis=1).sum(axis=1, dtype=np.int64)
 
 
-def _words(lost: int, marks: int, reason: int, repeat: bool) -> Words:
-    words = [word for mark, word in _PLAIN if marks & mark]
-    words += [f"conflict:{other.word}" for other in Reason if lost >> other & 1]
-    if repeat:
-        words.append("repeat")
+def _words(key: int) -> Words:
+    lost, marks, reason, repeat = key >> 32, key >> 16 & 0xFFFF, key >> 8 & 0xFF, key >> 7 & 1
+    words = [word for bit, word in enumerate(_HOST_WORDS) if key >> bit & 1]
+    words += [word for mark, word in _PLAIN if marks & mark]
     if RANK[reason] == 3 and marks & Mark.ZERO_WINDOW:
         words.append("syn-proxy")
-    return tuple(words)
+    words += [f"conflict:{other.word}" for other in Reason if lost >> other & 1]
+    return (*words, "repeat") if repeat else tuple(words)

@@ -71,7 +71,7 @@ class Frames:
         return Frames(self.buffer, self.start[rows], self.length[rows], self.time[rows], self.link[rows])
 
 
-def read(buffer: Bytes, at: Ints, header: np.dtype) -> Rows:  # type: ignore[type-arg]
+def read(buffer: Bytes, at: Ints, header: np.dtype[np.void]) -> Rows:
     """Copy `header` out of `buffer` at every position of `at`; returns a structured array[len(at)].
 
     The caller has checked the lengths; positions outside the buffer are clipped, so what is read
@@ -84,6 +84,6 @@ def read(buffer: Bytes, at: Ints, header: np.dtype) -> Rows:  # type: ignore[typ
     return everywhere[np.clip(at, 0, room)]
 
 
-def overlay(rows: Bytes, at: int, header: np.dtype) -> Rows:  # type: ignore[type-arg]
+def overlay(rows: Bytes, at: int, header: np.dtype[np.void]) -> Rows:
     """`header` as a writable view at offset `at` of every row of uint8[n, width]; returns a structured array[n]."""
     return rows[:, at : at + header.itemsize].view(header)[:, 0]

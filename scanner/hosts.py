@@ -31,7 +31,7 @@ __all__ = ["HostSpace", "Resolve", "parse_hosts", "read_list"]
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ADDRESS = r"\.".join([_OCTET] * 4)
 _PLAIN = re.compile(rf"{_ADDRESS}(?:/(3[0-2]|[12]?[0-9]))?")
-_FROM_TO = re.compile(rf"{_ADDRESS}-{_ADDRESS}")
+_FROM_TO = re.compile(rf"{_ADDRESS}-(?:{_ADDRESS}|{_OCTET})")
 _NUMERIC = re.compile(r"[0-9.,*/-]+")
 _NAME = re.compile(r"([\w.-]+)(/[0-9]+)?")
 _OCTET_RANGE = re.compile(r"([0-9]*)(-?)([0-9]*)")
@@ -65,10 +65,10 @@ def read_list(path: str) -> list[str]:
     Raises UsageError, naming the file, when it cannot be read or holds no spec at all.
     """
     try:
-        # A name server or the parser will complain about a broken byte; the reader's job is to get that far.
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read the list {path}: {error.strerror}") from None
+    # A broken byte is left in its spec, whose own error then shows where it stands.
     text = data.decode("utf-8-sig", "replace")
     found = [spec for line in text.splitlines() for spec in line.partition("#")[0].split()]
     if not found:
@@ -136,11 +136,14 @@ def _plain(literal: str) -> Block | None:
 
 
 def _from_to(literal: str) -> Block | None:
-    """192.0.2.1-192.0.2.20."""
+    """192.0.2.1-192.0.2.20, or 192.0.2.1-20 for short."""
     match = _FROM_TO.fullmatch(literal)
     if match is None:
         return None
-    first, last = (int.from_bytes(bytes(map(int, octet)), "big") for octet in (match.groups()[:4], match.groups()[4:]))
+    start, end = match.groups()[:4], match.groups()[4:8]
+    if end[0] is None:
+        end = (*start[:3], match[9])
+    first, last = (int.from_bytes(bytes(map(int, octet)), "big") for octet in (start, end))
     return _ordered(MAPPED | first, MAPPED | last, literal)
 
 

@@ -15,6 +15,7 @@ Limit: `MOST_BOXES` boxes after all cuts; thousands of overlapping wide octet ra
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import groupby, product
 from typing import NamedTuple
 
@@ -175,9 +176,7 @@ def block_boxes(block: Block) -> list[Box]:
     first, last = block[0] - MAPPED, block[1] - MAPPED
     boxes: list[Box] = []
     while first <= last:
-        level = next(
-            i for i, shift in enumerate(SHIFTS) if not first % (1 << shift) and first + (1 << shift) - 1 <= last
-        )
+        level = next(at for at, shift in enumerate(SHIFTS) if _starts_unit(first, last, 1 << shift))
         unit = 1 << SHIFTS[level]
         octet = first // unit % 256
         count = min((last - first + 1) // unit, 256 - octet)
@@ -188,15 +187,22 @@ def block_boxes(block: Block) -> list[Box]:
     return boxes
 
 
+def _starts_unit(first: int, last: int, unit: int) -> bool:
+    return first % unit == 0 and first + unit - 1 <= last
+
+
 def _level(box: Box) -> int:
     """The last octet that is not full; those after it only make the blocks longer."""
     return max((i for i in range(4) if box[i] != FULL), default=0)
 
 
+@lru_cache(1024)  # lists repeat the same few masks a hundred thousand times
 def octet_values(mask: int) -> list[int]:
+    """The values of an octet mask, lowest first; shared, not to be changed."""
     return [value for value in range(256) if mask >> value & 1]
 
 
+@lru_cache(1024)
 def _runs(mask: int) -> list[Block]:
     """The runs of set bits."""
     groups = groupby(enumerate(octet_values(mask)), key=lambda pair: pair[1] - pair[0])

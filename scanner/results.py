@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from .addresses import to_text, word_text
-from .evidence import words_of
+from .evidence import host_facts, words_of
 from .headers import ADDRESS, Ints
 from .ports import service_name
 from .verdict import Reason, State, Verdict, state_of
@@ -54,11 +54,11 @@ def _answered(window: Window, hosts: list[str], targets: Ints) -> Iterable[Verdi
     sent = window.passes.sent_at(targets, records["pass"])
     trips = np.where(sent > 0, records["time"] - sent, -1)
     slot, index = np.divmod(targets, window.width)
+    probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(hosts))
+    words = words_of(records, host_facts(slot, probed, records))
     senders = ["", *(_sender(raw) for raw in window.senders[1:])]
     columns = (slot, window.lane.ports[index], records["reason"], records["ttl"], trips, records["time"], records["pass"], records["sender"])
-    for (host, port, reason, ttl, trip, time, number, sender), words in zip(
-        zip(*(column.tolist() for column in columns), strict=True), words_of(records), strict=True
-    ):
+    for host, port, reason, ttl, trip, time, number, sender, evidence in zip(*(column.tolist() for column in columns), words, strict=True):
         yield Verdict(
             hosts[host],
             port,
@@ -66,7 +66,7 @@ def _answered(window: Window, hosts: list[str], targets: Ints) -> Iterable[Verdi
             Reason(reason).word,
             ttl=ttl,
             service=service_name(port),
-            evidence=words,
+            evidence=evidence,
             rtt_ms=round(trip / 1e6, 3) if trip >= 0 else None,
             time=round(time / 1e9, 6),
             pass_=number,

@@ -114,7 +114,8 @@ def _hold(ways: list[_Way], config: SynConfig, key: Key, warn: Warn) -> dict[obj
         source = way.route.source
         if source not in held:
             count = 1 if config.source_port else config.passes + 1
-            held[source] = hold(source, config.source_port, count, key.k0, way.route.interface.index, quiet=not way.route.local)
+            quiet = any(not other.route.local for other in ways if other.route.source == source)
+            held[source] = hold(source, config.source_port, count, key.k0, way.route.interface.index, quiet)
             if not held[source].held:
                 warn(f"{source} is not an address of this machine: whoever has it may reset what we open")
     return held

@@ -101,10 +101,11 @@ WHOLE = {
     "pcap ns": (pcap_header("<", 0xA1B23C4D) + record("<", T, 7, A), [(T * S + 7, 1, A)]),
     "pcap ns big-endian": (pcap_header(">", 0xA1B23C4D, 101) + record(">", T, 7, A), [(T * S + 7, 101, A)]),
     "pcap modified": (
-        pcap_header("<", 0xA1B2CD34) + record("<", T, 1, A, None, b"\2\0\0\0\x08\0\0\0") + record("<", T, 2, B, None, bytes(8)),
+        pcap_header("<", 0xA1B2CD34) + record("<", T, 1, A, None, b"\2\0\0\0\x08\0\0\0")
+        + record("<", T, 2, B, None, bytes(8)),
         PCAP_ROWS,
     ),
-    "pcap with FCS bits in the network field": (pcap_header("<", network=0x24000001) + record("<", T, 1, A), PCAP_ROWS[:1]),
+    "pcap with FCS bits": (pcap_header("<", network=0x24000001) + record("<", T, 1, A), PCAP_ROWS[:1]),
     "pcap whose snap length lies": (pcap_header("<", snaplen=4) + record("<", T, 1, A, 900), PCAP_ROWS[:1]),
     "pcap after 2038": (pcap_header() + record("<", 0xFFFFFFFF, 1, A), [(0xFFFFFFFF * S + 1000, 1, A)]),
     "pcap without records": (pcap_header(), []),
@@ -197,7 +198,8 @@ DAMAGED = {
     "cut block": (NG[:-3], 1, 92, "the file ends inside a block"),
     "two lengths": (NG + struct.pack("<II", 9, 16) + bytes(8) + NG, 2, 132,
                     "a block of type 9 has two lengths, 16 and 0; the rest cannot be found"),
-    "length of 5": (NG + struct.pack("<II", 9, 5) + LIE, 2, 132, "a block of type 9 claims 5 bytes; the rest cannot be found"),
+    "length of 5": (NG + struct.pack("<II", 9, 5) + LIE, 2, 132,
+                    "a block of type 9 claims 5 bytes; the rest cannot be found"),
     "packet of 1 GB": (NG + struct.pack("<II", 6, 1 << 30) + LIE, 2, 132,
                        "a block of type 6 claims 1,073,741,824 bytes; the rest cannot be found"),
     "unknown of 1 GB": (NG + struct.pack("<II", 9, 1 << 30) + LIE, 2, 132,
@@ -335,7 +337,7 @@ def walked(grammar: Grammar, data: bytes) -> tuple[list[int], int]:
 
 
 def build(kind: str, order: str, seed: int, count: int, damage: int) -> bytes:
-    """A long stream of records; some carry whole captures, some only headers, as their payload; some bytes are then hit."""
+    """A long stream of records; the payload of some is itself a stream of records; then some bits are flipped."""
     rng = np.random.default_rng(seed)
     sizes = rng.choice([[0, 1, 54, 58], [54, 58, 58, 1514], [4, 60, 300, 700]][seed % 3], count)
 

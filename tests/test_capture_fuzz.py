@@ -28,7 +28,8 @@ def drain(data: bytes) -> tuple[int, int]:
         reader = open_captures([str(path)])
         for frames in reader:
             assert len(frames.buffer) == CAPACITY + SLACK
-            assert frames.start.min() >= 0 and frames.length.min() >= 0
+            assert frames.start.min() >= 0
+            assert frames.length.min() >= 0
             assert (frames.start + frames.length).max() <= CAPACITY
             network = network_layer(frames)
             assert ((network.version == 0) == (network.cause != Cause.NONE)).all()
@@ -66,4 +67,5 @@ CORPUS = sorted((Path(__file__).parent / "captures" / "corpus").glob("*"))
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
 def test_committed_corpus(path: Path) -> None:
+    """Small broken files, one for each kind of damage: all of them are said to be damaged."""
     assert drain(path.read_bytes())[1] > 0

@@ -45,6 +45,7 @@ SPECS = [
     (("192.0.2.1",), (), ["192.0.2.1"]),
     (("192.0.2.5/30",), (), ["192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"]),
     (("192.0.2.254-",), (), ["192.0.2.254", "192.0.2.255"]),
+    (("192.0.2.1-3", "192.0.2.9-9"), (), ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.9"]),
     (("192.0.2.-1",), (), ["192.0.2.0", "192.0.2.1"]),
     (("192.0.2.255-192.0.3.1",), (), ["192.0.2.255", "192.0.3.0", "192.0.3.1"]),
     (("10.0-1.0.7,9",), (), ["10.0.0.7", "10.0.0.9", "10.1.0.7", "10.1.0.9"]),
@@ -83,7 +84,8 @@ BAD = [
     ("1..3.4", "'' in 1..3.4 is not an octet: write numbers, ranges or *, as in 10.0-3,7.*.1"),
     ("1.2.3.4,", "'' in 1.2.3.4, is not an octet: write numbers, ranges or *, as in 10.0-3,7.*.1"),
     ("1.2.3.4-5-6", "'4-5-6' in 1.2.3.4-5-6 is not an octet: write numbers, ranges or *, as in 10.0-3,7.*.1"),
-    ("1.2.3.9-5", "range 9-5 in 1.2.3.9-5 ends before it starts: swap its ends"),
+    ("1.2.3.9-5", "range 1.2.3.9-5 ends before it starts: swap its ends"),
+    ("1.2.3.7,9-5", "range 9-5 in 1.2.3.7,9-5 ends before it starts: swap its ends"),
     ("192.0.2.9-192.0.2.5", "range 192.0.2.9-192.0.2.5 ends before it starts: swap its ends"),
     ("2001:db8::9-2001:db8::5", "range 2001:db8::9-2001:db8::5 ends before it starts: swap its ends"),
     ("10.0.0.010", "010 in 10.0.0.010 starts with a zero: write it without, some tools read it as octal"),
@@ -144,20 +146,24 @@ boxes = st.tuples(st.just("10"), st.just("0"), few_octets, octet_sets).map(".".j
 ipv4 = st.tuples(st.sampled_from([0, 1, 2]), st.sampled_from([0, 1, 7, 128, 255]))
 cidr = st.tuples(ipv4, st.integers(22, 32)).map(lambda pair: f"10.0.{pair[0][0]}.{pair[0][1]}/{pair[1]}")
 ranges = st.tuples(ipv4, ipv4).map(sorted).map(lambda ends: "-".join(f"10.0.{c}.{d}" for c, d in ends))
+SIX = (0x20010DB8 << 96) + (1 << 64)
 words = st.integers(-20, 20)  # around a border of the low word, where carries happen
-six = words.map(lambda word: str(ipaddress.IPv6Address((0x20010DB8 << 96) + (1 << 64) + word)))
+six = words.map(lambda word: str(ipaddress.IPv6Address(SIX + word)))
 six_cidr = st.tuples(six, st.integers(120, 128)).map(lambda pair: f"{pair[0]}/{pair[1]}")
-spec_lists = st.lists(boxes | cidr | ranges | six | six_cidr, max_size=5)
+six_ranges = st.tuples(words, words).map(
+    lambda ends: "-".join(str(ipaddress.IPv6Address(SIX + word)) for word in sorted(ends))
+)
+spec_lists = st.lists(boxes | cidr | ranges | six | six_cidr | six_ranges, max_size=5)
 
 
 def model(spec: str) -> set[int]:
     """The addresses of one spec, counted out."""
+    if "-" in spec and spec.count(".") != 3:
+        first, last = (to_int(ipaddress.ip_address(end)) for end in spec.split("-"))
+        return set(range(first, last + 1))
     if ":" in spec or "/" in spec:
         network = ipaddress.ip_network(spec, strict=False)
         return {to_int(network[i]) for i in range(network.num_addresses)}
-    if spec.count(".") == 6:
-        first, last = (to_int(ipaddress.ip_address(end)) for end in spec.split("-"))
-        return set(range(first, last + 1))
     allowed = [[v for part in octet.split(",") for v in values(part)] for octet in spec.split(".")]
     return {MAPPED | a << 24 | b << 16 | c << 8 | d for a, b, c, d in product(*allowed)}
 
@@ -195,7 +201,7 @@ def test_space_is_the_set(
         hosts = space(*include, exclude=tuple(exclude))
     check_numbering(hosts, expected)
     first, last = sorted(MAPPED | 10 << 24 | c << 8 | d for c, d in bounds)
-    last = (0x20010DB8 << 96) + (1 << 64) if far else last
+    last = SIX if far else last
     check_numbering(hosts.intersect(first, last), {address for address in expected if first <= address <= last})
     outside = [(last + 1, (1 << 128) - 1), (0, first - 1)]
     check_numbering(hosts.within(outside), {address for address in expected if not first <= address <= last})
@@ -224,6 +230,8 @@ LARGE = [
     (("10.0.0.0/8",), (), 1 << 24),
     (("0.0.0.0/0",), (), 1 << 32),
     (("0-255.0-255.0-255.1,3",), (), 2 << 24),
+    (("::fffe:ffff:fffe-::ffff:255.255.255.255",), ("*.*.*.1",), 2 + (1 << 32) - (1 << 24)),
+    (("*.*.*.1,2", "*.*.3.*", "*.*.*.2"), (), 65536 * (256 + 255 * 2)),
     (("*.*.*.1", "1.*.*.*", "*.2.*.*"), (), (1 << 24) + (255 << 16) + (255 * 255 << 8)),
     (("0.0.0.0/0", "2001:db8::/67"), ("*.*.*.0,255", "10.0.0.0/8"), (1 << 61) + 254 * (255 << 16)),
     (("2001:db8::/66",), ("2001:db8::1", "*.*.*.1"), (1 << 62) - 1),
@@ -251,6 +259,12 @@ def test_excluded_addresses_of_a_box_are_strangers() -> None:
         ["9.0.0.1", "255.255.255.3"],
         [True, False, False, False, True, False, False],
     )
+
+
+def test_a_block_may_cross_a_word_border() -> None:
+    hosts = space("2001:db8::1", "2001:db8::ffff:ffff:ffff:fffe-2001:db8:0:1::1")
+    asked = from_text("2001:db8:0:1::1", "2001:db8:0:1::", "2001:db8::ffff:ffff:ffff:ffff", "2001:db8:0:1::2")
+    assert hosts.index_of(asked).tolist() == [4, 3, 2, -1]
 
 
 def test_spans_of_a_wide_octet_range_are_its_ends() -> None:

@@ -188,7 +188,7 @@ PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
 2/tcp      closed    reset             -    -
 """,
     ),
-    "one port on many hosts, over two batches": (
+    "one port on many hosts, over batches": (
         [
             [SSH._replace(ip="192.0.2.30"), SILENT, SSH._replace(ip="192.0.2.4", service="\x1b[2Jé")],
             [
@@ -196,6 +196,7 @@ PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
                 SSH._replace(ip="2001:db8::aaaa:bbbb"),
                 SILENT._replace(reason="host-unreach", icmp_from="192.0.2.1"),
             ],
+            [SSH._replace(ip="192.0.2.3")],
         ],
         """\
 HOST             PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
@@ -203,6 +204,7 @@ HOST             PORT       STATE     REASON            TTL  SERVICE       EVIDE
 192.0.2.30       22/tcp     open      syn-ack           64   ssh
 192.0.2.7            81/tcp     filtered  host-unreach      -    -             from 192.0.2.1
 2001:db8::aaaa:bbbb  22/tcp     open      syn-ack           64   ssh
+192.0.2.3            22/tcp     open      syn-ack           64   ssh
 
 Not shown: 192.0.2.7 with all ports filtered (no-response)
 Not shown: 192.0.2.8 down (no-arp)
@@ -387,7 +389,7 @@ outputs.finish(Summary())
 
 
 def python(code: str, *arguments: str, **more: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", code, *arguments], text=True, capture_output=True, timeout=60, **more)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run([sys.executable, "-c", code, *arguments], text=True, capture_output=True, timeout=60, **more)
 
 
 def test_a_full_disk_leaves_whole_lines_and_the_other_outputs(tmp_path: Path) -> None:

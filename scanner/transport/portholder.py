@@ -51,13 +51,17 @@ class HeldPorts:
         self.close()
 
 
-def hold(address: Address, wanted: int | None, count: int, seed: int = 0, scope: int = 0, quiet: bool = True) -> HeldPorts:
+def hold(
+    address: Address, wanted: int | None, count: int, seed: int = 0, scope: int = 0, quiet: bool = True
+) -> HeldPorts:
     """Hold `count` consecutive ports on `address`.
 
     They begin at `wanted`; without it at a place in FIRST..LAST that `seed` (any number ≥ 0) chooses, or the next one
     where all are free. `scope` is the interface index, needed for link-local IPv6 addresses only. Without `quiet`
     a port is taken but stays without a listener, so that it looks closed to whoever probes it: right for scans of this
-    machine itself, where our own ports are targets too and the kernel's resets reach nobody else. Raises UsageError if a wanted port is in use or not allowed, ScanError if no run of free ports is left or the system refuses sockets.
+    machine itself, where our own ports are targets too and the kernel's resets reach nobody else. Raises
+    UsageError if a wanted port is in use or not allowed, ScanError if no run of free ports is left or the system
+    refuses sockets.
     """
     assert count >= 1
     assert wanted is None or 0 < wanted <= 65536 - count

@@ -81,6 +81,16 @@ def test_closing_gives_the_ports_back(version: int) -> None:
     assert (held, resets(version, [40000], "SA")) == (set(), {40000})
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_port_taken_without_quiet_looks_closed_and_is_still_taken(version: int) -> None:
+    address = ip_address(OURS[version])
+    with (
+        portholder.hold(address, 40000, 1, quiet=False),
+        portholder.hold(address, None, 1, seed=40000 - 32768) as next_,
+    ):
+        assert (resets(version, [40000], "SA"), next_.ports) == ({40000}, (40001,))
+
+
 @pytest.mark.parametrize(("seed", "base"), [(0, 32768), (28227, 60995), (28228, 32768), (28228 * 10**9 + 7, 32775)])
 def test_a_seed_chooses_the_base(seed: int, base: int) -> None:
     with portholder.hold(ip_address(OURS[4]), None, 5, seed) as mine:
