@@ -88,6 +88,32 @@ def syn(
 
 
 @app.command()
+def classify(
+    captures: Annotated[list[str], typer.Argument(help="pcap or pcapng files, gzip or plain; - for stdin. Several are one capture.")],
+    timeout: Annotated[float, typer.Option(help="Seconds a probe must have waited to be called filtered; 0: any.")] = 1.0,
+    orphans: Annotated[bool, typer.Option(help="Also rows for replies whose probe was not captured.")] = False,
+    scanner: Annotated[Optional[list[str]], typer.Option(help="Only this scanner's probes.")] = None,  # noqa: UP045
+    target: Annotated[Optional[list[str]], typer.Option(help="Only these targets.")] = None,  # noqa: UP045
+    ports: Annotated[Optional[str], typer.Option("-p", "--ports", help="Only these ports.")] = None,  # noqa: UP045
+    ladder: Annotated[Optional[str], typer.Option(help="Draw the exchange of one target, IP:PORT.")] = None,  # noqa: UP045
+    form: Annotated[Optional[str], typer.Option("-f", "--format", help="table, jsonl or csv, on stdout.")] = None,  # noqa: UP045
+    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", help="Also write FILE.txt, .jsonl or .csv; repeatable.")] = None,  # noqa: UP045
+    force: Annotated[bool, typer.Option(help="Overwrite output files.")] = False,
+    only_open: Annotated[bool, typer.Option("--open", help="Only open ports.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")] = False,
+) -> None:
+    """Verdicts from recorded packets, of any scanner or client. Needs no privileges and no network."""
+    from .offline import ClassifyRequest, run_classify
+
+    request = ClassifyRequest(
+        captures=tuple(captures), timeout=timeout, orphans=orphans, scanner=tuple(scanner or ()), target=tuple(target or ()), ports=ports,
+        ladder=ladder, form=form, output=tuple(output or ()), force=force, only_open=only_open, everything=everything, quiet=quiet,
+    )  # fmt: skip
+    raise typer.Exit(run_classify(request))
+
+
+@app.command()
 def demo() -> None:
     """A real scan of a network in a box on this machine: every state and reason. No privileges needed."""
     from .command import run_demo

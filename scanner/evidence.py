@@ -82,7 +82,7 @@ def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints
 
 def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
-    repeat = records["replies"] > _bits(records["passes"])
+    repeat = (records["replies"] > _bits(records["passes"])) | (records["marks"] & Mark.REPEAT > 0)
     lost = records["seen"] & ~np.left_shift(np.uint32(1), records["reason"].astype(np.uint32))
     host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))
     key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(16)

@@ -53,6 +53,7 @@ class Mark(IntFlag):
     HANDSHAKE_COMPLETED = 128
     HANDSHAKE_REFUSED = 256
     SILENT_AFTER_HANDSHAKE = 512
+    REPEAT = 1024  # more replies than probes
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,10 @@ class Ledger:
     def was_probed(self) -> Bools:
         """bool[n]: a probe has left."""
         return self.status[: self.n] >= PROBED
+
+    def was_answered(self) -> Bools:
+        """bool[n]: there is a record."""
+        return self._slot[: self.n] > 0
 
     def records(self, target: Ints) -> Rows:
         """RECORD[m] of the given targets; zeros (reason 0) where nothing answered."""

@@ -40,12 +40,13 @@ from .headers import (
     Rows,
     read,
 )
-from .link import network_layer
+from .link import Cause, network_layer
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 
+UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
 QUOTE_BYTES = 8  # of TCP, that every ICMP error must bring back (RFC 792)
 _EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)  # IPv6 headers that another header follows
 _FRAGMENT, _AUTHENTICATION = 44, 51
@@ -111,6 +112,8 @@ class _Packets:
 def parse(frames: Frames, counts: Counter[str]) -> Segments:
     """TCP segments and ICMP errors of a batch; what else there was is added to `counts` by cause."""
     at, version, cause = network_layer(frames)
+    if cause.any():
+        _count_unread(frames, cause, counts)
     end = frames.start + frames.length
     parts = []
     for family in (4, 6):
@@ -120,6 +123,15 @@ def parse(frames: Frames, counts: Counter[str]) -> Segments:
     if len(parts) == 1:
         return parts[0]
     return join(parts)
+
+
+def _count_unread(frames: Frames, cause: U8, counts: Counter[str]) -> None:
+    """Frames without an IP header, by cause; those of a link type that nobody here reads also by its number."""
+    for code, count in enumerate(np.bincount(cause).tolist()):
+        if code and count:
+            counts[Cause(code).words] += count
+    for link, count in zip(*np.unique(frames.link[cause == Cause.LINK_TYPE], return_counts=True), strict=True):
+        counts[f"{UNSUPPORTED_LINK} {link}"] += int(count)
 
 
 def join(parts: list[Segments]) -> Segments:

@@ -1,0 +1,257 @@
+"""Verdicts from a capture: the flows of `exchanges` become targets, and targets rows.
+
+Only flows whose probe was seen count; replies without one are counted, and rows only on request. All
+flows of one (scanner, target, port) fold into one record by the same ledger, and the same
+evidence is drawn from it, as in a live scan. What differs is silence: a live scan knows that it
+waited, a capture may have ended too early or show one direction only, and then the claim is
+`unknown`, not `filtered`.
+
+Of two hosts that send each other SYNs on the same pair of ports, the later SYN is the reply to the
+earlier (split handshake or simultaneous open).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .addresses import word_text
+from .evidence import HostFacts, host_facts, words_of
+from .exchanges import ENDING, NEVER, Exchanges
+from .headers import ADDRESS, Bools, Ints, Rows
+from .ledger import Ledger, Mark, Replies
+from .ports import service_name
+from .verdict import RANK, Reason, Verdict, state_of
+
+NO_TIME = -(1 << 63)
+_STATE = {reason: state_of(reason).value for reason in Reason if reason}
+_REASON = {reason: reason.word for reason in Reason}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the capture ends: its largest time (ns; None where packets lack times), and `timeout` ns (0: no rule)."""
+
+    last: int | None
+    timeout: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Targets with their verdicts, one row each: `target` is the number in the exchanges, `record` RECORD[n]."""
+
+    target: Ints
+    record: Rows
+    first: Ints  # time of the first SYN
+    rtt: Ints  # ns from the winning flow's only SYN to the reply; -1 unknown
+    orphan: Bools  # no probe was captured
+    facts: HostFacts  # what the host's rows show together
+
+    def take(self, rows: Bools) -> "Judged":
+        """The rows of a mask."""
+        facts = HostFacts(*(fact[rows] for fact in self.facts))
+        return Judged(self.target[rows], self.record[rows], self.first[rows], self.rtt[rows], self.orphan[rows], facts)
+
+
+def settle(exchanges: Exchanges) -> None:
+    """What can only be known at the end: resets and bare SYNs that found no flow when they were read."""
+    _settle_resets(exchanges)
+    _settle_bare_syns(exchanges)
+
+
+def _settle_resets(exchanges: Exchanges) -> None:
+    """A reset that acknowledges the sequence number itself, read before its probe."""
+    n = exchanges.flows.count
+    flows = np.flatnonzero((exchanges.probes[:n] == 0) & exchanges.ledger.was_answered())
+    flows = flows[exchanges.ledger.records(flows)["reason"] == Reason.RESET]
+    if not flows.size:
+        return
+    keys = exchanges.flows.keys[flows]
+    low = np.uint64(0xFFFFFFFF)
+    seq = (keys[:, 0] + np.uint64(1)) & low
+    other = exchanges.flows.find(keys[:, 0] & ~low | seq, keys[:, 1].copy())
+    known = np.flatnonzero((other >= 0) & (exchanges.probes[other] > 0))
+    exchanges.ledger.fold(Replies(other[known], exchanges.ledger.records(flows[known])))
+
+
+def _settle_bare_syns(exchanges: Exchanges) -> None:
+    """SYNs that answer an earlier SYN the other way: a reply, and no probe of their own."""
+    scanner, target, port, six = target_keys(exchanges, np.arange(exchanges.targets.count))
+    both = np.isin(scanner, np.unique(target)) & np.isin(target, np.unique(scanner))
+    if not both.any():
+        return
+    of, our_port, seq = flow_keys(exchanges)
+    probed = exchanges.probes[: len(of)] > 0
+    by_pair: dict[tuple[int, ...], list[int]] = {}
+    rows = np.flatnonzero(probed & both[of])
+    for flow in rows[np.argsort(exchanges.first[rows], kind="stable")].tolist():
+        t = of[flow]
+        here = (int(scanner[t]), int(target[t]), int(port[t]), int(our_port[flow]), int(six[t]))
+        back = (here[1], here[0], here[3], here[2], here[4])
+        earlier = [other for other in by_pair.get(back, []) if seq[other] != seq[flow]]
+        if earlier:
+            _fold_bare_syn(exchanges, earlier[-1], flow)
+        else:
+            by_pair.setdefault(here, []).append(flow)
+
+
+def _fold_bare_syn(exchanges: Exchanges, probe: int, syn: int) -> None:
+    record = exchanges.ledger.records(np.array([probe])).copy()
+    record[:] = 0
+    record["reason"], record["time"], record["pass"] = Reason.SPLIT_HANDSHAKE_SYN, exchanges.first[syn], 1
+    record["marks"], record["ttl"] = Mark.UNVERIFIED, exchanges.ttl[syn]
+    exchanges.ledger.fold(Replies(np.array([probe]), record))
+    exchanges.probes[syn] = 0
+
+
+def target_keys(exchanges: Exchanges, targets: Ints) -> tuple[Ints, Ints, Ints, Bools]:
+    """Scanner number, target number, port and "is IPv6" of each target."""
+    a, b = exchanges.targets.keys[targets, 0], exchanges.targets.keys[targets, 1]
+    scanner, target = (a >> np.uint64(32)).view(np.int64), (a & np.uint64(0xFFFFFFFF)).view(np.int64)
+    return scanner, target, (b & np.uint64(0xFFFF)).view(np.int64), b >> np.uint64(16) > 0
+
+
+def flow_keys(exchanges: Exchanges) -> tuple[Ints, Ints, Ints]:
+    """Target, source port and sequence number of each flow."""
+    keys = exchanges.flows.keys
+    low = np.uint64(0xFFFFFFFF)
+    return (keys[:, 0] >> np.uint64(32)).view(np.int64), keys[:, 1].view(np.int64), (keys[:, 0] & low).view(np.int64)
+
+
+def judge(exchanges: Exchanges, ending: Ending, orphans: bool = False) -> Judged:
+    """The verdict of every probed target; with `orphans` also of targets whose probe was not captured."""
+    of, _, _ = flow_keys(exchanges)
+    n, m = len(of), exchanges.targets.count
+    seen = exchanges.probes[:n] > 0
+    probed = np.zeros(m, np.bool_)
+    probed[of[seen]] = True
+    replied = exchanges.ledger.was_answered()
+    orphan_flow = replied & ~seen & ~probed[of] & (exchanges.marks[:n] & ENDING == 0)
+    wanted = seen | orphan_flow if orphans else seen
+    flows = np.flatnonzero(wanted & replied)
+    record = _flow_records(exchanges, flows)
+    first = np.full(m, NEVER)
+    np.minimum.at(first, of[seen], exchanges.first[:n][seen])
+    ledger = Ledger(m)
+    ledger.fold(Replies(of[flows], record))
+    chosen = np.zeros(m, np.bool_)
+    chosen[of[wanted]] = True
+    target = np.flatnonzero(chosen)
+    result = ledger.records(target)
+    silent = result["reason"] == Reason.NONE
+    result["reason"][silent] = _silence(exchanges, target[silent], first[target[silent]], ending)
+    rtt = _round_trips(exchanges, of, flows, target, result)
+    return Judged(target, result, first[target], rtt, ~probed[target], _facts(exchanges, target, result))
+
+
+def _facts(exchanges: Exchanges, target: Ints, record: Rows) -> HostFacts:
+    """A host is one address as one scanner saw it."""
+    _, _, _, six = target_keys(exchanges, target)
+    pair = exchanges.targets.keys[target, 0] ^ np.where(six, np.uint64(1 << 63), np.uint64(0))
+    _, host = np.unique(pair, return_inverse=True)
+    host = host.ravel()
+    return host_facts(host, np.bincount(host), record)
+
+
+def _flow_records(exchanges: Exchanges, flows: Ints) -> Rows:
+    """The flows' records, with what is known only from the probe: TOS marks, repeats, and which attempt it was."""
+    record = exchanges.ledger.records(flows)
+    marks = exchanges.marks[flows] & ~ENDING
+    completed = marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
+    marks[completed] &= ~np.uint16(Mark.HALF_OPEN)  # a connection that was made and then reset
+    marks[RANK[record["reason"]] < 3] = 0
+    tos = exchanges.tos[flows]
+    reset = (record["reason"] == Reason.RESET) & (tos > 0)
+    same = exchanges.reply_tos[flows] == tos
+    marks[reset & same] |= np.uint16(Mark.RESET_MARKED)
+    marks[reset & ~same] |= np.uint16(Mark.RESET_UNMARKED)
+    marks[record["replies"] > np.maximum(exchanges.probes[flows], 1)] |= np.uint16(Mark.REPEAT)
+    record["marks"] |= marks
+    record["pass"] = _attempt(exchanges, flows)
+    return record
+
+
+def _attempt(exchanges: Exchanges, flows: Ints) -> Ints:
+    """Which of its target's flows each one is, in the order of their first SYNs, from 1; at most 31."""
+    of, _, _ = flow_keys(exchanges)
+    order = np.lexsort((exchanges.first[: len(of)], of))
+    position = np.empty(len(of), np.int64)
+    starts = np.flatnonzero(np.concatenate([[True], of[order][1:] != of[order][:-1]])) if len(of) else of
+    position[order] = np.arange(len(of)) - np.repeat(starts, np.diff(np.append(starts, len(of))))
+    return np.minimum(position[flows] + 1, 31)
+
+
+def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending) -> Ints:
+    """The reason of unanswered targets."""
+    scanner, _, _, six = target_keys(exchanges, target)
+    marked = np.where(six, scanner | 1 << 32, scanner)
+    _, everyone, _, every_six = target_keys(exchanges, np.arange(exchanges.targets.count))
+    reached = np.union1d(np.array(sorted(exchanges.reached), np.int64), np.where(every_six, everyone | 1 << 32, everyone))
+    reason = np.full(len(target), Reason.NO_RESPONSE, np.int64)
+    if ending.last is not None and ending.timeout:
+        reason[first > ending.last - ending.timeout] = Reason.CAPTURE_ENDED
+    reason[~np.isin(marked, reached)] = Reason.ONE_WAY_CAPTURE
+    return reason
+
+
+def _round_trips(exchanges: Exchanges, of: Ints, flows: Ints, target: Ints, result: Rows) -> Ints:
+    """From the SYN to the winning reply, where that flow has one SYN only; -1 elsewhere."""
+    single = flows[(exchanges.probes[flows] == 1) & (exchanges.first[flows] != NO_TIME)]
+    trip = exchanges.ledger.records(single)["time"] - exchanges.first[single]
+    by_target = np.full(exchanges.targets.count, -1, np.int64)
+    record_time = np.zeros(exchanges.targets.count, np.int64)
+    record_time[target] = result["time"]
+    winning = (exchanges.ledger.records(single)["time"] == record_time[of[single]]) & (trip >= 0)
+    by_target[of[single[winning]]] = trip[winning]
+    return by_target[target]
+
+
+def rows(exchanges: Exchanges, judged: Judged) -> Iterator[Verdict]:
+    """The judged targets as verdicts, by scanner, address and port."""
+    scanner, target, port, six = target_keys(exchanges, judged.target)
+    order = np.lexsort((port, target, scanner, six))
+    names, record = Names(exchanges), judged.record[order]
+    words = words_of(record, HostFacts(*(fact[order] for fact in judged.facts)))
+    columns = (scanner, target, port, six, judged.rtt, judged.orphan)
+    facts = ("reason", "ttl", "time", "pass", "sender")
+    lists = [column[order].tolist() for column in columns] + [record[name].tolist() for name in facts]
+    for us, them, number, is_six, rtt, orphan, reason, ttl, time, attempt, sender, evidence in zip(*lists, words, strict=True):
+        answered = bool(RANK[reason])
+        if orphan:
+            evidence = (*evidence, "probe-not-captured")
+        if not answered and (us, them) in exchanges.cut_quotes:
+            evidence = (*evidence, "icmp-quote-truncated")
+        yield Verdict(
+            names.text(them, is_six),
+            number,
+            _STATE[reason],
+            _REASON[reason],
+            ttl=ttl if answered else None,
+            service=service_name(number),
+            evidence=evidence,
+            rtt_ms=round(rtt / 1e6, 3) if rtt >= 0 else None,
+            time=round(time / 1e9, 6) if answered and time != NO_TIME else None,
+            pass_=attempt or None,
+            icmp_from=names.sender(sender),
+            scanner_ip=names.text(us, is_six),
+        )
+
+
+class Names:
+    """Address numbers of one capture as text, each made once."""
+
+    def __init__(self, exchanges: Exchanges) -> None:
+        self._exchanges = exchanges
+        self._known: dict[tuple[int, bool], str] = {}
+
+    def text(self, number: int, six: bool) -> str:
+        if (number, six) not in self._known:
+            hi, lo = self._exchanges.words_of(np.array([number], np.uint64), np.array([six]))
+            self._known[number, six] = word_text(int(hi[0]), int(lo[0]))
+        return self._known[number, six]
+
+    def sender(self, number: int) -> str | None:
+        if not number:
+            return None
+        address = np.frombuffer(self._exchanges.senders[number], ADDRESS)[0]
+        return word_text(int(address["hi"]), int(address["lo"]))

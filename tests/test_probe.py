@@ -1,0 +1,147 @@
+"""Every stamped frame is, byte for byte, the frame that Scapy builds, checksums included."""
+
+from ipaddress import IPv4Address, IPv6Address
+
+import numpy as np
+import pytest
+from conftest import OUR_MAC, THEIR_MAC, US
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
+from scapy.layers.l2 import ARP, Ether
+
+from scanner import probe
+from scanner.addresses import from_ints
+from scanner.headers import MAPPED, Bytes
+
+STAMP = 0x12345678
+OPTIONS = {
+    "os": lambda mss: [("MSS", mss), ("SAckOK", b""), ("Timestamp", (STAMP, 0)), ("NOP", None), ("WScale", 7)],
+    "mss": lambda mss: [("MSS", mss)],
+    "none": lambda mss: [],
+}
+u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
+EXTREMES = st.sampled_from([0, 1, 0xFF, 0xFFFF, 0xFFFF0000, 0xFFFFFFFF])
+
+
+def flows(version: int) -> st.SearchStrategy[list[tuple[int, int, int, int]]]:
+    """(target, its port, our port, sequence number), with the words at which carries are lost or won."""
+    address = st.one_of(u32, EXTREMES) if version == 4 else st.one_of(st.integers(0, (1 << 128) - 1), EXTREMES)
+    return st.lists(st.tuples(address, u16, u16, st.one_of(u32, EXTREMES)), min_size=1, max_size=6)
+
+
+def endpoint(version: int, ethernet: bool) -> probe.Endpoint:
+    return probe.Endpoint(version, US[version], OUR_MAC if ethernet else None, THEIR_MAC if ethernet else None)
+
+
+def stamped(template: probe.Template, rows: list[tuple[int, int, int, int]], macs: list[bytes] | None = None) -> list[bytes]:
+    """The frames, stamped over rows full of rubbish that are wider than a frame."""
+    version = template.version
+    target = from_ints([address | (MAPPED if version == 4 else 0) for address, *_ in rows])
+    target_port, our_port, seq = (np.array([row[i] for row in rows], kind) for i, kind in ((1, "u2"), (2, "u2"), (3, "u4")))
+    out: Bytes = np.full((len(rows), 256), 0xA5, np.uint8)
+    probe.stamp(template, out, target, target_port, our_port, seq, None if macs is None else np.array(macs, "V6"))
+    assert (out[:, template.length :] == 0xA5).all()
+    return [row.tobytes() for row in out[:, : template.length]]
+
+
+def by_scapy(version: int, row: tuple[int, int, int, int], tcp: TCP, ethernet: bool, ttl: int, tos: int, mac: str = THEIR_MAC) -> bytes:
+    """The same frame, every checksum and length left to Scapy. The identification repeats the sequence number's two halves."""
+    address, tcp.dport, tcp.sport, tcp.seq = row
+    if version == 4:
+        identity = (row[3] & 0xFFFF) ^ (row[3] >> 16)
+        packet = IP(src=US[4], dst=str(IPv4Address(address)), ttl=ttl, tos=tos, flags="DF", id=identity) / tcp
+    else:
+        packet = IPv6(src=US[6], dst=str(IPv6Address(address)), hlim=ttl, tc=tos) / tcp
+    return bytes(Ether(src=OUR_MAC, dst=mac) / packet if ethernet else packet)
+
+
+@pytest.mark.parametrize("ethernet", [False, True], ids=["ip", "ethernet"])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("version", [4, 6])
+def test_syn(version: int, options: str, ethernet: bool) -> None:
+    @given(flows(version), st.integers(1, 255), st.integers(0, 255))
+    @settings(max_examples=12, deadline=None)
+    def equals_scapys(rows: list[tuple[int, int, int, int]], ttl: int, tos: int) -> None:
+        template = probe.syn(endpoint(version, ethernet), options=options, ttl=ttl, tos=tos, stamp=STAMP)
+        tcp = TCP(flags="S", window=64240, options=OPTIONS[options](1460 if version == 4 else 1440))
+        assert stamped(template, rows) == [by_scapy(version, row, tcp.copy(), ethernet, ttl, tos) for row in rows]
+
+    equals_scapys()
+
+
+@pytest.mark.parametrize("ethernet", [False, True], ids=["ip", "ethernet"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_reset(version: int, ethernet: bool) -> None:
+    @given(flows(version))
+    @settings(max_examples=15, deadline=None)
+    def equals_scapys(rows: list[tuple[int, int, int, int]]) -> None:
+        template = probe.reset(endpoint(version, ethernet))
+        assert stamped(template, rows) == [by_scapy(version, row, TCP(flags="R", window=0), ethernet, 64, 4) for row in rows]
+
+    equals_scapys()
+
+
+@pytest.mark.parametrize(("version", "options", "length"), [(4, "os", 74), (4, "mss", 58), (4, "none", 54), (6, "os", 94)])
+def test_frame_lengths(version: int, options: str, length: int) -> None:
+    assert probe.syn(endpoint(version, True), options=options).length == length
+
+
+def test_defaults_are_polite_and_common() -> None:
+    """DSCP LE, TTL 64, DF, window 64240; no surprise in the constant part."""
+    packet = IP(stamped(probe.syn(endpoint(4, False)), [(1, 2, 3, 4)])[0])
+    assert (packet.tos, packet.ttl, str(packet.flags), packet[TCP].window, str(packet[TCP].flags)) == (4, 64, "DF", 64240, "S")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_each_row_to_its_own_next_hop(version: int) -> None:
+    rows = [(5, 80, 40000, 9), (6, 81, 40001, 10)]
+    macs = ["02:00:00:00:00:aa", "02:00:00:00:00:bb"]
+    frames = stamped(probe.syn(endpoint(version, True), options="none"), rows, [bytes.fromhex(mac.replace(":", "")) for mac in macs])
+    tcp = TCP(flags="S", window=64240)
+    assert frames == [by_scapy(version, row, tcp.copy(), True, 64, 4, mac) for row, mac in zip(rows, macs, strict=True)]
+
+
+def test_one_port_for_all_rows() -> None:
+    template, rows = probe.syn(endpoint(4, False)), np.zeros((2, 128), np.uint8)
+    probe.stamp(template, rows, from_ints([MAPPED + 1, MAPPED + 2]), np.array([80, 81], np.uint16), 40000, np.array([3, 4], np.uint32))
+    assert [row[: template.length].tobytes() for row in rows] == stamped(template, [(1, 80, 40000, 3), (2, 81, 40000, 4)])
+
+
+def test_a_stamp_leaves_no_trace_for_the_next() -> None:
+    template = probe.syn(endpoint(4, True))
+    before = stamped(template, [(7, 8, 9, 10)])
+    stamped(template, [(0xFFFFFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF)], [b"\xff" * 6])
+    assert stamped(template, [(7, 8, 9, 10)]) == before
+
+
+@given(st.lists(u32, min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_arp_request(addresses: list[int]) -> None:
+    template, rows = probe.query(endpoint(4, True)), np.full((len(addresses), 64), 0xA5, np.uint8)
+    probe.stamp_query(template, rows, from_ints([address | MAPPED for address in addresses]))
+    expected = [
+        Ether(src=OUR_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=OUR_MAC, psrc=US[4], pdst=str(IPv4Address(address)))
+        for address in addresses
+    ]
+    assert [row[: template.length].tobytes() for row in rows] == [bytes(frame) for frame in expected]
+
+
+@given(st.lists(st.one_of(st.integers(0, (1 << 128) - 1), EXTREMES), min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_neighbour_solicitation(addresses: list[int]) -> None:
+    template, rows = probe.query(endpoint(6, True)), np.full((len(addresses), 128), 0xA5, np.uint8)
+    probe.stamp_query(template, rows, from_ints(addresses))
+    assert [row[: template.length].tobytes() for row in rows] == [solicitation(address) for address in addresses]
+
+
+def solicitation(address: int) -> bytes:
+    """RFC 4861 4.3 to the solicited-node group of RFC 4291 2.7.1, and its MAC group of RFC 2464 7."""
+    low = address & 0xFFFFFF
+    mac = f"33:33:ff:{low >> 16:02x}:{low >> 8 & 255:02x}:{low & 255:02x}"
+    group = str(IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low))
+    body = ICMPv6ND_NS(tgt=str(IPv6Address(address))) / ICMPv6NDOptSrcLLAddr(lladdr=OUR_MAC)
+    return bytes(Ether(src=OUR_MAC, dst=mac) / IPv6(src=US[6], dst=group, hlim=255) / body)
+
+
