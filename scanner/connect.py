@@ -101,9 +101,9 @@ class Block:
         self.passes.outstanding -= len(self.waiting)
         self.waiting.clear()
 
-    def near(self, item: int) -> bool:
-        """Whether this target's host has answered before, so that silence may be called early."""
-        return self.slowest[item // self.width] > 0
+    def near(self, item: int, seconds: float) -> bool:
+        """Whether this target's host has answered, and always in half of `seconds`: then silence may be called early."""
+        return 0 < 2 * self.slowest[item // self.width] <= seconds
 
     def fold(self, ended: list[Outcome["Block"]], offset: int) -> tuple[Ints, Ints]:
         """Take outcomes in; returns the targets that answered for the first time and the round trips in ns.
@@ -177,3 +177,199 @@ class Block:
             host, at = divmod(target, self.width)
             port = self.ports[at]
             yield Verdict(self.names[host], port, state, reason_word, service=service_name(port), evidence=evidence)
+
+
+class ConnectSession:
+    """One scan by connect(). Iterate over `batches`; `stop` may be called from a signal handler."""
+
+    def __init__(self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig) -> None:
+        if config.source_port is not None:
+            raise UsageError("--source-port cannot be had with connect: the kernel gives every connection its own; leave it out")
+        seed = os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True)
+        key = Key.from_bytes(seed)
+        self.sums = Sums(targets=hosts.size * len(ports))
+        self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
+        self.shortages: Counter[str] = Counter()  # starts put off, by error name
+        self._hosts, self._ports, self._config, self._key = hosts, ports, config, key
+        self._room = descriptor_room()
+        self._limit = min(FIRST_CALLS, self._room)
+        self._bucket = TokenBucket(config.rate)
+        self._trips = RoundTrips(first_wait=PATIENCE, fixed=config.timeout)
+        self._patience = config.timeout or PATIENCE
+        self._calls: Calls[Block] = Calls(Source(config.source_ip, config.interface))
+        self._blocks: list[Block] = []
+        self._upcoming = self._plan()
+        self._pending = next(self._upcoming, None)
+        self._closed: deque[Block] = deque()
+        self._ended: list[tuple[float, float]] = []
+        self._stops = 0  # asked for
+        self._paused_until = self._short_since = 0  # monotonic ns
+
+    def _plan(self) -> Iterator[Block]:
+        """Blocks of this shard's hosts, in the keyed order."""
+        number, count = self._config.shard
+        order, width = Permutation(self._hosts.size, self._key.k1), len(self._ports)
+        mine = max(0, (self._hosts.size - number) // count + 1)
+        targets = self._config.rate * WINDOW_SECONDS if self._config.rate else WINDOW_TARGETS
+        size = max(1, min(max(WINDOW_HOSTS, int(targets) // width), WINDOW_TARGETS // width))
+        for turn, first in enumerate(range(0, mine, size), 1):
+            position = np.arange(first, min(mine, first + size), dtype=np.uint64)
+            hosts = self._hosts.pick(order.forward(position * np.uint64(count) + np.uint64(number - 1)))
+            yield Block(hosts, self._ports, self._key.k1 + turn)
+
+    def stop(self) -> None:
+        """First call: start nothing more and wait out what is under way. Second call: end now."""
+        self._stops += 1
+        self.sums.interrupted = True
+
+    def glance(self) -> Glance:
+        """Where the scan stands."""
+        sent = self.sums.sent["probe"]
+        return Glance(sent, max((block.passes.number for block in self._blocks), default=0), self.sums.replies)
+
+    def batches(
+        self, write_silent: bool = True, tick: Callable[["ConnectSession"], None] | None = None
+    ) -> Iterator[Iterable[Verdict]]:
+        """The verdicts of each block as it closes. With `write_silent` False, silent targets are only counted."""
+        self.sums.started = time.time()
+        began = time.monotonic()
+        offset = time.time_ns() - time.monotonic_ns()
+        try:
+            while self._blocks or (self._pending and not self._stops):
+                self._step(offset)
+                if any(not block.exhausted for block in self._blocks):
+                    self.sums.sending_seconds = time.monotonic() - began
+                yield from self._rows(write_silent)
+                if tick:
+                    tick(self)
+            yield from self._rows(write_silent)
+        finally:
+            self._calls.close()
+            self.sums.seconds = time.monotonic() - began
+            self.sums.sending_seconds = self.sums.sending_seconds or self.sums.seconds
+            weight = sum(answered for answered, _ in self._ended)
+            self.sums.loss = sum(answered * loss for answered, loss in self._ended) / weight if weight else None
+
+    def _step(self, offset: int) -> None:
+        self._obey()
+        self._open_block()
+        self._start()
+        self._calls.collect(self._sleep())
+        wait = self._trips.wait()
+        self._calls.give_up(wait, lambda block, item: block.near(item, wait), self._patience)
+        self._fold(offset)
+        for block in list(self._blocks):
+            self._advance(block)
+
+    def _obey(self) -> None:
+        """What a signal has asked for."""
+        if self._stops:
+            for block in self._blocks:
+                block.stop()
+        if self._stops > 1:
+            for block in list(self._blocks):
+                self._close(block, interrupted=True)
+
+    def _open_block(self) -> None:
+        """Open the next block when the others have started what they have for now."""
+        room = len(self._blocks) < OPEN_WINDOWS and not self._stops
+        if self._pending and room and all(block.exhausted for block in self._blocks):
+            self._pending.begin_pass(time.monotonic_ns())
+            self._blocks.append(self._pending)
+            self._pending = next(self._upcoming, None)
+
+    # ── calls ──
+
+    def _start(self) -> None:
+        """Start what rate, room and order allow."""
+        now = time.monotonic_ns()
+        if now < self._paused_until:
+            return
+        allowed = min(self._bucket.allowed(now, BATCH), self._limit - len(self._calls))
+        started = 0
+        for block in self._blocks:
+            if allowed > started and not block.exhausted:
+                started += self._start_block(block, allowed - started, now)
+                if now < self._paused_until:
+                    break
+        self._bucket.spend(started)
+        self.sums.sent["probe"] += started
+
+    def _start_block(self, block: Block, limit: int, now: int) -> int:
+        if not block.waiting:
+            block.waiting = block.passes.take(limit, now).tolist()[::-1]
+        waiting, names, ports, width, start = block.waiting, block.names, block.ports, block.width, self._calls.start
+        most = min(limit, len(waiting))
+        for done in range(most):
+            item = waiting.pop()
+            if not start(block, item, names[item // width], ports[item % width]):
+                waiting.append(item)
+                self._run_short(now)
+                return done
+        self._short_since = 0
+        return most
+
+    def _run_short(self, now: int) -> None:
+        """Nothing may be started for a moment, and then less at once."""
+        code = self._calls.shortage
+        self.shortages[shortage_text(code)] += 1
+        self._limit = max(1, min(self._limit, len(self._calls)) // 2)
+        self._paused_until = now + int(SHORTAGE_PAUSE * SECOND)
+        self._short_since = self._short_since or now
+        if not len(self._calls) and now - self._short_since > SHORTAGE_LIMIT * SECOND:
+            raise ScanError(f"connect() keeps failing with {shortage_text(code)}: this machine has no room; lower --rate or free some")
+
+    def _sleep(self) -> float:
+        """Seconds until there is more to do, answers apart."""
+        now = time.monotonic_ns()
+        due = self._calls.due(self._trips.wait(), self._patience)
+        if any(not block.exhausted for block in self._blocks) and len(self._calls) < self._limit:
+            pause = max(0.0, (self._paused_until - now) / SECOND)
+            due = min(due, max(pause, self._bucket.wait(max(1, int(self._bucket.depth / 2)))))
+        return min(due, LONGEST_SLEEP) if len(self._calls) or due != float("inf") else 0.0
+
+    # ── outcomes ──
+
+    def _fold(self, offset: int) -> None:
+        ended = self._calls.take()
+        if not ended:
+            return
+        self._limit = min(self._room, self._limit + len(ended))
+        owners = {id(outcome.owner): outcome.owner for outcome in ended}
+        for block in owners.values():
+            mine = ended if len(owners) == 1 else [outcome for outcome in ended if outcome.owner is block]
+            fresh, trips = block.fold(mine, offset)
+            self._trips.add(trips)
+            self.sums.replies += len(mine) - sum(REASON_OF[outcome.code] is Reason.NO_RESPONSE for outcome in mine)
+            for item in fresh[block.ledger.rank(fresh) == 3].tolist():
+                self.opened.append((block.names[item // block.width], block.ports[item % block.width]))
+
+    def _advance(self, block: Block) -> None:
+        if not block.passes.all_left:
+            return
+        over = block.everyone_answered or self._enough(block)
+        if self._stops or over:
+            self._close(block, interrupted=not over)
+        else:
+            block.begin_pass(time.monotonic_ns())
+
+    def _enough(self, block: Block) -> bool:
+        return enough(block.passes.number, self._config.passes, block.assess(), self._config.max_missed)
+
+    def _close(self, block: Block, interrupted: bool) -> None:
+        block.interrupted = interrupted
+        self._blocks.remove(block)
+        self._closed.append(block)
+
+    def _rows(self, write_silent: bool) -> Iterator[Iterable[Verdict]]:
+        while self._closed:
+            block = self._closed.popleft()
+            estimate = block.assess()
+            self.sums.expected_missed += estimate.missed
+            self.sums.answered += block.ledger.answered
+            self.sums.passes = max(self.sums.passes, block.passes.number)
+            if estimate.loss is not None:
+                self._ended.append((block.ledger.answered, estimate.loss))
+            if not write_silent:
+                self.sums.silent_counted += len(block.silent())
+            yield block.rows(write_silent)

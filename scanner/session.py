@@ -12,7 +12,7 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,9 +22,14 @@ from .config import SynConfig
 from .cookie import Key
 from .errors import ScanError
 from .targets import HostSpace
+from .headers import LINK_ETHERNET, LINK_RAW
 from .live import Scan, Settings
 from .netif import interface, tx_counters
 from .results import rows, silent
+from .routes import Route
+from .transport import Transport
+from .transport.ring import NO_LINK_HEADER
+from .transport.tap import See, Tap
 from .verdict import Verdict
 from .wiring import Wiring, connect
 
@@ -63,17 +68,37 @@ class Sums:
 class Session:
     """One scan. Iterate over `batches`; `stop` may be called from a signal handler."""
 
-    def __init__(self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, warn: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        hosts: HostSpace,
+        ports: npt.NDArray[np.uint16],
+        config: SynConfig,
+        warn: Callable[[str], None] = print,
+        see: Sequence[See] = (),
+    ) -> None:
+        """`see` is told of every frame sent and received."""
         seed = os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True)
         self.key = Key.from_bytes(seed)
         self.sums = Sums(targets=hosts.size * len(ports))
-        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn)
+        self._offset = time.time_ns() - time.monotonic_ns()
+        self._see = see
+        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None)
         pause = SAME_PORT_PAUSE if config.source_port else 0.0
         settings = Settings(config.rate, config.passes, config.max_missed, config.timeout, config.tos, pause)
         self.scan = Scan(self.wiring.lanes, settings, self.key)
         self._names = {lane.name for lane in self.wiring.lanes}
         self._dropped_before = self._interface_drops()
         self._ended: list[tuple[float, float | None]] = []
+
+    def now(self) -> int:
+        """The scan's clock: nanoseconds since 1970, steady."""
+        return time.monotonic_ns() + self._offset
+
+    def _tap(self, transport: Transport, route: Route) -> Transport:
+        link = LINK_RAW if route.interface.kind in NO_LINK_HEADER else LINK_ETHERNET
+        for see in self._see:
+            transport = Tap(transport, see, route.interface.name, link, self.now)
+        return transport
 
     def _interface_drops(self) -> int:
         return sum(tx_counters(interface(name).index).tx_dropped for name in self._names)
@@ -88,7 +113,6 @@ class Session:
 
     def batches(self, write_silent: bool = True, tick: Callable[["Session"], None] | None = None) -> Iterator[Iterable[Verdict]]:
         """The verdicts of each window as it closes. With `write_silent` False, silent targets are only counted."""
-        offset = time.time_ns() - time.monotonic_ns()
         began = time.monotonic()
         self.sums.started = time.time()
         poll = select.poll()
@@ -97,7 +121,7 @@ class Session:
                 poll.register(transport.fileno(), select.POLLIN)
         try:
             while not self.scan.done:
-                now = time.monotonic_ns() + offset
+                now = self.now()
                 wait = self.scan.step(now)
                 if self.scan.sending:
                     self.sums.sending_seconds = time.monotonic() - began
@@ -105,7 +129,7 @@ class Session:
                 if tick:
                     tick(self)
                 self._sleep(wait, poll)
-            yield from self._closed(time.monotonic_ns() + offset, write_silent)
+            yield from self._closed(self.now(), write_silent)
         finally:
             self.sums.seconds = time.monotonic() - began
             self._finish()

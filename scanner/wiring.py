@@ -47,8 +47,16 @@ class _Way(NamedTuple):
     hosts: HostSpace
 
 
-def connect(hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key, warn: Warn) -> Wiring:
-    """Look up routes, hold ports, open transports. Raises UsageError or ScanError; then nothing stays open."""
+Wrap = Callable[[Transport, Route], Transport]
+
+
+def connect(
+    hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key, warn: Warn, wrap: Wrap | None = None
+) -> Wiring:
+    """Look up routes, hold ports, open transports, each put into `wrap` if there is one.
+
+    Raises UsageError or ScanError; then nothing stays open.
+    """
     with ExitStack() as stack:
         ways = _ways(hosts, config, warn)
         held = {source: stack.enter_context(each) for source, each in _hold(ways, config, key, warn).items()}
@@ -56,7 +64,8 @@ def connect(hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, 
         for route in {_wire(way.route): way.route for way in ways}.values():
             sources = {way.route.source for way in ways if _wire(way.route) == _wire(route)}
             used = [port for source in sources for port in held[source].ports]
-            transports[_wire(route)] = stack.enter_context(_Closing(_open(route, min(used), max(used)))).transport
+            transport = stack.enter_context(_Closing(_open(route, min(used), max(used)))).transport
+            transports[_wire(route)] = wrap(transport, route) if wrap else transport
         lanes = [_lane(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
         return Wiring(lanes, list(transports.values()), stack.pop_all().close)
     raise AssertionError("unreachable")

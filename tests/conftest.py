@@ -39,6 +39,7 @@ OUR_MAC, THEIR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:07"
 OUR_PORT, THEIR_PORT = 40000, 443
 KEY = Key(0x0706050403020100, 0x0F0E0D0C0B0A0908)
 SECOND = 1_000_000_000
+WHOLE, USUAL = Shard(), Settings()
 
 
 def wrap(packet: Packet, ethernet: bool, ours: bool = False) -> bytes:
@@ -131,12 +132,13 @@ def wire_bytes(text: str) -> bytes:
 
 def memory(hosts: dict[str, Host], clock: Clock, faults: Faults | None = None, seed: int = 1) -> MemoryTransport:
     """A network of the given hosts; nobody else answers."""
-    return MemoryTransport({wire_bytes(text): host for text, host in hosts.items()}.get, clock, faults or Faults(), seed)
+    known = {wire_bytes(text): host for text, host in hosts.items()}
+    return MemoryTransport(known.get, clock, faults or Faults(), seed)
 
 
 def lane_of(
     transport: Any, targets: str = "198.18.1.0/28", ports: Iterable[int] = (22, 80, 443), *, passes: int = 11,
-    source_port: int | None = None, shard: Shard = Shard(), key: Key = KEY, mac: str | None = None,
+    source_port: int | None = None, shard: Shard = WHOLE, key: Key = KEY, mac: str | None = None,
     gateway: str | None = None, spare_port: int | None = None,
 ) -> Lane:  # fmt: skip
     """A lane by hand: source ports 40000 … one a pass, or the same one for all of them."""
@@ -205,14 +207,16 @@ class Bench:
         return found
 
 
-def bench(hosts: dict[str, Host], *, faults: Faults | None = None, seed: int = 1, settings: Settings = Settings(), **lane: Any) -> Bench:
+def bench(
+    hosts: dict[str, Host], *, faults: Faults | None = None, seed: int = 1, settings: Settings = USUAL, **lane: Any
+) -> Bench:
     """A scan of one lane against hosts in memory."""
     clock = Clock()
     transport = memory(hosts, clock, faults, seed)
     return bench_of(clock, [lane_of(transport, **lane)], settings)
 
 
-def bench_of(clock: Clock, lanes: list[Lane], settings: Settings = Settings()) -> Bench:
+def bench_of(clock: Clock, lanes: list[Lane], settings: Settings = USUAL) -> Bench:
     """A scan of the given lanes."""
     transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
     return Bench(Scan(lanes, settings, lanes[0].key), clock, transports)

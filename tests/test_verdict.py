@@ -35,8 +35,8 @@ ICMP = {
 STATES = {
     State.OPEN: "syn-ack split-handshake-syn",
     State.CLOSED: "reset conn-refused",
-    State.FILTERED: "no-response net-unreach host-unreach proto-unreach port-unreach net-prohibited host-prohibited admin-prohibited "
-    "dest-unreach time-exceeded no-route beyond-scope reject-route param-problem",
+    State.FILTERED: "no-response net-unreach host-unreach proto-unreach port-unreach net-prohibited host-prohibited "
+    "admin-prohibited dest-unreach time-exceeded no-route beyond-scope reject-route param-problem",
     State.UNKNOWN: "capture-ended one-way-capture",
     State.DOWN: "no-arp no-ndp",
 }  # fmt: skip
@@ -54,8 +54,9 @@ def test_every_flag_byte() -> None:
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
-        (SYN | ACK, "syn-ack"), (SYN | ACK | ECE, "syn-ack"), (SYN | ACK | CWR | ECE, "syn-ack"), (SYN | ACK | RST, "syn-ack"),
-        (SYN | ACK | FIN | PSH | URG, "syn-ack"), (SYN, "split-handshake-syn"), (SYN | ECE | CWR, "split-handshake-syn"),
+        (SYN | ACK, "syn-ack"), (SYN | ACK | ECE, "syn-ack"), (SYN | ACK | CWR | ECE, "syn-ack"),
+        (SYN | ACK | RST, "syn-ack"), (SYN | ACK | FIN | PSH | URG, "syn-ack"),
+        (SYN, "split-handshake-syn"), (SYN | ECE | CWR, "split-handshake-syn"),
         (RST, "reset"), (RST | ACK, "reset"), (RST | SYN, "reset"), (RST | PSH, "reset"),
         (ACK, "none"), (FIN, "none"), (FIN | ACK, "none"), (PSH | ACK, "none"), (0, "none"), (FIN | PSH | URG, "none"),
     ],

@@ -19,7 +19,9 @@ class Drops(NamedTuple):
 
 
 class Transport(Protocol):
-    """What the scan needs of a wire. None of the calls blocks, except `wait`."""
+    """What the scan needs of a wire. None of the calls blocks. `link`: the LINKTYPE_ number of frames to send."""
+
+    link: int
 
     def reserve(self, limit: int) -> Bytes:
         """Up to `limit` writable rows, uint8[m, width]; m may be 0. Valid until the next `commit`."""

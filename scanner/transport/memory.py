@@ -41,6 +41,8 @@ class Faults:
 class MemoryTransport:
     """Frames begin with the IP header. `host_of` gives the host for an address in wire bytes, or None."""
 
+    link = LINK_RAW
+
     def __init__(self, host_of: Callable[[bytes], Host | None], clock: Callable[[], int], faults: Faults, seed: int) -> None:
         self.probes_seen: list[bytes] = []
         self.resets_seen: list[bytes] = []

@@ -13,7 +13,7 @@ import socket
 import numpy as np
 
 from ..errors import ScanError
-from ..headers import Bytes
+from ..headers import LINK_RAW, Bytes
 from . import Drops
 from .ring import NO_PERMISSION, Receiver
 
@@ -24,6 +24,8 @@ _DESTINATION = {4: slice(16, 20), 6: slice(24, 40)}
 
 class RawIpTransport:
     """Send through raw IP sockets, receive from a ring."""
+
+    link = LINK_RAW
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver

@@ -232,6 +232,7 @@ class RingTransport:
 
     def __init__(self, receiver: Receiver, sender: Sender) -> None:
         self._receiver, self._sender = receiver, sender
+        self.link = receiver.link
         self.reserve, self.commit, self.sent = sender.reserve, sender.commit, sender.sent
         self.recv, self.fileno = receiver.recv, receiver.fileno
 

@@ -1,0 +1,94 @@
+"""A token bucket under a fake clock: the rate holds over every stretch, and a pause earns no burst."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scanner.pacing import TokenBucket
+
+START = 1_700_000_000_000_000_000
+SECOND = 1_000_000_000
+RATES = (0.2, 1.0, 7.0, 100.0, 3333.3, 1e6)
+
+
+def spent(bucket: TokenBucket, moments: list[int], wish: int = 10**9) -> list[int]:
+    """Take all there is at each moment (ns since the start)."""
+    out = []
+    for moment in moments:
+        out.append(bucket.allowed(START + moment, wish))
+        bucket.spend(out[-1])
+    return out
+
+
+@given(st.sampled_from(RATES), st.lists(st.integers(0, 5 * SECOND), min_size=1, max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_never_more_than_rate_times_time_and_one_depth_over_any_stretch(rate: float, pauses: list[int]) -> None:
+    moments = list(itertools.accumulate(pauses))
+    bucket = TokenBucket(rate)
+    frames = spent(bucket, moments)
+    for first, last in itertools.combinations_with_replacement(range(len(moments)), 2):
+        seconds = (moments[last] - moments[first]) / SECOND
+        assert sum(frames[first : last + 1]) <= rate * seconds + bucket.depth + 1e-6
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_rate_is_reached(rate: float) -> None:
+    """Asked every quarter of what fills the bucket, for 200 buckets: what is promised is given, but for the last frame."""
+    bucket = TokenBucket(rate)
+    tick = int(bucket.depth / rate / 4 * SECOND)
+    total = sum(spent(bucket, list(range(0, 800 * tick + 1, tick))))
+    assert rate * 800 * tick / SECOND - bucket.depth <= total <= rate * 800 * tick / SECOND + bucket.depth
+
+
+@pytest.mark.parametrize(("rate", "depth"), [(0.2, 1.0), (100.0, 1.0), (1000.0, 10.0), (1e6, 10_000.0)])
+def test_no_burst_after_a_pause(rate: float, depth: float) -> None:
+    bucket = TokenBucket(rate)
+    assert (bucket.depth, spent(bucket, [0, 3600 * SECOND, 3600 * SECOND])[1:]) == (depth, [int(depth), 0])
+
+
+def test_below_one_a_second() -> None:
+    assert spent(TokenBucket(0.5), [second * SECOND for second in range(7)]) == [1, 0, 1, 0, 1, 0, 1]
+
+
+def test_the_start_is_no_burst() -> None:
+    assert spent(TokenBucket(1e6), [0, 1000]) == [1, 1]
+
+
+def test_the_limit_is_kept_and_the_rest_stays() -> None:
+    bucket = TokenBucket(1000)
+    spent(bucket, [0])
+    assert (spent(bucket, [SECOND], 4), spent(bucket, [SECOND])) == ([4], [6])
+
+
+def test_debt_is_paid_before_the_next_frame() -> None:
+    bucket = TokenBucket(10)
+    spent(bucket, [0])
+    bucket.spend(2)
+    assert spent(bucket, [tenth * SECOND // 10 for tenth in range(1, 5)]) == [0, 0, 1, 1]
+
+
+def test_a_clock_that_steps_back_earns_nothing() -> None:
+    bucket = TokenBucket(10)
+    assert spent(bucket, [SECOND, 0, SECOND, SECOND + SECOND // 10]) == [1, 0, 0, 1]
+
+
+def test_no_rate_is_no_limit() -> None:
+    bucket = TokenBucket(0)
+    assert (spent(bucket, [0, 0], 4096), bucket.wait(4096)) == ([4096, 4096], 0.0)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_after_the_wait_there_is_a_frame(rate: float) -> None:
+    bucket = TokenBucket(rate)
+    spent(bucket, [0])
+    wait = bucket.wait()
+    later = int(wait * SECOND) + 1
+    assert (wait, bucket.allowed(START + later, 1)) == (pytest.approx(1 / rate), 1)
+
+
+def test_waiting_for_more_than_the_bucket_holds_is_waiting_until_it_is_full() -> None:
+    bucket = TokenBucket(1000)
+    spent(bucket, [0])
+    assert bucket.wait(500) == pytest.approx(0.010)
