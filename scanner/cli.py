@@ -73,6 +73,8 @@ def syn(
     everything: Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No summary and no progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Name open ports as they are found.")] = False,
+    record: Annotated[Optional[str], typer.Option(metavar="FILE", help="Record what is sent and received: FILE.pcapng or .pcap, or with .gz.")] = None,  # noqa: UP045
+    ladder: Annotated[Optional[str], typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")] = None,  # noqa: UP045
 ) -> None:
     """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
     from .command import SynRequest, run_syn
@@ -82,7 +84,7 @@ def syn(
         exclude=tuple(exclude or ()), exclude_files=tuple(exclude_file or ()), exclude_ports=exclude_ports, all_addresses=all_addresses,
         rate=rate, retries=retries, max_missed=max_missed, timeout=timeout, seed=seed, shard=shard, interface=interface,
         source_ip=source_ip, source_port=source_port, ttl=ttl, tos=tos, options=options, form=form, output=tuple(output or ()),
-        force=force, only_open=only_open, everything=everything, quiet=quiet, verbose=verbose,
+        force=force, only_open=only_open, everything=everything, quiet=quiet, verbose=verbose, record=record, ladder=ladder,
     )  # fmt: skip
     raise typer.Exit(run_syn(request))
 
@@ -95,7 +97,7 @@ def classify(
     scanner: Annotated[Optional[list[str]], typer.Option(help="Only this scanner's probes.")] = None,  # noqa: UP045
     target: Annotated[Optional[list[str]], typer.Option(help="Only these targets.")] = None,  # noqa: UP045
     ports: Annotated[Optional[str], typer.Option("-p", "--ports", help="Only these ports.")] = None,  # noqa: UP045
-    ladder: Annotated[Optional[str], typer.Option(help="Draw the exchange of one target, IP:PORT.")] = None,  # noqa: UP045
+    ladder: Annotated[Optional[str], typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")] = None,  # noqa: UP045
     form: Annotated[Optional[str], typer.Option("-f", "--format", help="table, jsonl or csv, on stdout.")] = None,  # noqa: UP045
     output: Annotated[Optional[list[str]], typer.Option("-o", "--output", help="Also write FILE.txt, .jsonl or .csv; repeatable.")] = None,  # noqa: UP045
     force: Annotated[bool, typer.Option(help="Overwrite output files.")] = False,
@@ -121,10 +123,17 @@ def demo() -> None:
     raise typer.Exit(run_demo())
 
 
+def _ladder_of_each(arguments: list[str]) -> list[str]:
+    """`--ladder` may stand alone, which Typer has no word for: then it draws each target."""
+    following = [*arguments[1:], ""]
+    named = [after.count(":") == 1 or after.startswith("[") for after in following]
+    return ["--ladder=each" if each == "--ladder" and not name else each for each, name in zip(arguments, named, strict=False)]
+
+
 def main() -> None:
     """The entry point: run the verb, print errors meant for the user as one line."""
     try:
-        app()
+        app(args=_ladder_of_each(sys.argv[1:]))
     except ScannerError as error:
         print(f"halfopen: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -15,6 +15,7 @@ from .config import SynConfig
 from .errors import UsageError
 from .hosts import parse_hosts, read_list
 from .names import resolve
+from .offline import print_ladders
 from .targets import HostSpace
 from .lane import Shard
 from .output import MANY, Summary, open_sinks
@@ -22,6 +23,7 @@ from .ports import parse_ports
 from .progress import Progress
 from .session import Session
 from .summary import summary_lines
+from .watch import Watch, scan_endpoints
 
 INTERRUPTED = 130
 
@@ -56,6 +58,8 @@ class SynRequest:
     everything: bool
     quiet: bool
     verbose: bool
+    record: str | None = None
+    ladder: str | None = None
 
     def config(self) -> SynConfig:
         """The checked configuration. Raises UsageError."""
@@ -93,20 +97,33 @@ def run_syn(request: SynRequest) -> int:
     ports = parse_ports(request.ports, request.exclude_ports)
     hosts = request.hosts()
     size = hosts.size * len(ports)
-    session = Session(hosts, ports, config, warn)
+    watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports))
+    session = Session(hosts, ports, config, warn, watch.see)
+    watch.open(session.links)
     outputs = open_sinks(
         request.form, request.output, force=request.force, everything=request.everything, only_open=request.only_open, targets=size
     )  # fmt: skip
     write_silent = request.everything or (size <= MANY and not request.only_open)
-    with _interrupts(session), Progress(session, request.quiet, request.verbose) as progress:
+    with _interrupts(session), _watched(watch, session), Progress(session, request.quiet, request.verbose) as progress:
         for rows in session.batches(write_silent, progress.tick):
             with progress.paused():
-                outputs.write(rows)
+                outputs.write(watch.noting(rows))
     lines = summary_lines(session.sums, config.rate)
     outputs.finish(Summary("\n".join(lines)))
+    print_ladders(watch.ladders(), request.form)
     if not request.quiet:
         print("\n".join(lines), file=sys.stderr)
     return INTERRUPTED if session.sums.interrupted else 0
+
+
+@contextmanager
+def _watched(watch: Watch, session: Session) -> Iterator[None]:
+    """A recording is finished however the scan ends."""
+    started = session.now()
+    try:
+        yield
+    finally:
+        watch.close(started, session.now(), session.sums.ring_drops)
 
 
 @contextmanager

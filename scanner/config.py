@@ -12,6 +12,8 @@ from .probe import OPTION_SETS, TOS_LOWER_EFFORT
 from .retry import MAX_PASSES
 
 DEFAULT_RATE = 10_000.0
+MAX_RATE = 1e9  # beyond any wire; and what is no number stops here too
+SEED_BITS = 127
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class SynConfig:
 
     def __post_init__(self) -> None:
         limits = (
-            (self.rate >= 0, f"--rate {self.rate:g} is negative; 0 means unlimited"),
+            (0 <= self.rate <= MAX_RATE, f"--rate {self.rate:g} is out of range: 0 (unlimited) to {MAX_RATE:,.0f}"),
             (0 <= self.retries < MAX_PASSES, f"--retries {self.retries} is out of range: 0 to {MAX_PASSES - 1}"),
             (self.max_missed > 0, f"--max-missed {self.max_missed:g} must be above 0"),
             (self.timeout is None or self.timeout > 0, f"--timeout {self.timeout} must be above 0 seconds"),
@@ -42,6 +44,7 @@ class SynConfig:
             (self.tos & 3 == 0, f"--tos {self.tos} sets the ECN bits (RFC 3168), which a router may rewrite; use a multiple of 4"),
             (self.options in OPTION_SETS, f"--options {self.options!r} is not one of {', '.join(OPTION_SETS)}"),
             (1 <= self.shard.number <= self.shard.count, f"--shard {self.shard.number}/{self.shard.count}: give i/n with 1 <= i <= n"),
+            (self.seed is None or abs(self.seed) < 1 << SEED_BITS, f"--seed {self.seed} is too large: below 2^{SEED_BITS}"),
             (self.shard.count == 1 or self.seed is not None, "--shard needs --seed: all shards must share one order"),
             (self.source_port is None or 1 <= self.source_port <= 65535, f"--source-port {self.source_port} is not a port"),
         )  # fmt: skip

@@ -13,7 +13,8 @@ under the second after which the kernel would send a SYN of its own that no pass
 How many calls are open at once starts at `FIRST_CALLS`, grows with every call that ends, up to the descriptor limit,
 and halves when this machine runs short of descriptors, ports or memory; the target is never blamed for that.
 
-Limits: no TTL of the reply, no ICMP sender, no forged-reset evidence: the kernel keeps them to itself.
+Limits: no TTL of the reply, no ICMP sender, no words that compare replies (firewall-reset, all-open):
+the kernel keeps what they would need to itself.
 """
 
 import os
@@ -30,9 +31,9 @@ from .addresses import to_text
 from .config import SynConfig
 from .cookie import Key
 from .errors import ScanError, UsageError
-from .evidence import host_facts, words_of
-from .handshake import PATIENCE, SECOND, Calls, Outcome, Source, descriptor_room, shortage_text
+from .evidence import HostFacts, words_of
 from .handshake import OUTCOMES as REASON_OF
+from .handshake import PATIENCE, SECOND, Calls, Outcome, Source, descriptor_room, error_text
 from .headers import Ints, Rows
 from .ledger import Ledger, Mark, Replies, blank
 from .live import OPEN_WINDOWS, WINDOW_HOSTS, WINDOW_SECONDS, WINDOW_TARGETS
@@ -43,15 +44,15 @@ from .ports import service_name
 from .retry import RoundTrips, enough
 from .session import Sums
 from .targets import HostSpace
-from .verdict import Reason, State, Verdict, state_of
+from .verdict import Reason, Verdict, state_of
 
 BATCH = 256  # calls started between two looks at the answers
-FIRST_CALLS = 512
+FIRST_CALLS = 4096
 SHORTAGE_PAUSE = 0.05
 SHORTAGE_LIMIT = 10.0  # seconds without any room and with nothing under way: waiting will not help
 LONGEST_SLEEP = 0.05
 
-_STATE = {reason: state_of(reason).value for reason in Reason if reason}
+_WORDS = {int(reason): (state_of(reason).value, reason.word) for reason in Reason if reason}
 
 
 class Glance(NamedTuple):
@@ -82,6 +83,9 @@ class Block:
         self._control = np.zeros((rows, 2), np.int64)
         self._asked_again: set[int] = set()
 
+    def _all(self) -> Ints:
+        return np.arange(self.ledger.n)
+
     @property
     def exhausted(self) -> bool:
         """Whether every call of the pass has been started."""
@@ -89,9 +93,9 @@ class Block:
 
     def begin_pass(self, now: int) -> None:
         """The next pass; from the second on with up to 100 calls to targets that have answered, to measure loss."""
-        known = np.flatnonzero(self.ledger.rank(slice(None)) >= 2) if self.passes.number else np.zeros(0, np.int64)
+        known = np.flatnonzero(self.ledger.rank(self._all()) >= 2) if self.passes.number else np.zeros(0, np.int64)
         chosen = known[:: max(1, -(-len(known) // retry.CONTROL_PROBES))]
-        np.add.at(self._control, (self._group(chosen), 0), 1)
+        np.add.at(self._control[:, 0], self._group(chosen), 1)
         self._asked_again = set(chosen.tolist())
         self.passes.begin(now, chosen if len(chosen) else None)
 
@@ -102,7 +106,7 @@ class Block:
         self.waiting.clear()
 
     def near(self, item: int, seconds: float) -> bool:
-        """Whether this target's host has answered, and always in half of `seconds`: then silence may be called early."""
+        """Whether this target's host has answered, always in half of `seconds`: its silence may be called early."""
         return 0 < 2 * self.slowest[item // self.width] <= seconds
 
     def fold(self, ended: list[Outcome["Block"]], offset: int) -> tuple[Ints, Ints]:
@@ -127,7 +131,7 @@ class Block:
         self._trips[item[fresh]] = trips
         self.passes.left(item, int(time.max()))
         first = item[fresh[tcp[fresh]]]
-        np.add.at(self._answered, (self._group(first), self.passes.number - 1), 1)
+        np.add.at(self._answered[:, self.passes.number - 1], self._group(first), 1)
         for slot, trip in zip((first // self.width).tolist(), trips[tcp[fresh]].tolist(), strict=True):
             self.slowest[slot] = max(self.slowest[slot], trip / SECOND)
         return item[fresh], trips[tcp[fresh]]
@@ -135,7 +139,7 @@ class Block:
     def _count_lost(self, item: Ints) -> None:
         if self._asked_again:
             lost = np.array([each for each in item.tolist() if each in self._asked_again], np.int64)
-            np.add.at(self._control, (self._group(lost), 1), 1)
+            np.add.at(self._control[:, 1], self._group(lost), 1)
 
     def _group(self, item: Ints) -> Ints:
         return item // self.width if len(self._answered) > 1 else np.zeros(len(item), np.int64)
@@ -159,24 +163,24 @@ class Block:
 
     def rows(self, write_silent: bool = True) -> Iterator[Verdict]:
         """The verdicts, once the block is closed."""
-        targets = np.flatnonzero(self.ledger.rank(slice(None)) > 0)
+        targets = np.flatnonzero(self.ledger.rank(self._all()) > 0)
         records = self.ledger.records(targets)
         slot, index = np.divmod(targets, self.width)
-        asked = np.bincount(np.flatnonzero(self.ledger.was_probed()) // self.width, minlength=len(self.hosts))
-        words = words_of(records, host_facts(slot, asked, records))
+        unknown = np.zeros(len(targets), np.bool_)
+        words = words_of(records, HostFacts(unknown, unknown, unknown, unknown))
         columns = (slot, index, records["reason"], self._trips[targets], records["time"], records["pass"])
         for host, at, reason, trip, when, number, evidence in zip(*(c.tolist() for c in columns), words, strict=True):
             yield Verdict(
-                self.names[host], self.ports[at], _STATE[reason], Reason(reason).word,
+                self.names[host], self.ports[at], *_WORDS[reason],
                 service=service_name(self.ports[at]), evidence=evidence,
                 rtt_ms=round(trip / 1e6, 3), time=round(when / 1e9, 6), pass_=number,
             )  # fmt: skip
         evidence = ("interrupted",) if self.interrupted else ()
-        state, reason_word = State.FILTERED.value, Reason.NO_RESPONSE.word
+        silence = _WORDS[Reason.NO_RESPONSE]
         for target in self.silent().tolist() if write_silent else ():
             host, at = divmod(target, self.width)
             port = self.ports[at]
-            yield Verdict(self.names[host], port, state, reason_word, service=service_name(port), evidence=evidence)
+            yield Verdict(self.names[host], port, *silence, service=service_name(port), evidence=evidence)
 
 
 class ConnectSession:
@@ -184,7 +188,7 @@ class ConnectSession:
 
     def __init__(self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig) -> None:
         if config.source_port is not None:
-            raise UsageError("--source-port cannot be had with connect: the kernel gives every connection its own; leave it out")
+            raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
         seed = os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True)
         key = Key.from_bytes(seed)
         self.sums = Sums(targets=hosts.size * len(ports))
@@ -312,12 +316,12 @@ class ConnectSession:
     def _run_short(self, now: int) -> None:
         """Nothing may be started for a moment, and then less at once."""
         code = self._calls.shortage
-        self.shortages[shortage_text(code)] += 1
+        self.shortages[error_text(code)] += 1
         self._limit = max(1, min(self._limit, len(self._calls)) // 2)
         self._paused_until = now + int(SHORTAGE_PAUSE * SECOND)
         self._short_since = self._short_since or now
         if not len(self._calls) and now - self._short_since > SHORTAGE_LIMIT * SECOND:
-            raise ScanError(f"connect() keeps failing with {shortage_text(code)}: this machine has no room; lower --rate or free some")
+            raise ScanError(f"connect() keeps failing with {error_text(code)}: close other programs, or lower --rate")
 
     def _sleep(self) -> float:
         """Seconds until there is more to do, answers apart."""

@@ -53,6 +53,8 @@ OUTCOMES: dict[int, Reason] = {
     errno.ENOBUFS: RETRY,
 }
 
+_ABOUT_TARGET = {code for code, reason in OUTCOMES.items() if reason is not RETRY}
+
 PATIENCE = 0.95  # seconds: the kernel sends its second SYN after 1 s (TCP_TIMEOUT_INIT)
 SPARE_DESCRIPTORS = 64  # for outputs, libraries and the terminal
 MOST_CALLS = 16_384  # at once, whatever the descriptor limit
@@ -81,6 +83,9 @@ class Source(NamedTuple):
     interface: str | None = None
 
 
+ANYWHERE = Source()
+
+
 class Outcome(NamedTuple, Generic[Owner]):
     """How a call ended: whose it was, its item, an error number of `OUTCOMES`, monotonic ns, and the socket if kept."""
 
@@ -107,11 +112,11 @@ class Calls(Generic[Owner]):
     With `keep`, a connection that came about is handed over open with its outcome; the taker closes it.
     """
 
-    def __init__(self, source: Source = Source(), keep: bool = False) -> None:  # noqa: B008
+    def __init__(self, source: Source = ANYWHERE, keep: bool = False) -> None:
         self.ended: list[Outcome[Owner]] = []
         self.shortage = 0  # the error number of the latest start that this machine had no room for
         self._source, self._keep = source, keep
-        self._plain = source == Source()
+        self._plain = source == ANYWHERE
         self._epoll = select.epoll()
         self._open: dict[int, _Call[Owner]] = {}
         self._young: deque[_Call[Owner]] = deque()  # in the order of their start, as is
@@ -127,8 +132,9 @@ class Calls(Generic[Owner]):
             call = socket.SocketType(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
         except OSError as error:
             return self._short(error.errno or 0)
-        code = 0 if self._plain else self._bind(call)
-        code = code or call.connect_ex((host, port))
+        if not self._plain:
+            self._bind(call)
+        code = call.connect_ex((host, port))
         if code == errno.EINPROGRESS:
             # On loopback and virtual links the answer arrives while connect() runs; asking is cheaper than waiting.
             code = call.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.EINPROGRESS
@@ -138,7 +144,11 @@ class Calls(Generic[Owner]):
             self._open[fd] = entry = _Call(call, fd, owner, item, started)
             self._young.append(entry)
             return True
-        if code in OUTCOMES and OUTCOMES[code] is RETRY:
+        if code and code in _ABOUT_TARGET:
+            call.close()
+            self.ended.append(Outcome(owner, item, code, started, monotonic_ns(), None))
+            return True
+        if OUTCOMES.get(code) is RETRY:
             call.close()
             return self._short(code)
         self._settle(_Call(call, -1, owner, item, started), code, monotonic_ns())
@@ -150,7 +160,7 @@ class Calls(Generic[Owner]):
         self.shortage = code
         return False
 
-    def _bind(self, call: socket.SocketType) -> int:
+    def _bind(self, call: socket.SocketType) -> None:
         try:
             if self._source.interface:
                 call.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._source.interface.encode())
@@ -158,9 +168,9 @@ class Calls(Generic[Owner]):
                 call.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
                 call.bind((self._source.address, 0))
         except OSError as error:
+            call.close()
             wished = " ".join(filter(None, self._source))
             raise ScanError(f"cannot connect from {wished}: {error.strerror}; is it this machine's?") from error
-        return 0
 
     def collect(self, seconds: float) -> None:
         """Take in what has been answered; waits up to `seconds` for the first answer."""
@@ -171,7 +181,7 @@ class Calls(Generic[Owner]):
             self._settle(entry, entry.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), now)
 
     def give_up(self, seconds: float, near: Callable[[Owner, int], bool], patience: float = PATIENCE) -> None:
-        """End calls without an answer: after `seconds` where `near(owner, item)` says so, after `patience` elsewhere."""
+        """End unanswered calls: after `seconds` where `near(owner, item)` says so, after `patience` elsewhere."""
         now = monotonic_ns()
         for queue, wait in ((self._young, min(seconds, patience)), (self._old, patience)):
             while queue:
@@ -194,7 +204,7 @@ class Calls(Generic[Owner]):
         return max(0.0, min(left, default=float("inf")))
 
     def _settle(self, entry: "_Call[Owner]", code: int, now: int) -> None:
-        if code not in OUTCOMES:
+        if code not in _ABOUT_TARGET:
             entry.socket.close()
             raise _stop(code)
         kept = None
@@ -228,10 +238,11 @@ def hang_up(connection: socket.SocketType, connected: bool = True) -> None:
     connection.close()
 
 
-def shortage_text(code: int) -> str:
+def error_text(code: int) -> str:
     """The error number's name and words."""
     return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
 
 
 def _stop(code: int) -> ScanError:
-    return ScanError(f"connect() failed with {shortage_text(code)}, which says nothing about the target; see connect(2)")
+    hint = "a link-local address (fe80::) needs --interface" if code == errno.EINVAL else "see connect(2)"
+    return ScanError(f"connect() failed with {error_text(code)}: {hint}")

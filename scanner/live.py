@@ -27,6 +27,7 @@ from .neighbours import GatewaySweep, answers
 from .passes import Passes
 from .retry import RoundTrips, enough
 from .transport import Transport
+from .verdict import Reason
 from .window import Phase, Window
 from .wire import parse
 
@@ -154,12 +155,22 @@ class Scan:
         self.rejected["late-after-close"] += int(np.count_nonzero(left))
 
     def _fold_window(self, window: Window, found: Matches) -> None:
+        found = self._asked(window, found)
         self.late += int(np.count_nonzero(found.number < window.passes.number))
         fresh, trips = window.fold(found)
         self.round_trips.add(trips)
         opened = fresh[window.ledger.rank(fresh) == 3]
         if len(opened):
             self.news.append((window, opened))
+
+    def _asked(self, window: Window, found: Matches) -> Matches:
+        """Without the bare SYNs that answer nothing: they show no cookie, so one must have asked that target from that port."""
+        bare = found.reason == Reason.SPLIT_HANDSHAKE_SYN
+        if bare.any():
+            stray = bare & ~window.passes.asked(window.target_of(found), found.number)
+            self.rejected["unasked"] += int(np.count_nonzero(stray))
+            found = found.take(~stray)
+        return found
 
     # ── moving on ──
 

@@ -106,6 +106,11 @@ class Passes:
                 when[rows] = np.where(at >= 0, np.asarray(times)[at], 0)
         return when
 
+    def asked(self, items: Ints, number: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Whether pass `number` has come to each item: only then can anything answer that pass."""
+        reached = self._order.inverse(items).view(np.int64) < self._reach()
+        return (number < self.number) | (reached & (number == self.number))
+
     def sent_before(self, items: Ints, now: int) -> npt.NDArray[np.bool_]:
         """Which of these silent items were asked at least once, and for the last time before `now`."""
         reached = self._order.inverse(items).view(np.int64) < self._reach()

@@ -82,6 +82,7 @@ class Session:
         self.sums = Sums(targets=hosts.size * len(ports))
         self._offset = time.time_ns() - time.monotonic_ns()
         self._see = see
+        self.links: set[int] = set()  # link types (LINKTYPE_ numbers) that `see` will meet
         self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None)
         pause = SAME_PORT_PAUSE if config.source_port else 0.0
         settings = Settings(config.rate, config.passes, config.max_missed, config.timeout, config.tos, pause)
@@ -96,6 +97,7 @@ class Session:
 
     def _tap(self, transport: Transport, route: Route) -> Transport:
         link = LINK_RAW if route.interface.kind in NO_LINK_HEADER else LINK_ETHERNET
+        self.links.add(link)
         for see in self._see:
             transport = Tap(transport, see, route.interface.name, link, self.now)
         return transport

@@ -46,6 +46,7 @@ class Window:
         self.ledger = Ledger(len(hosts) * self.width)
         self.passes = Passes(self.ledger, key)
         self.senders = [b""]  # who sent ICMP errors for others: ADDRESS bytes; 0 is the target itself
+        self._sender_number: dict[bytes, int] = {}
         self.interrupted = False
         self.estimate = retry.Estimate(0.0, None)
         self._tos = tos
@@ -118,10 +119,14 @@ class Window:
         self._control[-1] = Control(chosen, np.zeros(len(chosen), np.bool_))
         return chosen if len(chosen) else None
 
+    def target_of(self, found: Matches) -> Ints:
+        """The target's number in this window, for each match."""
+        return (found.place - self.first) * self.width + found.port
+
     def fold(self, found: Matches) -> tuple[Ints, Ints]:
         """Take replies in; returns the targets that answered for the first time, and sampled round trips in ns."""
         segments = found.segments
-        target = (found.place - self.first) * self.width + found.port
+        target = self.target_of(found)
         record = blank(len(target))
         record["reason"], record["time"], record["pass"] = found.reason, segments.time, found.number
         record["port"], record["window"], record["ttl"] = segments.dport, segments.window, segments.ttl
@@ -144,9 +149,9 @@ class Window:
         number = np.zeros(len(segments), np.uint32)
         for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
             address = segments.sender[row].tobytes()
-            if address not in self.senders:
+            number[row] = self._sender_number.setdefault(address, len(self.senders))
+            if number[row] == len(self.senders):
                 self.senders.append(address)
-            number[row] = self.senders.index(address)
         return number
 
     def _credit_control(self, target: Ints, found: Matches) -> None:

@@ -1,5 +1,6 @@
 """The ledger against a model in plain Python that keeps every reply and looks at them all."""
 
+import itertools
 import random
 from dataclasses import dataclass, field, replace
 
@@ -109,9 +110,10 @@ def test_any_order_in_any_batches_gives_the_models_records(
         model.replies.setdefault(reply.target, []).append(reply)
     shuffled = shuffler.sample(replies, len(replies))
     edges = [0, *sorted(cuts), len(shuffled)]
-    ledger = folded(*(shuffled[a:b] for a, b in zip(edges, edges[1:], strict=False)))
+    ledger = folded(*(shuffled[a:b] for a, b in itertools.pairwise(edges)))
     assert records(ledger) == [model.record(target) for target in range(TARGETS)]
-    ranks = [max((RANKS[reply.reason] for reply in model.replies.get(target, [])), default=0) for target in range(TARGETS)]
+    known = [[0, *(RANKS[reply.reason] for reply in model.replies.get(target, []))] for target in range(TARGETS)]
+    ranks = [max(each) for each in known]
     assert ledger.rank(np.arange(TARGETS)).tolist() == ranks
     assert ledger.silent(slice(None)).tolist() == [rank == 0 for rank in ranks]
     assert ledger.answered == len(model.replies)

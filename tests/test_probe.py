@@ -23,10 +23,11 @@ OPTIONS = {
 }
 u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
 EXTREMES = st.sampled_from([0, 1, 0xFF, 0xFFFF, 0xFFFF0000, 0xFFFFFFFF])
+Flow = tuple[int, int, int, int]  # target, its port, our port, sequence number
 
 
-def flows(version: int) -> st.SearchStrategy[list[tuple[int, int, int, int]]]:
-    """(target, its port, our port, sequence number), with the words at which carries are lost or won."""
+def flows(version: int) -> st.SearchStrategy[list[Flow]]:
+    """Random flows, and among them the words at which carries are lost or won."""
     address = st.one_of(u32, EXTREMES) if version == 4 else st.one_of(st.integers(0, (1 << 128) - 1), EXTREMES)
     return st.lists(st.tuples(address, u16, u16, st.one_of(u32, EXTREMES)), min_size=1, max_size=6)
 
@@ -35,19 +36,22 @@ def endpoint(version: int, ethernet: bool) -> probe.Endpoint:
     return probe.Endpoint(version, US[version], OUR_MAC if ethernet else None, THEIR_MAC if ethernet else None)
 
 
-def stamped(template: probe.Template, rows: list[tuple[int, int, int, int]], macs: list[bytes] | None = None) -> list[bytes]:
+def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None = None) -> list[bytes]:
     """The frames, stamped over rows full of rubbish that are wider than a frame."""
     version = template.version
     target = from_ints([address | (MAPPED if version == 4 else 0) for address, *_ in rows])
-    target_port, our_port, seq = (np.array([row[i] for row in rows], kind) for i, kind in ((1, "u2"), (2, "u2"), (3, "u4")))
+    kinds = ((1, np.uint16), (2, np.uint16), (3, np.uint32))
+    target_port, our_port, seq = (np.array([row[i] for row in rows], kind) for i, kind in kinds)
     out: Bytes = np.full((len(rows), 256), 0xA5, np.uint8)
     probe.stamp(template, out, target, target_port, our_port, seq, None if macs is None else np.array(macs, "V6"))
     assert (out[:, template.length :] == 0xA5).all()
     return [row.tobytes() for row in out[:, : template.length]]
 
 
-def by_scapy(version: int, row: tuple[int, int, int, int], tcp: TCP, ethernet: bool, ttl: int, tos: int, mac: str = THEIR_MAC) -> bytes:
-    """The same frame, every checksum and length left to Scapy. The identification repeats the sequence number's two halves."""
+def by_scapy(
+    version: int, row: Flow, tcp: TCP, ethernet: bool, ttl: int = 64, tos: int = 4, mac: str = THEIR_MAC
+) -> bytes:
+    """The same frame, every checksum and length left to Scapy; the identification folds the sequence number."""
     address, tcp.dport, tcp.sport, tcp.seq = row
     if version == 4:
         identity = (row[3] & 0xFFFF) ^ (row[3] >> 16)
@@ -63,7 +67,7 @@ def by_scapy(version: int, row: tuple[int, int, int, int], tcp: TCP, ethernet: b
 def test_syn(version: int, options: str, ethernet: bool) -> None:
     @given(flows(version), st.integers(1, 255), st.integers(0, 255))
     @settings(max_examples=12, deadline=None)
-    def equals_scapys(rows: list[tuple[int, int, int, int]], ttl: int, tos: int) -> None:
+    def equals_scapys(rows: list[Flow], ttl: int, tos: int) -> None:
         template = probe.syn(endpoint(version, ethernet), options=options, ttl=ttl, tos=tos, stamp=STAMP)
         tcp = TCP(flags="S", window=64240, options=OPTIONS[options](1460 if version == 4 else 1440))
         assert stamped(template, rows) == [by_scapy(version, row, tcp.copy(), ethernet, ttl, tos) for row in rows]
@@ -76,14 +80,16 @@ def test_syn(version: int, options: str, ethernet: bool) -> None:
 def test_reset(version: int, ethernet: bool) -> None:
     @given(flows(version))
     @settings(max_examples=15, deadline=None)
-    def equals_scapys(rows: list[tuple[int, int, int, int]]) -> None:
+    def equals_scapys(rows: list[Flow]) -> None:
         template = probe.reset(endpoint(version, ethernet))
-        assert stamped(template, rows) == [by_scapy(version, row, TCP(flags="R", window=0), ethernet, 64, 4) for row in rows]
+        assert stamped(template, rows) == [by_scapy(version, row, TCP(flags="R", window=0), ethernet) for row in rows]
 
     equals_scapys()
 
 
-@pytest.mark.parametrize(("version", "options", "length"), [(4, "os", 74), (4, "mss", 58), (4, "none", 54), (6, "os", 94)])
+@pytest.mark.parametrize(
+    ("version", "options", "length"), [(4, "os", 74), (4, "mss", 58), (4, "none", 54), (6, "os", 94)]
+)
 def test_frame_lengths(version: int, options: str, length: int) -> None:
     assert probe.syn(endpoint(version, True), options=options).length == length
 
@@ -91,22 +97,26 @@ def test_frame_lengths(version: int, options: str, length: int) -> None:
 def test_defaults_are_polite_and_common() -> None:
     """DSCP LE, TTL 64, DF, window 64240; no surprise in the constant part."""
     packet = IP(stamped(probe.syn(endpoint(4, False)), [(1, 2, 3, 4)])[0])
-    assert (packet.tos, packet.ttl, str(packet.flags), packet[TCP].window, str(packet[TCP].flags)) == (4, 64, "DF", 64240, "S")
+    tcp = packet[TCP]
+    assert (packet.tos, packet.ttl, str(packet.flags), tcp.window, str(tcp.flags)) == (4, 64, "DF", 64240, "S")
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_each_row_to_its_own_next_hop(version: int) -> None:
     rows = [(5, 80, 40000, 9), (6, 81, 40001, 10)]
     macs = ["02:00:00:00:00:aa", "02:00:00:00:00:bb"]
-    frames = stamped(probe.syn(endpoint(version, True), options="none"), rows, [bytes.fromhex(mac.replace(":", "")) for mac in macs])
+    raw = [bytes.fromhex(mac.replace(":", "")) for mac in macs]
+    frames = stamped(probe.syn(endpoint(version, True), options="none"), rows, raw)
     tcp = TCP(flags="S", window=64240)
-    assert frames == [by_scapy(version, row, tcp.copy(), True, 64, 4, mac) for row, mac in zip(rows, macs, strict=True)]
+    assert frames == [by_scapy(version, row, tcp.copy(), True, mac=mac) for row, mac in zip(rows, macs, strict=True)]
 
 
 def test_one_port_for_all_rows() -> None:
     template, rows = probe.syn(endpoint(4, False)), np.zeros((2, 128), np.uint8)
-    probe.stamp(template, rows, from_ints([MAPPED + 1, MAPPED + 2]), np.array([80, 81], np.uint16), 40000, np.array([3, 4], np.uint32))
-    assert [row[: template.length].tobytes() for row in rows] == stamped(template, [(1, 80, 40000, 3), (2, 81, 40000, 4)])
+    targets, ports, sequence = from_ints([MAPPED + 1, MAPPED + 2]), np.array([80, 81], "u2"), np.array([3, 4], "u4")
+    probe.stamp(template, rows, targets, ports, 40000, sequence)
+    frames = [row[: template.length].tobytes() for row in rows]
+    assert frames == stamped(template, [(1, 80, 40000, 3), (2, 81, 40000, 4)])
 
 
 def test_a_stamp_leaves_no_trace_for_the_next() -> None:
@@ -121,11 +131,9 @@ def test_a_stamp_leaves_no_trace_for_the_next() -> None:
 def test_arp_request(addresses: list[int]) -> None:
     template, rows = probe.query(endpoint(4, True)), np.full((len(addresses), 64), 0xA5, np.uint8)
     probe.stamp_query(template, rows, from_ints([address | MAPPED for address in addresses]))
-    expected = [
-        Ether(src=OUR_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=OUR_MAC, psrc=US[4], pdst=str(IPv4Address(address)))
-        for address in addresses
-    ]
-    assert [row[: template.length].tobytes() for row in rows] == [bytes(frame) for frame in expected]
+    ether = Ether(src=OUR_MAC, dst="ff:ff:ff:ff:ff:ff")
+    bodies = [ARP(op=1, hwsrc=OUR_MAC, psrc=US[4], pdst=str(IPv4Address(address))) for address in addresses]
+    assert [row[: template.length].tobytes() for row in rows] == [bytes(ether / body) for body in bodies]
 
 
 @given(st.lists(st.one_of(st.integers(0, (1 << 128) - 1), EXTREMES), min_size=1, max_size=6))
@@ -143,5 +151,3 @@ def solicitation(address: int) -> bytes:
     group = str(IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low))
     body = ICMPv6ND_NS(tgt=str(IPv6Address(address))) / ICMPv6NDOptSrcLLAddr(lladdr=OUR_MAC)
     return bytes(Ether(src=OUR_MAC, dst=mac) / IPv6(src=US[6], dst=group, hlim=255) / body)
-
-

@@ -38,9 +38,7 @@ class PcapWriter:
 
     def __init__(self, path: str, link: int) -> None:
         """Create (or overwrite) `path`. `link` is the LINKTYPE_ number of a .pcap; .pcapng takes any frames."""
-        plain = path.removesuffix(".gz")
-        if not plain.endswith((".pcap", ".pcapng")):
-            raise UsageError(f"cannot record to {path}: the name must end in .pcap or .pcapng (or either with .gz)")
+        plain = check_name(path)
         try:
             self.file = FileIO(path, "w")
         except OSError as error:
@@ -113,6 +111,14 @@ class PcapWriter:
             if name == interface:
                 numbers[link] = number
         return numbers[frames.link]
+
+
+def check_name(path: str) -> str:
+    """The name without .gz. Raises UsageError if it is not that of a .pcap or .pcapng."""
+    plain = path.removesuffix(".gz")
+    if not plain.endswith((".pcap", ".pcapng")):
+        raise UsageError(f"cannot record to {path}: the name must end in .pcap or .pcapng (or either with .gz)")
+    return plain
 
 
 def _file_header(link: int) -> bytes:

@@ -8,11 +8,15 @@ Here each source port is an ordinary listening TCP socket with a one-instruction
 finds an owner for the segment, the filter drops it in silence, and a packet socket still sees the frame, because it
 reads before TCP does. Nobody else is given the port, and everything is gone when the process is.
 
-Limit: the kernel holds ports only on an address of this machine. For any other source address (`--source-ip`) there is
+Newer kernels let only CAP_NET_ADMIN put a filter on a TCP socket. There the listener asks for a hop limit of at least
+255 instead, which needs no rights: whatever has passed a router is dropped in silence, and so is all that began with 64 or 128.
+
+Limit: without a filter, replies that arrive with a hop limit of 255 still draw the kernel's reset.
+The kernel holds ports only on an address of this machine. For any other source address (`--source-ip`) there is
 nothing to hold, and whoever owns that address answers as it pleases. An IPv6 address whose duplicate detection is
 not over is not local yet.
 
-Source: socket(7) SO_ATTACH_FILTER; include/uapi/linux/filter.h (struct sock_fprog).
+Source: socket(7) SO_ATTACH_FILTER; ip(7) IP_MINTTL; include/uapi/linux/filter.h (struct sock_fprog), in6.h.
 """
 
 import ctypes
@@ -27,6 +31,7 @@ from ..netlink import Address
 
 FIRST, LAST = 32768, 60999  # Linux's default ip_local_port_range: ports a client is expected to send from
 _SO_ATTACH_FILTER = 26
+_LEAST_HOPS = {4: (socket.IPPROTO_IP, 21), 6: (socket.IPPROTO_IPV6, 73)}  # IP_MINTTL, IPV6_MINHOPCOUNT
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _DROP = struct.pack("=HBBI", 0x06, 0, 0, 0)  # struct sock_filter: BPF_RET | BPF_K, accept 0 bytes
 
@@ -101,7 +106,10 @@ def _hold_port(listener: socket.socket, address: Address, port: int, scope: int,
         return
     instructions = ctypes.create_string_buffer(_DROP, len(_DROP))  # must live until setsockopt has returned
     program = struct.pack("HP", 1, ctypes.addressof(instructions))  # struct sock_fprog, padded as C pads it
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except PermissionError:
+        listener.setsockopt(*_LEAST_HOPS[address.version], 255)
     listener.listen(0)  # only after the filter: not one connection is ever accepted
 
 

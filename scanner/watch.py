@@ -1,0 +1,70 @@
+"""What of a live scan's packets is kept: a recording, and the ladders of a few targets.
+
+Both are listeners at the same taps, both are optional, and both need the verb's care in the same places: checked
+before anything is sent, fed while the scan runs, finished however it ends. So they are one thing for
+the verb, and a scan without either has no tap at all.
+
+Limit: with ladders every frame is parsed a second time; they are for few targets.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from .addresses import to_text
+from .errors import UsageError
+from .record import Recorder
+from .targets import HostSpace
+from .trace import EACH, MOST_TARGETS, Endpoint, Trace, parse_endpoint
+from .transport.tap import See
+from .verdict import Verdict
+
+
+class Watch:
+    """The listeners of one scan: `see` is for its Session."""
+
+    def __init__(self, record: str | None, force: bool, endpoints: list[Endpoint]) -> None:
+        """Raises UsageError for a recording that cannot be."""
+        self._recorder = Recorder(record, force) if record else None
+        self._trace = Trace(endpoints) if endpoints else None
+        self._verdicts: list[Verdict] = []
+        self.see: list[See] = [each.see for each in (self._recorder, self._trace) if each]
+
+    def open(self, links: Collection[int]) -> None:
+        """Before the first frame: its link types. Raises UsageError."""
+        if self._recorder:
+            self._recorder.open(links)
+
+    def noting(self, rows: Iterable[Verdict]) -> Iterator[Verdict]:
+        """The same rows; those of the ladders' targets are remembered."""
+        wanted = set(self._trace.endpoints) if self._trace else set()
+        for verdict in rows:
+            if (verdict.ip, verdict.port) in wanted:
+                self._verdicts.append(verdict)
+            yield verdict
+
+    def close(self, started: int, ended: int, dropped: int | None) -> None:
+        """After the last frame: when listening began and ended (ns), and how many frames the kernel dropped."""
+        if self._recorder:
+            self._recorder.close(started, ended, dropped=dropped)
+
+    def ladders(self) -> str:
+        """The drawings, one below the other."""
+        return "\n".join(self._trace.ladder(verdict) for verdict in self._verdicts) if self._trace else ""
+
+
+def scan_endpoints(ladder: str | None, hosts: HostSpace, ports: npt.NDArray[np.uint16]) -> list[Endpoint]:
+    """The targets to be drawn. Raises UsageError for what is no target of the scan, or for too many."""
+    if ladder is None:
+        return []
+    if ladder != EACH:
+        wanted = parse_endpoint(ladder)
+        if hosts.index_of(wanted.address)[0] < 0 or wanted.port not in ports:
+            raise UsageError(f"--ladder {ladder} is no target of this scan: add it to the targets and to -p")
+        return [wanted]
+    size = hosts.size * len(ports)
+    if size > MOST_TARGETS:
+        raise UsageError(f"--ladder draws {MOST_TARGETS} targets at most and this scan has {size:,}: name one, IP:PORT")
+    names = to_text(hosts.pick(np.arange(hosts.size, dtype=np.uint64)))
+    return [Endpoint(name, port) for name in names for port in ports.tolist()]

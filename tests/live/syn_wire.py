@@ -1,0 +1,140 @@
+"""What the live tests of the half-open scan share: the scan as a program, and a tap on the wire.
+
+The scan runs as users run it, a process of its own with text in and lines out. What it says is
+held against what was seen at the target's end of the wire by a packet socket that knows nothing of the
+scanner's tables: offsets are written here a second time, on purpose.
+"""
+
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scanner.lab import Box, Namespace
+
+ROOT = str(Path(__file__).resolve().parents[2])
+SYN, RST, SYN_ACK = 0x02, 0x04, 0x12
+_PACKET_OUTGOING, _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 4, 35, 33
+
+Row = dict[str, Any]
+
+
+class Done(NamedTuple):
+    """A finished scan."""
+
+    code: int
+    rows: list[Row]
+    errors: list[str]  # lines of stderr
+
+    def brief(self, *columns: str) -> list[tuple[Any, ...]]:
+        """The rows, sorted, as tuples of some columns (lists become tuples, what is missing None)."""
+        picked = [tuple(_frozen(row.get(column)) for column in columns) for row in self.rows]
+        return sorted(picked, key=repr)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def command(*arguments: str) -> list[str]:
+    """`halfopen syn …` with JSON lines."""
+    return [sys.executable, "-m", "scanner", "syn", "-f", "jsonl", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Ours, with this very package found first."""
+    return os.environ | {"PYTHONPATH": ROOT}
+
+
+def done(code: int, out: str, errors: str) -> Done:
+    """What a finished process said; every line of its output must be whole."""
+    return Done(code, [json.loads(line) for line in out.splitlines()], errors.splitlines())
+
+
+def scan(box: Box, *arguments: str, under: Sequence[str] = ()) -> Done:
+    """A whole scan in the scanner's namespace; `under` is a program that starts it (setpriv …)."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = ROOT
+    try:
+        ended = box.scanner.run([*under, *command(*arguments)])
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    return done(ended.returncode, ended.stdout, ended.stderr)
+
+
+class Segment(NamedTuple):
+    """One TCP segment on the wire."""
+
+    time: int  # ns
+    out: bool  # sent by the side that is tapped
+    src: bytes
+    ttl: int
+    tos: int
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    options: bytes
+
+
+class Tap:
+    """Every frame that crosses one interface, kept by the kernel until asked for."""
+
+    def __init__(self, namespace: Namespace, interface: str) -> None:
+        with namespace.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.bind((interface, 3))
+        self._socket.setblocking(False)
+
+    def frames(self) -> list[tuple[int, bool, bytes]]:
+        """(time in ns, sent from here, bytes) of each frame since the last call."""
+        found = []
+        while True:
+            try:
+                frame, extra, _, origin = self._socket.recvmsg(2048, 256)
+            except BlockingIOError:
+                return found
+            seconds, nanoseconds = struct.unpack("qq", extra[0][2])
+            found.append((seconds * 1_000_000_000 + nanoseconds, origin[2] == _PACKET_OUTGOING, frame))
+
+    def segments(self) -> list[Segment]:
+        """The TCP segments among the frames since the last call."""
+        parsed = [tcp(frame, time, out) for time, out, frame in self.frames()]
+        return [each for each in parsed if each is not None]
+
+    def probes(self) -> int:
+        """How many of the frames since the last call a scanner may have sent: TCP, ARP, neighbour solicitations."""
+        kinds = [(frame[12:14], frame[20:21], frame[54:55]) for _, out, frame in self.frames() if not out]
+        tcp_or_arp = [kind in ((b"\x08\x00"), (b"\x08\x06")) or upper == b"\x06" for kind, upper, _ in kinds]
+        return sum(tcp_or_arp) + sum(upper == b"\x3a" and icmp == b"\x87" for _, upper, icmp in kinds)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> "Tap":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def tcp(frame: bytes, time: int = 0, out: bool = False) -> Segment | None:
+    """The TCP segment in an Ethernet frame without IP options or extension headers; None: there is none."""
+    if frame[12:14] == b"\x08\x00" and frame[23] == 6:
+        src, ttl, tos, at = frame[26:30], frame[22], frame[15], 34
+    elif frame[12:14] == b"\x86\xdd" and frame[20] == 6:
+        src, ttl, tos, at = frame[22:38], frame[21], (frame[14] & 15) << 4 | frame[15] >> 4, 54
+    else:
+        return None
+    sport, dport, seq, ack, offset, flags = struct.unpack("!HHIIBB", frame[at : at + 14])
+    return Segment(time, out, src, ttl, tos, sport, dport, seq, ack, flags, frame[at + 20 : at + (offset >> 4) * 4])

@@ -1,0 +1,278 @@
+"""Full handshakes against the lab's kernel: every way of answering, loss, shortage, interrupts, proxies."""
+
+import os
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from scanner import verify
+from scanner.addresses import from_text
+from scanner.config import SynConfig
+from scanner.connect import ConnectSession
+from scanner.errors import ScanError
+from scanner.handshake import Calls, Source, descriptor_room, hang_up
+from scanner.hosts import parse_hosts
+from scanner.lab import Box, Kind, here
+from scanner.lab.firewall import require
+from scanner.lab.scene import DEMO, install
+from scanner.lane import Shard
+from scanner.ledger import Mark
+from scanner.names import resolve
+from scanner.pacing import TokenBucket
+from scanner.ports import parse_ports
+from scanner.verdict import Reason, Verdict, state_of
+
+OBSTACLE = here()
+pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+
+OPEN = ("open", "syn-ack", ("handshake-completed",))
+CLOSED = ("closed", "conn-refused", ())
+SILENT = ("filtered", "no-response", ())
+# What the kernel makes of each reply to a SYN (net/ipv4/icmp.c, net/ipv6/icmp.c): it tells less than the wire does.
+TOLD = {
+    Reason.SYN_ACK: Reason.SYN_ACK,
+    Reason.RESET: Reason.CONN_REFUSED,
+    Reason.NO_RESPONSE: Reason.NO_RESPONSE,
+    Reason.NET_UNREACH: Reason.NET_UNREACH,
+    Reason.HOST_UNREACH: Reason.HOST_UNREACH,
+    Reason.PROTO_UNREACH: Reason.PROTO_UNREACH,
+    Reason.PORT_UNREACH: Reason.CONN_REFUSED,
+    Reason.DEST_UNREACH: Reason.NO_RESPONSE,  # 3/7, EHOSTDOWN
+    Reason.NET_PROHIBITED: Reason.NET_UNREACH,
+    Reason.HOST_PROHIBITED: Reason.HOST_UNREACH,
+    Reason.ADMIN_PROHIBITED: Reason.HOST_UNREACH,
+}
+TOLD6 = TOLD | {
+    Reason.NO_ROUTE: Reason.NET_UNREACH,
+    Reason.ADMIN_PROHIBITED: Reason.ADMIN_PROHIBITED,
+    Reason.BEYOND_SCOPE: Reason.HOST_UNREACH,
+    Reason.REJECT_ROUTE: Reason.ADMIN_PROHIBITED,
+}
+LISTENING, DROPPED, NOBODY = 8443, 8445, 8444  # behind the router's SYN proxy
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    with Box(hosts=30) as made:
+        install(made)
+        made.listen(range(10_000, 10_100))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def proxied() -> Iterator[Box]:
+    """A router that proxies SYNs to a listener, to nobody, and to a host that drops them; 22 is not proxied."""
+    with Box(routed=True) as made:
+        made.listen([LISTENING, 22])
+        made.install_in_router({Kind.SYN_PROXY: [LISTENING, DROPPED, NOBODY, "49152-65535"]})
+        made.install({Kind.DROP: [DROPPED]})
+        if made.unavailable:
+            pytest.skip(f"no SYN proxy here: {made.unavailable}")
+        yield made
+
+
+def session(targets: list[str], ports: str, **options: object) -> ConnectSession:
+    config = SynConfig(**({"rate": 0.0} | options))  # type: ignore[arg-type]
+    return ConnectSession(parse_hosts(targets, [], resolve), parse_ports(ports), config)
+
+
+def scan(box: Box, made: ConnectSession) -> list[Verdict]:
+    with box.scanner.entered():
+        return [row for rows in made.batches() for row in rows]
+
+
+def claims(rows: list[Verdict]) -> dict[tuple[str, int | None], tuple[str, str, tuple[str, ...]]]:
+    assert len({(row.ip, row.port) for row in rows}) == len(rows)
+    return {(row.ip, row.port): (row.state, row.reason, row.evidence) for row in rows}
+
+
+@pytest.mark.parametrize(("version", "told"), [(4, TOLD), (6, TOLD6)])
+def test_demo_scene(box: Box, version: int, told: dict[Reason, Reason]) -> None:
+    address = box.target_ip if version == 4 else box.target_ip6
+    expected = {}
+    for row in DEMO:
+        reason = row.expected_reason(version)
+        if reason is not None and (row.kind, version) not in box.unavailable:
+            word = told[reason]
+            expected[(address, row.port)] = (state_of(word).value, word.word, OPEN[2] if word is Reason.SYN_ACK else ())
+    made = session([address], ",".join(str(port) for _, port in expected))
+    assert claims(scan(box, made)) == expected
+
+
+def test_every_port_once_and_no_connection_left(box: Box) -> None:
+    rows = scan(box, session([box.target_ip], "9000-29999"))
+    left = box.scanner.run(["ss", "-Htan"]).stdout
+    opened = {(row.ip, row.port) for row in rows if (row.state, row.reason, row.evidence) == OPEN}
+    assert (Counter((row.state, row.reason) for row in rows), opened, left) == (
+        {("open", "syn-ack"): 100, ("closed", "conn-refused"): 20_900},
+        {(box.target_ip, port) for port in range(10_000, 10_100)},
+        "",
+    )
+
+
+def test_rows_are_complete(box: Box) -> None:
+    before = time.time()
+    (row,) = scan(box, session([box.target_ip], "22"))
+    assert 0 < (row.rtt_ms or 0) < 500
+    assert before <= (row.time or 0) <= time.time()
+    assert row._replace(rtt_ms=None, time=None) == Verdict(
+        box.target_ip, 22, "open", "syn-ack", service="ssh", evidence=("handshake-completed",), pass_=1
+    )
+
+
+def test_shards_cover_everything_once(box: Box) -> None:
+    rows = [scan(box, session(["198.18.0.2-31"], "22,23", seed=7, shard=Shard(i, 3))) for i in (1, 2, 3)]
+    assert [len(part) for part in rows] == [20, 20, 20]
+    expected = {
+        (f"198.18.0.{host}", port): OPEN if port == 22 else CLOSED for host in range(2, 32) for port in (22, 23)
+    }
+    assert claims([row for part in rows for row in part]) == expected
+
+
+def test_lost_syns_are_repeated() -> None:
+    with Box() as box:
+        box.listen(range(1000, 1200))
+        require(box.target, "add table inet l; add chain inet l i { type filter hook input priority 0; };"
+                "add rule inet l i tcp flags & (syn|ack) == syn numgen random mod 100 < 30 drop")  # fmt: skip
+        made = session([box.target_ip], "1000-1999", max_missed=0.0001, retries=30, seed=1)
+        rows = scan(box, made)
+    assert claims(rows) == {(box.target_ip, port): OPEN if port < 1200 else CLOSED for port in range(1000, 2000)}
+    assert made.sums.loss == pytest.approx(0.3, abs=0.08)
+    assert {row.pass_ for row in rows} >= {1, 2, 3}
+
+
+def test_a_thousand_filtered_ports_of_a_host_that_answers_take_two_passes() -> None:
+    with Box() as box:
+        box.install({Kind.DROP: ["1000-1999"]})
+        made = session([box.target_ip], "900-1999")
+        rows = scan(box, made)
+    assert claims(rows) == {(box.target_ip, port): CLOSED if port < 1000 else SILENT for port in range(900, 2000)}
+    assert (made.sums.passes, made.sums.sent["probe"]) == (2, 1100 + 1000 + 100)
+    assert made.sums.seconds < 1.5
+
+
+def test_few_descriptors_slow_the_scan_and_change_nothing(box: Box) -> None:
+    """The limit is lowered after the session has measured it."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    made = session([box.target_ip], "135,139,445,10000-10099", retries=1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, limits[1]))
+    try:
+        rows = scan(box, made)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    ports = {135: SILENT, 139: SILENT, 445: SILENT, **dict.fromkeys(range(10_000, 10_100), OPEN)}
+    assert claims(rows) == {(box.target_ip, port): claim for port, claim in ports.items()}
+    assert list(made.shortages) == ["EMFILE (Too many open files)"]
+
+
+def test_rate_holds(box: Box) -> None:
+    made = session([box.target_ip], "10000-10099", rate=200.0, seed=3)
+    scan(box, made)
+    assert made.sums.seconds == pytest.approx(0.5, abs=0.2)
+
+
+def test_interrupted_once_waits_for_what_is_under_way(box: Box) -> None:
+    made = session([box.target_ip], "135,139,445", timeout=0.4, retries=5)
+    timer = threading.Timer(0.15, made.stop)
+    timer.start()
+    rows = scan(box, made)
+    timer.join()
+    expected = ("filtered", "no-response", ("interrupted",))
+    assert claims(rows) == {(box.target_ip, port): expected for port in (135, 139, 445)}
+    assert (made.sums.interrupted, made.sums.passes) == (True, 1)
+
+
+def test_interrupted_twice_claims_nothing_of_what_is_under_way(box: Box) -> None:
+    made = session([box.target_ip], "22,23,135,139,445", timeout=5.0)
+    timers = [threading.Timer(at, made.stop) for at in (0.1, 0.15)]
+    for timer in timers:
+        timer.start()
+    rows = scan(box, made)
+    for timer in timers:
+        timer.join()
+    assert claims(rows) == {(box.target_ip, 22): OPEN, (box.target_ip, 23): CLOSED}
+
+
+def test_a_source_address_and_interface(box: Box) -> None:
+    with box.scanner.entered():
+        calls: Calls[None] = Calls(Source("198.18.0.1", box.interface), keep=True)
+        assert calls.start(None, 0, box.target_ip, 22)
+        while not calls.ended:
+            calls.collect(1)
+        (outcome,) = calls.take()
+    assert outcome.connection is not None
+    ours = outcome.connection.getsockname()[0]
+    hang_up(outcome.connection)
+    calls.close()
+    assert (outcome.code, ours) == (0, "198.18.0.1")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (
+            Source("198.18.0.77"),
+            "198.18.0.2",
+            "cannot connect from 198.18.0.77: Cannot assign requested address; is it this machine's?",
+        ),
+        (Source(None, "nowhere0"), "198.18.0.2", "cannot connect from nowhere0: No such device; is it this machine's?"),
+        (
+            Source(),
+            "fe80::1",
+            "connect() failed with EINVAL (Invalid argument): a link-local address (fe80::) needs --interface",
+        ),
+    ],
+)
+def test_what_no_target_can_answer_stops_the_scan(box: Box, source: Source, target: str, message: str) -> None:
+    calls: Calls[None] = Calls(source)
+    with box.scanner.entered(), pytest.raises(ScanError) as caught:
+        calls.start(None, 0, target, 22)
+    calls.close()
+    assert str(caught.value) == message
+
+
+def test_verify(proxied: Box) -> None:
+    wanted = {
+        (proxied.target_ip, 22): Mark.HANDSHAKE_COMPLETED,
+        (proxied.target_ip, LISTENING): Mark.HANDSHAKE_COMPLETED,
+        (proxied.target_ip, NOBODY): Mark.HANDSHAKE_REFUSED,
+        (proxied.target_ip, DROPPED): Mark.SILENT_AFTER_HANDSHAKE,
+        (proxied.target_ip, 23): Mark.HANDSHAKE_REFUSED,
+        (proxied.target_ip6, 22): Mark.HANDSHAKE_COMPLETED,
+    }
+    hosts, ports = zip(*wanted, strict=True)
+    with proxied.scanner.entered():
+        found = verify.verify(hosts, ports, TokenBucket(100.0), wait=1.2)
+    assert dict(zip(wanted, found.marks, strict=True)) == wanted
+    assert found.connected == [True, True, True, True, False, True]
+
+
+def test_verify_a_target_that_is_silent(box: Box) -> None:
+    with box.scanner.entered():
+        found = verify.verify([box.target_ip], [135], TokenBucket(0.0), wait=0.1)
+    assert (found.marks, found.connected) == ([Mark.SILENT_AFTER_HANDSHAKE], [False])
+
+
+def test_verify_many(box: Box) -> None:
+    with box.scanner.entered():
+        found = verify.verify([box.target_ip] * 1000, [10_000 + i % 100 for i in range(1000)], TokenBucket(0.0))
+    assert found.marks == [Mark.HANDSHAKE_COMPLETED] * 1000
+
+
+@pytest.mark.parametrize("name", ["proxied", "box"])
+def test_control_ports_tell_a_wall(name: str, request: pytest.FixtureRequest) -> None:
+    box: Box = request.getfixturevalue(name)
+    with box.scanner.entered():
+        found = verify.open_everywhere(from_text(box.target_ip), parse_ports("1-1024"), 5, TokenBucket(0.0))
+    assert found.tolist() == [name == "proxied"]
+
+
+def test_the_descriptor_limit_is_raised() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    room = descriptor_room()
+    assert (resource.getrlimit(resource.RLIMIT_NOFILE), room) == ((hard, hard), min(16_384, hard - 64))

@@ -1,0 +1,129 @@
+"""The table of error numbers, and a block's bookkeeping, without a socket."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from scanner.addresses import from_text
+from scanner.config import SynConfig
+from scanner.connect import Block, ConnectSession
+from scanner.errors import UsageError
+from scanner.handshake import OUTCOMES, RETRY, Outcome
+from scanner.hosts import parse_hosts
+from scanner.names import resolve
+from scanner.ports import parse_ports
+from scanner.retry import Estimate
+from scanner.verdict import Reason, Verdict, state_of
+from scanner.verify import CONTROL_PORTS, HIGH, control_ports
+
+MS = 1_000_000
+START = 1_700_000_000_000_000_000  # ns since 1970 at monotonic 0
+
+# STATES.md, "connect() results".
+TABLE = """
+connected open syn-ack
+ECONNREFUSED closed conn-refused
+EACCES filtered admin-prohibited
+EPERM filtered admin-prohibited
+ENOPROTOOPT filtered proto-unreach
+EHOSTUNREACH filtered host-unreach
+ENETUNREACH filtered net-unreach
+ENONET filtered dest-unreach
+ETIMEDOUT filtered no-response
+EHOSTDOWN filtered no-response
+EMFILE again
+ENFILE again
+EADDRNOTAVAIL again
+ENOBUFS again
+ECONNRESET open syn-ack
+"""
+
+
+def test_the_table_of_error_numbers() -> None:
+    def words(reason: Reason) -> str:
+        return "again" if reason is RETRY else f"{state_of(reason).value} {reason.word}"
+
+    ours = {f"{errno.errorcode.get(code, 'connected')} {words(reason)}" for code, reason in OUTCOMES.items()}
+    assert ours == set(TABLE.strip().splitlines())
+
+
+def block(*hosts: str, ports: str = "20-24") -> Block:
+    made = Block(from_text(*hosts), parse_ports(ports), 1)
+    made.begin_pass(0)
+    return made
+
+
+def end(made: Block, *outcomes: tuple[int, int, int]) -> None:
+    """Every target that is due is called; (item, error number, ms) say how some calls end, the others are silent."""
+    said = {item: (code, trip) for item, code, trip in outcomes}
+    ended = []
+    for item in made.passes.take(1000, 1).tolist():
+        code, trip = said.get(item, (errno.ETIMEDOUT, 950))
+        ended.append(Outcome(made, item, code, 10 * MS, (10 + trip) * MS, None))
+    made.fold(ended, START)
+
+
+def test_rows() -> None:
+    made = block("198.18.0.2", "2001:db8::2")
+    end(made, (0, 0, 1), (1, errno.ECONNREFUSED, 2), (2, errno.EHOSTUNREACH, 3), (3, errno.ECONNRESET, 4), (6, 0, 5))
+    made.begin_pass(0)
+    end(made, (0, errno.ECONNREFUSED, 1), (9, errno.EACCES, 7))
+    at = {trip: (START + (10 + trip) * MS) / 1e9 for trip in range(10)}
+    done, refused = ("handshake-completed",), ("handshake-refused",)
+    no = ("filtered", "no-response")
+    assert list(made.rows()) == [
+        Verdict("198.18.0.2", 20, "open", "syn-ack", "tcp", None, "ftp-data", (*done, "conflict:conn-refused"), 1.0, at[1], 1),
+        Verdict("198.18.0.2", 21, "closed", "conn-refused", "tcp", None, "ftp", (), 2.0, at[2], 1),
+        Verdict("198.18.0.2", 22, "filtered", "host-unreach", "tcp", None, "ssh", (), 3.0, at[3], 1),
+        Verdict("198.18.0.2", 23, "open", "syn-ack", "tcp", None, "telnet", refused, 4.0, at[4], 1),
+        Verdict("2001:db8::2", 21, "open", "syn-ack", "tcp", None, "ftp", done, 5.0, at[5], 1),
+        Verdict("2001:db8::2", 24, "filtered", "admin-prohibited", "tcp", None, None, (), 7.0, at[7], 2),
+        Verdict("198.18.0.2", 24, *no),
+        Verdict("2001:db8::2", 20, *no, service="ftp-data"),
+        Verdict("2001:db8::2", 22, *no, service="ssh"),
+        Verdict("2001:db8::2", 23, *no, service="telnet"),
+    ]  # fmt: skip
+
+
+def test_only_hosts_that_answer_well_within_the_time_are_near() -> None:
+    made = block("198.18.0.2", "198.18.0.3", "198.18.0.4")
+    end(made, (0, 0, 40), (1, errno.ECONNREFUSED, 60), (5, 0, 30), (10, errno.ENETUNREACH, 1))
+    assert [made.near(item, 0.1) for item in (4, 5, 9, 10)] == [False, True, True, False]
+
+
+def test_control_calls_measure_loss() -> None:
+    """100 of 200 answer in pass 1; in pass 2 they are all asked again and 30 are lost, as are no others found."""
+    made = block("198.18.0.2", ports="1-200")
+    end(made, *((item, 0, 1) for item in range(100)))
+    assert made.assess() == Estimate(made.estimate.missed, None)
+    made.begin_pass(0)
+    end(made, *((item, 0, 1) for item in range(70)))
+    assert (made.estimate.loss, made.assess().loss) == (None, pytest.approx(30 / 319, rel=0.1))
+
+
+def test_what_was_not_started_is_not_called_silent() -> None:
+    made = block("198.18.0.2")
+    made.waiting = made.passes.take(3, 1).tolist()
+    over = [made.waiting.pop()]
+    made.stop()
+    made.fold([Outcome(made, item, errno.ETIMEDOUT, 1, 2, None) for item in over], START)
+    assert (made.passes.all_left, made.silent().tolist()) == (True, over)
+
+
+def test_a_source_port_is_refused() -> None:
+    hosts = parse_hosts(["198.18.0.2"], [], resolve)
+    with pytest.raises(UsageError) as caught:
+        ConnectSession(hosts, parse_ports("1"), SynConfig(source_port=4000))
+    assert str(caught.value) == "--source-port: connect() gives every connection a port of its own; leave it out"
+
+
+@pytest.mark.parametrize(
+    ("probed", "expected"), [("1-1024", CONTROL_PORTS), ("1-65530", CONTROL_PORTS), ("1-65533", 2), ("1-65535", 0)]
+)
+def test_control_ports(probed: str, expected: int) -> None:
+    ports = parse_ports(probed)
+    chosen = control_ports(ports, 9)
+    allowed = set(range(HIGH[0], HIGH[1] + 1)) - set(ports.tolist())
+    assert (len(chosen), set(chosen) - allowed) == (expected, set())
+    assert len(np.unique(chosen)) == expected

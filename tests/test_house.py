@@ -1,0 +1,114 @@
+"""The rules of the house, so that no reviewer needs to remember them."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "scanner"
+MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = {
+    name.removesuffix(".__init__"): path for name, path in MODULES.items() if name not in ("__init__", "__main__")
+}
+
+PURE = {
+    "addresses", "headers", "link", "wire", "verdict", "ledger", "pacing", "retry", "passes", "permutation", "cookie",
+    "evidence", "targets", "regions", "ports", "lane", "window", "dispatch", "neighbours", "results", "probe",
+}  # fmt: skip
+EDGES = ("transport.", "netif", "netlink", "routes", "capture", "names", "lab", "output", "connector")
+IO = {
+    "socket",
+    "os",
+    "select",
+    "selectors",
+    "subprocess",
+    "time",
+    "random",
+    "secrets",
+    "signal",
+    "threading",
+    "pathlib",
+    "io",
+    "mmap",
+}
+CALLS = {"open", "print", "input"}
+MOST_LINES, MOST_FUNCTION_LINES = 320, 60
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text("utf-8"))
+
+
+def imports(name: str) -> set[str]:
+    """What a module imports anywhere in it: ours as `.module` from the package's root, others by their first name."""
+    found: set[str] = set()
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            inner = {".".join([*base, alias.name]) for alias in node.names}
+            found |= {f".{each}" for each in (inner & MODULES.keys() or {".".join(base)})}
+    return found
+
+
+def test_the_list_of_pure_modules_is_true() -> None:
+    assert PURE - MODULES.keys() == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE & MODULES.keys()))
+def test_pure_modules_import_no_edge_and_no_io(name: str) -> None:
+    wrong = {each for each in imports(name) if each in IO or each.startswith(tuple(f".{edge}" for edge in EDGES))}
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE & MODULES.keys()))
+def test_pure_modules_read_write_and_print_nothing(name: str) -> None:
+    called = {n.func.id for n in ast.walk(tree(name)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    assert called & CALLS == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE & MODULES.keys()))
+def test_pure_modules_know_only_pure_ones(name: str) -> None:
+    """Besides the types of a transport, and the errors."""
+    ours = {each[1:] for each in imports(name) if each.startswith(".")}
+    assert ours <= PURE | {"transport", "errors"}
+
+
+@pytest.mark.parametrize(("library", "allowed"), [("scapy", {"probe"}), ("typer", {"cli"})])
+def test_who_imports_what(library: str, allowed: set[str]) -> None:
+    assert {name for name in MODULES if library in imports(name)} == allowed
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_opens_with_its_essay(name: str) -> None:
+    essay = ast.get_docstring(tree(name)) or ""
+    assert len(essay.split()) >= (4 if name.endswith("__main__") else 12)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_lengths(name: str) -> None:
+    lines = len(MODULES[name].read_text("utf-8").splitlines())
+    functions = (node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno}
+    assert (lines <= MOST_LINES, {k: v for k, v in long.items() if v > MOST_FUNCTION_LINES}) == (True, {})
+
+
+def test_help_pays_for_no_library() -> None:
+    program = (
+        "import sys; from scanner.cli import main\n"
+        "sys.argv = ['halfopen', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'numpy', 'scapy', 'rich', 'netaddr'} & set(sys.modules)), file=sys.stderr)"
+    )
+    for arguments in (["--help"], ["syn", "--help"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+        )
+        assert (done.stderr.strip(), bool(done.stdout)) == ("", True)

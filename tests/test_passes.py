@@ -1,0 +1,163 @@
+"""Rounds over items: who is asked when, what is remembered, and what an interrupt leaves behind."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scanner.ledger import Ledger, Replies, blank
+from scanner.passes import Passes
+from scanner.verdict import Reason
+
+
+def rounds(n: int, key: int = 5) -> Passes:
+    return Passes(Ledger(n), key)
+
+
+def answer(passes: Passes, *items: int) -> None:
+    record = blank(len(items))
+    record["reason"], record["pass"] = Reason.RESET, passes.number
+    passes.ledger.fold(Replies(np.array(items, np.int64), record))
+
+
+def drain(passes: Passes, limits: list[int], at: int = 1000) -> list[int]:
+    """Take with these limits in turn, one nanosecond apart, until there is no more; everything leaves at once."""
+    out: list[int] = []
+    while not passes.handed_out:
+        items = passes.take(limits[at % len(limits)], at)
+        passes.left(items, at)
+        out += items.tolist()
+        at += 1
+    return out
+
+
+@given(st.integers(0, 300), st.lists(st.integers(1, 50), min_size=1, max_size=5), st.sets(st.integers(0, 299)))
+@settings(max_examples=100, deadline=None)
+def test_each_pass_asks_every_silent_item_once(n: int, limits: list[int], answering: set[int]) -> None:
+    passes, silent = rounds(n), set(range(n))
+    for _ in range(3):
+        passes.begin(1)
+        assert sorted(drain(passes, limits)) == sorted(silent)
+        answered = {item for item in answering if item < n and item % 2 == passes.number % 2}
+        answer(passes, *(answered & silent))
+        silent -= answered
+
+
+def test_the_order_depends_on_the_key_only() -> None:
+    def order(key: int, limits: list[int]) -> list[int]:
+        passes = rounds(100, key)
+        passes.begin(1)
+        return drain(passes, limits)
+
+    assert order(1, [7]) == order(1, [100]) == order(1, [1, 30])
+    assert order(1, [7]) != order(2, [7])
+
+
+def test_absent_items_are_not_asked() -> None:
+    passes = rounds(10)
+    passes.ledger.absent(np.array([2, 3, 9]))
+    passes.begin(1)
+    assert sorted(drain(passes, [4])) == [0, 1, 4, 5, 6, 7, 8]
+
+
+def test_an_answer_during_a_pass_spares_the_item() -> None:
+    passes = rounds(100)
+    passes.begin(1)
+    first = drain(passes, [10])
+    passes.begin(2)
+    taken = passes.take(0, 3).tolist()
+    answer(passes, *first[:50])
+    assert (taken, sorted(drain(passes, [10]))) == ([], sorted(first[50:]))
+
+
+def test_control_items_go_first_though_they_have_answered() -> None:
+    passes = rounds(20)
+    passes.begin(1)
+    drain(passes, [20])
+    answer(passes, 4, 7)
+    passes.begin(2, np.array([4, 7]))
+    order = drain(passes, [3])
+    assert (order[:2], sorted(order[2:])) == ([4, 7], [item for item in range(20) if item not in (4, 7)])
+
+
+def test_left_and_handed_out_are_two_things() -> None:
+    passes = rounds(6)
+    passes.begin(10)
+    first, second = passes.take(4, 11), passes.take(4, 12)
+    states = [(passes.handed_out, passes.all_left, passes.outstanding)]
+    for items, now in ((first, 20), (second, 30)):
+        passes.left(items, now)
+        states.append((passes.handed_out, passes.all_left, passes.outstanding))
+    assert states == [(True, False, 6), (True, False, 2), (True, True, 0)]
+    assert (passes.last_sent, passes.ledger.was_probed().all()) == (30, True)
+
+
+def test_only_what_has_left_was_probed() -> None:
+    passes = rounds(6)
+    passes.begin(1)
+    first, second = passes.take(2, 2), passes.take(2, 3)
+    passes.left(first, 4)
+    assert np.flatnonzero(passes.ledger.was_probed()).tolist() == sorted(first.tolist())
+    assert not set(first.tolist()) & set(second.tolist())
+
+
+@given(st.integers(1, 200), st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(0, 200))
+@settings(max_examples=80, deadline=None)
+def test_the_time_of_every_item_is_known(n: int, limits: list[int], answering: int) -> None:
+    passes, book = rounds(n), {}
+    for number in (1, 2):
+        passes.begin(number)
+        extra = None
+        while not passes.handed_out:
+            at = 1000 * number + len(book)
+            items = passes.take(limits[at % len(limits)], at)
+            book |= {(number, item): at for item in items.tolist()}
+            passes.left(items, at)
+        assert extra is None
+        answer(passes, *range(min(answering, n)))
+    items = np.array([item for _, item in book], np.int64)
+    numbers = np.array([number for number, _ in book], np.uint8)
+    assert passes.sent_at(items, numbers).tolist() == list(book.values())
+
+
+def test_no_time_for_passes_that_were_not() -> None:
+    passes = rounds(3)
+    passes.begin(1)
+    drain(passes, [3])
+    assert passes.sent_at(np.array([0, 1, 2]), np.array([0, 2, 9], np.uint8)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("stop_after", [0, 1, 5, 19, 20])
+def test_stopped_in_the_middle(number: int, stop_after: int) -> None:
+    """Each item's last question is known: in this pass if it was reached, else in the one before."""
+    passes, last = rounds(20), dict.fromkeys(range(20), 0)
+    for each in range(1, number + 1):
+        passes.begin(1000 * each)
+        for turn in range(stop_after if each == number else 20):
+            item = int(passes.take(1, 1000 * each + turn)[0])
+            passes.left(np.array([item]), 1000 * each + turn)
+            last[item] = 1000 * each + turn
+    passes.stop()
+    passes.stop()
+    items = np.arange(20)
+    assert (passes.handed_out, passes.take(5, 9999).tolist()) == (True, [])
+    for now in (1, 1003, 1000 * number, 1000 * number + 2, 10_000):
+        assert passes.sent_before(items, now).tolist() == [0 < last[item] < now for item in range(20)]
+
+
+def test_stopped_among_the_control_items() -> None:
+    passes = rounds(10)
+    passes.begin(1000)
+    drain(passes, [10])
+    answer(passes, 0, 1, 2)
+    passes.begin(2000, np.array([0, 1, 2]))
+    passes.take(2, 2001)
+    passes.stop()
+    assert passes.sent_before(np.arange(3, 10), 2000).all()
+
+
+def test_nothing_to_ask() -> None:
+    passes = rounds(0)
+    passes.begin(1)
+    assert (passes.take(5, 2).tolist(), passes.handed_out, passes.all_left) == ([], True, True)

@@ -1,0 +1,617 @@
+"""Whole scans, against a network in memory and a clock that jumps."""
+
+import heapq
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import (
+    KEY,
+    OUR_MAC,
+    OUR_PORT,
+    SECOND,
+    US,
+    Bench,
+    Clock,
+    bench,
+    bench_of,
+    lane_of,
+    memory,
+    rst,
+    segment,
+    synack,
+    wire_bytes,
+)
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.l2 import ARP, Ether
+
+from scanner.addresses import from_text, to_text
+from scanner.cookie import Key, sequence
+from scanner.errors import ScanError
+from scanner.headers import LINK_ETHERNET, Bytes, Frames
+from scanner.lane import Shard
+from scanner.live import OPEN_WINDOWS, Settings
+from scanner.transport.memory import Faults, Host
+from scanner.verdict import Verdict
+
+HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
+NET = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}
+SILENCE = ("filtered", "no-response")
+OPEN, CLOSED = ("open", "syn-ack"), ("closed", "reset")
+
+
+def target(frame: bytes) -> tuple[str, int, int, int]:
+    """(their address, their port, our port, sequence number) of a frame that we sent."""
+    packet = IP(frame) if frame[0] >> 4 == 4 else IPv6(frame)
+    return packet.dst, packet[TCP].dport, packet[TCP].sport, packet[TCP].seq
+
+
+def flow_words(frame: bytes) -> tuple[bytes, bytes]:
+    """The same without Scapy, for comparing many: the target's address, and ports with sequence number."""
+    return (frame[16:20], frame[20:28]) if frame[0] >> 4 == 4 else (frame[24:40], frame[40:48])
+
+
+@dataclass
+class Tap:
+    """A wire around a wire: notes what was sent when and what arrived, has little room, lets frames leave late."""
+
+    inner: Any
+    clock: Clock
+    rows: Callable[[int], int] = lambda limit: limit
+    lag: int = 0  # ns that a frame stays in the ring
+    arrived: list[bytes] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    queued: list[tuple[int, int]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def reserve(self, limit: int) -> Bytes:
+        rows: Bytes = self.inner.reserve(min(limit, self.rows(limit)))
+        return rows
+
+    def commit(self, rows: int, length: int) -> None:
+        self.inner.commit(rows, length)
+        self.times += [self.clock.now] * rows
+        self.queued.append((self.clock.now + self.lag, self.inner.sent()))
+
+    def sent(self) -> int:
+        return max((until for when, until in self.queued if when <= self.clock.now), default=0)
+
+    def recv(self) -> Frames:
+        frames: Frames = self.inner.recv()
+        self.arrived += [frames.buffer[s : s + n].tobytes() for s, n in zip(frames.start, frames.length, strict=True)]
+        return frames
+
+    def inject(self, frame: bytes, after: float) -> None:
+        """A frame from a stranger, so many seconds from now."""
+        heapq.heappush(self.inner._arriving, (self.clock.now + int(after * SECOND), -1 - len(self.arrived), frame))
+
+
+def tapped(hosts: dict[str, Host], faults: Faults | None = None, seed: int = 1, **tap: Any) -> tuple[Tap, Clock]:
+    clock = Clock()
+    return Tap(memory(hosts, clock, faults, seed), clock, **tap), clock
+
+
+def answers_all(version: int = 4, count: int = 16, **ports: Any) -> dict[str, Host]:
+    """Hosts that fill the net of the tests."""
+    prefix = NET[version].split("/")[0].removesuffix("0" if version == 4 else "")
+    if ports.get("ports"):
+        unreachable = (3, 1) if version == 4 else (1, 3)
+        ports = {"ports": {port: unreachable if act == "unreachable" else act for port, act in ports["ports"].items()}}
+    return {prefix + (str(i) if version == 4 else f"{i:x}" if i else ""): Host(**ports) for i in range(count)}
+
+
+# ── one row of each kind ──
+
+STATES: dict[int, dict[int, tuple[Any, tuple[str, str], tuple[str, ...]]]] = {
+    4: {
+        1: ("open", OPEN, ()),
+        2: ("closed", CLOSED, ()),
+        3: ("drop", SILENCE, ()),
+        4: ("reject-reset", CLOSED, ()),
+        5: ("syn-proxy", OPEN, ("syn-proxy",)),
+        6: ((3, 0), ("filtered", "net-unreach"), ()),
+        7: ((3, 1), ("filtered", "host-unreach"), ()),
+        8: ((3, 2), ("filtered", "proto-unreach"), ()),
+        9: ((3, 3), ("filtered", "port-unreach"), ()),
+        10: ((3, 7), ("filtered", "dest-unreach"), ()),
+        11: ((3, 9), ("filtered", "net-prohibited"), ()),
+        12: ((3, 10), ("filtered", "host-prohibited"), ()),
+        13: ((3, 13), ("filtered", "admin-prohibited"), ()),
+        14: ((11, 0), ("filtered", "time-exceeded"), ()),
+        15: ((5, 0), SILENCE, ()),
+        16: ((0, 0), SILENCE, ()),
+    },
+    6: {
+        1: ("open", OPEN, ()),
+        2: ("closed", CLOSED, ()),
+        3: ("drop", SILENCE, ()),
+        4: ("reject-reset", CLOSED, ()),
+        6: ((1, 0), ("filtered", "no-route"), ()),
+        7: ((1, 1), ("filtered", "admin-prohibited"), ()),
+        8: ((1, 2), ("filtered", "beyond-scope"), ()),
+        9: ((1, 3), ("filtered", "host-unreach"), ()),
+        10: ((1, 4), ("filtered", "port-unreach"), ()),
+        11: ((1, 5), ("filtered", "admin-prohibited"), ()),
+        12: ((1, 6), ("filtered", "reject-route"), ()),
+        13: ((3, 0), ("filtered", "time-exceeded"), ()),
+        14: ((4, 1), ("filtered", "param-problem"), ()),
+        15: ((2, 0), SILENCE, ()),
+        16: ((129, 0), SILENCE, ()),
+    },
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_every_state(version: int) -> None:
+    kinds = STATES[version]
+    ports = {port: action for port, (action, *_) in kinds.items()}
+    done = bench({HOST[version]: Host(ports, ttl=57)}, targets=HOST[version], ports=ports).run()
+    assert done.table() == {(HOST[version], port): state for port, (_, state, _) in kinds.items()}
+
+
+def bare(row: Verdict) -> Verdict:
+    """Without what the random delays decide."""
+    assert row.reason == "no-response" or (row.rtt_ms is not None and 0.9 < row.rtt_ms < 2.2 and row.time)
+    return row._replace(time=None, rtt_ms=None)
+
+
+def test_whole_rows() -> None:
+    ports = {80: "open", 81: "closed", 82: "drop", 443: (3, 13)}
+    done = bench({HOST[4]: Host(ports, ttl=57)}, targets=HOST[4], ports=ports).run()
+    assert sorted(map(bare, done.rows), key=lambda row: row.port or 0) == [
+        Verdict(HOST[4], 80, "open", "syn-ack", ttl=57, service="http", pass_=1),
+        Verdict(HOST[4], 81, "closed", "reset", ttl=57, pass_=1),
+        Verdict(HOST[4], 82, "filtered", "no-response", service="xfer"),
+        Verdict(HOST[4], 443, "filtered", "admin-prohibited", ttl=57, service="https", pass_=1),
+    ]
+
+
+# ── what the wire does to frames changes no verdict ──
+
+NET_PORTS = {22: "open", 80: "open", 81: "closed", 82: "drop", 443: "unreachable"}
+WANTED = {22: OPEN, 80: OPEN, 81: CLOSED, 82: SILENCE, 443: ("filtered", "host-unreach")}
+WIRES = {
+    "perfect": Faults(),
+    "a fifth lost each way": Faults(lose_probes=0.2, lose_replies=0.2),
+    "probes lost": Faults(lose_probes=0.3),
+    "replies lost": Faults(lose_replies=0.3),
+    "everything twice": Faults(repeat=1.0),
+    "far away, out of order": Faults(delay=(0.05, 0.9)),
+    "all of it": Faults(0.1, 0.1, 0.3, (0.001, 0.6)),
+}
+
+
+def wanted(version: int = 4) -> dict[tuple[str, int | None], tuple[str, str]]:
+    return {(host, port): state for host in answers_all(version) for port, state in WANTED.items()}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("name", WIRES)
+def test_a_wire_with_faults(name: str, version: int) -> None:
+    done = bench(answers_all(version, ports=NET_PORTS), faults=WIRES[name], targets=NET[version], ports=NET_PORTS).run()
+    assert done.table() == wanted(version)
+    assert sum(window.estimate.missed for window in done.windows) < 0.011
+
+
+def test_replies_slower_than_the_first_wait_still_count() -> None:
+    """The next pass is under way when they come; they are credited to the one they answer."""
+    hosts = {HOST[4]: Host({80: "open", 81: "closed"})}
+    done = bench(hosts, faults=Faults(delay=(1.5, 1.6)), targets=HOST[4], ports=(80, 81)).run()
+    rows = {row.port: (row.state, row.pass_, row.evidence, round(row.rtt_ms or 0, -2)) for row in done.rows}
+    assert rows == {80: ("open", 1, ("late",), 1500.0), 81: ("closed", 1, ("late",), 1500.0)} or done.rows == []
+
+
+def test_repeats_are_named() -> None:
+    done = bench({HOST[4]: Host({80: "open"})}, faults=Faults(repeat=1.0), targets=HOST[4], ports=(80,)).run()
+    assert [(row.state, row.evidence) for row in done.rows] == [("open", ("repeat",))]
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_a_reset_for_every_syn_ack_and_for_nothing_else(name: str) -> None:
+    tap, clock = tapped(answers_all(ports=NET_PORTS), WIRES[name])
+    bench_of(clock, [lane_of(tap, ports=NET_PORTS)]).run()
+    accepted = [IP(frame) for frame in tap.arrived if frame[9] == 6 and frame[33] & 0x12 == 0x12]
+    owed = Counter((reply.src, reply[TCP].sport, reply[TCP].dport, reply[TCP].ack) for reply in accepted)
+    assert Counter(target(frame) for frame in tap.resets_seen) == owed
+    assert {str(IP(frame)[TCP].flags) for frame in tap.resets_seen} == {"R"}
+
+
+# ── what is sent ──
+
+
+def test_passes_have_their_own_ports_and_ask_only_the_silent() -> None:
+    """Besides control probes to those that have answered."""
+    hosts = {HOST[4]: Host({80: "open", 81: "closed", 82: "drop", 83: (3, 1)})}
+    done = bench(hosts, targets=HOST[4], ports=(80, 81, 82, 83), settings=Settings(passes=3, max_missed=1e-9)).run()
+    asked: dict[int, list[int]] = {}
+    for _, port, source, _ in map(target, done.transports[0].probes_seen):
+        asked.setdefault(source, []).append(port)
+    assert {source: sorted(ports) for source, ports in asked.items()} == {
+        OUR_PORT: [80, 81, 82, 83],
+        OUR_PORT + 1: [80, 81, 82],
+        OUR_PORT + 2: [80, 81, 82],
+    }
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_every_probe_carries_its_cookie(version: int) -> None:
+    done = bench({}, targets=NET[version], ports=(80,), settings=Settings(passes=1)).run()
+    for address, port, source, number in map(target, done.transports[0].probes_seen):
+        assert sequence(KEY, version, from_text(address), np.array([port], np.uint16), source).tolist() == [number]
+
+
+def first_probes(done: Bench) -> Counter[tuple[bytes, bytes]]:
+    """How often each (address, port) was asked in the first pass."""
+    flows = (flow_words(frame) for each in done.transports for frame in each.probes_seen)
+    return Counter((address, ports[2:4]) for address, ports in flows if ports[:2] == OUR_PORT.to_bytes(2, "big"))
+
+
+@pytest.mark.parametrize("rate", [10.0, 50.0, 0.0])
+@pytest.mark.parametrize("count", [1, 3])
+def test_many_windows_and_shards_ask_every_target_once(rate: float, count: int) -> None:
+    space = "198.18.4.0/24"
+    settings = Settings(rate=rate, passes=2, timeout=0.5)
+    asked: Counter[tuple[bytes, bytes]] = Counter()
+    table: dict[tuple[str, int | None], tuple[str, str]] = {}
+    windows = 0
+    for number in range(1, count + 1):
+        done = bench({}, targets=space, ports=(22, 80), settings=settings, shard=Shard(number, count)).run()
+        asked += first_probes(done)
+        assert not table.keys() & done.table().keys()
+        table |= done.table()
+        windows += len(done.windows)
+    everyone = {(f"198.18.4.{i}", port) for i in range(256) for port in (22, 80)}
+    assert (table, set(asked.values()), len(asked)) == (dict.fromkeys(everyone, SILENCE), {1}, 512)
+    assert windows >= (256 / (10 * rate / 2) if rate else 1)
+
+
+def test_at_most_three_windows_are_open() -> None:
+    most = 0
+
+    def look(running: Bench) -> bool:
+        nonlocal most
+        most = max(most, len(running.scan.open))
+        return False
+
+    bench({}, targets="198.18.4.0/24", ports=(22, 80), settings=Settings(rate=8, passes=2, timeout=30)).run(look)
+    assert most == OPEN_WINDOWS
+
+
+@pytest.mark.parametrize("rate", [3.0, 200.0, 5000.0])
+def test_the_rate_holds_over_everything_that_is_sent(rate: float) -> None:
+    tap, clock = tapped({HOST[4]: Host(other="open")}, Faults(delay=(0.2, 0.3)))
+    ports = range(1, 31) if rate < 10 else range(1, 1001)
+    bench_of(clock, [lane_of(tap, HOST[4], ports)], Settings(rate=rate, passes=3)).run()
+    times, depth = np.array(tap.times), max(1.0, rate / 100)
+    assert len(tap.resets_seen) >= len(ports)
+    for span in (1, 10, 100, 1000):
+        if span < len(times):
+            seconds = (times[span:] - times[:-span]) / SECOND
+            assert (span + 1 <= rate * seconds + depth + 1e-6).all()
+
+
+def test_the_same_seed_gives_the_same_scan() -> None:
+    def scan(key: Key) -> Bench:
+        return bench(answers_all(ports=NET_PORTS), faults=WIRES["all of it"], ports=NET_PORTS, key=key).run()
+
+    one, same, other = scan(KEY), scan(KEY), scan(Key(KEY.k0, KEY.k1 + 1))
+    assert one.rows == same.rows
+    assert one.transports[0].probes_seen == same.transports[0].probes_seen
+    order = [list(map(flow_words, each.transports[0].probes_seen[:80])) for each in (one, other)]
+    assert order[0] != order[1]
+    assert one.table() == other.table()
+
+
+@pytest.mark.parametrize("lag", [0, SECOND // 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_wire_with_little_room(seed: int, lag: int) -> None:
+    """0 to 5 rows at a time, and frames that leave later than they were written."""
+    chance = random.Random(seed)
+    tap, clock = tapped(answers_all(ports=NET_PORTS), rows=lambda limit: chance.randint(0, 5), lag=lag)
+    done = bench_of(clock, [lane_of(tap, ports=NET_PORTS)]).run()
+    assert done.table() == wanted()
+    assert set(first_probes(done).values()) == {1}
+
+
+# ── one source port ──
+
+
+def test_one_source_port_without_loss() -> None:
+    settings = Settings(pause=0.6)
+    tap, clock = tapped(answers_all(ports=NET_PORTS))
+    done = bench_of(clock, [lane_of(tap, ports=NET_PORTS, source_port=5555)], settings).run()
+    assert done.table() == wanted()
+    assert {source for _, _, source, _ in map(target, tap.probes_seen)} == {5555}
+
+
+def test_one_source_port_keeps_its_passes_apart() -> None:
+    tap, clock = tapped({})
+    bench_of(clock, [lane_of(tap, ports=(80,), source_port=5555)], Settings(pause=0.6, timeout=0.1, passes=4)).run()
+    times: dict[bytes, list[int]] = {}
+    for frame, when in zip(tap.probes_seen, tap.times, strict=True):
+        times.setdefault(flow_words(frame)[0], []).append(when)
+    assert {len(each) for each in times.values()} == {3}
+    assert min(b - a for each in times.values() for a, b in itertools.pairwise(each)) >= 0.6 * SECOND
+
+
+# ── interrupts ──
+
+SLOW = Faults(delay=(0.3, 0.5))  # within the wait before anything is known, and far beyond a batch
+
+
+def promises_kept(done: Bench, tap: Tap) -> None:
+    """No row without a probe, no responder called silent, every silent row marked unless its window was complete."""
+    asked = {(address, int.from_bytes(ports[2:4], "big")) for address, ports in map(flow_words, tap.probes_seen)}
+    for row in done.rows:
+        assert row.port is not None
+        assert (wire_bytes(row.ip), row.port) in asked
+        assert (row.state, row.reason) == WANTED[row.port]
+    for window in done.windows:
+        if window.interrupted:
+            hosts = set(to_text(window.hosts))
+            marked = {row.evidence for row in done.rows if row.ip in hosts and row.reason == "no-response"}
+            assert marked <= {("interrupted",)}
+
+
+@pytest.mark.parametrize("how", ["interrupt", "abandon", "both"])
+@pytest.mark.parametrize("lag", [0, SECOND // 3])
+@pytest.mark.parametrize("seed", range(12))
+def test_interrupted_at_any_moment(seed: int, lag: int, how: str) -> None:
+    chance = random.Random(seed)
+    tap, clock = tapped(answers_all(ports=NET_PORTS), SLOW, seed=seed, lag=lag)
+    settings = Settings(rate=chance.choice([5.0, 40.0, 1000.0]), passes=4)
+    running = bench_of(clock, [lane_of(tap, ports=NET_PORTS)], settings)
+    for _ in range(chance.randint(0, 300)):
+        if not running.scan.done:
+            running.step()
+    before = len(tap.probes_seen)
+    running.scan.interrupt()
+    if how != "abandon":
+        for _ in range(chance.randint(0, 20) if how == "both" else 10_000):
+            if not running.scan.done:
+                running.step()
+    if how != "interrupt":
+        running.scan.abandon()
+        running.collect()
+    running.run()
+    assert len(tap.probes_seen) == before
+    assert running.scan.done
+    promises_kept(running, tap)
+    running.table()
+
+
+def test_an_interrupt_waits_for_what_is_under_way() -> None:
+    tap, clock = tapped(answers_all(ports={80: "open"}), SLOW)
+    running = bench_of(clock, [lane_of(tap, ports=(80,))])
+    running.step()
+    running.scan.interrupt()
+    done = running.run()
+    assert (len(tap.probes_seen), done.table()) == (16, {(host, 80): OPEN for host in answers_all()})
+
+
+def test_abandoned_at_once_says_nothing_of_silence() -> None:
+    tap, clock = tapped(answers_all(ports=NET_PORTS), SLOW)
+    running = bench_of(clock, [lane_of(tap, ports=NET_PORTS)])
+    running.step()
+    running.scan.abandon()
+    assert (running.run().rows, len(tap.probes_seen)) == ([], 80)
+
+
+def test_interrupted_before_it_began() -> None:
+    tap, clock = tapped(answers_all(ports=NET_PORTS))
+    running = bench_of(clock, [lane_of(tap, ports=NET_PORTS)])
+    running.scan.interrupt()
+    assert (running.run().rows, tap.probes_seen) == ([], [])
+
+
+def test_a_pass_that_was_cut_is_said_to_be() -> None:
+    """The second pass is cut after a few probes: what it did not ask is not as sure as what two passes say."""
+    tap, clock = tapped({HOST[4]: Host(dict.fromkeys(range(1, 400), "open"), other="drop")})
+    running = bench_of(clock, [lane_of(tap, HOST[4], range(1, 801))], Settings(rate=1000))
+    running.run(lambda each: len([1 for frame in tap.probes_seen if flow_words(frame)[1][:2] == b"\x9c\x41"]) > 110)
+    running.scan.interrupt()
+    done = running.run()
+    second = {flow_words(frame)[1][2:4] for frame in tap.probes_seen if flow_words(frame)[1][:2] == b"\x9c\x41"}
+    assert 100 < len(second) < 300
+    assert {row.evidence for row in done.rows if row.reason == "no-response"} == {("interrupted",)}
+
+
+# ── strangers ──
+
+
+def test_forged_and_late_frames_change_no_row() -> None:
+    tap, clock = tapped({HOST[4]: Host({80: "open"}, other="drop")}, Faults(delay=(0.1, 0.2)))
+    running = bench_of(clock, [lane_of(tap, HOST[4], (80, 81))])
+    tap.inject(rst(src=HOST[4], sport=80, ack=12345), 0.01)
+    tap.inject(synack(src=HOST[4], sport=81, ack=12345), 0.01)
+    tap.inject(synack(src="198.18.3.3", sport=80, ack=12345), 0.01)
+    done = running.run()
+    assert done.table() == {(HOST[4], 80): OPEN, (HOST[4], 81): SILENCE}
+    assert (done.scan.rejected["bad-cookie"], len(tap.resets_seen)) == (3, done.scan.replies)
+
+
+def test_a_bare_syn_from_a_probed_target_is_open_but_unverified() -> None:
+    tap, clock = tapped({})
+    running = bench_of(clock, [lane_of(tap, HOST[4], (80,))])
+    tap.inject(segment("S", src=HOST[4], sport=80, ack=0), 0.2)
+    rows = running.run().rows
+    assert [(row.state, row.reason, row.evidence) for row in rows] == [("open", "split-handshake-syn", ("unverified",))]
+    assert tap.resets_seen == []
+
+
+def test_a_reply_after_its_window_closed_gets_its_reset_and_no_row() -> None:
+    """Two windows; the first host's SYN/ACK comes when its window is long closed and the other still at work."""
+    clock = Clock()
+    tap = Tap(memory({}, clock), clock)
+    ours = lane_of(tap, "198.18.4.0/26", (80,))
+    running = bench_of(clock, [ours], Settings(rate=2, passes=2, timeout=0.5))
+    running.run(lambda each: bool(each.windows))
+    host = running.windows[0].hosts[:1]
+    number = int(ours.sequence(host, np.array([80], np.uint16), OUR_PORT)[0])
+    tap.inject(synack(src=to_text(host)[0], sport=80, ack=(number + 1) % (1 << 32)), 0.1)
+    done = running.run()
+    assert (done.scan.rejected["late-after-close"], len(tap.resets_seen), set(done.table().values())) == (
+        1,
+        1,
+        {SILENCE},
+    )
+    assert [target(frame)[3] for frame in tap.resets_seen] == [(number + 1) % (1 << 32)]
+
+
+# ── both families, several lanes ──
+
+
+def test_families_side_by_side_over_one_wire() -> None:
+    tap, clock = tapped(answers_all(4, ports=NET_PORTS) | answers_all(6, ports=NET_PORTS), WIRES["all of it"])
+    lanes = [lane_of(tap, NET[version], NET_PORTS) for version in (4, 6)]
+    assert bench_of(clock, lanes).run().table() == wanted(4) | wanted(6)
+
+
+def test_lanes_over_wires_of_their_own() -> None:
+    clock = Clock()
+    wires = [memory(answers_all(version, ports=NET_PORTS), clock, WIRES["all of it"], version) for version in (4, 6)]
+    lanes = [lane_of(wire, NET[version], NET_PORTS) for wire, version in zip(wires, (4, 6), strict=True)]
+    assert bench_of(clock, lanes).run().table() == wanted(4) | wanted(6)
+    assert [{frame[0] >> 4 for frame in wire.probes_seen} for wire in wires] == [{4}, {6}]
+
+
+# ── on a link ──
+
+
+@dataclass
+class Link:
+    """Ethernet around the network in memory: neighbours answer for their address, the first `deaf` times not."""
+
+    inner: Any
+    clock: Clock
+    macs: dict[str, str]
+    deaf: int = 0
+    queries: list[str] = field(default_factory=list)
+    wrong_macs: int = 0
+    count: int = 0
+    answers: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.space = np.zeros((512, 256), np.uint8)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def reserve(self, limit: int) -> Bytes:
+        return self.space[:limit]
+
+    def sent(self) -> int:
+        return self.count
+
+    def next_arrival(self) -> int | None:
+        due = [when for when, _ in self.answers] + [when for when in [self.inner.next_arrival()] if when is not None]
+        return min(due, default=None)
+
+    def commit(self, rows: int, length: int) -> None:
+        self.count += rows
+        for row in self.space[:rows, :length]:
+            frame = Ether(row.tobytes())
+            if ARP in frame or ICMPv6ND_NS in frame:
+                self.ask(frame)
+            else:
+                packet = IP(bytes(frame.payload)) if IP in frame else IPv6(bytes(frame.payload))
+                self.wrong_macs += frame.dst != self.macs.get(packet.dst, self.macs.get("gateway"))
+                self.inner.reserve(1)[0, : length - 14] = row[14:]
+                self.inner.commit(1, length - 14)
+
+    def ask(self, frame: Any) -> None:
+        wanted = frame[ARP].pdst if ARP in frame else frame[ICMPv6ND_NS].tgt
+        self.queries.append(wanted)
+        mac = self.macs.get(wanted)
+        if mac is None or self.queries.count(wanted) <= self.deaf:
+            return
+        if ARP in frame:
+            reply = ARP(op=2, hwsrc=mac, psrc=wanted, hwdst=OUR_MAC, pdst=US[4])
+        else:
+            reply = IPv6(src=wanted, dst=US[6], hlim=255) / ICMPv6ND_NA(tgt=wanted) / ICMPv6NDOptDstLLAddr(lladdr=mac)
+        self.answers.append((self.clock.now + SECOND // 1000, bytes(Ether(src=mac, dst=OUR_MAC) / reply)))
+
+    def recv(self) -> Frames:
+        due = [answer for answer in self.answers if answer[0] <= self.clock.now]
+        self.answers = [answer for answer in self.answers if answer[0] > self.clock.now]
+        inner = self.inner.recv()
+        for start, length, when in zip(inner.start, inner.length, inner.time, strict=True):
+            packet = inner.buffer[start : start + length].tobytes()
+            kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
+            source = IP(packet).src if packet[0] >> 4 == 4 else IPv6(packet).src
+            mac = self.macs.get(source) or self.macs["gateway"]
+            due.append((int(when), bytes.fromhex((OUR_MAC + mac).replace(":", "")) + kind + packet))
+        length = np.array([len(frame) for _, frame in due], np.int64)
+        start = np.cumsum(length) - length
+        buffer = np.frombuffer(b"".join(frame for _, frame in due), np.uint8)
+        return Frames(
+            buffer,
+            start,
+            length,
+            np.array([when for when, _ in due], np.int64),
+            np.full(len(due), LINK_ETHERNET, np.uint16),
+        )
+
+
+def link(version: int, names: list[str], deaf: int = 0) -> tuple[Link, Clock]:
+    clock = Clock()
+    hosts = answers_all(version, ports=NET_PORTS)
+    inner = memory({name: hosts[name] for name in names}, clock)
+    macs = {name: f"02:00:00:00:01:{number:02x}" for number, name in enumerate(names)}
+    return Link(inner, clock, macs, deaf), clock
+
+
+@pytest.mark.parametrize("deaf", [0, 1, 2])
+@pytest.mark.parametrize("version", [4, 6])
+def test_neighbours_are_asked_first_and_the_absent_are_down(version: int, deaf: int) -> None:
+    everyone = list(answers_all(version))
+    wire, clock = link(version, everyone[:5], deaf)
+    done = bench_of(clock, [lane_of(wire, NET[version], NET_PORTS, mac=OUR_MAC)]).run()
+    down = ("down", "no-arp" if version == 4 else "no-ndp")
+    present: dict[tuple[str, int | None], tuple[str, str]]
+    present = {(host, port): state for host in everyone[:5] for port, state in WANTED.items()}
+    assert done.table() == present | {(host, None): down for host in everyone[5:]}
+    asked = {target(frame)[0] for frame in wire.probes_seen}
+    assert (asked, wire.wrong_macs, Counter(wire.queries)) == (
+        set(everyone[:5]), 0, Counter(dict.fromkeys(everyone[:5], deaf + 1) | dict.fromkeys(everyone[5:], 3)),
+    )  # fmt: skip
+
+
+def test_too_deaf_to_be_there() -> None:
+    wire, clock = link(4, [HOST[4]], deaf=3)
+    done = bench_of(clock, [lane_of(wire, HOST[4], (80,), mac=OUR_MAC)]).run()
+    assert (done.table(), wire.probes_seen) == ({(HOST[4], None): ("down", "no-arp")}, [])
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_gateway_is_asked_once_for_all(version: int) -> None:
+    gateway = "198.18.0.254" if version == 4 else "2001:db8::fe"
+    hosts = answers_all(version)
+    wire, clock = link(version, list(hosts))
+    wire.macs = {gateway: "02:00:00:00:02:01", "gateway": "02:00:00:00:02:01"}
+    done = bench_of(clock, [lane_of(wire, NET[version], NET_PORTS, mac=OUR_MAC, gateway=gateway)]).run()
+    assert (done.table(), wire.queries, wire.wrong_macs) == (wanted(version), [gateway], 0)
+
+
+def test_a_gateway_that_does_not_answer_ends_the_scan() -> None:
+    wire, clock = link(4, [])
+    running = bench_of(clock, [lane_of(wire, mac=OUR_MAC, gateway="198.18.0.254")])
+    with pytest.raises(ScanError, match=r"the gateway 198\.18\.0\.254 on memory does not answer"):
+        running.run()
+    assert wire.queries == ["198.18.0.254"] * 3
+
+
+def test_interrupted_among_the_queries_nobody_is_down() -> None:
+    wire, clock = link(4, [])
+    running = bench_of(clock, [lane_of(wire, mac=OUR_MAC)])
+    running.step()
+    running.scan.interrupt()
+    assert (running.run().rows, len(wire.queries)) == ([], 16)
