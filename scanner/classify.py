@@ -70,7 +70,7 @@ class Classification:
 
     def _judge(self) -> Judged:
         last = None if self.reader.has_untimed else max(self.reader.largest_time, self.reader.end_time or self.reader.largest_time)
-        return judge(self.exchanges, Ending(last, int(self.timeout * 1e9)), self.orphans)
+        return judge(self.exchanges, Ending(last, int(self.timeout * 1e9), self.reader.both_ways), self.orphans)
 
     def _chosen(self, judged: Judged, targets: Ints) -> Judged:
         return judged.take(np.isin(judged.target, targets) & self._selected(judged))

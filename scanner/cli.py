@@ -8,8 +8,9 @@ Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as wri
 (what was learned is written).
 """
 
+import os
 import sys
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-_INPUT, _PROBES, _OUTPUT = "Targets", "Probes", "Output"
+_CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options it cannot read
 
 
 def _version(wanted: bool) -> None:
@@ -40,9 +41,43 @@ def _root(
     pass
 
 
-Targets = Annotated[Optional[list[str]], typer.Argument(help="Addresses, CIDR, ranges (192.0.2.1-20), octet ranges (10.0-3.*.1), names.")]  # noqa: UP045
+Strings = Optional[list[str]]  # noqa: UP045 (Typer reads these at run time, on Python 3.10 too)
+Text = Optional[str]  # noqa: UP045
+Number = Optional[float]  # noqa: UP045
+Whole = Optional[int]  # noqa: UP045
+
+# Options that several verbs share, each written once.
+Targets = Annotated[Strings, typer.Argument(help="Addresses, CIDR, ranges (192.0.2.1-20), octet ranges (10.0-3.*.1), names.")]
 Ports = Annotated[str, typer.Option("-p", "--ports", help="22,80,8000-8100,http; - for 1-65535.")]
-Lists = Annotated[Optional[list[str]], typer.Option("-iL", "--targets-file", help="Read targets from a file (- for stdin).")]  # noqa: UP045
+Lists = Annotated[Strings, typer.Option("-iL", "--targets-file", help="Read targets from a file (- for stdin).")]
+Exclude = Annotated[Strings, typer.Option(help="Targets to leave out; repeatable, comma separated.")]
+ExcludeFile = Annotated[Strings, typer.Option(help="Read targets to leave out from a file.")]
+ExcludePorts = Annotated[Text, typer.Option(help="Ports to leave out.")]
+AllAddresses = Annotated[bool, typer.Option("--all-addresses", help="Scan every address of a name, not only the first.")]
+Rate = Annotated[str, typer.Option(help="A second, over everything sent; 0: unlimited; auto: as much as is not lost.")]
+MaxRate = Annotated[Number, typer.Option(help="Where --rate auto ends (public targets: 10000 unless given).")]
+Retries = Annotated[int, typer.Option(help="Further passes over silent targets, at most.")]
+MaxMissed = Annotated[str, typer.Option(help="Enough when fewer responders are expected to be missed: 0.01, or 1% of those found.")]
+Timeout = Annotated[Number, typer.Option(help="Seconds to wait after a pass (default: measured).")]
+Seed = Annotated[Whole, typer.Option(help="Fix the order and the cookies.")]
+ShardOf = Annotated[str, typer.Option(help="i/n: this process's part of the hosts.")]
+Interface = Annotated[Text, typer.Option("-e", "--interface", help="Send by this interface.")]
+SourceIp = Annotated[Text, typer.Option(help="Send from this address.")]
+Form = Annotated[Text, typer.Option("-f", "--format", help="table, jsonl or csv, on stdout.")]
+Output = Annotated[Strings, typer.Option("-o", "--output", help="Also write FILE.txt, .jsonl or .csv; repeatable.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite output files.")]
+OnlyOpen = Annotated[bool, typer.Option("--open", help="Only open ports.")]
+Everything = Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary and no progress.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Name open ports as they are found.")]
+Stats = Annotated[Text, typer.Option(metavar="FILE", help="Write the sums of the summary as JSON.")]
+Ladder = Annotated[Text, typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")]
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """A verb's parameters as its request's fields: repeatable ones as tuples."""
+    repeatable = ("targets", "targets_file", "exclude", "exclude_file", "output", "captures", "scanner", "target")
+    return {name: tuple(value or ()) if name in repeatable else value for name, value in options.items()}
 
 
 @app.command()
@@ -50,69 +85,97 @@ def syn(
     targets: Targets = None,
     ports: Ports = "1-1024",
     targets_file: Lists = None,
-    exclude: Annotated[Optional[list[str]], typer.Option(help="Targets to leave out; repeatable, comma separated.")] = None,  # noqa: UP045
-    exclude_file: Annotated[Optional[list[str]], typer.Option(help="Read targets to leave out from a file.")] = None,  # noqa: UP045
-    exclude_ports: Annotated[Optional[str], typer.Option(help="Ports to leave out.")] = None,  # noqa: UP045
-    all_addresses: Annotated[bool, typer.Option(help="Scan every address of a name, not only the first.")] = False,
-    rate: Annotated[float, typer.Option(help="Frames a second over everything sent; 0: unlimited.")] = 10_000,
-    retries: Annotated[int, typer.Option(help="Further passes over silent targets, at most.")] = 10,
-    max_missed: Annotated[float, typer.Option(help="Stop when fewer responders than this are expected to be missed.")] = 0.01,
-    timeout: Annotated[Optional[float], typer.Option(help="Seconds to wait after a pass (default: measured).")] = None,  # noqa: UP045
-    seed: Annotated[Optional[int], typer.Option(help="Fix the order and the cookies.")] = None,  # noqa: UP045
-    shard: Annotated[str, typer.Option(help="i/n: this process's part of the hosts.")] = "1/1",
-    interface: Annotated[Optional[str], typer.Option("-e", "--interface", help="Send by this interface.")] = None,  # noqa: UP045
-    source_ip: Annotated[Optional[str], typer.Option(help="Send from this address.")] = None,  # noqa: UP045
-    source_port: Annotated[Optional[int], typer.Option("-g", "--source-port", help="One source port for all passes.")] = None,  # noqa: UP045
+    exclude: Exclude = None,
+    exclude_file: ExcludeFile = None,
+    exclude_ports: ExcludePorts = None,
+    all_addresses: AllAddresses = False,
+    rate: Rate = "auto",
+    max_rate: MaxRate = None,
+    retries: Retries = 10,
+    max_missed: MaxMissed = "0.01",
+    timeout: Timeout = None,
+    seed: Seed = None,
+    shard: ShardOf = "1/1",
+    interface: Interface = None,
+    source_ip: SourceIp = None,
+    source_port: Annotated[Whole, typer.Option("-g", "--source-port", help="One source port for all passes.")] = None,
     ttl: Annotated[int, typer.Option(help="Time to live of what is sent.")] = 64,
     tos: Annotated[int, typer.Option(help="TOS byte of probes; 0 gives up the mark that tells forged resets.")] = 4,
     options: Annotated[str, typer.Option(help="TCP options of a probe: os, mss or none.")] = "os",
-    form: Annotated[Optional[str], typer.Option("-f", "--format", help="table, jsonl or csv, on stdout.")] = None,  # noqa: UP045
-    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", help="Also write FILE.txt, .jsonl or .csv; repeatable.")] = None,  # noqa: UP045
-    force: Annotated[bool, typer.Option(help="Overwrite output files.")] = False,
-    only_open: Annotated[bool, typer.Option("--open", help="Only open ports.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No summary and no progress.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Name open ports as they are found.")] = False,
-    record: Annotated[Optional[str], typer.Option(metavar="FILE", help="Record what is sent and received: FILE.pcapng or .pcap, or with .gz.")] = None,  # noqa: UP045
-    ladder: Annotated[Optional[str], typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")] = None,  # noqa: UP045
+    verify: Annotated[bool, typer.Option("--verify", help="Complete a handshake with every open port, too.")] = False,
+    form: Form = None,
+    output: Output = None,
+    force: Force = False,
+    only_open: OnlyOpen = False,
+    everything: Everything = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    record: Annotated[Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")] = None,
+    ladder: Ladder = None,
+    stats: Stats = None,
 ) -> None:
     """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
-    from .command import SynRequest, run_syn
+    options_given = _given(locals())
+    from .command import ScanRequest, run_syn
 
-    request = SynRequest(
-        targets=tuple(targets or ()), target_files=tuple(targets_file or ()), ports=ports,
-        exclude=tuple(exclude or ()), exclude_files=tuple(exclude_file or ()), exclude_ports=exclude_ports, all_addresses=all_addresses,
-        rate=rate, retries=retries, max_missed=max_missed, timeout=timeout, seed=seed, shard=shard, interface=interface,
-        source_ip=source_ip, source_port=source_port, ttl=ttl, tos=tos, options=options, form=form, output=tuple(output or ()),
-        force=force, only_open=only_open, everything=everything, quiet=quiet, verbose=verbose, record=record, ladder=ladder,
-    )  # fmt: skip
-    raise typer.Exit(run_syn(request))
+    raise typer.Exit(run_syn(ScanRequest(**options_given)))
+
+
+@app.command()
+def connect(
+    targets: Targets = None,
+    ports: Ports = "1-1024",
+    targets_file: Lists = None,
+    exclude: Exclude = None,
+    exclude_file: ExcludeFile = None,
+    exclude_ports: ExcludePorts = None,
+    all_addresses: AllAddresses = False,
+    rate: Rate = "auto",
+    max_rate: MaxRate = None,
+    retries: Retries = 10,
+    max_missed: MaxMissed = "0.01",
+    timeout: Timeout = None,
+    seed: Seed = None,
+    shard: ShardOf = "1/1",
+    interface: Interface = None,
+    source_ip: SourceIp = None,
+    form: Form = None,
+    output: Output = None,
+    force: Force = False,
+    only_open: OnlyOpen = False,
+    everything: Everything = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    stats: Stats = None,
+) -> None:
+    """Full three-way handshake through the system's own sockets. Needs no privileges."""
+    options_given = _given(locals())
+    from .command import ScanRequest, run_connect
+
+    raise typer.Exit(run_connect(ScanRequest(**options_given)))
 
 
 @app.command()
 def classify(
     captures: Annotated[list[str], typer.Argument(help="pcap or pcapng files, gzip or plain; - for stdin. Several are one capture.")],
     timeout: Annotated[float, typer.Option(help="Seconds a probe must have waited to be called filtered; 0: any.")] = 1.0,
-    orphans: Annotated[bool, typer.Option(help="Also rows for replies whose probe was not captured.")] = False,
-    scanner: Annotated[Optional[list[str]], typer.Option(help="Only this scanner's probes.")] = None,  # noqa: UP045
-    target: Annotated[Optional[list[str]], typer.Option(help="Only these targets.")] = None,  # noqa: UP045
-    ports: Annotated[Optional[str], typer.Option("-p", "--ports", help="Only these ports.")] = None,  # noqa: UP045
-    ladder: Annotated[Optional[str], typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")] = None,  # noqa: UP045
-    form: Annotated[Optional[str], typer.Option("-f", "--format", help="table, jsonl or csv, on stdout.")] = None,  # noqa: UP045
-    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", help="Also write FILE.txt, .jsonl or .csv; repeatable.")] = None,  # noqa: UP045
-    force: Annotated[bool, typer.Option(help="Overwrite output files.")] = False,
-    only_open: Annotated[bool, typer.Option("--open", help="Only open ports.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")] = False,
+    orphans: Annotated[bool, typer.Option("--orphans", help="Also rows for replies whose probe was not captured.")] = False,
+    scanner: Annotated[Strings, typer.Option(help="Only this scanner's probes.")] = None,
+    target: Annotated[Strings, typer.Option(help="Only these targets.")] = None,
+    ports: Annotated[Text, typer.Option("-p", "--ports", help="Only these ports.")] = None,
+    ladder: Ladder = None,
+    form: Form = None,
+    output: Output = None,
+    force: Force = False,
+    only_open: OnlyOpen = False,
+    everything: Everything = False,
+    quiet: Quiet = False,
 ) -> None:
     """Verdicts from recorded packets, of any scanner or client. Needs no privileges and no network."""
+    options_given = _given(locals())
     from .offline import ClassifyRequest, run_classify
 
-    request = ClassifyRequest(
-        captures=tuple(captures), timeout=timeout, orphans=orphans, scanner=tuple(scanner or ()), target=tuple(target or ()), ports=ports,
-        ladder=ladder, form=form, output=tuple(output or ()), force=force, only_open=only_open, everything=everything, quiet=quiet,
-    )  # fmt: skip
-    raise typer.Exit(run_classify(request))
+    raise typer.Exit(run_classify(ClassifyRequest(**options_given)))
 
 
 @app.command()
@@ -132,14 +195,30 @@ def _ladder_of_each(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """The entry point: run the verb, print errors meant for the user as one line."""
+    _have_standard_streams()
     try:
-        app(args=_ladder_of_each(sys.argv[1:]))
+        sys.exit(app(args=_ladder_of_each(sys.argv[1:]), standalone_mode=False))
     except ScannerError as error:
         print(f"halfopen: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except _CommandLineError as error:
+        text = error.format_message()
+        print(text if "\n" in text else f"halfopen: {text}", file=sys.stderr)  # several lines: the help itself
+        sys.exit(2)
     except BrokenPipeError:
         from .output import closed_pipe
 
         sys.exit(closed_pipe())
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _have_standard_streams() -> None:
+    """Whoever starts us with a stream closed (`>&-`) must not get a socket of ours in its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -7,12 +7,12 @@ the second ends at once; what was learned is written either way.
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .config import SynConfig
-from .errors import UsageError
+from .errors import ScannerError, UsageError
 from .hosts import parse_hosts, read_list
 from .names import resolve
 from .offline import print_ladders
@@ -20,37 +20,35 @@ from .targets import HostSpace
 from .lane import Shard
 from .output import MANY, Summary, open_sinks
 from .ports import parse_ports
-from .progress import Progress
+from .progress import AnySession, Progress
 from .session import Session
-from .summary import summary_lines
+from .summary import summary_lines, write_stats
+from .verdict import Verdict
 from .watch import Watch, scan_endpoints
 
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class SynRequest:
-    """The options of `halfopen syn` as they were typed."""
+@dataclass(frozen=True, kw_only=True)
+class ScanRequest:
+    """The options of `halfopen syn` or `connect` as they were typed; those that only `syn` has come last, with its defaults."""
 
     targets: tuple[str, ...]
-    target_files: tuple[str, ...]
+    targets_file: tuple[str, ...]
     ports: str
     exclude: tuple[str, ...]
-    exclude_files: tuple[str, ...]
+    exclude_file: tuple[str, ...]
     exclude_ports: str | None
     all_addresses: bool
-    rate: float
+    rate: str
+    max_rate: float | None
     retries: int
-    max_missed: float
+    max_missed: str
     timeout: float | None
     seed: int | None
     shard: str
     interface: str | None
     source_ip: str | None
-    source_port: int | None
-    ttl: int
-    tos: int
-    options: str
     form: str | None
     output: tuple[str, ...]
     force: bool
@@ -58,24 +56,48 @@ class SynRequest:
     everything: bool
     quiet: bool
     verbose: bool
+    stats: str | None
+    source_port: int | None = None
+    ttl: int = 64
+    tos: int = 4
+    options: str = "os"
+    verify: bool = False
     record: str | None = None
     ladder: str | None = None
 
     def config(self) -> SynConfig:
         """The checked configuration. Raises UsageError."""
+        missed, share = _missed(self.max_missed)
         return SynConfig(
-            self.rate, self.retries, self.max_missed, self.timeout, self.seed, _shard(self.shard),
-            self.interface, self.source_ip, self.source_port, self.ttl, self.tos, self.options,
+            rate=None if self.rate == "auto" else _number("--rate", self.rate, "auto, or frames a second"),
+            max_rate=self.max_rate, retries=self.retries, max_missed=missed, max_missed_share=share, timeout=self.timeout, seed=self.seed,
+            shard=_shard(self.shard), interface=self.interface, source_ip=self.source_ip, source_port=self.source_port,
+            ttl=self.ttl, tos=self.tos, options=self.options,
         )  # fmt: skip
 
     def hosts(self) -> HostSpace:
         """The targets. Raises UsageError."""
-        specs = [*self.targets, *(spec for path in self.target_files for spec in read_list(path))]
+        specs = [*self.targets, *(spec for path in self.targets_file for spec in read_list(path))]
         if not specs:
             raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
         excludes = [part for each in self.exclude for part in each.split(",")]
-        excludes += [spec for path in self.exclude_files for spec in read_list(path)]
+        excludes += [spec for path in self.exclude_file for spec in read_list(path)]
         return parse_hosts(specs, excludes, resolve, all_addresses=self.all_addresses)
+
+
+def _number(option: str, text: str, wanted: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not {wanted}") from None
+
+
+def _missed(text: str) -> tuple[float, float | None]:
+    """The bound as a number, or as a share of the responders."""
+    wanted = "a number such as 0.01, or a percentage such as 1%"
+    if text.endswith("%"):
+        return 1.0, _number("--max-missed", text[:-1], wanted) / 100
+    return _number("--max-missed", text, wanted), None
 
 
 def _shard(text: str) -> Shard:
@@ -91,26 +113,48 @@ def warn(text: str) -> None:
     print(f"halfopen: {text}", file=sys.stderr)
 
 
-def run_syn(request: SynRequest) -> int:
+def run_syn(request: ScanRequest) -> int:
     """A half-open scan from request to exit code."""
     config = request.config()
     ports = parse_ports(request.ports, request.exclude_ports)
     hosts = request.hosts()
-    size = hosts.size * len(ports)
     watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports))
-    session = Session(hosts, ports, config, warn, watch.see)
+    session = Session(hosts, ports, config, warn, watch.see, request.verify)
     watch.open(session.links)
-    outputs = open_sinks(
-        request.form, request.output, force=request.force, everything=request.everything, only_open=request.only_open, targets=size
-    )  # fmt: skip
+    with _watched(watch, session):
+        code = _run(request, session, watch.noting)
+    print_ladders(watch.ladders(), request.form)
+    return code
+
+
+def run_connect(request: ScanRequest) -> int:
+    """A full-handshake scan from request to exit code."""
+    from .connect import ConnectSession
+
+    config = request.config()
+    ports = parse_ports(request.ports, request.exclude_ports)
+    return _run(request, ConnectSession(request.hosts(), ports, config), lambda rows: rows)
+
+
+def _run(request: ScanRequest, session: AnySession, note: Callable[[Iterable[Verdict]], Iterable[Verdict]]) -> int:
+    """The way from a session's batches to the outputs, the same for every kind of scan."""
+    size = session.sums.targets
+    try:
+        outputs = open_sinks(
+            request.form, request.output, force=request.force, everything=request.everything, only_open=request.only_open, targets=size
+        )  # fmt: skip
+    except ScannerError:
+        session.close()
+        raise
     write_silent = request.everything or (size <= MANY and not request.only_open)
-    with _interrupts(session), _watched(watch, session), Progress(session, request.quiet, request.verbose) as progress:
+    with _interrupts(session), Progress(session, request.quiet, request.verbose) as progress:
         for rows in session.batches(write_silent, progress.tick):
             with progress.paused():
-                outputs.write(watch.noting(rows))
-    lines = summary_lines(session.sums, config.rate)
+                outputs.write(note(rows))
+    lines = summary_lines(session.sums)
     outputs.finish(Summary("\n".join(lines)))
-    print_ladders(watch.ladders(), request.form)
+    if request.stats:
+        write_stats(session.sums, request.stats)
     if not request.quiet:
         print("\n".join(lines), file=sys.stderr)
     return INTERRUPTED if session.sums.interrupted else 0
@@ -127,7 +171,7 @@ def _watched(watch: Watch, session: Session) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts(session: Session) -> Iterator[None]:
+def _interrupts(session: AnySession) -> Iterator[None]:
     """Ctrl-C and TERM end the scan in good order."""
 
     def stop(number: int, frame: object) -> None:

@@ -11,7 +11,7 @@ from .lane import Shard
 from .probe import OPTION_SETS, TOS_LOWER_EFFORT
 from .retry import MAX_PASSES
 
-DEFAULT_RATE = 10_000.0
+PUBLIC_RATE = 10_000.0  # where "auto" ends towards public addresses, unless told otherwise
 MAX_RATE = 1e9  # beyond any wire; and what is no number stops here too
 SEED_BITS = 127
 
@@ -20,9 +20,11 @@ SEED_BITS = 127
 class SynConfig:
     """How a half-open scan is to be done. Rates in frames per second (0: unlimited), times in seconds."""
 
-    rate: float = DEFAULT_RATE
+    rate: float | None = None  # None: found while scanning ("auto")
+    max_rate: float | None = None  # where "auto" ends
     retries: int = 10
     max_missed: float = 0.01
+    max_missed_share: float | None = None  # instead of a number: of the responders found
     timeout: float | None = None
     seed: int | None = None
     shard: Shard = Shard()
@@ -35,7 +37,9 @@ class SynConfig:
 
     def __post_init__(self) -> None:
         limits = (
-            (0 <= self.rate <= MAX_RATE, f"--rate {self.rate:g} is out of range: 0 (unlimited) to {MAX_RATE:,.0f}"),
+            (self.rate is None or 0 <= self.rate <= MAX_RATE, f"--rate {self.rate} is out of range: 0 (unlimited) to {MAX_RATE:,.0f}"),
+            (self.rate is None or self.max_rate is None, f"--max-rate bounds --rate auto; with --rate {self.rate} leave it out"),
+            (self.max_rate is None or 1 <= self.max_rate <= MAX_RATE, f"--max-rate {self.max_rate} is out of range: 1 to {MAX_RATE:,.0f}"),
             (0 <= self.retries < MAX_PASSES, f"--retries {self.retries} is out of range: 0 to {MAX_PASSES - 1}"),
             (self.max_missed > 0, f"--max-missed {self.max_missed:g} must be above 0"),
             (self.timeout is None or self.timeout > 0, f"--timeout {self.timeout} must be above 0 seconds"),

@@ -18,9 +18,9 @@ from .lane import Lane, Matches
 from .pacing import TokenBucket
 from .passes import Passes
 from .transport import Transport
-from .verdict import Reason
 
 BATCH = 4096  # frames stamped at once: columns of 32 KB stay in the second-level cache
+MOST_OWED = 1 << 17
 _NOTHING = np.zeros(0, np.int64)
 
 
@@ -83,16 +83,21 @@ class Dispatch:
         """Whether resets wait for the rate or for room."""
         return bool(self._owed)
 
-    def owe_resets(self, found: Matches, lane: Lane, frames: Frames) -> None:
-        """One reset for every SYN/ACK, to the MAC address that the SYN/ACK came from."""
-        rows = np.flatnonzero(found.reason == Reason.SYN_ACK)
+    def owe_resets(self, found: Matches, rows: Ints, lane: Lane, frames: Frames) -> int:
+        """A reset for each of these SYN/ACKs, to the MAC address that it came from.
+
+        Returns how many are not going to be sent, because a flood of SYN/ACKs has filled the queue.
+        """
+        room = MOST_OWED - sum(len(owed.target) for owed in self._owed)
+        refused, rows = max(0, len(rows) - room), rows[:room]
         if not rows.size:
-            return
+            return refused
         segments = found.segments.take(rows)
         macs = None
         if lane.probe.ip and frames.link[0] == LINK_ETHERNET:
             macs = read(frames.buffer, frames.start[segments.frame], ETHERNET)["src"]
         self._owed.append(_Reset(lane, segments.src, segments.sport, segments.dport, segments.ack, macs))
+        return refused
 
     def account(self, now: int) -> None:
         """Tell the rounds what has left. Raises ScanError when an interface is stuck."""

@@ -18,6 +18,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
+from .addresses import is_ipv4
 from .headers import ACK, MAPPED, RST, SYN, Bools, Frames, Ints, Rows
 from .ledger import Ledger, Mark, Replies, blank
 from .numbering import Numbering
@@ -50,6 +51,7 @@ class Exchanges:
         self.counts: Counter[str] = Counter()
         self.cut_quotes: set[tuple[int, int]] = set()  # (scanner, target) whose ICMP errors lack the ports
         self.reached: set[int] = set()  # addresses that something was sent to, SYNs apart
+        self._reached_last = np.uint64(0)
         self.senders = [b""]
         self._six = Numbering()
 
@@ -98,7 +100,7 @@ class Exchanges:
 
     def feed(self, frames: Frames) -> None:
         """Take in a batch of frames."""
-        segments = parse(frames, self.counts)
+        segments = parse(frames, self.counts, self._bystanders)
         if not len(segments):
             return
         four = segments.version == 4
@@ -112,6 +114,19 @@ class Exchanges:
             everything = rest.size == len(segments)
             part = segments if everything else segments.take(rest)
             self._others(part, src[rest], dst[rest], ~four[rest])
+
+    def _bystanders(self, towards: Rows) -> None:
+        """Packets of other protocols judge nothing, but they show that somebody can be reached."""
+        towards = np.unique(towards)
+        four = is_ipv4(towards)
+        self._reach(self._number(towards, four), ~four)
+
+    def _reach(self, number: U64, six: Bools) -> None:
+        marked = np.where(six, number | np.uint64(1 << 32), number)
+        news = marked[marked != self._reached_last]  # mostly one scanner's replies
+        if news.size:
+            self.reached.update(np.unique(news).tolist())
+            self._reached_last = news[-1]
 
     def _probes(self, segments: Segments, src: U64, dst: U64, rows: Bools, six: Bools) -> None:
         at = np.flatnonzero(rows)
@@ -130,7 +145,7 @@ class Exchanges:
 
     def _others(self, segments: Segments, src: U64, dst: U64, six: Bools) -> None:
         """Replies, and what scanners send after them."""
-        self.reached.update(np.unique(np.where(six, dst | np.uint64(1 << 32), dst)).tolist())
+        self._reach(dst, six)
         afterwards = self._afterwards(segments, src, dst, six)
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():

@@ -208,12 +208,14 @@ class Calls(Generic[Owner]):
             entry.socket.close()
             raise _stop(code)
         kept = None
+        if code == 0 and _met_itself(entry.socket):
+            code = errno.ECONNREFUSED
         if code == 0 and self._keep:
             kept = entry.socket
             if entry.fd >= 0:
                 self._epoll.unregister(entry.fd)
         else:
-            hang_up(entry.socket, connected=code == 0)
+            hang_up(entry.socket)
         self.ended.append(Outcome(entry.owner, entry.item, code, entry.started, now, kept))
 
     def take(self) -> list[Outcome[Owner]]:
@@ -224,17 +226,24 @@ class Calls(Generic[Owner]):
     def close(self) -> None:
         """Drop every call that is under way, without an outcome."""
         for entry in self._open.values():
-            hang_up(entry.socket, connected=True)
+            hang_up(entry.socket)
         self._open.clear()
         self._young.clear()
         self._old.clear()
         self._epoll.close()
 
 
-def hang_up(connection: socket.SocketType, connected: bool = True) -> None:
-    """Close; a connection that came about goes by reset."""
-    if connected:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+def _met_itself(connection: socket.SocketType) -> bool:
+    """On our own address a call may be given the very port it calls, and connect to itself: nobody listens there."""
+    try:
+        return bool(connection.getsockname() == connection.getpeername())
+    except OSError:  # reset since
+        return False
+
+
+def hang_up(connection: socket.SocketType) -> None:
+    """Close; a connection that came about goes by reset, a call under way in silence."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     connection.close()
 
 

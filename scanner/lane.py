@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from . import cookie
 from .cookie import Key
-from .headers import RST, SYN, Ints, Rows
+from .headers import ACK, RST, SYN, Ints, Rows
 from .targets import HostSpace
 from .permutation import Permutation
 from .probe import Query, Template
@@ -106,6 +106,7 @@ class Lane:
     def match(self, segments: Segments, counts: Counter[str]) -> "Matches":
         """Replies to this lane's probes; the others are added to `counts` by cause."""
         segments = self._to_us(segments, counts)
+        segments = self._without_echoes(segments, counts)
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():
             reason = np.where(segments.icmp, classify_icmp(segments.version, segments.icmp_type, segments.icmp_code), reason)
@@ -134,6 +135,15 @@ class Lane:
         counts["not-to-us"] += len(segments) - int(np.count_nonzero(ours | cut))
         return segments if ours.all() else segments.take(ours)
 
+    def _without_echoes(self, segments: Segments, counts: Counter[str]) -> Segments:
+        """Without our own probes, as loopback shows them: a bare SYN with the cookie of the flow that it belongs to."""
+        bare = ~segments.icmp & (segments.flags & (SYN | ACK | RST) == SYN)
+        if not bare.any():
+            return segments
+        echo = bare & (segments.seq == self.sequence(segments.dst, segments.dport, segments.sport))
+        counts["own-probe"] += int(np.count_nonzero(echo))
+        return segments.take(~echo) if echo.any() else segments
+
     def _proven(self, segments: Segments, reason: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Which replies show our cookie (STATES: acknowledgement, quoted sequence number; a bare SYN must not show it)."""
         expected = self.sequence(segments.src, segments.sport, segments.dport)
@@ -143,9 +153,7 @@ class Lane:
             proven = np.where(segments.icmp, segments.seq == expected, proven)
         bare = reason == Reason.SPLIT_HANDSHAKE_SYN
         if bare.any():
-            # Our own probe seen again carries the cookie of the turned flow, not of this one.
-            echoed = self.sequence(segments.dst, segments.dport, segments.sport)
-            proven = np.where(bare, (segments.seq != expected) & (segments.seq != echoed), proven)
+            proven = np.where(bare, segments.seq != expected, proven)
         return proven
 
 

@@ -20,12 +20,13 @@ from . import probe
 from .addresses import to_text
 from .cookie import Key
 from .dispatch import Dispatch, Source
-from .errors import ScanError
+
 from .headers import Frames, Ints
 from .lane import Lane, Matches
 from .neighbours import GatewaySweep, answers
 from .passes import Passes
-from .retry import RoundTrips, enough
+from .pacing import BLIND_RATE, RateController
+from .retry import FIRST_WAIT, RoundTrips, enough
 from .transport import Transport
 from .verdict import Reason
 from .window import Phase, Window
@@ -35,15 +36,23 @@ OPEN_WINDOWS = 3
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
 SWEEP_FIRST_WAIT, SWEEP_PASSES = 0.4, 3
 FULL_RING_PAUSE = 0.0005
+RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
+RTT_SAMPLE = 512
+MOST_RESETS = 8  # for one target: who repeats a SYN/ACK more often than that is not waiting for a reset
+HOST_START = 200.0
+JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005
+NO_LIMIT = 1e9
 SECOND = 1_000_000_000
 
 
 class Settings(NamedTuple):
     """What the scan itself decides by; the rest of the configuration is built into the lanes."""
 
-    rate: float = 0.0
+    rate: float | None = 0.0  # frames a second, 0 unlimited; None: found while scanning
+    max_rate: float = 0.0  # where the search for a rate ends; 0: nowhere
     passes: int = 11
     max_missed: float = 0.01
+    max_missed_share: float | None = None  # instead: of the responders found
     timeout: float | None = None
     tos: int = probe.TOS_LOWER_EFFORT
     pause: float = 0.0  # seconds between passes, at least (one source port for all passes needs 0.6)
@@ -60,14 +69,23 @@ class Scan:
         self.news: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
         self.open: list[Window] = []
         self.interrupted = False
+        self.failed = ""  # why some targets could not be scanned
+        self._dead: list[Lane] = []
         self.round_trips = RoundTrips(fixed=settings.timeout)
         self._sweep_trips = RoundTrips(first_wait=SWEEP_FIRST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
-        self.dispatch = Dispatch(self._transports, settings.rate)
+        self._controller = self._auto() if settings.rate is None else None
+        self._handed = self._handed_closed = 0  # probes of first passes
+        self.dispatch = Dispatch(self._transports, self._controller.rate if self._controller else settings.rate or 0.0)
         self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
         self._key = key
         self._upcoming = self._plan()
         self._pending = next(self._upcoming, None)
+
+    def _auto(self) -> RateController:
+        """A host starts at 200/s; many hosts share a start of at most 10,000/s."""
+        hosts = sum(lane.host_count for lane in self.lanes)
+        return RateController(min(HOST_START * max(1, hosts), BLIND_RATE), self.settings.max_rate or NO_LIMIT)
 
     def _plan(self) -> Iterator[Window]:
         number = 0
@@ -80,7 +98,8 @@ class Scan:
 
     def _window_hosts(self, width: int) -> int:
         """Hosts a window: what fills 10 s at the rate, at least 16 and at most 2^20 targets."""
-        targets = self.settings.rate * WINDOW_SECONDS if self.settings.rate else WINDOW_TARGETS
+        rate = self.dispatch.bucket.rate
+        targets = rate * WINDOW_SECONDS if rate else WINDOW_TARGETS
         return max(1, min(max(WINDOW_HOSTS, int(targets) // width), WINDOW_TARGETS // width))
 
     @property
@@ -117,6 +136,7 @@ class Scan:
         sources: list[tuple[Transport, Source]] = [(sweep.lane.transport, sweep) for sweep in self._gateways]
         sources += [(window.lane.transport, window) for window in self.open]
         full = self.dispatch.send(sources, now)
+        self._control_rate(now)
         for window in list(self.open):
             self._advance(window, now)
         return FULL_RING_PAUSE if full else self._next_due(now)
@@ -124,7 +144,10 @@ class Scan:
     # ── what arrives ──
 
     def _receive(self, transport: Transport) -> None:
-        while len(frames := transport.recv()):
+        for _ in range(RECV_BATCHES):
+            frames = transport.recv()
+            if not len(frames):
+                break
             self._learn(frames)
             segments = parse(frames, self.rejected)
             for lane in self.lanes:
@@ -145,23 +168,48 @@ class Scan:
         if not len(found.reason):
             return
         self.replies += len(found.reason)
-        self.dispatch.owe_resets(found, lane, frames)
+        owed = found.reason == Reason.SYN_ACK
         left = np.ones(len(found.reason), np.bool_)
         for window in self.open:
             mine = left & (found.place >= window.first) & (found.place < window.first + len(window.hosts))
             if window.lane is lane and mine.any():
                 left &= ~mine
                 self._fold_window(window, found if mine.all() else found.take(mine))
+                owed[mine] &= window.replies(found)[mine] <= MOST_RESETS
         self.rejected["late-after-close"] += int(np.count_nonzero(left))
+        self.rejected["reset-not-sent"] += self.dispatch.owe_resets(found, np.flatnonzero(owed), lane, frames)
+        self.rejected["reset-not-sent"] += int(np.count_nonzero((found.reason == Reason.SYN_ACK) & ~owed))
 
     def _fold_window(self, window: Window, found: Matches) -> None:
         found = self._asked(window, found)
         self.late += int(np.count_nonzero(found.number < window.passes.number))
-        fresh, trips = window.fold(found)
-        self.round_trips.add(trips)
+        fresh = window.fold(found)
+        self._measure(window, found, fresh)
+        fresh = window.target_of(found)[fresh]
         opened = fresh[window.ledger.rank(fresh) == 3]
         if len(opened):
             self.news.append((window, opened))
+
+    def _measure(self, window: Window, found: Matches, fresh: Ints) -> None:
+        """Round trips and, with `--rate auto`, the answered share, from first answers. Without it a sample will do."""
+        rows = fresh if self._controller else fresh[:RTT_SAMPLE]
+        sent = window.passes.sent_at(window.target_of(found)[rows], found.number[rows])
+        known = sent > 0
+        self.round_trips.add(found.segments.time[rows][known] - sent[known])
+        if self._controller:
+            self._controller.answered(sent[known & (found.number[rows] == 1) & ~found.segments.icmp[rows]])
+
+    def _control_rate(self, now: int) -> None:
+        """Let the controller see what was sent, and follow it."""
+        if self._controller is None:
+            return
+        handed = sum(window.passes.handed_first for window in self.open) + self._handed_closed
+        if handed > self._handed:
+            self._controller.sent(handed - self._handed, now)
+            self._handed = handed
+        tail = self.round_trips.quantile(0.99)
+        self._controller.judge(now, FIRST_WAIT if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
+        self.dispatch.bucket.rate = self._controller.rate
 
     def _asked(self, window: Window, found: Matches) -> Matches:
         """Without the bare SYNs that answer nothing: they show no cookie, so one must have asked that target from that port."""
@@ -178,7 +226,9 @@ class Scan:
         """Open the next window when the others have sent what they have for now."""
         if self._gateways or self.interrupted or self._pending is None or len(self.open) >= OPEN_WINDOWS:
             return
-        if all(window.current.handed_out for window in self.open):
+        if self._pending.lane in self._dead:
+            self._pending = next((window for window in self._upcoming if window.lane not in self._dead), None)
+        elif all(window.current.handed_out for window in self.open):
             self._pending.begin_pass(now)
             self.open.append(self._pending)
             self._pending = next(self._upcoming, None)
@@ -189,8 +239,13 @@ class Scan:
             self._gateways.remove(sweep)
         elif not sweep.passes.number or (sweep.passes.all_left and self._over(sweep.passes, now, self._sweep_trips)):
             if sweep.passes.number >= SWEEP_PASSES:
-                raise ScanError(f"the gateway {to_text(sweep.lane.gateway)[0]} on {sweep.lane.name} does not answer; is the cable in, the address right?")
-            sweep.passes.begin(now)
+                assert sweep.lane.gateway is not None
+                gateway = to_text(sweep.lane.gateway)[0]
+                self.failed = f"the gateway {gateway} on {sweep.lane.name} does not answer: nothing behind it was scanned"
+                self._gateways.remove(sweep)
+                self._dead.append(sweep.lane)
+            else:
+                sweep.passes.begin(now)
 
     def _advance(self, window: Window, now: int) -> None:
         passes, sweeping = window.current, window.phase is Phase.SWEEP
@@ -217,11 +272,14 @@ class Scan:
         return now - passes.last_sent >= trips.wait() * SECOND
 
     def _enough(self, window: Window) -> bool:
-        return enough(window.passes.number, self.settings.passes, window.assess(), self.settings.max_missed)
+        share = self.settings.max_missed_share
+        bound = self.settings.max_missed if share is None else share * max(1, window.responders)
+        return enough(window.passes.number, self.settings.passes, window.assess(), bound)
 
     def _close(self, window: Window, interrupted: bool) -> None:
         window.assess()
         window.interrupted = interrupted
+        self._handed_closed += window.passes.handed_first
         self.open.remove(window)
         self.closed.append(window)
 

@@ -9,8 +9,21 @@ Resets are owed to the targets and go out before probes; the bucket may run into
 the probes that follow wait until it is paid, so the rate holds over any longer stretch.
 """
 
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from .headers import Bools, Ints
+
 DEPTH_SECONDS = 0.010
 NANOSECOND = 1e-9
+
+EPOCH_NS, EPOCH_PROBES = 20_000_000, 20  # a stretch that can be judged: at least so long, at least so many probes
+CAREFUL_GROWTH = 1.25  # after the first loss, or while nobody answers
+FADE = 0.9
+LEAST_RATE = 50.0
+BLIND_RATE = 10_000.0  # as far as the rate grows while nobody has answered
 
 
 class TokenBucket:
@@ -47,3 +60,109 @@ class TokenBucket:
         if not self.rate:
             return 0.0
         return max(0.0, (min(frames, int(self.depth)) - self._tokens) / self.rate)
+
+
+@dataclass
+class _Epoch:
+    """A stretch of sending at one rate: what left after `began` and not after `ended` (ns)."""
+
+    began: int
+    rate: float
+    ended: int = 0
+    sent: int = 0
+    answered: int = 0
+
+
+class RateController:
+    """`--rate auto`: grow while the share of answered probes does not fall with it, halve when it does.
+
+    Targets are probed in random order, so the share of a stretch's probes that are answered should be the same in
+    every stretch; a share that falls as the rate rises is loss that we cause. A stretch is judged once its
+    replies must have come. Without any answer nothing can be judged, and the rate stays modest.
+    """
+
+    def __init__(self, start: float, limit: float) -> None:
+        self.rate = min(start, limit)
+        self._limit = limit
+        self._doubling = True
+        self._current: _Epoch | None = None
+        self._waiting: deque[_Epoch] = deque()
+        self._good_sent = self._good_answered = 0.0  # of stretches without loss, older ones fading
+
+    def sent(self, frames: int, now: int) -> None:
+        """Probes of a first pass left at `now`."""
+        if self._current is None:
+            self._current = _Epoch(now - 1, self.rate)
+        self._current.sent += frames
+        if now - self._current.began >= EPOCH_NS and self._current.sent >= EPOCH_PROBES:
+            self._current.ended = now
+            self._waiting.append(self._current)
+            self._current = _Epoch(now, self.rate)
+
+    def answered(self, sent_at: Ints) -> None:
+        """First TCP answers, by when their probes left."""
+        for epoch in self._waiting:
+            epoch.answered += int(np.count_nonzero((sent_at > epoch.began) & (sent_at <= epoch.ended)))
+        if self._current:
+            self._current.answered += int(np.count_nonzero(sent_at > self._current.began))
+
+    def judge(self, now: int, wait: float) -> None:
+        """Judge the stretches whose replies have had `wait` seconds."""
+        while self._waiting and now - self._waiting[0].ended >= wait / NANOSECOND:
+            self._judge(self._waiting.popleft())
+
+    def _judge(self, epoch: _Epoch) -> None:
+        achieved = epoch.sent / ((epoch.ended - epoch.began) * NANOSECOND)
+        if self._loses(epoch):
+            self._doubling = False
+            self.rate = max(LEAST_RATE, min(self.rate, achieved) / 2)
+            self._waiting.clear()  # they were sent at the rate that is known to be too high
+            self._current = None
+            return
+        self._good_sent = self._good_sent * FADE + epoch.sent
+        self._good_answered = self._good_answered * FADE + epoch.answered
+        if achieved >= self.rate / 2:  # what the wire does not carry is no reason to ask for more
+            growth = 2.0 if self._doubling and epoch.answered else CAREFUL_GROWTH
+            blind = min(self._limit, BLIND_RATE) if not self._good_answered else self._limit
+            self.rate = max(self.rate, min(blind, epoch.rate * growth))
+
+    def _loses(self, epoch: _Epoch) -> bool:
+        """Whether fewer answered than the good stretches let expect: by a tenth, and beyond three standard deviations."""
+        if not self._good_answered:
+            return False
+        share = self._good_answered / self._good_sent
+        expected = share * epoch.sent
+        spread = (max(1.0, expected * (1 - share)) * (1 + epoch.sent / self._good_sent)) ** 0.5
+        return epoch.answered < 0.9 * expected and epoch.answered < expected - 3 * spread
+
+
+class HostPace:
+    """Hosts that limit what they answer, slowed alone: a token bucket for each of them, none for the others."""
+
+    def __init__(self, hosts: int) -> None:
+        self._rate = np.full(hosts, np.inf)
+        self._tokens = np.zeros(hosts)
+        self._last = np.zeros(hosts, np.int64)
+
+    @property
+    def slow(self) -> bool:
+        """Whether any host has a limit."""
+        return bool(np.isfinite(self._rate).any())
+
+    def limit(self, host: int, rate: float, now: int) -> None:
+        """From now on at most `rate` probes a second to this host."""
+        self._rate[host], self._tokens[host], self._last[host] = rate, 1.0, now
+
+    def admit(self, host: Ints, now: int) -> Bools:
+        """Which probes (by host, in order) may leave now."""
+        limited = np.isfinite(self._rate[host])
+        admitted = ~limited
+        rows = np.flatnonzero(limited)
+        for each in np.unique(host[rows]).tolist():
+            elapsed = max(0, now - int(self._last[each])) * NANOSECOND
+            self._tokens[each] = min(max(1.0, self._rate[each] * DEPTH_SECONDS), self._tokens[each] + elapsed * self._rate[each])
+            self._last[each] = now
+            mine = rows[host[rows] == each][: int(self._tokens[each])]
+            self._tokens[each] -= len(mine)
+            admitted[mine] = True
+        return admitted

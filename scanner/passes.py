@@ -10,14 +10,18 @@ the time of one item is found through the inverse of the permutation. So a round
 nothing until somebody asks.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
-from .headers import Ints
+from .headers import Bools, Ints
 from .ledger import Ledger
 from .permutation import Permutation
 
 _CHUNK = 1 << 16
+_TRIED = 512  # of the items held back, at one time
+Admit = Callable[[Ints, int], Bools]  # items and the time (ns) → which may go now
 
 
 class Passes:
@@ -28,12 +32,17 @@ class Passes:
         self.number = 0  # of the pass under way, from 1
         self.outstanding = 0  # frames handed out that have not left yet
         self.last_sent = 0  # when the latest frame left, ns
+        self.began = 0  # when the pass under way was begun, ns
+        self.handed_first = 0  # items handed out in the first pass
+        self.admit: Admit | None = None  # holds back items whose host is to be spared for now
         self._order = Permutation(ledger.n, key)
         self._log: list[tuple[list[int], list[int]]] = []  # for each pass: first positions, times
         self._next = 0
         self._cut = ledger.n
         self._ready = np.zeros(0, np.int64)
         self._ready_position = np.zeros(0, np.int64)
+        self._held = np.zeros(0, np.int64)
+        self._blurred: set[int] = set()  # passes in which items were held back: their log tells no times
 
     def begin(self, now: int, extra: Ints | None = None) -> None:
         """Start the next pass; `extra` items go first, answered or not."""
@@ -42,21 +51,43 @@ class Passes:
         self._log.append(([], []))
         self._ready = np.zeros(0, np.int64) if extra is None else extra
         self._ready_position = np.full(len(self._ready), -1, np.int64)
-        self.last_sent = now
+        self.last_sent = self.began = now
 
     def take(self, limit: int, now: int) -> Ints:
-        """Up to `limit` items to send now; none when the pass has handed out all it has."""
-        while len(self._ready) < limit and self._next < self.ledger.n:
-            self._refill(limit)
+        """Up to `limit` items to send now. None may mean that all that is left is held back: see `handed_out`."""
+        items = self._release(limit, now)
+        while len(items) < limit and (len(self._ready) or self._next < self.ledger.n):
+            if not len(self._ready):
+                self._refill(limit)
+            items = np.concatenate([items, self._from_ready(limit - len(items), now)]) if len(items) else self._from_ready(limit, now)
+        self.outstanding += len(items)
+        self.handed_first += len(items) if self.number == 1 else 0
+        return items
+
+    def _from_ready(self, limit: int, now: int) -> Ints:
         items, self._ready = self._ready[:limit], self._ready[limit:]
         position, self._ready_position = self._ready_position[:limit], self._ready_position[limit:]
-        if len(items):
-            self.outstanding += len(items)
+        placed = position[position >= 0]
+        if len(placed):
             first, times = self._log[-1]
-            if position[-1] >= 0:
-                first.append(int(position[position >= 0][0]))
-                times.append(now)
-        return items
+            first.append(int(placed[0]))
+            times.append(now)
+        if self.admit is None:
+            return items
+        go = self.admit(items, now)
+        if not go.all():
+            self._held = np.concatenate([self._held, items[~go]])
+            self._blurred.add(self.number)
+        return items[go]
+
+    def _release(self, limit: int, now: int) -> Ints:
+        """Items that were held back and may go now."""
+        if self.admit is None or not len(self._held):
+            return self._held[:0]
+        tried, rest = self._held[: min(limit, _TRIED)], self._held[min(limit, _TRIED) :]
+        go = self.admit(tried, now)
+        self._held = np.concatenate([rest, tried[~go]])
+        return tried[go]
 
     def _refill(self, limit: int) -> None:
         end = min(self.ledger.n, self._next + (limit if self.number == 1 else _CHUNK))
@@ -78,7 +109,7 @@ class Passes:
     @property
     def handed_out(self) -> bool:
         """Whether the pass under way has no further items."""
-        return self._next >= self.ledger.n and not len(self._ready)
+        return self._next >= self.ledger.n and not len(self._ready) and not len(self._held)
 
     @property
     def all_left(self) -> bool:
@@ -89,6 +120,7 @@ class Passes:
         """Hand out nothing more."""
         self._cut = self._reach()
         self._next, self._ready, self._ready_position = self.ledger.n, self._ready[:0], self._ready[:0]
+        self._held = self._ready
 
     def _reach(self) -> int:
         """The position in the order up to which items were handed out in the pass under way."""
@@ -101,7 +133,7 @@ class Passes:
         when = np.zeros(len(items), np.int64)
         for pass_number, (first, times) in enumerate(self._log, 1):
             rows = np.flatnonzero(number == pass_number)
-            if rows.size and first:
+            if rows.size and first and pass_number not in self._blurred:
                 at = np.searchsorted(np.asarray(first), position[rows], side="right") - 1
                 when[rows] = np.where(at >= 0, np.asarray(times)[at], 0)
         return when
@@ -114,6 +146,7 @@ class Passes:
     def sent_before(self, items: Ints, now: int) -> npt.NDArray[np.bool_]:
         """Which of these silent items were asked at least once, and for the last time before `now`."""
         reached = self._order.inverse(items).view(np.int64) < self._reach()
+        reached &= self.number not in self._blurred
         number = np.where(reached, self.number, self.number - 1).astype(np.uint8)
         when = self.sent_at(items, number)
         return (when > 0) & (when < now)

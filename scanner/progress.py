@@ -6,23 +6,37 @@ found with `-v`, because their rows come only when their window closes.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-
-from .addresses import to_text
-from .session import Session
+from .session import Glance, Sums
+from .verdict import Verdict
 
 _INTERVAL = 0.2
+
+
+class AnySession(Protocol):
+    """What a scan shows to whoever runs it: half-open or full handshake alike."""
+
+    sums: Sums
+    opened: deque[tuple[str, int]]
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def glance(self) -> Glance: ...
+
+    def batches(self, write_silent: bool = True, tick: Callable[[Any], None] | None = None) -> Iterator[Iterable[Verdict]]: ...
 
 
 class Progress:
     """A context manager; `tick` is called after every step of the session."""
 
-    def __init__(self, session: Session, quiet: bool, verbose: bool) -> None:
+    def __init__(self, session: AnySession, quiet: bool, verbose: bool) -> None:
         self._session, self._verbose = session, verbose
         self._shown = sys.stderr.isatty() and not quiet
         self._status: Any = None
@@ -35,7 +49,7 @@ class Progress:
         if self._status:
             self._status.stop()
 
-    def tick(self, session: Session) -> None:
+    def tick(self, session: object) -> None:
         """Name what was found; redraw a few times a second."""
         if self._verbose:
             self._name_open()
@@ -49,19 +63,14 @@ class Progress:
 
             self._status = Console(stderr=True).status("")
             self._status.start()
-        scan = self._session.scan
-        sent = scan.dispatch.sent["probe"]
-        passes = max((window.passes.number for window in scan.open), default=0)
+        sent, passes, replies = self._session.glance()
         share = min(1.0, sent / max(1, self._session.sums.targets))
-        self._status.update(f"{sent:,} probes ({share:.0%} of targets), pass {passes}, {scan.replies:,} replies")
+        self._status.update(f"{sent:,} probes ({share:.0%} of targets), pass {passes}, {replies:,} replies")
 
     def _name_open(self) -> None:
-        news = self._session.scan.news
-        while news:
-            window, targets = news.popleft()
-            hosts = to_text(window.hosts[targets // window.width])
-            for host, port in zip(hosts, window.lane.ports[np.asarray(targets % window.width)].tolist(), strict=True):
-                print(f"open {host} {port}/tcp", file=sys.stderr)
+        while self._session.opened:
+            host, port = self._session.opened.popleft()
+            print(f"open {host} {port}/tcp", file=sys.stderr)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

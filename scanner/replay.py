@@ -30,10 +30,14 @@ _REASON = {reason: reason.word for reason in Reason}
 
 @dataclass(frozen=True)
 class Ending:
-    """How the capture ends: its largest time (ns; None where packets lack times), and `timeout` ns (0: no rule)."""
+    """How the capture ends: its largest time (ns; None where packets lack times), and `timeout` ns (0: no rule).
+
+    `both_ways`: it is known to hold what came back, should anything have come back.
+    """
 
     last: int | None
     timeout: int
+    both_ways: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,8 @@ def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending) ->
     reason = np.full(len(target), Reason.NO_RESPONSE, np.int64)
     if ending.last is not None and ending.timeout:
         reason[first > ending.last - ending.timeout] = Reason.CAPTURE_ENDED
-    reason[~np.isin(marked, reached)] = Reason.ONE_WAY_CAPTURE
+    if not ending.both_ways:
+        reason[~np.isin(marked, reached)] = Reason.ONE_WAY_CAPTURE
     return reason
 
 

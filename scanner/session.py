@@ -11,17 +11,20 @@ ring; when only replies are awaited it sleeps in poll(). It never spins.
 import os
 import select
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .config import SynConfig
+from .addresses import any_public, to_text
+from .config import PUBLIC_RATE, SynConfig
 from .cookie import Key
 from .errors import ScanError
 from .targets import HostSpace
+from .handshake import Source
 from .headers import LINK_ETHERNET, LINK_RAW
 from .live import Scan, Settings
 from .netif import interface, tx_counters
@@ -31,11 +34,20 @@ from .transport import Transport
 from .transport.ring import NO_LINK_HEADER
 from .transport.tap import See, Tap
 from .verdict import Verdict
+from .verify import verify_window
 from .wiring import Wiring, connect
 
 LONGEST_SLEEP = 0.05
 LEAST_SLEEP = 0.002  # while replies trickle in: one look for many instead of one each
 SAME_PORT_PAUSE = 0.6  # Linux answers a half-open connection at most once in 0.5 s
+
+
+class Glance(NamedTuple):
+    """For the progress line: probes so far, the latest pass, replies."""
+
+    sent: int
+    passes: int
+    replies: int
 
 
 @dataclass
@@ -58,6 +70,8 @@ class Sums:
     passes: int = 0
     silent_counted: int = 0
     interrupted: bool = False
+    asked_rate: float | None = None  # None: auto
+    shortages: Counter[str] = field(default_factory=Counter)  # of this machine's own: starts that were put off
 
     @property
     def rate(self) -> float:
@@ -75,20 +89,34 @@ class Session:
         config: SynConfig,
         warn: Callable[[str], None] = print,
         see: Sequence[See] = (),
+        verify: bool = False,
     ) -> None:
-        """`see` is told of every frame sent and received."""
+        """`see` is told of every frame sent and received; with `verify` open ports get a full handshake, too."""
         seed = os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True)
         self.key = Key.from_bytes(seed)
-        self.sums = Sums(targets=hosts.size * len(ports))
+        self.sums = Sums(asked_rate=config.rate)
         self._offset = time.time_ns() - time.monotonic_ns()
-        self._see = see
+        self._see, self._verify = see, Source(config.source_ip, config.interface) if verify else None
+        self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open, if anybody wants to know
         self.links: set[int] = set()  # link types (LINKTYPE_ numbers) that `see` will meet
         self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None)
+        self.sums.targets = sum(lane.host_count for lane in self.wiring.lanes) * len(ports)
         pause = SAME_PORT_PAUSE if config.source_port else 0.0
-        settings = Settings(config.rate, config.passes, config.max_missed, config.timeout, config.tos, pause)
+        limit = config.max_rate or (PUBLIC_RATE if any_public(hosts.spans()) else 0.0)
+        settings = Settings(
+            rate=config.rate,
+            max_rate=limit,
+            passes=config.passes,
+            max_missed=config.max_missed,
+            max_missed_share=config.max_missed_share,
+            timeout=config.timeout,
+            tos=config.tos,
+            pause=pause,
+        )
         self.scan = Scan(self.wiring.lanes, settings, self.key)
         self._names = {lane.name for lane in self.wiring.lanes}
         self._dropped_before = self._interface_drops()
+        self._stops = 0
         self._ended: list[tuple[float, float | None]] = []
 
     def now(self) -> int:
@@ -107,11 +135,15 @@ class Session:
 
     def stop(self) -> None:
         """First call: send nothing more and wait out what is under way. Second call: end now."""
-        if self.scan.interrupted:
-            self.scan.abandon()
-        else:
-            self.scan.interrupt()
+        self._stops += 1
         self.sums.interrupted = True
+
+    def _heed_stops(self) -> None:
+        """Between two steps, because a signal may come in the middle of one."""
+        if self._stops > 1:
+            self.scan.abandon()
+        elif self._stops and not self.scan.interrupted:
+            self.scan.interrupt()
 
     def batches(self, write_silent: bool = True, tick: Callable[["Session"], None] | None = None) -> Iterator[Iterable[Verdict]]:
         """The verdicts of each window as it closes. With `write_silent` False, silent targets are only counted."""
@@ -123,18 +155,37 @@ class Session:
                 poll.register(transport.fileno(), select.POLLIN)
         try:
             while not self.scan.done:
+                self._heed_stops()
                 now = self.now()
                 wait = self.scan.step(now)
                 if self.scan.sending:
                     self.sums.sending_seconds = time.monotonic() - began
                 yield from self._closed(now, write_silent)
+                self._name_opened()
                 if tick:
                     tick(self)
                 self._sleep(wait, poll)
             yield from self._closed(self.now(), write_silent)
+            if self.scan.failed:
+                raise ScanError(self.scan.failed)
+        except ScanError:
+            self.scan.abandon()  # what was learned before the interface failed is not lost
+            yield from self._closed(self.now(), write_silent)
+            raise
         finally:
             self.sums.seconds = time.monotonic() - began
             self._finish()
+
+    def _name_opened(self) -> None:
+        while self.scan.news:
+            window, targets = self.scan.news.popleft()
+            hosts = to_text(window.hosts[targets // window.width])
+            self.opened.extend(zip(hosts, window.lane.ports[targets % window.width].tolist(), strict=True))
+
+    def glance(self) -> Glance:
+        """Where the scan stands."""
+        passes = max((window.passes.number for window in self.scan.open), default=0)
+        return Glance(self.scan.dispatch.sent["probe"], passes, self.scan.replies)
 
     def _sleep(self, wait: float, poll: select.poll) -> None:
         if wait <= 0 or self.scan.done:
@@ -152,10 +203,16 @@ class Session:
             self.sums.passes = max(self.sums.passes, window.passes.number)
             if window.estimate.loss is not None:
                 self._ended.append((window.ledger.answered, window.estimate.loss))
+            if self._verify is not None and not self.sums.interrupted:
+                verify_window(window, self.scan.dispatch.bucket, self._verify)
             cutoff = now - int(self.scan.round_trips.wait() * 1e9)
             if not write_silent:
                 self.sums.silent_counted += len(silent(window, cutoff))
             yield rows(window, cutoff, write_silent)
+
+    def close(self) -> None:
+        """Give ports and sockets back, if the scan is not to be run after all."""
+        self.wiring.close()
 
     def _finish(self) -> None:
         sums, scan = self.sums, self.scan
@@ -166,7 +223,8 @@ class Session:
         drops = [transport.drops() for transport in self.wiring.transports]
         sums.ring_drops = sum(each.received for each in drops)
         try:
-            sums.interface_drops = self._interface_drops() - self._dropped_before + sum(each.sent for each in drops)
+            lost = self._interface_drops() - self._dropped_before - sum(each.tried_again for each in drops)
+            sums.interface_drops = max(0, lost) + sum(each.sent for each in drops)
         except ScanError:
             pass  # the interface has gone: there is nothing to compare
         self.wiring.close()

@@ -208,4 +208,4 @@ def open_everywhere(
     names = [name for name in to_text(hosts) for _ in ports]
     found = verify(names, ports * len(hosts), bucket, source, wait=PATIENCE)
     connected = np.array(found.connected, np.bool_).reshape(len(hosts), len(ports))
-    return np.logical_and.reduce(connected, axis=1, dtype=np.bool_)
+    return np.asarray(connected.all(axis=1))

@@ -20,8 +20,14 @@ from .headers import Bytes, Ints, Rows
 from .lane import Lane, Matches
 from .ledger import Ledger, Mark, Replies, blank
 from .neighbours import Sweep
+from .pacing import HostPace
 from .passes import Passes
 from .verdict import Reason, classify_tcp
+
+
+LIMITED_ANSWERS = 20  # of a host in one pass, before its pace means anything
+LIMIT_MARGIN = 1.25  # over the pace that it showed
+LEAST_PASS = 0.001  # seconds
 
 
 class Phase(Enum):
@@ -48,6 +54,7 @@ class Window:
         self.senders = [b""]  # who sent ICMP errors for others: ADDRESS bytes; 0 is the target itself
         self._sender_number: dict[bytes, int] = {}
         self.interrupted = False
+        self.pace = HostPace(len(hosts))
         self.estimate = retry.Estimate(0.0, None)
         self._tos = tos
         # First TCP answers by host and pass; hosts with fewer ports than an estimate of their own needs share a row.
@@ -106,8 +113,22 @@ class Window:
         return self.sweep.passes.ledger.silent(slice(None))
 
     def begin_pass(self, now: int) -> None:
-        """The next pass, with its control probes."""
+        """The next pass, with its control probes; hosts that answer no faster however often they are asked are spared."""
+        if self.phase is Phase.PROBE and self.passes.number:
+            self._spare_hosts(now)
         self.current.begin(now, self._choose_control() if self.phase is Phase.PROBE else None)
+
+    def _spare_hosts(self, now: int) -> None:
+        """Slow down hosts that answered this pass about as often as the one before: they limit their answers, losing nothing."""
+        number = self.passes.number
+        if number < 2 or not self._apart:
+            return
+        before, last = self._answered[:, number - 2], self._answered[:, number - 1]
+        seconds = max(LEAST_PASS, (now - self.passes.began) * 1e-9)
+        for host in np.flatnonzero((last >= LIMITED_ANSWERS) & (last * 2 >= before)).tolist():
+            self.pace.limit(host, last[host] / seconds * LIMIT_MARGIN, now)
+        if self.pace.slow:
+            self.passes.admit = lambda items, when: self.pace.admit(items // self.width, when)
 
     def _choose_control(self) -> Ints | None:
         """Up to 100 targets with a TCP answer, spread evenly over those there are."""
@@ -123,8 +144,13 @@ class Window:
         """The target's number in this window, for each match."""
         return (found.place - self.first) * self.width + found.port
 
-    def fold(self, found: Matches) -> tuple[Ints, Ints]:
-        """Take replies in; returns the targets that answered for the first time, and sampled round trips in ns."""
+    def replies(self, found: Matches) -> npt.NDArray[np.uint16]:
+        """How many replies each match's target has sent by now; matches of other windows get any number."""
+        target = np.clip(self.target_of(found), 0, self.ledger.n - 1)
+        return np.asarray(self.ledger.records(target)["replies"])
+
+    def fold(self, found: Matches) -> Ints:
+        """Take replies in; returns the rows of those that are their targets' first answers."""
         segments = found.segments
         target = self.target_of(found)
         record = blank(len(target))
@@ -139,9 +165,7 @@ class Window:
         fresh = self.ledger.fold(Replies(target, record))
         tcp = fresh[~segments.icmp[fresh]]
         np.add.at(self._answered, (self._group(target[tcp]), found.number[tcp].astype(np.int64) - 1), 1)
-        sample = fresh[:512]
-        sent = self.passes.sent_at(target[sample], found.number[sample])
-        return target[fresh], (segments.time[sample] - sent)[sent > 0]
+        return fresh
 
     def _sender_numbers(self, found: Matches) -> npt.NDArray[np.uint32]:
         """0 where the target itself sent the reply, else the number of the sender's address."""
@@ -173,6 +197,11 @@ class Window:
         measured = self.passes.number >= retry.MIN_PASSES
         self.estimate = retry.Estimate(min(found.missed, float(silent)), found.loss if measured else None)
         return self.estimate
+
+    @property
+    def responders(self) -> int:
+        """Targets with a TCP answer."""
+        return int(self._answered.sum())
 
     def _group(self, target: Ints) -> Ints:
         return target // self.width if self._apart else np.zeros(len(target), np.int64)

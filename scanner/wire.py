@@ -17,6 +17,7 @@ Limits: only first fragments are read; IPv6 extension headers are followed up to
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from .addresses import from_words
 from .headers import (
+    ARP,
     ICMP,
     IPV4,
     IPV6,
@@ -49,6 +51,7 @@ U32 = npt.NDArray[np.uint32]
 UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
 QUOTE_BYTES = 8  # of TCP, that every ICMP error must bring back (RFC 792)
 _EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)  # IPv6 headers that another header follows
+_ARP_REPLY = 2
 _FRAGMENT, _AUTHENTICATION = 44, 51
 _UNREACHABLE = np.zeros((2, 256), np.bool_)  # ICMP types that quote the packet at fault, by family
 _UNREACHABLE[0, [3, 4, 5, 11, 12]] = True
@@ -109,20 +112,35 @@ class _Packets:
         return _Packets(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
-def parse(frames: Frames, counts: Counter[str]) -> Segments:
-    """TCP segments and ICMP errors of a batch; what else there was is added to `counts` by cause."""
+Bystanders = Callable[[Rows], None]
+
+
+def parse(frames: Frames, counts: Counter[str], bystanders: Bystanders | None = None) -> Segments:
+    """TCP segments and ICMP errors of a batch; what else there was is added to `counts` by cause.
+
+    `bystanders` is told the destinations (ADDRESS[m]) of IP packets and ARP replies that are neither.
+    """
     at, version, cause = network_layer(frames)
     if cause.any():
         _count_unread(frames, cause, counts)
+        if bystanders:
+            bystanders(_arp_targets(frames.buffer, at[cause == Cause.ARP], (frames.start + frames.length)[cause == Cause.ARP]))
     end = frames.start + frames.length
     parts = []
     for family in (4, 6):
         rows = np.flatnonzero(version == family)
         if rows.size:
-            parts += _family(frames, family, rows, at[rows], end[rows], counts)
+            parts += _family(frames, family, rows, at[rows], end[rows], counts, bystanders)
     if len(parts) == 1:
         return parts[0]
     return join(parts)
+
+
+def _arp_targets(buffer: Bytes, at: Ints, end: Ints) -> Rows:
+    """Whom ARP replies were sent to."""
+    body = read(buffer, at[at + ARP.itemsize <= end], ARP)
+    body = body[(body["operation"] == _ARP_REPLY) & (body["protocol_length"] == 4)]
+    return from_words(0, body["target"].astype(np.uint64) | np.uint64(MAPPED), len(body))
 
 
 def _count_unread(frames: Frames, cause: U8, counts: Counter[str]) -> None:
@@ -140,7 +158,7 @@ def join(parts: list[Segments]) -> Segments:
     return Segments(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Segments)})
 
 
-def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str]) -> list[Segments]:
+def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], bystanders: Bystanders | None) -> list[Segments]:
     packets = _network(frames.buffer, family, rows, at, end)
     counts["truncated"] += len(rows) - len(packets.row)
     later = int(np.count_nonzero(~packets.first))
@@ -148,6 +166,8 @@ def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts
         counts["fragment"] += later
         packets = packets.take(packets.first)
     tcp = packets.protocol == PROTO_TCP
+    if bystanders and not tcp.all():
+        bystanders(packets.dst[~tcp])
     icmp = packets.protocol == (PROTO_ICMP if family == 4 else PROTO_ICMPV6)
     counts["other-protocol"] += len(tcp) - int(np.count_nonzero(tcp)) - int(np.count_nonzero(icmp))
     parts = [_tcp(frames, family, packets if tcp.all() else packets.take(tcp), counts)]
@@ -241,8 +261,9 @@ def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) 
 
     index = np.arange(len(packets.row))
     quoted = _network(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end)
+    headless = _headless(frames, family, packets, header, quoted.row)
     ours = quoted.first & (quoted.protocol == PROTO_TCP)
-    counts["icmp-quotes-other"] += len(index) - int(np.count_nonzero(ours))
+    counts["icmp-quotes-other"] += len(index) - int(np.count_nonzero(ours)) - len(headless)
     quoted = quoted.take(ours)
     outer, header = packets.take(quoted.row), header[quoted.row]
     truncated = quoted.at + QUOTE_BYTES > quoted.end
@@ -252,7 +273,17 @@ def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) 
     turned = np.zeros(len(probe), TCP)
     turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
     error_packets = _Packets(outer.row, outer.at, outer.end, outer.protocol, outer.first, quoted.dst, quoted.src, outer.ttl, outer.tos)  # fmt: skip
-    return _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
+    whole_quotes = _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
+    return join([whole_quotes, headless]) if len(headless) else whole_quotes
+
+
+def _headless(frames: Frames, family: int, packets: _Packets, header: Rows, whole: Ints) -> Segments:
+    """ICMP errors cut off inside the quoted IP header: what they are about can only be guessed to be their sender."""
+    rows = np.setdiff1d(np.arange(len(packets.row)), whole)
+    quote = packets.end[rows] - packets.at[rows] - ICMP.itemsize
+    rows = rows[(quote > 0) & (quote < (IPV4 if family == 4 else IPV6).itemsize)]
+    tcp, cut = np.zeros(len(rows), TCP), np.ones(len(rows), np.bool_)
+    return _segments_of(frames.time, tcp, packets.take(rows), family, icmp=header[rows], truncated=cut)
 
 
 def _segments_of(

@@ -106,9 +106,12 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
     if config.source_ip is None:
         return None
     try:
-        return ip_address(config.source_ip)
+        source = ip_address(config.source_ip)
     except ValueError:
         raise UsageError(f"--source-ip {config.source_ip!r} is not an address") from None
+    if source.is_unspecified or source.is_multicast or int(source) == 0xFFFFFFFF:
+        raise UsageError(f"--source-ip {source} is no address that a host can have; leave it out or name one of this machine")
+    return source
 
 
 def _block(first: int, last: int) -> str:

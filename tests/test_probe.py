@@ -1,5 +1,6 @@
 """Every stamped frame is, byte for byte, the frame that Scapy builds, checksums included."""
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
@@ -16,7 +17,7 @@ from scanner.addresses import from_ints
 from scanner.headers import MAPPED, Bytes
 
 STAMP = 0x12345678
-OPTIONS = {
+OPTIONS: dict[str, Callable[[int], list[tuple[str, object]]]] = {
     "os": lambda mss: [("MSS", mss), ("SAckOK", b""), ("Timestamp", (STAMP, 0)), ("NOP", None), ("WScale", 7)],
     "mss": lambda mss: [("MSS", mss)],
     "none": lambda mss: [],
@@ -40,8 +41,8 @@ def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None
     """The frames, stamped over rows full of rubbish that are wider than a frame."""
     version = template.version
     target = from_ints([address | (MAPPED if version == 4 else 0) for address, *_ in rows])
-    kinds = ((1, np.uint16), (2, np.uint16), (3, np.uint32))
-    target_port, our_port, seq = (np.array([row[i] for row in rows], kind) for i, kind in kinds)
+    target_port, our_port = (np.array([row[i] for row in rows], np.uint16) for i in (1, 2))
+    seq = np.array([row[3] for row in rows], np.uint32)
     out: Bytes = np.full((len(rows), 256), 0xA5, np.uint8)
     probe.stamp(template, out, target, target_port, our_port, seq, None if macs is None else np.array(macs, "V6"))
     assert (out[:, template.length :] == 0xA5).all()

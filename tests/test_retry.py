@@ -42,11 +42,11 @@ class Window:
         return found
 
 
-def simulate(runs: int, responders: int, loss: float, **limits: float) -> tuple[int, float, float]:
+def simulate(runs: int, responders: int, loss: float, limit: int = 11) -> tuple[int, float, float]:
     """Totals over many windows: missed, printed, passes a window."""
     random = np.random.default_rng(responders)
     windows = [Window(responders, loss, random) for _ in range(runs)]
-    printed = sum(window.run(**limits).missed for window in windows)
+    printed = sum(window.run(limit).missed for window in windows)
     return sum(window.unseen for window in windows), printed, sum(len(window.answered) for window in windows) / runs
 
 

@@ -1,15 +1,17 @@
 """The decision table, row by row; every flag byte and every ICMP type and code."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from scanner.verdict import RANK, Reason, State, classify_icmp, classify_tcp, state_of
+from scanner.verdict import RANK, Codes, Reason, State, classify_icmp, classify_tcp, state_of
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 EVERY_BYTE = np.arange(256, dtype=np.uint8)
 
 # What a segment is, as one sentence a row; the first that holds decides.
-TCP_RULES = {
+TCP_RULES: dict[str, tuple[Callable[[int], object], str]] = {
     "SYN and ACK set; other bits do not matter": (lambda f: f & SYN and f & ACK, "syn-ack"),
     "SYN set, ACK not, RST not": (lambda f: f & SYN and not f & RST, "split-handshake-syn"),
     "RST set, ACK or not": (lambda f: f & RST, "reset"),
@@ -42,7 +44,7 @@ STATES = {
 }  # fmt: skip
 
 
-def words(codes: np.ndarray) -> list[str]:
+def words(codes: Codes) -> list[str]:
     return [Reason(code).word for code in codes.tolist()]
 
 

@@ -21,13 +21,14 @@ import numpy.typing as npt
 
 from ..headers import Bools, Frames, Ints, Rows, read
 from .source import Source
-from .tally import NO_TIME, CaptureReader
+from .tally import NO_TIME, RECORDED_BY, CaptureReader
 from .walk import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, PcapngBlocks, walk
 
 MAGIC = SECTION_HEADER.to_bytes(4, "big")
 INTERFACE, OLD_PACKET, SIMPLE_PACKET, STATISTICS, PACKET = 1, 2, 3, 5, 6
 _ORDERS = {b"\x1a\x2b\x3c\x4d": ">", b"\x4d\x3c\x2b\x1a": "<"}
 _OPTION_END, _SNAPLEN_NONE = 0, 0xFFFF_FFFF
+_SHB_USERAPPL, _OPTIONS_READ = 4, 4096  # who wrote the section; bytes of its header that are looked through
 _IF_TSRESOL, _IF_TSOFFSET, _ISB_ENDTIME = 9, 14, 3
 _MICROSECONDS = 6
 _SECOND = 1_000_000_000
@@ -81,6 +82,9 @@ def _begin_section(source: Source, tally: CaptureReader) -> Section | None:
         tally.hurt(source.name, source.offset, f"a section header claims {length:,} bytes")
         return None
     start = source.offset
+    if source.need(min(length, _OPTIONS_READ)):
+        options = _options(source.view(min(length, _OPTIONS_READ))[24:], order)
+        tally.both_ways = tally.both_ways or options.get(_SHB_USERAPPL) == RECORDED_BY
     if not source.skip(length):
         tally.hurt(source.name, start, "the file ends inside a section header")
         return None

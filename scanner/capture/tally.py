@@ -18,6 +18,9 @@ from ..headers import Frames
 NO_TIME = -(1 << 63)  # the `time` of a frame whose record carries no time stamp
 
 
+RECORDED_BY = b"halfopen"  # how our own recordings are signed
+
+
 class Damage(NamedTuple):
     """One thing wrong with one file. `offset` counts bytes from its start; of its unpacked content if it is gzip."""
 
@@ -34,7 +37,8 @@ class CaptureReader:
     """Iterate it once for batches of Frames, in time order; each batch lives until the next one is fetched.
 
     Times are nanoseconds since 1970. `largest_time` is NO_TIME while no frame carried a time; `end_time` is the
-    latest isb_endtime of a pcapng file, if there is any. `skipped` counts records that were passed over, by cause.
+    latest isb_endtime of a pcapng file, if there is any. `both_ways`: some pcapng file is a scan's own recording,
+    which has what was sent and what came back. `skipped` counts records that were passed over, by cause.
     """
 
     batches: Iterator[Frames] = field(default_factory=lambda: iter(()))
@@ -46,6 +50,7 @@ class CaptureReader:
     largest_time: int = NO_TIME
     has_untimed: bool = False
     end_time: int | None = None
+    both_ways: bool = False
 
     def __iter__(self) -> Iterator[Frames]:
         return self.batches

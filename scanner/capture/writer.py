@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ..errors import ScanError, UsageError
 from ..headers import Bytes, Frames, Ints
+from .tally import RECORDED_BY
 
 _SNAPLEN = 1 << 18
 _NANO = 0xA1B23C4D
@@ -135,7 +136,7 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def _section_header() -> bytes:
-    return _block(0x0A0D0D0A, pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _option(4, b"halfopen") + _option(0, b""))
+    return _block(0x0A0D0D0A, pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _option(4, RECORDED_BY) + _option(0, b""))
 
 
 def _interface(link: int, name: str) -> bytes:

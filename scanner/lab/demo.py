@@ -54,7 +54,7 @@ def _scan(box: Box) -> dict[tuple[str, int | None], Verdict]:
             found.update({(verdict.ip, verdict.port): verdict for verdict in verdicts})
             outputs.write(verdicts)
         outputs.finish(Summary())
-    print("\n".join(summary_lines(session.sums, config.rate)), file=sys.stderr)
+    print("\n".join(summary_lines(session.sums)), file=sys.stderr)
     return found
 
 

@@ -16,6 +16,7 @@ class Drops(NamedTuple):
 
     received: int = 0
     sent: int = 0
+    tried_again: int = 0  # refused by a full device queue, and sent later: the interface counts them as dropped
 
 
 class Transport(Protocol):

@@ -51,7 +51,7 @@ def _ipv4(ip: int, first: int, last: int) -> Instructions:
         (_JEQ, 1, 0, 6),
         (_RET, 0, 0, REJECT),
         (_LD_H, 0, 0, ip + 6),
-        (_JSET, 5, 0, 0x1FFF),  # a later fragment has no ports
+        (_JSET, 4, 0, 0x1FFF),  # a later fragment has no ports: let it pass, to be counted
         (_LDX_IP, 0, 0, ip),
         (_LD_H_IND, 0, 0, ip + 2),
         (_JGE, 0, 2, first),

@@ -153,6 +153,7 @@ class Sender:
         self._committed = self._freed = self._tail = 0
         self._progress = time.monotonic()
         self._failed: OSError | None = None
+        self.tried_again = 0
         self._closing = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._pump, name=f"send {interface}", daemon=True)
@@ -213,6 +214,7 @@ class Sender:
                 except OSError as error:
                     if error.errno not in (errno.EAGAIN, errno.EINTR):
                         self._failed = error
+                        self.tried_again += error.errno == errno.ENOBUFS
                         time.sleep(0.0005)
 
     def _requested(self) -> bool:
@@ -237,7 +239,7 @@ class RingTransport:
         self.recv, self.fileno = receiver.recv, receiver.fileno
 
     def drops(self) -> Drops:
-        return Drops(received=self._receiver.dropped())
+        return Drops(received=self._receiver.dropped(), tried_again=self._sender.tried_again)
 
     def close(self) -> None:
         self._sender.close()

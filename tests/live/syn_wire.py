@@ -98,7 +98,7 @@ class Tap:
 
     def frames(self) -> list[tuple[int, bool, bytes]]:
         """(time in ns, sent from here, bytes) of each frame since the last call."""
-        found = []
+        found: list[tuple[int, bool, bytes]] = []
         while True:
             try:
                 frame, extra, _, origin = self._socket.recvmsg(2048, 256)

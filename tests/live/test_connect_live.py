@@ -24,6 +24,8 @@ from scanner.ledger import Mark
 from scanner.names import resolve
 from scanner.pacing import TokenBucket
 from scanner.ports import parse_ports
+from scanner.results import rows as rows_of
+from scanner.session import Session
 from scanner.verdict import Reason, Verdict, state_of
 
 OBSTACLE = here()
@@ -169,6 +171,18 @@ def test_few_descriptors_slow_the_scan_and_change_nothing(box: Box) -> None:
     assert list(made.shortages) == ["EMFILE (Too many open files)"]
 
 
+def test_a_call_that_meets_itself_is_no_open_port(box: Box) -> None:
+    """With two source ports to choose from, a call to the address's own ports meets itself sooner or later."""
+    box.scanner.sysctl("net/ipv4/ip_local_port_range", "40000 40001")
+    try:
+        rows = [scan(box, session([box.scanner_ip], "40000,40001", retries=0)) for _ in range(20)]
+    finally:
+        box.scanner.sysctl("net/ipv4/ip_local_port_range", "32768 60999")
+    assert [claims(each) for each in rows] == [
+        dict.fromkeys([(box.scanner_ip, 40_000), (box.scanner_ip, 40_001)], CLOSED)
+    ] * 20
+
+
 def test_rate_holds(box: Box) -> None:
     made = session([box.target_ip], "10000-10099", rate=200.0, seed=3)
     scan(box, made)
@@ -276,3 +290,22 @@ def test_the_descriptor_limit_is_raised() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
     room = descriptor_room()
     assert (resource.getrlimit(resource.RLIMIT_NOFILE), room) == ((hard, hard), min(16_384, hard - 64))
+
+
+def test_verify_marks_the_rows_of_a_half_open_scan(proxied: Box) -> None:
+    ports = parse_ports(f"22,23,{NOBODY},{LISTENING},{DROPPED}")
+    with proxied.scanner.entered():
+        made = Session(parse_hosts([proxied.target_ip], [], resolve), ports, SynConfig(rate=0.0), print)
+        while not made.scan.done:
+            time.sleep(min(0.01, made.scan.step(time.time_ns())))
+        (window,) = made.scan.closed
+        verify.verify_window(window, made.scan.dispatch.bucket, wait=1.2)
+        made.wiring.close()
+    proxy = ("syn-proxy",)
+    assert claims(list(rows_of(window, time.time_ns()))) == {
+        (proxied.target_ip, 22): OPEN,
+        (proxied.target_ip, 23): ("closed", "reset", ()),
+        (proxied.target_ip, NOBODY): ("open", "syn-ack", ("handshake-refused", *proxy)),
+        (proxied.target_ip, LISTENING): ("open", "syn-ack", ("handshake-completed", *proxy)),
+        (proxied.target_ip, DROPPED): ("open", "syn-ack", ("silent-after-handshake", *proxy)),
+    }

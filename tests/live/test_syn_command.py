@@ -119,7 +119,8 @@ def test_without_cap_net_raw_it_says_how_to_get_it(box: Box, tap: Tap) -> None:
 
 
 def test_cap_net_raw_is_all_it_needs(box: Box) -> None:
-    rules = "table inet t { counter kernel { } ; chain o { type filter hook output priority 0 ; oifname scan0 tcp flags & rst == rst counter name kernel ; } ; }"  # fmt: skip # noqa: E501
+    chain = "type filter hook output priority 0 ; oifname scan0 tcp flags & rst == rst counter name kernel"
+    rules = f"table inet t {{ counter kernel {{ }} ; chain o {{ {chain} ; }} ; }}"
     counted = box.scanner.run(["nft", "-f", "-"], rules).returncode == 0
     only = ["setpriv", "--bounding-set=-all,+net_raw", "--inh-caps=-all,+net_raw"]
     ended = scan(box, HOST, "2001:db8::2", "127.0.0.1", "-p", "22,3001", under=only)

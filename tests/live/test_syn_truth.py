@@ -45,7 +45,8 @@ def crowd() -> Iterator[Box]:
     with Box() as box:
         box.listen(range(1000, 1300))
         counted = "tcp flags & rst == rst counter name kernel drop"
-        rules = f"table inet t {{ counter kernel {{ }} ; chain o {{ type filter hook output priority 0 ; {counted} ; }} ; }}"
+        chain = f"chain o {{ type filter hook output priority 0 ; {counted} ; }}"
+        rules = f"table inet t {{ counter kernel {{ }} ; {chain} ; }}"
         made = box.scanner.run(["nft", "-f", "-"], rules)
         if made.returncode:
             pytest.skip(f"nft: {made.stderr}")
@@ -76,7 +77,8 @@ def test_options_are_on_the_wire_as_asked(crowd: Box) -> None:
     asked = ["--ttl", "33", "--tos", "32", "--options", "mss", "--source-ip", "198.18.0.9", "--source-port", "53"]
     with Tap(crowd.target, "host0") as tap:
         done = scan(crowd, crowd.target_ip, "-p", "1000,990", *asked, "-e", "scan0")
-        sent = Counter((each.src, each.ttl, each.tos, each.sport, each.flags, each.options) for each in tap.segments() if not each.out)  # fmt: skip
+        seen = [each for each in tap.segments() if not each.out]
+    sent = Counter((each.src, each.ttl, each.tos, each.sport, each.flags, each.options) for each in seen)
     ours = (ip_address("198.18.0.9").packed, 33, 32, 53)
     assert done.brief("port", "state") == [(1000, "open"), (990, "closed")]
     assert sent == {(*ours, SYN, bytes.fromhex("020405b4")): 2, (*ours, RST, b""): 1}
@@ -84,8 +86,11 @@ def test_options_are_on_the_wire_as_asked(crowd: Box) -> None:
 
 def test_absent_neighbours_are_one_line_each(crowd: Box) -> None:
     done = scan(crowd, "198.18.0.2-3", "2001:db8::2-2001:db8::3", "-p", "1000,990")
-    present = [(ip, port, state, reason) for ip in ("198.18.0.2", "2001:db8::2")
-               for port, state, reason in ((1000, "open", "syn-ack"), (990, "closed", "reset"))]  # fmt: skip
+    present = [
+        (ip, port, state, reason)
+        for ip in ("198.18.0.2", "2001:db8::2")
+        for port, state, reason in ((1000, "open", "syn-ack"), (990, "closed", "reset"))
+    ]
     absent = [("198.18.0.3", None, "down", "no-arp"), ("2001:db8::3", None, "down", "no-ndp")]
     assert (done.code, done.brief("ip", "port", "state", "reason")) == (0, sorted([*present, *absent], key=repr))
 
@@ -108,7 +113,7 @@ def test_every_port_of_this_machine_its_own_source_ports_included(routed: Box, a
         listeners.close()
     states = {row["port"]: (row["state"], row["reason"]) for row in done.rows}
     assert len(done.rows) == len(states)
-    others = {port: ("closed", "reset") for port in ALL_PORTS}
+    others = dict.fromkeys(ALL_PORTS, ("closed", "reset"))
     assert states == others | {22: ("open", "syn-ack"), 40000: ("open", "syn-ack")}
 
 

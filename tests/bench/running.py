@@ -1,0 +1,155 @@
+"""Running a contender and watching the far end of its wire.
+
+Every contender is a process of its own in the scanner's namespace. While it runs, the target's interface
+counters are sampled: the rate is that of the middle 98 % of the frames, so neither a tool's start-up nor its
+cooldown, nor a stray neighbour query, is part of it. CPU time and peak memory are the kernel's account of the
+finished process. Contenders take turns, run by run, so that a noisy minute hits all of them alike.
+
+Everything ends: a process gets SIGINT when it has sent for as long as it may or has gone quiet, and SIGKILL
+when it does not go; one whose runs have used up its time gets no further ones.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from scanner.lab import Box
+from scanner.lab.firewall import load
+from scanner.lab.namespace import SEARCH
+
+ROOT = Path(__file__).resolve().parents[2]
+HALFOPEN = (sys.executable, "-m", "scanner")
+MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")  # of the scanner's and the target's end, see scanner/lab/box.py
+_INGRESS_DROP = """table netdev bench {
+ chain ingress {
+  type filter hook ingress device host0 priority 0;
+  ether type ip ip protocol tcp drop
+ }
+}"""
+_SAMPLE = 0.005
+_GRACE = 3.0  # seconds between SIGINT and SIGKILL
+
+T = TypeVar("T")
+
+
+class Traffic(NamedTuple):
+    """What the target's interface had received at one moment: seconds (monotonic), frames, bytes."""
+
+    time: float
+    frames: int
+    size: int
+
+
+class Run(NamedTuple):
+    """A finished process: wall and CPU seconds, peak resident bytes, output, and the far end's counters over time."""
+
+    seconds: float
+    cpu: float
+    peak: int
+    out: str
+    err: str
+    ended_itself: bool
+    samples: tuple[Traffic, ...]
+
+    @property
+    def frames(self) -> int:
+        """Frames that reached the target."""
+        return self.samples[-1].frames - self.samples[0].frames
+
+    @property
+    def frame_size(self) -> float:
+        """Mean bytes of a frame."""
+        return (self.samples[-1].size - self.samples[0].size) / max(1, self.frames)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second at the target, from 1 % of them to 99 %."""
+        first, total = self.samples[0].frames, self.frames
+        middle = [each for each in self.samples if 0.01 * total <= each.frames - first <= 0.99 * total]
+        seconds = middle[-1].time - middle[0].time if len(middle) > 1 else 0.0
+        return (middle[-1].frames - middle[0].frames) / seconds if seconds else 0.0
+
+
+def installed(program: str) -> bool:
+    """Whether there is such a program."""
+    return shutil.which(program, path=SEARCH) is not None
+
+
+def drop_tcp(box: Box) -> str | None:
+    """Let the target forget every TCP frame as it comes in; None, or why that is not possible here."""
+    return load(box.target, _INGRESS_DROP)
+
+
+def traffic(box: Box) -> Traffic:
+    """The target's receive counters."""
+    with box.target.entered():
+        return _read()
+
+
+def _read() -> Traffic:
+    text = Path("/proc/thread-self/net/dev").read_text()
+    size, frames = text.partition("host0:")[2].split()[:2]
+    return Traffic(time.monotonic(), int(frames), int(size))
+
+
+def run(box: Box, command: Sequence[str], *, limit: float = 60.0, sending: float = 60.0, quiet: float = 60.0) -> Run:
+    """Run a command in the scanner's namespace to its end.
+
+    It gets SIGINT after `limit` seconds, or `sending` seconds after the first hundred frames, or `quiet` seconds
+    after the last frame.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        before = traffic(box)
+        process = box.scanner.popen(command, stdin=-3, stdout=out, stderr=err, cwd=ROOT)
+        with box.target.entered():
+            samples, usage, stopped = _watch(process.pid, before, limit, sending, quiet)
+        seconds = time.monotonic() - before.time
+        process.returncode = 0  # reaped here already
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "replace"))
+        cpu = usage.ru_utime + usage.ru_stime
+        return Run(seconds, cpu, usage.ru_maxrss * 1024, *texts, not stopped, tuple(samples))
+
+
+def _watch(pid: int, before: Traffic, limit: float, sending: float, quiet: float) -> tuple[list[Traffic], "os.struct_rusage", bool]:  # fmt: skip
+    """Sample until the process has gone; stop it when it is time."""
+    samples = [before]
+    started = moved = stopped = 0.0
+    while True:
+        gone, _, usage = os.wait4(pid, os.WNOHANG)
+        sample = _read()
+        if sample.frames != samples[-1].frames:
+            moved = sample.time
+        if not started and sample.frames - before.frames >= 100:
+            started = sample.time
+        samples.append(sample)
+        if gone:
+            return samples, usage, bool(stopped)
+        over = (sample.time - before.time > limit) or (started and sample.time - min(started + sending, moved + quiet) > 0)
+        if over and not stopped:
+            stopped = sample.time
+            os.kill(pid, signal.SIGINT)
+        elif stopped and sample.time - stopped > _GRACE:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(_SAMPLE)
+
+
+def in_turns(contenders: dict[str, Callable[[], T]], runs: int, budget: float) -> dict[str, list[T]]:
+    """Each contender once, then each once more, `runs` times; none goes on when it has used `budget` seconds."""
+    done: dict[str, list[T]] = {name: [] for name in contenders}
+    used = dict.fromkeys(contenders, 0.0)
+    for _ in range(runs):
+        for name, contender in contenders.items():
+            if used[name] < budget:
+                began = time.monotonic()
+                done[name].append(contender())
+                used[name] += time.monotonic() - began
+    return done

@@ -1,0 +1,108 @@
+"""A transport that swallows, and hands back what it is given: the scan without a kernel.
+
+Cost per probe and per reply is measured on the scan's own code, driven through its own `step`, with a wire
+that costs nothing. Frames may be kept, so that answers to exactly these probes can be made (`answers_to`); the rows
+have the size of a ring's slots, since the distance between frames is part of what a memory access costs.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from scanner import probe
+from scanner.addresses import from_text
+from scanner.cookie import Key
+from scanner.headers import ACK, ETHERNET, IPV4, LINK_ETHERNET, RST, SYN, TCP, Bytes, Frames, overlay
+from scanner.hosts import parse_hosts
+from scanner.lane import Lane
+from scanner.transport import Drops
+
+KEY = Key(0x0706050403020100, 0x0F0E0D0C0B0A0908)
+SLOT, AT = 256, 82  # of a receive ring: where a frame begins in its slot
+BATCH = 8192  # frames that a ring hands over at once, at most
+
+
+class Sink:
+    """Sends to nowhere; `replies` are what `recv` gives, batch by batch; `kept` holds the frames if `keep`."""
+
+    link = LINK_ETHERNET
+
+    def __init__(self, keep: bool = False) -> None:
+        self.replies: list[Frames] = []
+        self.kept: list[Bytes] = []
+        self.count = 0
+        self._keep = keep
+        self._rows: Bytes = np.zeros((BATCH, SLOT), np.uint8)
+
+    def reserve(self, limit: int) -> Bytes:
+        return self._rows[:limit]
+
+    def commit(self, rows: int, length: int) -> None:
+        self.count += rows
+        if self._keep:
+            self.kept.append(self._rows[:rows, :length].copy())
+
+    def sent(self) -> int:
+        return self.count
+
+    def recv(self) -> Frames:
+        return self.replies.pop() if self.replies else _NO_FRAMES
+
+    def fileno(self) -> int:
+        return -1
+
+    def drops(self) -> Drops:
+        return Drops()
+
+    def close(self) -> None:
+        pass
+
+
+def lane_of(spec: str, ports: int, options: str = "os", sink: Sink | None = None, macs: tuple[str, str] | None = None) -> Lane:
+    """A lane to all hosts of `spec`, ports 1 … `ports`, with an Ethernet header and without any address to resolve."""
+    ours, theirs = macs or ("02:00:00:00:00:01", "02:00:00:00:00:02")
+    version, address = (6, "2001:db8::1") if ":" in spec else (4, "198.18.0.1")
+    end = probe.Endpoint(version, address, ours, theirs)
+    return Lane(
+        name="none",
+        version=version,
+        hosts=parse_hosts([spec], [], lambda name: []),
+        ports=np.arange(1, ports + 1, dtype=np.uint16),
+        transport=sink or Sink(),
+        our_address=from_text(address),
+        pass_ports=tuple(range(40000, 40011)),
+        probe=probe.syn(end, options=options),
+        reset=probe.reset(end),
+        key=KEY,
+        order_key=7,
+    )
+
+
+def answers_to(probes: list[Bytes], share_open: float) -> list[Frames]:
+    """Receive-ring batches that answer IPv4 probes over Ethernet: SYN/ACK for that share, RST/ACK for the rest."""
+    every = np.concatenate(probes)
+    return [_answer(every[at : at + BATCH], share_open) for at in range(0, len(every), BATCH)]
+
+
+def _answer(probes: Bytes, share_open: float) -> Frames:
+    n = len(probes)
+    slots = np.zeros((n, SLOT), np.uint8)
+    length = ETHERNET.itemsize + IPV4.itemsize + TCP.itemsize
+    frame = slots[:, AT : AT + length]
+    frame[:] = probes[:, :length]
+    ethernet, ip = overlay(frame, 0, ETHERNET), overlay(frame, ETHERNET.itemsize, IPV4)
+    tcp = overlay(frame, ETHERNET.itemsize + IPV4.itemsize, TCP)
+    for header, one, other in ((ethernet, "src", "dst"), (ip, "src", "dst"), (tcp, "sport", "dport")):
+        header[one], header[other] = header[other].copy(), header[one].copy()
+    opened = np.arange(n) < share_open * n
+    ip["total_length"] = IPV4.itemsize + TCP.itemsize
+    tcp["ack"], tcp["seq"], tcp["offset"] = tcp["seq"] + np.uint32(1), 0x01020304, 0x50
+    tcp["flags"], tcp["window"] = np.where(opened, SYN | ACK, RST | ACK), np.where(opened, 64240, 0)
+    start = np.arange(n, dtype=np.int64) * SLOT + AT
+    return Frames(slots.reshape(-1), start, np.full(n, length), np.full(n, 2_000_000, np.int64), _links(n))
+
+
+def _links(n: int) -> npt.NDArray[np.uint16]:
+    return np.full(n, LINK_ETHERNET, np.uint16)
+
+
+_NO_FRAMES = Frames(np.zeros(0, np.uint8), *(np.zeros(0, np.int64) for _ in range(3)), _links(0))

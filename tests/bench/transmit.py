@@ -1,0 +1,136 @@
+"""How many SYNs a second: built, and through a wire.
+
+*Built* is everything that a probe costs but the sending: the order's permutation, the cookie, and the frame
+stamped into an array, by the very code that fills the transmit ring. *Through the wire* is counted by the target,
+which drops each frame as soon as its kernel sees it (an nftables ingress rule), so that nobody's answers get
+in anybody's way. The C loop sends one fixed frame through a ring of the same shape and computes nothing: the wire's own
+limit on this machine. Frame sizes differ between tools: each row says its own, and a peer stands beside that row
+of ours whose size is nearest.
+"""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from scanner import probe
+from scanner.dispatch import BATCH
+from scanner.lab import Box
+from scanner.window import Window
+
+from .running import HALFOPEN, MACS, ROOT, Run, drop_tcp, in_turns, installed, run
+from .result import Plan, Result
+from .sink import lane_of
+
+GROUP_BUILT, GROUP_WIRE, GROUP_WALL = "Probes built, no IO", "SYNs through a veth pair", "Wall time of the same runs"
+OURS = {f"halfopen --options {options}": options for options in ("none", "mss", "os")}
+
+
+def run_all(plan: Plan) -> list[Result]:
+    """Built, then sent."""
+    return [*built(plan), *sent(plan)]
+
+
+def built(plan: Plan) -> list[Result]:
+    """Probes per second that one core builds, in batches as the scan does."""
+    seconds = 0.3 if plan.quick else 1.0
+    kinds = {
+        "IPv4, --options os": partial(_build, 4, "os", seconds),
+        "IPv4, --options mss": partial(_build, 4, "mss", seconds),
+        "IPv6, --options os": partial(_build, 6, "os", seconds),
+    }
+    done = in_turns(kinds, plan.runs, budget=20)
+    return [Result(GROUP_BUILT, name, "probes/s", tuple(values)) for name, values in done.items()]
+
+
+def _build(version: int, options: str, seconds: float) -> float:
+    spec = "198.19.0.0/16" if version == 4 else "2001:db8:ff::/112"
+    lane = lane_of(spec, ports=16, options=options)
+    window = Window(lane, 0, lane.hosts_at(0, lane.host_count), key=1, tos=4)
+    rows = np.zeros((BATCH, 256), np.uint8)
+    window.begin_pass(0)
+    made, began = 0, time.perf_counter()
+    while (took := time.perf_counter() - began) < seconds:
+        count = len(window.fill(rows, 0))
+        if not count:
+            window.begin_pass(0)
+        made += count
+    return made / took
+
+
+def sent(plan: Plan) -> list[Result]:
+    """SYNs per second that reach the target, for each contender that is here."""
+    with TemporaryDirectory() as folder, Box() as box:
+        refused = drop_tcp(box)
+        if refused:
+            return [Result(GROUP_WIRE, "halfopen", "SYNs/s", note=f"not measured: {refused}")]
+        contenders, missing = _contenders(box, plan, Path(folder))
+        done = in_turns(contenders, plan.runs, budget=40)
+    sizes = {name: runs[-1].frame_size for name, runs in done.items()}
+    beside = {name: _nearest(name, sizes) for name in done}
+    rows = [_rate(name, runs, beside[name]) for name, runs in done.items()]
+    rows += [Result(GROUP_WIRE, name, "SYNs/s", note=why) for name, why in missing.items()]
+    return rows + [_wall(name, runs, beside[name]) for name, runs in done.items() if any(each.ended_itself for each in runs)]
+
+
+def _contenders(box: Box, plan: Plan, folder: Path) -> tuple[dict[str, Callable[[], Run]], dict[str, str]]:
+    """What to run, and what cannot be run with the reason."""
+    ports = 17 if plan.quick else 32  # times 65,536 hosts
+    count = ports << 16
+    syn = (*HALFOPEN, "syn", "198.19.0.0/16", "-p", f"1-{ports}", "--rate", "0", "--retries", "0", "--timeout", "0.2", "--open", "-q")
+    masscan = ("masscan", "198.19.0.0/16", f"-p1-{ports}", "--rate", "100000000", "--adapter", "scan0", "--adapter-ip", "198.18.0.1",
+               "--adapter-mac", MACS[0], "--router-mac", MACS[1], "--wait", "0")  # fmt: skip
+    zmap = ("zmap", "-i", "scan0", "-G", MACS[1], "-S", "198.18.0.1", "-b", "/dev/null", "-p", "80", "-r", "0", "-c", "0",
+            "-P", str(ports // 2), "198.18.0.0/15", "-q")  # fmt: skip
+    commands = {name: (*syn, "--options", options) for name, options in OURS.items()}
+    commands |= {"ZMap -T 1": (*zmap, "-T", "1"), "ZMap -T 2": (*zmap, "-T", "2"), "masscan": masscan}
+    loop = _compiled(folder)
+    if loop:
+        commands["C loop, one fixed frame"] = (str(loop), "scan0", _frame().hex(), str(count))
+    missing = {name: "not installed" for name, line in commands.items() if not installed(line[0])}
+    if not loop:
+        missing["C loop, one fixed frame"] = "no C compiler"
+    present = {name: line for name, line in commands.items() if name not in missing}
+    # masscan does not end by itself when nobody answers: it is stopped once the wire has gone quiet.
+    return {name: partial(run, box, line, limit=25, quiet=0.7) for name, line in present.items()}, missing
+
+
+def _frame() -> bytes:
+    """The SYN that the C loop repeats: the same template, stamped for one target."""
+    lane = lane_of("198.19.0.1", ports=1, options="mss", macs=MACS)
+    rows = np.zeros((1, lane.probe.length), np.uint8)
+    port = np.array([80], np.uint16)
+    target = lane.hosts_at(0, 1)
+    probe.stamp(lane.probe, rows, target, port, 40000, lane.sequence(target, port, 40000))
+    return rows.tobytes()
+
+
+def _compiled(folder: Path) -> Path | None:
+    """The C loop, compiled; None where there is no compiler, or it fails."""
+    compiler = shutil.which("cc")
+    program = folder / "ring_loop"
+    if compiler is None:
+        return None
+    source = ROOT / "tests" / "bench" / "ring_loop.c"
+    done = subprocess.run([compiler, "-O2", "-o", program, source], capture_output=True, timeout=60, check=False)
+    return program if done.returncode == 0 else None
+
+
+def _nearest(name: str, sizes: dict[str, float]) -> str:
+    """Our row whose frames are as long as this peer's, or nearest to it; "" for our own rows."""
+    return "" if name in OURS else min(OURS, key=lambda ours: abs(sizes[ours] - sizes[name]))
+
+
+def _rate(name: str, runs: list[Run], versus: str) -> Result:
+    note = f"{runs[-1].frame_size:.0f}-byte frames, {runs[-1].frames:,} of them"
+    return Result(GROUP_WIRE, name, "SYNs/s", tuple(each.rate for each in runs), versus, note)
+
+
+def _wall(name: str, runs: list[Run], versus: str) -> Result:
+    whole = tuple(each.seconds for each in runs if each.ended_itself)
+    return Result(GROUP_WALL, name, "s", whole, versus, f"{runs[-1].frames:,} frames")

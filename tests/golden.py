@@ -1,0 +1,57 @@
+"""The expected verdicts of pcaps/: `python -m tests.golden [NAME…]` (`make golden`) writes them anew.
+
+A capture `name.pcap…` stands beside `name.jsonl`, what `classify -f jsonl` prints for it. Mostly the options
+are `--timeout 0`, because a scanner that has ended has waited; those that show a rule of their own have theirs
+in `ARGUMENTS`. What is written must be read before it is committed: a golden file is a claim, not a log.
+"""
+
+import contextlib
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import scanner.cli
+
+PCAPS = Path(__file__).resolve().parents[1] / "pcaps"
+USUAL = ("--timeout", "0")
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "only-received.pcap": ("--timeout", "0", "--orphans"),
+    "begun-late.pcap": ("--timeout", "0", "--orphans"),
+    "clients.pcap": (),
+    "demo.pcapng.gz": ("--timeout", "0"),
+    "nmap-connect.pcap.gz": ("--timeout", "1.2"),
+}
+
+
+def captures() -> list[Path]:
+    """Every capture of pcaps/."""
+    return sorted(path for path in PCAPS.iterdir() if ".pcap" in path.name)
+
+
+def golden(capture: Path) -> Path:
+    """The file of expected rows beside a capture."""
+    return capture.with_name(capture.name.split(".pcap")[0] + ".jsonl")
+
+
+def classify(capture: Path, folder: Path) -> tuple[int, str]:
+    """The program's exit code and JSON lines for one capture."""
+    out = folder / "rows.jsonl"
+    options = ARGUMENTS.get(capture.name, USUAL)
+    try:
+        scanner.cli.app(args=["classify", str(capture), *options, "-q", "--force", "-o", str(out)])
+    except SystemExit as ended:
+        return int(ended.code or 0), out.read_text()
+    raise AssertionError("the program ends with an exit code")
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or [path.name for path in captures()]
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
+        for name in wanted:
+            _, rows = classify(PCAPS / name, Path(folder))
+            golden(PCAPS / name).write_text(rows)
+
+
+if __name__ == "__main__":
+    main()

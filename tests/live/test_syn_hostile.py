@@ -1,0 +1,174 @@
+"""A peer that lies: forged, truncated and senseless frames for every probe, while honest ports keep their verdicts.
+
+The peer sits at the target's end of the wire, reads each SYN and answers at once with one frame of every kind of
+lie below, each wrong in exactly one way; so it knows the addresses, the ports and the sequence number, and a
+scanner that skips any one check believes it. It cannot be beaten by one that answers rightly: that is an answer.
+"""
+
+import random
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scanner.lab import Box, Kind, here
+from tests.live.syn_wire import SYN, SYN_ACK, Segment, scan, tcp
+
+OBSTACLE = here()
+pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+WORD = 0xFFFF_FFFF
+Lies = Callable[["Probe"], Iterator[bytes]]
+
+
+class Probe:
+    """One SYN of the scanner, and frames that answer it."""
+
+    def __init__(self, frame: bytes, segment: Segment, chance: random.Random) -> None:
+        self.frame, self.segment, self.random = frame, segment, chance
+        self.four = frame[12:14] == b"\x08\x00"
+        self.link = frame[6:12] + frame[:6] + frame[12:14]
+        self.us, self.them = (frame[26:30], frame[30:34]) if self.four else (frame[22:38], frame[38:54])
+        self.quote = frame[14 : (34 if self.four else 54) + 8]
+
+    def packet(
+        self, protocol: int, payload: bytes, length: int | None = None, them: bytes | None = None, fragment: int = 0
+    ) -> bytes:
+        """A frame from the target to the scanner; `length` is what its IP header claims the payload to be."""
+        size = len(payload) if length is None else length
+        if self.four:
+            header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + size, 0, fragment, 64, protocol, 0)
+        else:
+            header = struct.pack("!IHBB", 6 << 28, size, protocol, 64)
+        return self.link + header + (them or self.them) + self.us + payload
+
+    def tcp(self, flags: int, ack: int, seq: int = 77, sport: int = 0, dport: int = 0) -> bytes:
+        """A TCP header; ports as the probe's, reversed, where they are not given."""
+        ports = sport or self.segment.dport, dport or self.segment.sport
+        return struct.pack("!HHIIBBHHH", *ports, seq, ack & WORD, 0x50, flags, 1000, 0, 0)
+
+    def error(self, quote: bytes, kind: int | None = None) -> bytes:
+        """An ICMP port unreachable, or another type."""
+        protocol, usual, code = (1, 3, 3) if self.four else (58, 1, 4)
+        return self.packet(protocol, bytes([usual if kind is None else kind, code]) + bytes(6) + quote)
+
+
+def lies(probe: Probe) -> Iterator[bytes]:
+    """Every kind of frame that must change nothing."""
+    seq, chance = probe.segment.seq, probe.random
+    right = probe.tcp(SYN_ACK, seq + 1)
+    for flags, ack in (
+        (SYN_ACK, seq),
+        (SYN_ACK, seq + 2),
+        (SYN_ACK, 0),
+        (0x14, seq + 2),
+        (0x04, 0),
+        (0x14, chance.getrandbits(32)),
+    ):
+        yield probe.packet(6, probe.tcp(flags, ack))
+    for flags in (0x00, 0x01, 0x10, 0x11, 0x18, 0x29):
+        yield probe.packet(6, probe.tcp(flags, seq + 1))
+    yield probe.packet(6, probe.tcp(SYN_ACK, seq + 1, sport=probe.segment.dport ^ 1))
+    yield probe.packet(6, probe.tcp(SYN_ACK, seq + 1, dport=probe.segment.sport + 1))
+    yield probe.packet(6, right, them=probe.them[:-1] + bytes([probe.them[-1] ^ 0x55]))
+    yield probe.link + probe.frame[14:]  # our own probe, seen again
+    yield probe.packet(6, probe.tcp(SYN, 0, seq=seq))  # the same, turned round
+    yield probe.packet(6, probe.tcp(SYN, 0, dport=probe.segment.sport + 9))  # to a pass that has not come
+    yield probe.packet(6, right[: chance.randrange(20)])
+    yield probe.packet(6, right, length=chance.randrange(1, 20))
+    yield (
+        probe.packet(6, right, fragment=0x2001)
+        if probe.four
+        else probe.packet(44, bytes([6, 0, 0, 9]) + bytes(4) + right)
+    )
+    for place in (-1, -5, -7):  # sequence number, target port, our port
+        quote = bytearray(probe.quote)
+        quote[place] ^= 1
+        yield probe.error(bytes(quote))
+    yield probe.error(probe.quote[:-5])
+    yield probe.error(probe.quote, kind=8 if probe.four else 128)
+    for kind in (b"\x08\x00", b"\x86\xdd", b"\x08\x06", b"\x81\x00", b"\x88\xa8", b"\x00\x20"):
+        yield probe.link[:12] + kind + chance.randbytes(chance.randrange(1, 200))
+
+
+def bare_syns(probe: Probe) -> Iterator[bytes]:
+    """Connections from ports that nobody has asked yet, to this source port and the next one."""
+    for port in range(1000, 1100):
+        for later in (0, 1):
+            if port != probe.segment.dport:
+                yield probe.packet(6, probe.tcp(SYN, 0, sport=port, dport=probe.segment.sport + later))
+
+
+class Liar(threading.Thread):
+    """Answers SYNs to ports from 1000 on with lies, the first `limit` of them, until the `with` block ends."""
+
+    def __init__(self, box: Box, version: int, answer: Lies, limit: int = 1 << 30) -> None:
+        super().__init__(daemon=True)
+        self.told = 0
+        self._answer, self._limit, self._over = answer, limit, False
+        self._random = random.Random(version)
+        with box.target.entered():
+            self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._wire.bind(("host0", 3))
+        self._wire.settimeout(0.1)
+
+    def run(self) -> None:
+        while not self._over:
+            try:
+                frame, origin = self._wire.recvfrom(2048)
+            except TimeoutError:
+                continue
+            segment = None if origin[2] == socket.PACKET_OUTGOING else tcp(frame)
+            if segment and segment.flags == SYN and segment.dport >= 1000 and self._limit:
+                self._limit -= 1
+                for lie in self._answer(Probe(frame, segment, self._random)):
+                    self._wire.send(lie)
+                    self.told += 1
+
+    def __enter__(self) -> "Liar":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        self.join()
+        self._wire.close()
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    with Box() as made:
+        made.listen([22, 1100])
+        made.install({Kind.DROP: ["1000-1099"]})
+        yield made
+
+
+@VERSIONS
+def test_lies_change_no_verdict_and_are_counted(box: Box, version: int) -> None:
+    target = box.target_ip if version == 4 else box.target_ip6
+    with Liar(box, version, lies) as liar:
+        done = scan(box, target, "-p", "22,23,1000-1101", "--rate", "1000")
+    silent = [(port, "filtered", "no-response") for port in range(1000, 1100)]
+    others = [(22, "open", "syn-ack"), (23, "closed", "reset"), (1100, "open", "syn-ack"), (1101, "closed", "reset")]
+    assert liar.told > 100 * 30
+    assert (done.code, done.brief("port", "state", "reason")) == (0, sorted([*silent, *others], key=repr))
+    [line] = [line for line in done.errors if line.startswith("rejected: ")]
+    counted = {
+        cause: int(count.replace(",", "")) for count, cause in (part.split(" ", 1) for part in line[10:].split(", "))
+    }
+    assert {"bad-cookie", "fragment", "icmp-quote-truncated", "no-verdict", "truncated", "unasked"} <= set(counted)
+
+
+def test_a_bare_syn_counts_only_from_a_port_that_was_asked(box: Box) -> None:
+    with Liar(box, 4, bare_syns, limit=1) as liar:
+        done = scan(box, box.target_ip, "-p", "1000-1099", "--rate", "500", "--retries", "1")
+    states = Counter(row["state"] for row in done.rows)
+    # A few ports may have been asked by the time the lies arrive: those cannot be told from a split handshake.
+    assert liar.told == 198
+    assert states["filtered"] + states["open"] == 100
+    assert states["open"] < 20
+    assert {tuple(row["evidence"]) for row in done.rows if row["state"] == "open"} <= {("unverified",)}

@@ -1,0 +1,282 @@
+"""Makes the captures of pcaps/ again: `python -m tests.make_pcaps [NAME…]`, as root, then `make golden`.
+
+Everything is recorded in the lab: this scanner, other people's scanners and ordinary clients against hosts whose
+every port is known, in network namespaces without a route out. Shapes that tcpdump does not write here (the other
+byte order, a file cut in the middle) are made from one of those recordings, byte by byte, by the functions at the end.
+Nothing is copied from anywhere. Needs tcpdump, nmap, masscan, zmap and hping3, and says which of them is missing.
+"""
+
+import gzip
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scanner.headers import LINK_RAW
+from scanner.lab import Box, Kind
+from scanner.lab.scene import DEMO, demo_box
+from scanner.live import Settings
+from scanner.record import Recorder
+from scanner.transport.memory import Faults, Host
+from scanner.transport.tap import Tap
+from tests.conftest import Clock, bench_of, lane_of, memory
+
+ROOT = Path(__file__).resolve().parents[1]
+PCAPS = ROOT / "pcaps"
+PORTS = ",".join(str(row.port) for row in DEMO)
+PORTS4 = ",".join(str(row.port) for row in DEMO if row.expected_reason_v4)
+FEW = "22,23,113,135,3001,3013"
+MAKERS: dict[str, Callable[[Path], None]] = {}
+
+
+def makes(name: str) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    """Register the maker of one file."""
+
+    def register(maker: Callable[[Path], None]) -> Callable[[Path], None]:
+        MAKERS[name] = maker
+        return maker
+
+    return register
+
+
+def run(box: Box, command: str) -> None:
+    """A program in the scanner's namespace, to its end."""
+    done = subprocess_in(box, command.split())
+    done.communicate(timeout=60)
+
+
+def subprocess_in(box: Box, command: list[str]) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return box.scanner.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+
+
+def halfopen(box: Box, *arguments: str) -> None:
+    run(box, " ".join([sys.executable, "-m", "scanner", "syn", "-q", "--rate", "0", *arguments]))
+
+
+@contextmanager
+def tcpdump(box: Box, path: Path, *arguments: str) -> Iterator[None]:
+    """Records in the scanner's namespace; packed afterwards if the name says so."""
+    plain = path.with_name(path.name.removesuffix(".gz"))
+    wanted = arguments if "-i" in arguments else ("-i", box.interface, *arguments)
+    dump = subprocess_in(box, ["tcpdump", "-Z", "root", "-n", "-U", "--immediate-mode", "-w", str(plain), *wanted])
+    assert dump.stderr
+    while b"listening on" not in dump.stderr.readline():
+        assert dump.poll() is None, "tcpdump does not start"
+    try:
+        time.sleep(0.5)  # it says so a little early
+        yield
+        time.sleep(0.3)
+    finally:
+        dump.send_signal(signal.SIGINT)
+        dump.wait(10)
+        dump.stderr.close()
+    if plain != path:
+        path.write_bytes(gzip.compress(plain.read_bytes(), 9, mtime=0))
+        plain.unlink()
+
+
+# ── this scanner ──
+
+
+@makes("demo.pcapng.gz")
+def demo(path: Path) -> None:
+    with demo_box() as box:
+        halfopen(box, box.target_ip, box.target_ip6, "-p", PORTS, "--record", str(path), "--force")
+
+
+@makes("loss.pcapng")
+def loss(path: Path) -> None:
+    with demo_box() as box:
+        lose = "add rule inet loss input tcp dport 1-65535 numgen random mod 10 < 4 drop"
+        chain = "add chain inet loss input { type filter hook input priority -9 ; }"
+        box.target.run(["nft", "-f", "-"], f"add table inet loss\n{chain}\n{lose}\n")
+        halfopen(box, box.target_ip, "-p", FEW, "--record", str(path), "--force")
+
+
+@makes("two-interfaces.pcapng")
+def two_interfaces(path: Path) -> None:
+    with demo_box() as box:
+        halfopen(box, box.target_ip, "127.0.0.1", "::1", "-p", FEW, "--record", str(path), "--force")
+
+
+def in_memory(path: Path, targets: str, hosts: dict[str, Host], faults: Faults, ports: list[int]) -> None:
+    """A seeded scan of a network inside the process; the same bytes every time."""
+    clock = Clock()
+    wire = memory(hosts, clock, faults, seed=4)
+    recorder = Recorder(str(path), force=True)
+    recorder.open({LINK_RAW})
+    bench = bench_of(clock, [lane_of(Tap(wire, recorder.see, "memory", LINK_RAW, clock), targets, ports)], Settings(timeout=0.5))
+    bench.transports = [wire]
+    bench.run()
+    recorder.close(bench.rows and 1_700_000_000 * 10**9, clock.now)
+
+
+@makes("raw-ip.pcap")
+def raw_ip(path: Path) -> None:
+    hosts = {f"198.18.1.{n}": Host({22: "open", 25: (3, 13), 80: "drop"}, ttl=60 + n) for n in range(1, 4)}
+    in_memory(path, "198.18.1.1-4", hosts, Faults(), [22, 25, 80, 443])
+
+
+@makes("raw-ip-faults.pcapng.gz")
+def raw_ip_faults(path: Path) -> None:
+    hosts = {f"2001:db8::{n}": Host({22: "open", 25: (1, n), 80: "drop"}, ttl=60 + n) for n in range(1, 7)}
+    in_memory(path, "2001:db8::/125", hosts, Faults(0.3, 0.2, 0.3, (0.0, 0.2)), [22, 25, 80, 443])
+
+
+# ── other people's scanners, against the same host ──
+
+
+def peer(name: str, commands: str | list[str], *capture: str) -> None:
+    """What one scanner does when it is asked to scan the lab's host."""
+
+    @makes(name)
+    def make(path: Path) -> None:
+        with demo_box() as box, tcpdump(box, path, *capture):
+            for each in [commands] if isinstance(commands, str) else commands:
+                run(box, each)
+
+
+TO4 = "198.18.0.2"
+GATE = "02:00:00:00:00:02"
+NMAP = f"nmap -n -Pn -p {PORTS4} --max-retries 1 {TO4}"
+peer("nmap-syn.pcap.gz", NMAP + " -sS")
+peer("nmap-connect.pcap.gz", NMAP + " -sT")
+peer("nmap-syn-v6.pcap.gz", f"nmap -6 -n -Pn -sS -p {PORTS} --max-retries 1 2001:db8::2")
+peer(
+    "masscan.pcap.gz",
+    f"masscan {TO4} -p {PORTS4} --rate 500 --wait 1 --adapter scan0 --adapter-ip 198.18.0.1 "
+    f"--adapter-mac 02:00:00:00:00:01 --router-mac {GATE}",
+)
+ZMAP = f"zmap -i scan0 -G {GATE} -S 198.18.0.1 -b /dev/null -r 500 -c 1 --probes 2 {TO4} -p"  # which takes one port
+peer("zmap.pcap.gz", [f"{ZMAP} {port}" for port in PORTS4.split(",")])
+peer("hping3.pcap.gz", f"hping3 -S --scan {PORTS4} {TO4}")
+
+# ── how it was captured ──
+
+SYN_SCAN = f"nmap -n -Pn -sS -p {FEW} --max-retries 0 {TO4}"
+peer("any-sll2.pcap", SYN_SCAN, "-i", "any")
+peer("any-sll.pcap", SYN_SCAN, "-i", "any", "-y", "LINUX_SLL")
+peer("snap54.pcap", SYN_SCAN, "-s", "54")
+peer("snap68.pcap", SYN_SCAN, "-s", "68")
+peer("only-sent.pcap", SYN_SCAN, "-Q", "out", "tcp")
+peer("only-received.pcap", SYN_SCAN, "-Q", "in")
+
+
+@makes("router.pcap")
+def router(path: Path) -> None:
+    with Box(routed=True) as box:
+        box.listen([22])
+        box.install_in_router({Kind.TCP_RESET: [113], Kind.ADMIN_PROHIBITED: [3013], Kind.DROP: [135]})
+        targets = (box.target_ip, box.target_ip6, "198.18.77.7")  # of the third nobody knows the way
+        halfopen(box, *targets, "-p", f"21,{FEW}", "--retries", "1", "--record", str(path), "--force")
+
+
+@makes("two-scanners.pcap")
+def two_scanners(path: Path) -> None:
+    with demo_box() as box:
+        box.scanner.ip(["addr add 198.18.0.3/24 dev scan0"])
+        with tcpdump(box, path):
+            for source in ("198.18.0.1", "198.18.0.3"):
+                run(box, f"{SYN_SCAN} -S {source} -e scan0")
+
+
+@makes("clients.pcap")
+def clients(path: Path) -> None:
+    """Connections that carry data, one that the server resets in the middle, one refused, one that goes nowhere."""
+    with demo_box() as box, tcpdump(box, path):
+        with box.target.entered():
+            server = socket.create_server(("198.18.0.2", 5000))
+        threading.Thread(target=_serve, args=(server,), daemon=True).start()
+        with box.scanner.entered():
+            for port in (5000, 5000, 22, 23, 135):
+                with socket.socket() as client:
+                    client.settimeout(0.5)
+                    try:
+                        client.connect(("198.18.0.2", port))
+                        client.sendall(b"hello\n")
+                        client.recv(100)
+                    except OSError:
+                        pass
+        server.close()
+
+
+def _serve(server: socket.socket) -> None:
+    """The first client is answered, the second reset."""
+    first, _ = server.accept()
+    first.recv(100)
+    first.sendall(b"hello yourself\n")
+    first.close()
+    second, _ = server.accept()
+    second.recv(100)
+    second.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    second.close()
+
+
+# ── made from those ──
+
+
+def _records(name: str) -> tuple[bytes, list[bytes]]:
+    """Header and records of a little-endian pcap of pcaps/."""
+    data = (PCAPS / name).read_bytes()
+    data = gzip.decompress(data) if name.endswith(".gz") else data
+    records, at = [], 24
+    while at < len(data):
+        size = 16 + struct.unpack_from("<I", data, at + 8)[0]
+        records.append(data[at : at + size])
+        at += size
+    return data[:24], records
+
+
+@makes("big-endian-ns.pcap")
+def big_endian(path: Path) -> None:
+    header, records = _records("any-sll2.pcap")
+    link = struct.unpack("<I", header[20:])[0]
+    out = [struct.pack(">IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, link)]
+    for record in records:
+        second, micro, captured, original = struct.unpack("<4I", record[:16])
+        out.append(struct.pack(">4I", second, micro * 1000 + 7, captured, original) + record[16:])
+    path.write_bytes(b"".join(out))
+
+
+@makes("vlan.pcap")
+def vlan(path: Path) -> None:
+    """A tag within a tag, put into each frame: 802.1ad outside, 802.1Q inside."""
+    header, records = _records("nmap-syn-v6.pcap.gz")
+    out = [header]
+    for record in records:
+        second, micro, captured, original = struct.unpack("<4I", record[:16])
+        tagged = record[16:28] + struct.pack(">4H", 0x88A8, 7, 0x8100, 9) + record[28:]
+        out.append(struct.pack("<4I", second, micro, captured + 8, original + 8) + tagged)
+    path.write_bytes(b"".join(out))
+
+
+@makes("cut.pcap.gz")
+def cut(path: Path) -> None:
+    header, records = _records("nmap-syn.pcap.gz")
+    path.write_bytes(gzip.compress(header + b"".join(records)[:3000], 9, mtime=0))
+
+
+@makes("begun-late.pcap")
+def begun_late(path: Path) -> None:
+    header, records = _records("hping3.pcap.gz")
+    path.write_bytes(header + b"".join(records[len(records) // 3 :]))
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or list(MAKERS)
+    PCAPS.mkdir(exist_ok=True)
+    for name in wanted:
+        MAKERS[name](PCAPS / name)
+        print(f"{(PCAPS / name).stat().st_size:7,} {name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

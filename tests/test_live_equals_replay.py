@@ -1,0 +1,152 @@
+"""A scan and its own recording say the same: every row's target, state, reason and TTL.
+
+First whole scans against the network in memory, with every fault of the wire drawn from a seed; then the
+lab's scenes, with real kernels, through the program's own session and recorder.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scanner.classify import Classification
+from scanner.config import SynConfig
+from scanner.headers import LINK_RAW
+from scanner.hosts import parse_hosts
+from scanner.lab import Box, Kind, here
+from scanner.lab.firewall import require
+from scanner.lab.scene import demo_box
+from scanner.live import Settings
+from scanner.ports import parse_ports
+from scanner.record import Recorder
+from scanner.session import Session
+from scanner.transport.memory import Faults, Host
+from scanner.transport.tap import Tap
+from scanner.verdict import Verdict
+from tests.conftest import Clock, bench_of, lane_of, memory
+
+Row = tuple[str, int | None, str, str, int | None, str | None]
+
+
+def brief(rows: list[Verdict]) -> list[Row]:
+    return sorted((row.ip, row.port or 0, row.state, row.reason, row.ttl, row.icmp_from) for row in rows)
+
+
+def replayed(path: Path) -> list[Verdict]:
+    return [row for rows in Classification([str(path)], timeout=0).batches() for row in rows]
+
+
+# ── in memory ──
+
+WIRES = {
+    "a clean wire": Faults(),
+    "probes are lost": Faults(lose_probes=0.3),
+    "replies are lost": Faults(lose_replies=0.3),
+    "replies come twice": Faults(repeat=0.5),
+    "replies overtake each other": Faults(delay=(0.0, 0.4)),
+    "all of it": Faults(lose_probes=0.2, lose_replies=0.2, repeat=0.3, delay=(0.0, 0.3)),
+}
+PORTS = {22: "open", 80: "syn-proxy", 113: "reject-reset", 135: "drop"}
+HOSTS4 = {f"198.18.1.{n}": Host(PORTS | {7: (3, n)}, ttl=50 + n) for n in range(14)}
+HOSTS6 = {f"2001:db8::{n:x}": Host(PORTS | {7: (1, n % 7)}, ttl=50 + n) for n in range(14)}
+
+
+@pytest.mark.parametrize("faults", WIRES.values(), ids=WIRES)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("suffix", ["pcap", "pcapng.gz"])
+def test_a_scan_in_memory(faults: Faults, seed: int, version: int, suffix: str, tmp_path: Path) -> None:
+    clock = Clock()
+    wire = memory(HOSTS4 if version == 4 else HOSTS6, clock, faults, seed)
+    recorder = Recorder(str(tmp_path / f"scan.{suffix}"), force=False)
+    recorder.open({LINK_RAW})
+    lane = lane_of(
+        Tap(wire, recorder.see, "memory", LINK_RAW, clock),
+        "198.18.1.0/28" if version == 4 else "2001:db8::/124",
+        (7, 22, 80, 113, 135, 443),
+    )
+    bench = bench_of(clock, [lane], Settings(timeout=1.0, rate=500.0 * seed))
+    bench.transports = [wire]  # the tap knows of no arrivals
+    bench.run()
+    recorder.close(0, clock.now)
+    assert brief(replayed(tmp_path / f"scan.{suffix}")) == brief(bench.rows)
+
+
+def test_the_recording_of_silence_is_no_capture_of_one_direction(tmp_path: Path) -> None:
+    clock = Clock()
+    recorder = Recorder(str(tmp_path / "scan.pcapng"), force=False)
+    recorder.open({LINK_RAW})
+    wire = memory({}, clock)
+    bench = bench_of(clock, [lane_of(Tap(wire, recorder.see, "memory", LINK_RAW, clock), "198.18.1.1", (80,))])
+    bench.transports = [wire]
+    bench.run()
+    recorder.close(0, clock.now)
+    rows = brief(replayed(tmp_path / "scan.pcapng"))
+    assert rows == brief(bench.rows) == [("198.18.1.1", 80, "filtered", "no-response", None, None)]
+
+
+# ── in the lab ──
+
+OBSTACLE = here()
+
+
+@contextmanager
+def routed() -> Iterator[Box]:
+    with Box(routed=True) as box:
+        box.listen([22, 80])
+        box.install_in_router({Kind.TCP_RESET: [113], Kind.ADMIN_PROHIBITED: [3013], Kind.DROP: [135]})
+        box.install({Kind.PORT_UNREACHABLE: [3003], Kind.TCP_RESET: [114]})
+        yield box
+
+
+@contextmanager
+def lossy() -> Iterator[Box]:
+    with demo_box() as box:
+        lose = "add rule inet loss input tcp dport 1-65535 numgen random mod 10 < 3 drop"
+        require(box.target, f"add table inet loss\nadd chain inet loss input {{ type filter hook input priority -9 ; }}\n{lose}")
+        yield box
+
+
+@contextmanager
+def crowd() -> Iterator[Box]:
+    with Box(whole_prefix=26) as box:
+        box.listen([22])
+        yield box
+
+
+@contextmanager
+def plain() -> Iterator[Box]:
+    with demo_box() as box:
+        yield box
+
+
+MANY = "22,23,25,80,113,114,135,139,3000-3013,3102,3105,3106,8443"
+SCENES: dict[str, tuple[Callable[[], object], list[str], str, float]] = {
+    "every kind of port": (plain, ["198.18.0.2", "2001:db8::2"], MANY, 0),
+    "behind a router": (routed, ["198.18.1.2", "2001:db8:1::2"], MANY, 0),
+    "a firewall that drops three of ten": (lossy, ["198.18.0.2", "2001:db8::2"], MANY, 5000),
+    "sixty neighbours": (crowd, ["198.18.0.0/26"], "22,23", 5000),
+    "a network behind a next hop": (plain, ["198.19.0.0/27", "2001:db8:ff::/124"], "22,23,135,3013", 5000),
+    "the machine itself": (plain, ["127.0.0.1", "198.18.0.1", "::1"], "22,23", 0),
+    "two interfaces": (plain, ["127.0.0.1", "198.18.0.2"], "22,23,135", 0),
+}
+
+
+@pytest.mark.parametrize(("scene", "targets", "ports", "rate"), SCENES.values(), ids=SCENES)
+@pytest.mark.parametrize("suffix", ["pcap", "pcapng"])
+@pytest.mark.live
+@pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+def test_a_scan_in_the_lab(
+    scene: Callable[[], object], targets: list[str], ports: str, rate: float, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"scan.{suffix}"
+    recorder = Recorder(str(path), force=False)
+    with scene() as box, box.scanner.entered():  # type: ignore[attr-defined]
+        space = parse_hosts(targets, [], lambda name: [])
+        session = Session(space, parse_ports(ports), SynConfig(rate=rate), see=[recorder.see])
+        recorder.open(session.links)
+        started = session.now()
+        rows = [row for batch in session.batches() for row in batch]
+        recorder.close(started, session.now(), dropped=session.sums.ring_drops)
+    assert brief(replayed(path)) == brief(rows)
