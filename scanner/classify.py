@@ -78,7 +78,7 @@ class Classification:
     def _open_targets(self, told: Bools) -> Ints:
         """Targets that are open by what was read so far and have not been given out."""
         ledger, n = self.exchanges.ledger, self.exchanges.flows.count
-        flows = np.flatnonzero((ledger.rank(slice(0, n)) == 3) & (self.exchanges.probes[:n] > 0))
+        flows = np.flatnonzero((ledger.rank(np.arange(n)) == 3) & (self.exchanges.probes[:n] > 0))
         targets = np.unique((self.exchanges.flows.keys[flows, 0] >> np.uint64(32)).view(np.int64))
         return targets[~_among(told, targets)]
 

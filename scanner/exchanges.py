@@ -23,7 +23,7 @@ from .headers import ACK, MAPPED, RST, SYN, Bools, Frames, Ints, Rows
 from .ledger import Ledger, Mark, Replies, blank
 from .numbering import Numbering
 from .verdict import Reason, classify_icmp, classify_tcp
-from .wire import Segments, parse
+from .wire import Aside, Segments, parse
 
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
@@ -100,7 +100,9 @@ class Exchanges:
 
     def feed(self, frames: Frames) -> None:
         """Take in a batch of frames."""
-        segments = parse(frames, self.counts, self._bystanders)
+        aside = Aside()
+        segments = parse(frames, self.counts, aside)
+        self._take_aside(aside)
         if not len(segments):
             return
         four = segments.version == 4
@@ -115,11 +117,15 @@ class Exchanges:
             part = segments if everything else segments.take(rest)
             self._others(part, src[rest], dst[rest], ~four[rest])
 
-    def _bystanders(self, towards: Rows) -> None:
+    def _take_aside(self, aside: Aside) -> None:
         """Packets of other protocols judge nothing, but they show that somebody can be reached."""
-        towards = np.unique(towards)
-        four = is_ipv4(towards)
-        self._reach(self._number(towards, four), ~four)
+        for towards in aside.towards:
+            distinct = np.unique(towards)
+            four = is_ipv4(distinct)
+            self._reach(self._number(distinct, four), ~four)
+        for sender, receiver in aside.cut:
+            src, dst = self._number(sender, is_ipv4(sender)), self._number(receiver, is_ipv4(receiver))
+            self._note_cut(dst, src, ~is_ipv4(receiver))
 
     def _reach(self, number: U64, six: Bools) -> None:
         marked = np.where(six, number | np.uint64(1 << 32), number)
@@ -139,9 +145,15 @@ class Exchanges:
         self.tos[flow], self.ttl[flow] = segments.tos[at], segments.ttl[at]
 
     def _truncated(self, segments: Segments, src: U64, dst: U64) -> None:
-        for row in np.flatnonzero(segments.truncated):
-            self.counts["icmp-quote-truncated"] += 1
-            self.cut_quotes.add((int(dst[row]), int(src[row])))
+        if segments.truncated.any():
+            cut = segments.truncated
+            self._note_cut(dst[cut], src[cut], segments.version[cut] == 6)
+
+    def _note_cut(self, scanners: U64, targets: U64, six: Bools) -> None:
+        """ICMP errors that quote too little: which target they were for is known at best, which port is not."""
+        self.counts["icmp-quote-truncated"] += len(scanners)
+        self.cut_quotes.update(zip(scanners.tolist(), targets.tolist(), strict=True))
+        self._reach(scanners, six)
 
     def _others(self, segments: Segments, src: U64, dst: U64, six: Bools) -> None:
         """Replies, and what scanners send after them."""

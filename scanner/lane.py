@@ -60,11 +60,11 @@ class Lane:
         self._order = Permutation(self.hosts.size, self.order_key)
         self._port_index = np.full(65536, -1, np.int32)
         self._port_index[self.ports] = np.arange(len(self.ports))
-        self._pass_of = np.zeros(65536, np.uint8)
-        for number, port in reversed(list(enumerate(self.pass_ports, 1))):
-            self._pass_of[port] = number
-        if self.spare_port is not None:
-            self._pass_of[self.spare_port] = 1
+        self._held = np.zeros(65536, np.bool_)
+        self._held[[*self.pass_ports, *([self.spare_port] if self.spare_port else [])]] = True
+        self._pass_of = np.zeros(65536, np.uint8)  # 0: the port does not tell
+        if len(set(self.pass_ports)) == len(self.pass_ports):
+            self._pass_of[list(self.pass_ports)] = np.arange(1, len(self.pass_ports) + 1)
 
     @property
     def host_count(self) -> int:
@@ -131,7 +131,7 @@ class Lane:
         ours = (segments.dst["lo"] == self.our_address["lo"][0]) & (segments.dst["hi"] == self.our_address["hi"][0])
         cut = ours & segments.truncated
         counts["icmp-quote-truncated"] += int(np.count_nonzero(cut))
-        ours &= (self._pass_of[segments.dport] > 0) & ~cut
+        ours &= self._held[segments.dport] & ~cut
         counts["not-to-us"] += len(segments) - int(np.count_nonzero(ours | cut))
         return segments if ours.all() else segments.take(ours)
 
@@ -158,7 +158,7 @@ class Lane:
 
 
 class Matches(NamedTuple):
-    """Replies that are ours: each one's reason, host position, port index and the pass it answers."""
+    """Replies that are ours: each one's reason, host position, port index and the pass it answers (0: its port does not tell)."""
 
     segments: Segments
     reason: npt.NDArray[np.uint8]

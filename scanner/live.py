@@ -21,7 +21,7 @@ from .addresses import to_text
 from .cookie import Key
 from .dispatch import Dispatch, Source
 
-from .headers import Frames, Ints
+from .headers import Bools, Frames, Ints
 from .lane import Lane, Matches
 from .neighbours import GatewaySweep, answers
 from .passes import Passes
@@ -30,7 +30,7 @@ from .retry import FIRST_WAIT, RoundTrips, enough
 from .transport import Transport
 from .verdict import Reason
 from .window import Phase, Window
-from .wire import parse
+from .wire import Segments, parse
 
 OPEN_WINDOWS = 3
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
@@ -150,11 +150,21 @@ class Scan:
                 break
             self._learn(frames)
             segments = parse(frames, self.rejected)
-            for lane in self.lanes:
-                mine = segments.version == lane.version
-                if lane.transport is transport and mine.any():
-                    found = lane.match(segments if mine.all() else segments.take(mine), self.rejected)
-                    self._fold(lane, found, frames)
+            for lane, rows in self._shares(transport, segments):
+                self._fold(lane, lane.match(segments if rows.all() else segments.take(rows), self.rejected), frames)
+
+    def _shares(self, transport: Transport, segments: Segments) -> Iterator[tuple[Lane, Bools]]:
+        """Which segments are for which lane: by family, then by target; the first lane of a family also gets the strangers."""
+        for version in (4, 6):
+            rows = segments.version == version
+            lanes = [lane for lane in self.lanes if lane.transport is transport and lane.version == version]
+            for lane in lanes[1:]:
+                known = rows & (lane.position_of(segments.src) >= 0)
+                rows = rows & ~known
+                if known.any():
+                    yield lane, known
+            if lanes and rows.any():
+                yield lanes[0], rows
 
     def _learn(self, frames: Frames) -> None:
         """ARP and NDP answers."""
@@ -181,6 +191,8 @@ class Scan:
         self.rejected["reset-not-sent"] += int(np.count_nonzero((found.reason == Reason.SYN_ACK) & ~owed))
 
     def _fold_window(self, window: Window, found: Matches) -> None:
+        if not found.number.all():  # one source port for all passes: a reply is the current one's
+            found = found._replace(number=np.where(found.number == 0, window.passes.number, found.number).astype(np.uint8))
         found = self._asked(window, found)
         self.late += int(np.count_nonzero(found.number < window.passes.number))
         fresh = window.fold(found)
@@ -274,7 +286,7 @@ class Scan:
     def _enough(self, window: Window) -> bool:
         share = self.settings.max_missed_share
         bound = self.settings.max_missed if share is None else share * max(1, window.responders)
-        return enough(window.passes.number, self.settings.passes, window.assess(), bound)
+        return enough(window.passes.complete, self.settings.passes, window.assess(), bound)
 
     def _close(self, window: Window, interrupted: bool) -> None:
         window.assess()

@@ -33,6 +33,7 @@ class Passes:
         self.outstanding = 0  # frames handed out that have not left yet
         self.last_sent = 0  # when the latest frame left, ns
         self.began = 0  # when the pass under way was begun, ns
+        self.cut_short = False  # stopped before it was through
         self.handed_first = 0  # items handed out in the first pass
         self.admit: Admit | None = None  # holds back items whose host is to be spared for now
         self._order = Permutation(ledger.n, key)
@@ -112,12 +113,18 @@ class Passes:
         return self._next >= self.ledger.n and not len(self._ready) and not len(self._held)
 
     @property
+    def complete(self) -> int:
+        """How many passes have asked every silent item."""
+        return self.number - self.cut_short
+
+    @property
     def all_left(self) -> bool:
         """Whether every frame of the pass has left."""
         return self.handed_out and not self.outstanding
 
     def stop(self) -> None:
         """Hand out nothing more."""
+        self.cut_short = self.cut_short or not self.handed_out
         self._cut = self._reach()
         self._next, self._ready, self._ready_position = self.ledger.n, self._ready[:0], self._ready[:0]
         self._held = self._ready

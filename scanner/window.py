@@ -192,9 +192,10 @@ class Window:
         for each in self._control:
             np.add.at(control, (self._group(each.targets), 0), 1)
             np.add.at(control, (self._group(each.targets[~each.back]), 1), 1)
-        found = retry.estimate_hosts(self._answered[:, : self.passes.number], control)
+        passes = self.passes.complete
+        found = retry.estimate_hosts(self._answered[:, :passes], control)
         silent = self.ledger.n - self.ledger.answered - self.ledger.missing
-        measured = self.passes.number >= retry.MIN_PASSES
+        measured = passes >= retry.MIN_PASSES
         self.estimate = retry.Estimate(min(found.missed, float(silent)), found.loss if measured else None)
         return self.estimate
 

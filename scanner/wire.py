@@ -17,8 +17,7 @@ Limits: only first fragments are read; IPv6 extension headers are followed up to
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +90,7 @@ class Segments:
 
     def take(self, rows: Ints | Bools) -> "Segments":
         """The given rows (indices or mask) of every column."""
-        return Segments(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return Segments(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -109,36 +108,46 @@ class _Packets:
     tos: U8
 
     def take(self, rows: Ints | Bools) -> "_Packets":
-        return _Packets(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return _Packets(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
-Bystanders = Callable[[Rows], None]
+@dataclass
+class Aside:
+    """What a batch holds besides segments, for whoever asks: ADDRESS columns.
+
+    `towards`: destinations of other IP packets and of ARP replies; `cut`: sender and receiver of ICMP errors that
+    were cut off inside the quoted IP header.
+    """
+
+    towards: list[Rows] = field(default_factory=list)
+    cut: list[tuple[Rows, Rows]] = field(default_factory=list)
 
 
-def parse(frames: Frames, counts: Counter[str], bystanders: Bystanders | None = None) -> Segments:
+def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> Segments:
     """TCP segments and ICMP errors of a batch; what else there was is added to `counts` by cause.
 
-    `bystanders` is told the destinations (ADDRESS[m]) of IP packets and ARP replies that are neither.
+    `aside`, where given, is filled with what judges nothing by itself.
     """
     at, version, cause = network_layer(frames)
     if cause.any():
         _count_unread(frames, cause, counts)
-        if bystanders:
-            bystanders(_arp_targets(frames.buffer, at[cause == Cause.ARP], (frames.start + frames.length)[cause == Cause.ARP]))
+        if aside and (cause == Cause.ARP).any():
+            aside.towards.append(_arp_targets(frames, at, np.flatnonzero(cause == Cause.ARP)))
     end = frames.start + frames.length
     parts = []
     for family in (4, 6):
         rows = np.flatnonzero(version == family)
         if rows.size:
-            parts += _family(frames, family, rows, at[rows], end[rows], counts, bystanders)
+            parts += _family(frames, family, rows, at[rows], end[rows], counts, aside)
     if len(parts) == 1:
         return parts[0]
     return join(parts)
 
 
-def _arp_targets(buffer: Bytes, at: Ints, end: Ints) -> Rows:
+def _arp_targets(frames: Frames, at: Ints, rows: Ints) -> Rows:
     """Whom ARP replies were sent to."""
-    body = read(buffer, at[at + ARP.itemsize <= end], ARP)
+    rows = rows[at[rows] + ARP.itemsize <= (frames.start + frames.length)[rows]]
+    body = read(frames.buffer, at[rows], ARP)
     body = body[(body["operation"] == _ARP_REPLY) & (body["protocol_length"] == 4)]
     return from_words(0, body["target"].astype(np.uint64) | np.uint64(MAPPED), len(body))
 
@@ -158,7 +167,7 @@ def join(parts: list[Segments]) -> Segments:
     return Segments(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Segments)})
 
 
-def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], bystanders: Bystanders | None) -> list[Segments]:
+def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], aside: "Aside | None") -> list[Segments]:
     packets = _network(frames.buffer, family, rows, at, end)
     counts["truncated"] += len(rows) - len(packets.row)
     later = int(np.count_nonzero(~packets.first))
@@ -166,13 +175,13 @@ def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts
         counts["fragment"] += later
         packets = packets.take(packets.first)
     tcp = packets.protocol == PROTO_TCP
-    if bystanders and not tcp.all():
-        bystanders(packets.dst[~tcp])
+    if aside and not tcp.all():
+        aside.towards.append(packets.dst[~tcp])
     icmp = packets.protocol == (PROTO_ICMP if family == 4 else PROTO_ICMPV6)
     counts["other-protocol"] += len(tcp) - int(np.count_nonzero(tcp)) - int(np.count_nonzero(icmp))
     parts = [_tcp(frames, family, packets if tcp.all() else packets.take(tcp), counts)]
     if icmp.any():
-        parts.append(_icmp(frames, family, packets.take(icmp), counts))
+        parts.append(_icmp(frames, family, packets.take(icmp), counts, aside))
     return parts
 
 
@@ -250,7 +259,7 @@ def _tcp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) -
     return _segments_of(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
 
 
-def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) -> Segments:
+def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str], aside: "Aside | None") -> Segments:
     whole = packets.at + ICMP.itemsize <= packets.end
     counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
     packets = packets.take(whole)
@@ -261,7 +270,9 @@ def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) 
 
     index = np.arange(len(packets.row))
     quoted = _network(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end)
-    headless = _headless(frames, family, packets, header, quoted.row)
+    headless = _headless(packets, family, quoted.row) if aside else ()
+    if aside and len(headless):
+        aside.cut.append((packets.src[headless], packets.dst[headless]))
     ours = quoted.first & (quoted.protocol == PROTO_TCP)
     counts["icmp-quotes-other"] += len(index) - int(np.count_nonzero(ours)) - len(headless)
     quoted = quoted.take(ours)
@@ -273,17 +284,14 @@ def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) 
     turned = np.zeros(len(probe), TCP)
     turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
     error_packets = _Packets(outer.row, outer.at, outer.end, outer.protocol, outer.first, quoted.dst, quoted.src, outer.ttl, outer.tos)  # fmt: skip
-    whole_quotes = _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
-    return join([whole_quotes, headless]) if len(headless) else whole_quotes
+    return _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
 
 
-def _headless(frames: Frames, family: int, packets: _Packets, header: Rows, whole: Ints) -> Segments:
-    """ICMP errors cut off inside the quoted IP header: what they are about can only be guessed to be their sender."""
+def _headless(packets: _Packets, family: int, whole: Ints) -> Ints:
+    """Rows of ICMP errors that were cut off inside the quoted IP header."""
     rows = np.setdiff1d(np.arange(len(packets.row)), whole)
     quote = packets.end[rows] - packets.at[rows] - ICMP.itemsize
-    rows = rows[(quote > 0) & (quote < (IPV4 if family == 4 else IPV6).itemsize)]
-    tcp, cut = np.zeros(len(rows), TCP), np.ones(len(rows), np.bool_)
-    return _segments_of(frames.time, tcp, packets.take(rows), family, icmp=header[rows], truncated=cut)
+    return rows[(quote > 0) & (quote < (IPV4 if family == 4 else IPV6).itemsize)]
 
 
 def _segments_of(

@@ -19,8 +19,6 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "only-received.pcap": ("--timeout", "0", "--orphans"),
     "begun-late.pcap": ("--timeout", "0", "--orphans"),
     "clients.pcap": (),
-    "demo.pcapng.gz": ("--timeout", "0"),
-    "nmap-connect.pcap.gz": ("--timeout", "1.2"),
 }
 
 

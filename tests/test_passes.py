@@ -160,3 +160,21 @@ def test_nothing_to_ask() -> None:
     passes = rounds(0)
     passes.begin(1)
     assert (passes.take(5, 2).tolist(), passes.handed_out, passes.all_left) == ([], True, True)
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.sets(st.integers(0, 59)))
+@settings(max_examples=60, deadline=None)
+def test_items_held_back_are_asked_later_and_once(n: int, limit: int, held: set[int]) -> None:
+    """Until 1,500 the held ones wait, and the pass is not over; no time is claimed that is not known."""
+    passes, book = rounds(n), dict[int, int]()
+    passes.admit = lambda items, now: np.array([item not in held or now >= 1500 for item in items.tolist()], np.bool_)
+    passes.begin(1)
+    for now in range(1000, 1600):
+        items = passes.take(limit, now)
+        passes.left(items, now)
+        assert not book.keys() & set(items.tolist())
+        book |= dict.fromkeys(items.tolist(), now)
+    assert (sorted(book), passes.all_left) == (list(range(n)), True)
+    assert all((when >= 1500) == (item in held) for item, when in book.items())
+    times = passes.sent_at(np.arange(n), np.ones(n, np.uint8)).tolist()
+    assert all(time in (0, book[item]) for item, time in enumerate(times))

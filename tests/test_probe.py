@@ -88,6 +88,20 @@ def test_reset(version: int, ethernet: bool) -> None:
     equals_scapys()
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_every_carry(version: int) -> None:
+    """65,536 sums in a row: over pseudo-header and segment each adds up to a multiple of 2^16 - 1 (RFC 1071)."""
+    template, n = probe.syn(endpoint(version, False)), 1 << 16
+    rows, target = np.zeros((n, template.length), np.uint8), from_ints([0xFFFFFFFF | MAPPED]).repeat(n)
+    probe.stamp(template, rows, target, np.full(n, 80, np.uint16), 40000, np.arange(n, dtype=np.uint32))
+    words = rows.view(">u2").astype(np.int64)
+    addresses = words[:, 6 if version == 4 else 4 : template.tcp // 2].sum(axis=1)
+    segment = words[:, template.tcp // 2 :].sum(axis=1) + 6 + template.length - template.tcp
+    headers = words[:, : template.tcp // 2].sum(axis=1) if version == 4 else np.zeros(n)
+    assert not ((addresses + segment) % 0xFFFF).any()
+    assert not (headers % 0xFFFF).any()
+
+
 @pytest.mark.parametrize(
     ("version", "options", "length"), [(4, "os", 74), (4, "mss", 58), (4, "none", 54), (6, "os", 94)]
 )

@@ -3,7 +3,7 @@
 *Taken in* is all that a reply costs after the kernel has put it into the ring: parsed, matched by its cookie,
 classified, folded into the ledger, and for a SYN/ACK the reset stamped and handed over. The frames lie ready in memory
 in slots like the ring's, answer probes that the scan has really made, and come in the order of those probes.
-*Full duplex* is a scan at full rate of a host whose kernel answers every SYN; what the kernels dropped stands beside it.
+*Full duplex* is a scan at full rate of a host whose kernel answers every SYN; what was dropped stands beside it.
 """
 
 import re

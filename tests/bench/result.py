@@ -54,7 +54,10 @@ def tables(rows: Sequence[Result]) -> str:
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     left = (0, 1, len(cells) - 1)
-    parts = (f"{cell:<{width}}" if at in left else f"{cell:>{width}}" for at, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+    parts = (
+        f"{cell:<{width}}" if at in left else f"{cell:>{width}}"
+        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
     return "  " + "  ".join(parts).rstrip()
 
 

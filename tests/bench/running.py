@@ -5,6 +5,9 @@ counters are sampled: the rate is that of the middle 98 % of the frames, so neit
 cooldown, nor a stray neighbour query, is part of it. CPU time and peak memory are the kernel's account of the
 finished process. Contenders take turns, run by run, so that a noisy minute hits all of them alike.
 
+masscan's receiving thread ends only with a further frame, whatever it is, which a box never sends and every real
+network does; so the target utters one of an experimental EtherType ten times a second.
+
 Everything ends: a process gets SIGINT when it has sent for as long as it may or has gone quiet, and SIGKILL
 when it does not go; one whose runs have used up its time gets no further ones.
 """
@@ -12,11 +15,13 @@ when it does not go; one whose runs have used up its time gets no further ones.
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from resource import struct_rusage
 from typing import NamedTuple, TypeVar
 
 from scanner.lab import Box
@@ -26,13 +31,26 @@ from scanner.lab.namespace import SEARCH
 ROOT = Path(__file__).resolve().parents[2]
 HALFOPEN = (sys.executable, "-m", "scanner")
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")  # of the scanner's and the target's end, see scanner/lab/box.py
+MASSCAN = (
+    "masscan",
+    "--adapter",
+    "scan0",
+    "--adapter-ip",
+    "198.18.0.1",
+    "--adapter-mac",
+    MACS[0],
+    "--router-mac",
+    MACS[1],
+)
+ZMAP = ("zmap", "-i", "scan0", "-G", MACS[1], "-S", "198.18.0.1", "-b", "/dev/null", "-q")
 _INGRESS_DROP = """table netdev bench {
  chain ingress {
   type filter hook ingress device host0 priority 0;
   ether type ip ip protocol tcp drop
  }
 }"""
-_SAMPLE = 0.005
+_SAMPLE, _MURMUR = 0.005, 0.1  # seconds between looks at the counters, and between stray frames
+_STRAY = bytes.fromhex("ffffffffffff" + "020000000002" + "88b5") + bytes(46)  # IEEE 802 local experimental EtherType 1
 _GRACE = 3.0  # seconds between SIGINT and SIGKILL
 
 T = TypeVar("T")
@@ -107,8 +125,9 @@ def run(box: Box, command: Sequence[str], *, limit: float = 60.0, sending: float
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         before = traffic(box)
         process = box.scanner.popen(command, stdin=-3, stdout=out, stderr=err, cwd=ROOT)
-        with box.target.entered():
-            samples, usage, stopped = _watch(process.pid, before, limit, sending, quiet)
+        with box.target.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as mouth:
+            mouth.bind(("host0", 0))
+            samples, usage, stopped = _watch(process.pid, before, Limits(limit, sending, quiet), mouth)
         seconds = time.monotonic() - before.time
         process.returncode = 0  # reaped here already
         texts = []
@@ -116,13 +135,23 @@ def run(box: Box, command: Sequence[str], *, limit: float = 60.0, sending: float
             file.seek(0)
             texts.append(file.read().decode("utf-8", "replace"))
         cpu = usage.ru_utime + usage.ru_stime
-        return Run(seconds, cpu, usage.ru_maxrss * 1024, *texts, not stopped, tuple(samples))
+        return Run(seconds, cpu, usage.ru_maxrss * 1024, texts[0], texts[1], not stopped, tuple(samples))
 
 
-def _watch(pid: int, before: Traffic, limit: float, sending: float, quiet: float) -> tuple[list[Traffic], "os.struct_rusage", bool]:  # fmt: skip
-    """Sample until the process has gone; stop it when it is time."""
+class Limits(NamedTuple):
+    """When a process gets SIGINT: seconds in all, after the first hundred frames, after the last frame."""
+
+    whole: float
+    sending: float
+    quiet: float
+
+
+def _watch(
+    pid: int, before: Traffic, limits: Limits, mouth: socket.socket
+) -> tuple[list[Traffic], struct_rusage, bool]:
+    """Sample until the process has gone; stop it when it is time: samples, usage, and whether it was stopped."""
     samples = [before]
-    started = moved = stopped = 0.0
+    started = moved = stopped = spoken = 0.0
     while True:
         gone, _, usage = os.wait4(pid, os.WNOHANG)
         sample = _read()
@@ -133,8 +162,11 @@ def _watch(pid: int, before: Traffic, limit: float, sending: float, quiet: float
         samples.append(sample)
         if gone:
             return samples, usage, bool(stopped)
-        over = (sample.time - before.time > limit) or (started and sample.time - min(started + sending, moved + quiet) > 0)
-        if over and not stopped:
+        if sample.time - spoken > _MURMUR:
+            spoken = sample.time
+            mouth.send(_STRAY)
+        over = started and sample.time > min(started + limits.sending, moved + limits.quiet)
+        if not stopped and (over or sample.time - before.time > limits.whole):
             stopped = sample.time
             os.kill(pid, signal.SIGINT)
         elif stopped and sample.time - stopped > _GRACE:
@@ -142,7 +174,7 @@ def _watch(pid: int, before: Traffic, limit: float, sending: float, quiet: float
         time.sleep(_SAMPLE)
 
 
-def in_turns(contenders: dict[str, Callable[[], T]], runs: int, budget: float) -> dict[str, list[T]]:
+def in_turns(contenders: Mapping[str, Callable[[], T]], runs: int, budget: float) -> dict[str, list[T]]:
     """Each contender once, then each once more, `runs` times; none goes on when it has used `budget` seconds."""
     done: dict[str, list[T]] = {name: [] for name in contenders}
     used = dict.fromkeys(contenders, 0.0)

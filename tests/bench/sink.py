@@ -57,7 +57,9 @@ class Sink:
         pass
 
 
-def lane_of(spec: str, ports: int, options: str = "os", sink: Sink | None = None, macs: tuple[str, str] | None = None) -> Lane:
+def lane_of(
+    spec: str, ports: int, options: str = "os", sink: Sink | None = None, macs: tuple[str, str] | None = None
+) -> Lane:
     """A lane to all hosts of `spec`, ports 1 … `ports`, with an Ethernet header and without any address to resolve."""
     ours, theirs = macs or ("02:00:00:00:00:01", "02:00:00:00:00:02")
     version, address = (6, "2001:db8::1") if ":" in spec else (4, "198.18.0.1")
@@ -105,4 +107,5 @@ def _links(n: int) -> npt.NDArray[np.uint16]:
     return np.full(n, LINK_ETHERNET, np.uint16)
 
 
-_NO_FRAMES = Frames(np.zeros(0, np.uint8), *(np.zeros(0, np.int64) for _ in range(3)), _links(0))
+_NONE = np.zeros(0, np.int64)
+_NO_FRAMES = Frames(np.zeros(0, np.uint8), _NONE, _NONE, _NONE, _links(0))

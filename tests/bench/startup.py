@@ -12,11 +12,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from scanner.headers import IPV4, PROTO_TCP
 from scanner.lab import Box
 
 from .result import Plan, Result
-from .running import HALFOPEN, MACS, ROOT, in_turns, installed, run
+from .running import HALFOPEN, MASSCAN, ROOT, ZMAP, in_turns, installed, run
 
 GROUP = "Start-up"
 _PORT = 80
@@ -27,7 +29,10 @@ def run_all(plan: Plan) -> list[Result]:
     """All three moments."""
     with Box() as box:
         box.listen([_PORT])
-        helps = {"halfopen --help": partial(_wall, box, (*HALFOPEN, "--help")), "python -c pass": partial(_wall, box, (HALFOPEN[0], "-c", "pass"))}
+        helps = {
+            "halfopen --help": partial(_wall, box, (*HALFOPEN, "--help")),
+            "python -c pass": partial(_wall, box, (HALFOPEN[0], "-c", "pass")),
+        }
         rows = [Result(GROUP, name, "s", tuple(each)) for name, each in in_turns(helps, plan.runs, 10).items()]
         lines = {name: line for name, line in commands(box.target_ip).items() if installed(line[0])}
         firsts = in_turns({name: partial(first_probe, box, line) for name, line in lines.items()}, plan.runs, 15)
@@ -38,22 +43,29 @@ def run_all(plan: Plan) -> list[Result]:
 
 def commands(target: str) -> dict[str, Sequence[str]]:
     """One host, one port, for each scanner at its quickest."""
+    port = str(_PORT)
     return {
-        "halfopen": (*HALFOPEN, "syn", target, "-p", str(_PORT), "--rate", "0"),
-        "nmap": ("nmap", "-n", "-Pn", "-sS", "-T4", "-p", str(_PORT), target),
-        "masscan": ("masscan", target, "-p", str(_PORT), "--adapter", "scan0", "--adapter-ip", "198.18.0.1", "--adapter-mac", MACS[0],
-                    "--router-mac", MACS[1], "--wait", "1"),
-        "ZMap": ("zmap", "-i", "scan0", "-G", MACS[1], "-S", "198.18.0.1", "-b", "/dev/null", "-p", str(_PORT), "-c", "1", "-q", target),
-    }  # fmt: skip
+        "halfopen": (*HALFOPEN, "syn", target, "-p", port, "--rate", "0"),
+        "nmap": ("nmap", "-n", "-Pn", "-sS", "-T4", "-p", port, target),
+        "masscan": (*MASSCAN, target, "-p", port, "--wait", "1"),
+        "ZMap": (*ZMAP, "-p", port, "-c", "1", target),
+    }
 
 
 def _rows(what: str, done: dict[str, list[float]]) -> list[Result]:
-    names = [name for name in commands("")]
+    beside = f"{what}: halfopen"
+    rows = {name: f"{what}: {name}" for name in commands("")}
     return [
-        Result(GROUP, f"{what}: {name}", "s", tuple(done.get(name, ())), "" if name == "halfopen" else f"{what}: halfopen",
-               "" if name in done else "not installed")
-        for name in names
-    ]  # fmt: skip
+        Result(
+            GROUP,
+            row,
+            "s",
+            tuple(done.get(name, ())),
+            beside * (row != beside),
+            "" if name in done else "not installed",
+        )
+        for name, row in rows.items()
+    ]
 
 
 def _wall(box: Box, command: Sequence[str]) -> float:
@@ -80,5 +92,5 @@ def first_probe(box: Box, command: Sequence[str]) -> float:
 
 
 def _is_tcp(packet: bytes) -> bool:
-    at = (IPV4.fields or {})["protocol"][1]
-    return len(packet) > at and packet[at] == PROTO_TCP
+    header = np.frombuffer(packet.ljust(IPV4.itemsize, b"\0"), IPV4, count=1)
+    return bool(header["protocol"][0] == PROTO_TCP)

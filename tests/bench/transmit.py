@@ -11,7 +11,7 @@ of ours whose size is nearest.
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,8 +23,8 @@ from scanner.dispatch import BATCH
 from scanner.lab import Box
 from scanner.window import Window
 
-from .running import HALFOPEN, MACS, ROOT, Run, drop_tcp, in_turns, installed, run
 from .result import Plan, Result
+from .running import HALFOPEN, MACS, MASSCAN, ROOT, ZMAP, Run, drop_tcp, in_turns, installed, run
 from .sink import lane_of
 
 GROUP_BUILT, GROUP_WIRE, GROUP_WALL = "Probes built, no IO", "SYNs through a veth pair", "Wall time of the same runs"
@@ -75,20 +75,34 @@ def sent(plan: Plan) -> list[Result]:
     beside = {name: _nearest(name, sizes) for name in done}
     rows = [_rate(name, runs, beside[name]) for name, runs in done.items()]
     rows += [Result(GROUP_WIRE, name, "SYNs/s", note=why) for name, why in missing.items()]
-    return rows + [_wall(name, runs, beside[name]) for name, runs in done.items() if any(each.ended_itself for each in runs)]
+    return rows + [
+        _wall(name, runs, beside[name]) for name, runs in done.items() if any(each.ended_itself for each in runs)
+    ]
 
 
 def _contenders(box: Box, plan: Plan, folder: Path) -> tuple[dict[str, Callable[[], Run]], dict[str, str]]:
     """What to run, and what cannot be run with the reason."""
     ports = 17 if plan.quick else 32  # times 65,536 hosts
     count = ports << 16
-    syn = (*HALFOPEN, "syn", "198.19.0.0/16", "-p", f"1-{ports}", "--rate", "0", "--retries", "0", "--timeout", "0.2", "--open", "-q")
-    masscan = ("masscan", "198.19.0.0/16", f"-p1-{ports}", "--rate", "100000000", "--adapter", "scan0", "--adapter-ip", "198.18.0.1",
-               "--adapter-mac", MACS[0], "--router-mac", MACS[1], "--wait", "0")  # fmt: skip
-    zmap = ("zmap", "-i", "scan0", "-G", MACS[1], "-S", "198.18.0.1", "-b", "/dev/null", "-p", "80", "-r", "0", "-c", "0",
-            "-P", str(ports // 2), "198.18.0.0/15", "-q")  # fmt: skip
-    commands = {name: (*syn, "--options", options) for name, options in OURS.items()}
-    commands |= {"ZMap -T 1": (*zmap, "-T", "1"), "ZMap -T 2": (*zmap, "-T", "2"), "masscan": masscan}
+    syn = (
+        *HALFOPEN,
+        "syn",
+        "198.19.0.0/16",
+        "-p",
+        f"1-{ports}",
+        "--rate",
+        "0",
+        "--retries",
+        "0",
+        "--timeout",
+        "0.2",
+        "--open",
+        "-q",
+    )
+    zmap = (*ZMAP, "-p", "80", "-r", "0", "-c", "0", "-P", str(ports // 2), "198.18.0.0/15")
+    commands: dict[str, Sequence[str]] = {name: (*syn, "--options", options) for name, options in OURS.items()}
+    commands |= {"ZMap -T 1": (*zmap, "-T", "1"), "ZMap -T 2": (*zmap, "-T", "2")}
+    commands["masscan"] = (*MASSCAN, "198.19.0.0/16", f"-p1-{ports}", "--rate", "100000000", "--wait", "0")
     loop = _compiled(folder)
     if loop:
         commands["C loop, one fixed frame"] = (str(loop), "scan0", _frame().hex(), str(count))
@@ -96,8 +110,7 @@ def _contenders(box: Box, plan: Plan, folder: Path) -> tuple[dict[str, Callable[
     if not loop:
         missing["C loop, one fixed frame"] = "no C compiler"
     present = {name: line for name, line in commands.items() if name not in missing}
-    # masscan does not end by itself when nobody answers: it is stopped once the wire has gone quiet.
-    return {name: partial(run, box, line, limit=25, quiet=0.7) for name, line in present.items()}, missing
+    return {name: partial(run, box, line, limit=25, quiet=3) for name, line in present.items()}, missing
 
 
 def _frame() -> bytes:

@@ -1,0 +1,52 @@
+"""Every capture of pcaps/ against the verdicts that stand beside it, and against each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import golden
+
+CAPTURES = golden.captures()
+EXIT_CODES = {"cut.pcap.gz": 1}
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
+def test_the_verdicts_of_a_capture(capture: Path, tmp_path: Path) -> None:
+    expected = (EXIT_CODES.get(capture.name, 0), golden.golden(capture).read_text())
+    assert golden.classify(capture, tmp_path) == expected
+
+
+def test_every_capture_is_explained() -> None:
+    lines = (golden.PCAPS / "README.md").read_text().splitlines()
+    named = [line.split("`")[1] for line in lines if line.startswith("| `")]
+    assert sorted(named) == [path.name for path in CAPTURES]
+
+
+def test_no_verdicts_without_a_capture() -> None:
+    assert sorted(golden.PCAPS.glob("*.jsonl")) == sorted(golden.golden(path) for path in CAPTURES)
+
+
+def states(name: str, *columns: str) -> set[tuple[object, ...]]:
+    """The rows of a golden file for the lab's IPv4 host, cut down to some columns."""
+    rows = [json.loads(line) for line in (golden.PCAPS / f"{name}.jsonl").read_text().splitlines()]
+    return {tuple(row[column] for column in columns) for row in rows if row["ip"] == "198.18.0.2"}
+
+
+# What ports 3102, 3105 and 3106 are in IPv6 is nothing special in IPv4; only our own scan asked.
+TRUTH = {row for row in states("demo", "port", "state", "reason", "ttl") if row[0] not in (3102, 3105, 3106)}
+
+
+@pytest.mark.parametrize("scanner", ["nmap-syn", "nmap-connect", "masscan", "zmap", "hping3"])
+def test_whichever_scanner_asked_the_host_is_the_same(scanner: str) -> None:
+    assert states(scanner, "port", "state", "reason", "ttl") == TRUTH
+
+
+@pytest.mark.parametrize("shape", ["any-sll", "any-sll2", "big-endian-ns", "two-interfaces", "loss", "two-scanners"])
+def test_however_it_was_captured_the_host_is_the_same(shape: str) -> None:
+    few = {22, 23, 113, 135, 3001, 3013}
+    assert states(shape, "port", "state", "reason", "ttl") == {row for row in TRUTH if row[0] in few}
+
+
+def test_tags_change_nothing() -> None:
+    assert (golden.PCAPS / "vlan.jsonl").read_text() == (golden.PCAPS / "nmap-syn-v6.jsonl").read_text()

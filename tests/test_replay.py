@@ -1,0 +1,195 @@
+"""Exchanges packet by packet: what was recorded, and the row that it must become."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from scanner.exchanges import Exchanges
+from scanner.headers import LINK_RAW
+from scanner.replay import NO_TIME, Ending, judge, rows, settle
+from tests.conftest import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
+
+Row = tuple[str | None, str, int | None, str, str, tuple[str, ...]]
+PATIENT = Ending(1 << 60, 0)
+
+
+def verdicts(frames: Sequence[bytes], times: Sequence[int], ending: Ending, orphans: bool, size: int = 1000) -> list[Row]:
+    """The rows of a capture that is read in batches of `size` frames."""
+    exchanges = Exchanges()
+    for first in range(0, len(frames), size):
+        exchanges.feed(batch(*frames[first : first + size], times=times[first : first + size]))
+    settle(exchanges)
+    found = rows(exchanges, judge(exchanges, ending, orphans))
+    return [(row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence) for row in found]
+
+
+def ours(flags: str = "R", version: int = 4, **more: int) -> bytes:
+    """What the prober sends after its SYN."""
+    fields = {"src": US[version], "dst": THEM[version], "sport": 40000, "dport": 443, "seq": 1001, "ack": 78} | more
+    return segment(flags, version, **fields)  # type: ignore[arg-type]
+
+
+def row(state: str, reason: str, *evidence: str, port: int = 443, version: int = 4, us: str | None = None) -> Row:
+    return (us or US[version], THEM[version], port, state, reason, evidence)
+
+
+OTHER = "198.18.0.9"
+NOISE = rst(sport=9, dport=9, ack=9)  # something that reached the prober, so that silence is no one-way capture
+
+EITHER_FAMILY = {
+    "open": lambda v: ([syn(v), synack(v)], [row("open", "syn-ack", version=v)]),
+    "open, congestion bits set": lambda v: (
+        [syn(v) + b"", segment("SAEC", v)],
+        [row("open", "syn-ack", version=v)],
+    ),
+    "half-open": lambda v: ([syn(v), synack(v), ours("R", v)], [row("open", "syn-ack", "half-open", version=v)]),
+    "handshake": lambda v: (
+        [syn(v), synack(v), ours("A", v), ours("PA", v), ours("FA", v, seq=1006)],
+        [row("open", "syn-ack", "handshake-completed", version=v)],
+    ),
+    "a connection made and then reset": lambda v: (
+        [syn(v), synack(v), ours("A", v), ours("R", v)],
+        [row("open", "syn-ack", "handshake-completed", version=v)],
+    ),
+    "closed": lambda v: ([syn(v), rst(v)], [row("closed", "reset", version=v)]),
+    "closed, a reset without ACK": lambda v: ([syn(v), segment("R", v)], [row("closed", "reset", version=v)]),
+    "closed, a reset that acknowledges the SYN's own number": lambda v: (
+        [syn(v), rst(v, ack=1000)],
+        [row("closed", "reset", version=v)],
+    ),
+    "an ICMP error": lambda v: ([syn(v), unreachable(v, code=3)], [row("filtered", ("port", "host")[v == 6] + "-unreach", version=v)]),
+    "an ICMP error cut to the ports": lambda v: (
+        [syn(v), unreachable(v, quoted_tcp=4)],
+        [row("filtered", "no-response", "icmp-quote-truncated", version=v)],
+    ),
+    "an open port and a router that contradicts": lambda v: (
+        [syn(v), synack(v), unreachable(v, code=1)],
+        [row("open", "syn-ack", "conflict:" + ("host-unreach", "admin-prohibited")[v == 6], version=v)],
+    ),
+    "a host that contradicts itself": lambda v: ([syn(v), synack(v), rst(v)], [row("open", "syn-ack", "conflict:reset", version=v)]),
+    "a SYN sent twice, answered once": lambda v: ([syn(v), syn(v), synack(v)], [row("open", "syn-ack", version=v)]),
+    "a SYN sent twice, answered twice": lambda v: ([syn(v), syn(v), synack(v), synack(v)], [row("open", "syn-ack", version=v)]),
+    "a SYN sent once, answered twice": lambda v: ([syn(v), synack(v), synack(v)], [row("open", "syn-ack", "repeat", version=v)]),
+    "two source ports, the second is answered": lambda v: (
+        [syn(v), syn(v, sport=40001, seq=7), synack(v, dport=40001, ack=8)],
+        [row("open", "syn-ack", version=v)],
+    ),
+    "a split handshake": lambda v: (
+        [syn(v), segment("S", v, ack=0)],
+        [row("open", "split-handshake-syn", "unverified", version=v)],
+    ),
+}
+CASES = {
+    f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.items() for version in (4, 6)
+} | {
+    "two scanners of one target": (
+        [syn(), syn(src=OTHER), synack(), rst(dst=OTHER)],
+        [row("open", "syn-ack"), row("closed", "reset", us=OTHER)],
+    ),
+    "answers with a wrong acknowledgement": ([syn(), synack(ack=1002), rst(ack=5)], [row("filtered", "no-response")]),
+    "an ICMP error about another sequence number": (
+        [syn(), unreachable(quoting=syn(seq=999))],
+        [row("filtered", "no-response")],
+    ),
+    "silence, while others were answered": ([syn(), NOISE], [row("filtered", "no-response")]),
+    "silence, and nothing ever came": ([syn()], [row("unknown", "one-way-capture")]),
+    "other flags": ([syn(), segment("A"), segment("FA"), segment("")], [row("filtered", "no-response")]),
+    "replies alone": ([synack(), rst(sport=80), unreachable(quoting=syn(dport=81))], []),
+    "the prober's own SYN recorded on two interfaces": ([syn(), syn(), rst()], [row("closed", "reset")]),
+    "this machine scans itself": (
+        [syn(src=US[4], dst=US[4]), syn(src=US[4], dst=US[4]), rst(src=US[4], dst=US[4])],
+        [(US[4], US[4], 443, "closed", "reset", ("repeat",)[:0])],
+    ),
+    "a server that resets in the middle of a connection": (
+        [syn(), synack(), ours("A"), ours("PA"), segment("RA", seq=78, ack=1099)],
+        [row("open", "syn-ack", "handshake-completed")],
+    ),
+    "marked resets and a forged one": (
+        [frame for port, tos in ((1, 4), (2, 4), (3, 0)) for frame in (syn(dport=port), rst(sport=port, tos=tos, seq=0))],
+        [
+            row("closed", "reset", "host-reset", port=1),
+            row("closed", "reset", "host-reset", port=2),
+            row("closed", "reset", "firewall-reset", port=3),
+        ],
+    ),
+    "resets of a host that copies nothing": (
+        [frame for port in (1, 2, 3) for frame in (syn(dport=port), rst(sport=port, tos=0, seq=0))],
+        [row("closed", "reset", port=port) for port in (1, 2, 3)],
+    ),
+    "a closed window": ([syn(), synack(window=0)], [row("open", "syn-ack", "syn-proxy")]),
+}
+
+
+@pytest.mark.parametrize(("frames", "expected"), CASES.values(), ids=CASES)
+def test_rows(frames: list[bytes], expected: list[Row]) -> None:
+    assert verdicts(frames, range(1, 100), PATIENT, False) == expected
+
+
+@pytest.mark.parametrize(("frames", "expected"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize("seed", range(4))
+def test_neither_order_nor_batches_matter(frames: list[bytes], expected: list[Row], seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(frames)).tolist()
+    shuffled, times = [frames[at] for at in order], [at + 1 for at in order]
+    assert verdicts(shuffled, times, PATIENT, False, size=1 + seed) == expected
+
+
+UNPROBED = "probe-not-captured"
+ORPHANS = {
+    "a SYN/ACK": ([synack()], [row("open", "syn-ack", UNPROBED)]),
+    "a reset that answers a SYN": ([rst(seq=0)], [row("closed", "reset", UNPROBED)]),
+    "a reset that ends a connection": ([rst(seq=4711)], []),
+    "a reset in a connection begun before": ([ours("PA"), segment("PA", seq=78), rst(seq=80, ack=1050)], []),
+    "an ICMP error": ([unreachable()], [row("filtered", "host-unreach", UNPROBED)]),
+    "a target that was also probed": ([syn(), rst(), synack(dport=5)], [row("closed", "reset")]),
+}
+
+
+@pytest.mark.parametrize(("frames", "expected"), ORPHANS.values(), ids=ORPHANS)
+def test_replies_without_probe(frames: list[bytes], expected: list[Row]) -> None:
+    assert verdicts(frames, range(1, 100), PATIENT, True) == expected
+
+
+# When the SYN was sent, when the last packet came (None: no times), the timeout in seconds; what silence means.
+SILENCE = {
+    "waited for long": (5, 7, 1.0, "no-response"),
+    "waited for just as long": (5, 6, 1.0, "no-response"),
+    "too short": (5, 5.5, 1.0, "capture-ended"),
+    "a longer patience": (5, 7, 3.0, "capture-ended"),
+    "the rule is off": (5, 5, 0.0, "no-response"),
+    "no times": (NO_TIME / SECOND, None, 1.0, "no-response"),
+}
+
+
+@pytest.mark.parametrize(("sent", "last", "timeout", "reason"), SILENCE.values(), ids=SILENCE)
+def test_silence_at_the_end(sent: float, last: float | None, timeout: float, reason: str) -> None:
+    ending = Ending(None if last is None else int(last * SECOND), int(timeout * SECOND))
+    state = "unknown" if reason == "capture-ended" else "filtered"
+    assert verdicts([syn(), NOISE], [int(sent * SECOND)] * 2, ending, False) == [row(state, reason)]
+
+
+def test_a_repeated_syn_has_waited_since_its_first() -> None:
+    found = verdicts([syn(), syn(), NOISE], [SECOND, 9 * SECOND, 9 * SECOND], Ending(9 * SECOND, SECOND), False)
+    assert found == [row("filtered", "no-response")]
+
+
+TOWARDS = {
+    "a reply for another port": rst(sport=9, ack=9),
+    "an ICMP error that is cut": unreachable(quoted_tcp=4),
+    "an ICMP error cut in the quoted header": unreachable()[:35],
+    "UDP": batch().buffer.tobytes() + segment().replace(b"\x40\x06", b"\x40\x11"),
+}
+
+
+@pytest.mark.parametrize("frame", TOWARDS.values(), ids=TOWARDS)
+def test_any_packet_towards_the_prober_shows_the_other_direction(frame: bytes) -> None:
+    reasons = [found[4] for found in verdicts([syn(dport=1), frame], [1, 2], PATIENT, False)]
+    assert reasons == ["no-response"]
+
+
+def test_who_sent_an_icmp_error_and_how_long_it_took() -> None:
+    exchanges = Exchanges()
+    exchanges.feed(batch(syn(), unreachable(ttl=61), link=LINK_RAW, times=[5 * SECOND, 5 * SECOND + 1_500_000]))
+    settle(exchanges)
+    (found,) = rows(exchanges, judge(exchanges, PATIENT))
+    assert (found.icmp_from, found.ttl, found.rtt_ms, found.time, found.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
