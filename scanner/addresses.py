@@ -58,7 +58,7 @@ def _networks(first: int, last: int) -> Iterator[ipaddress.IPv4Network | ipaddre
 
 def is_ipv4(column: Rows) -> Bools:
     """Which rows hold a (mapped) IPv4 address."""
-    return (column["hi"] == 0) & (column["lo"] >> np.uint64(32) == 0xFFFF)
+    return np.asarray((column["hi"] == 0) & (column["lo"] >> np.uint64(32) == 0xFFFF))
 
 
 def to_text(column: Rows) -> list[str]:

@@ -24,6 +24,7 @@ from .verdict import RANK, Verdict
 from .wire import UNSUPPORTED_LINK
 
 DEFAULT_TIMEOUT = 1.0
+_PASSED_OVER = {Cause.LINK_TYPE.words, Cause.ARP.words}  # the one is named by its number; nobody misses the other
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Classification:
                 found, known = known, self._open_targets(told)
                 if found.size:
                     told = _tell(told, found, self.exchanges.targets.count)
+                    known = known[~_among(told, known)]
                     yield rows(self.exchanges, self._chosen(self._judge(), found))
         settle(self.exchanges)
         judged = self._judge()
@@ -113,18 +115,23 @@ class Classification:
         """What was read, and everything that was not understood, as lines."""
         reader, counts = self.reader, self.exchanges.counts
         probed = int(np.count_nonzero(self.exchanges.probes))
-        lines = [f"{reader.frames:,} packets: {probed:,} probes to {self.targets:,} targets"]
-        named = {Cause.LINK_TYPE.words, Cause.NOT_IP.words, Cause.ARP.words}
-        for what, count in sorted(counts.items()):
-            if what.startswith(UNSUPPORTED_LINK + " ") and count:
-                lines.append(f"{count:,} packets of {what} not supported")
-        passed = [f"{count:,} {what}" for what, count in sorted(counts.items()) if count and what not in named and not what.startswith(UNSUPPORTED_LINK)]
-        if passed:
-            lines.append("not judged: " + ", ".join(passed))
+        if not reader.opened:
+            return [str(damage) for damage in reader.damage]
+        lines = [f"{_many(reader.frames, 'packet')}: {_many(probed, 'probe')} to {_many(self.targets, 'target')}"]
+        told = [(what, count) for what, count in sorted(counts.items()) if count and what not in _PASSED_OVER]
+        links = [(what, count) for what, count in told if what.startswith(UNSUPPORTED_LINK)]
+        lines += [f"{_many(count, 'packet')} of {what} not supported" for what, count in links]
+        if others := [f"{count:,} {what}" for what, count in told if not what.startswith(UNSUPPORTED_LINK)]:
+            lines.append("not judged: " + ", ".join(others))
         if self.orphaned:
-            lines.append(f"{self.orphaned:,} targets answered without a captured probe" + ("" if self.orphans else "; --orphans lists them"))
-        lines += [f"{count:,} records skipped: {cause}" for cause, count in sorted(reader.skipped.items())]
+            advice = "" if self.orphans else "; --orphans lists them"
+            lines.append(f"{_many(self.orphaned, 'target')} answered without a captured probe{advice}")
+        lines += [f"{_many(count, 'record')} skipped: {cause}" for cause, count in sorted(reader.skipped.items())]
         return lines + [str(damage) for damage in reader.damage]
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _tell(told: Bools, targets: Ints, count: int) -> Bools:

@@ -47,9 +47,9 @@ class SynConfig:
             (0 <= self.tos <= 255, f"--tos {self.tos} is out of range: 0 to 255"),
             (self.tos & 3 == 0, f"--tos {self.tos} sets the ECN bits (RFC 3168), which a router may rewrite; use a multiple of 4"),
             (self.options in OPTION_SETS, f"--options {self.options!r} is not one of {', '.join(OPTION_SETS)}"),
-            (1 <= self.shard.number <= self.shard.count, f"--shard {self.shard.number}/{self.shard.count}: give i/n with 1 <= i <= n"),
+            (1 <= self.shard.number <= self.shard.of, f"--shard {self.shard.number}/{self.shard.of}: give i/n with 1 <= i <= n"),
             (self.seed is None or abs(self.seed) < 1 << SEED_BITS, f"--seed {self.seed} is too large: below 2^{SEED_BITS}"),
-            (self.shard.count == 1 or self.seed is not None, "--shard needs --seed: all shards must share one order"),
+            (self.shard.of == 1 or self.seed is not None, "--shard needs --seed: all shards must share one order"),
             (self.source_port is None or 1 <= self.source_port <= 65535, f"--source-port {self.source_port} is not a port"),
         )  # fmt: skip
         for holds, message in limits:

@@ -64,7 +64,7 @@ def siphash(key: Key, words: list[Words]) -> Words:
     n = len(words[0])
     v = [np.full(n, constant ^ part, np.uint64) for constant, part in zip(_CONSTANTS, start, strict=True)]
     scratch = np.empty(n, np.uint64)
-    length = np.uint64((8 * len(words)) << 56)
+    length = np.full(1, (8 * len(words)) << 56, np.uint64)
     for word in [*words, length]:
         v[3] ^= word
         _rounds(v, 2, scratch)

@@ -50,8 +50,8 @@ class _Reset(NamedTuple):
     macs: Rows | None
 
     def part(self, rows: slice) -> "_Reset":
-        columns = (self.target, self.target_port, self.our_port, self.sequence)
-        return _Reset(self.lane, *(column[rows] for column in columns), None if self.macs is None else self.macs[rows])
+        macs = None if self.macs is None else self.macs[rows]
+        return _Reset(self.lane, self.target[rows], self.target_port[rows], self.our_port[rows], self.sequence[rows], macs)
 
 
 class _InFlight(NamedTuple):

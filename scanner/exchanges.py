@@ -10,7 +10,9 @@ reply that stands before its probe in the file finds it all the same.
 Nothing is kept of a packet but what its flow's record gathers: memory grows with distinct flows
 (about 100 bytes each), not with packets. What the flows come to is `replay`'s business.
 
-Limit: packets that belong to no half-open exchange (a connection's data) are read past.
+Limits: packets that belong to no half-open exchange (a connection's data) are read past. What a
+scanner sends afterwards only counts behind its SYN in the file: it acknowledges nothing of its own, and a flow for
+every segment of every connection would be the price.
 """
 
 from collections import Counter

@@ -14,6 +14,7 @@ Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 9293 (TCP), RFC 792 and RFC 4443 (
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,7 @@ class Frames:
         return Frames(self.buffer, self.start[rows], self.length[rows], self.time[rows], self.link[rows])
 
 
-def read(buffer: Bytes, at: Ints, header: np.dtype[np.void]) -> Rows:
+def read(buffer: Bytes, at: Ints, header: np.dtype[Any]) -> Rows:
     """Copy `header` out of `buffer` at every position of `at`; returns a structured array[len(at)].
 
     The caller has checked the lengths; positions outside the buffer are clipped, so what is read
@@ -84,6 +85,6 @@ def read(buffer: Bytes, at: Ints, header: np.dtype[np.void]) -> Rows:
     return everywhere[np.clip(at, 0, room)]
 
 
-def overlay(rows: Bytes, at: int, header: np.dtype[np.void]) -> Rows:
+def overlay(rows: Bytes, at: int, header: np.dtype[Any]) -> Rows:
     """`header` as a writable view at offset `at` of every row of uint8[n, width]; returns a structured array[n]."""
     return rows[:, at : at + header.itemsize].view(header)[:, 0]

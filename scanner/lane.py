@@ -30,10 +30,10 @@ U16 = npt.NDArray[np.uint16]
 
 
 class Shard(NamedTuple):
-    """This process's part of the hosts: number 1 … count."""
+    """This process's part of the hosts: number 1 … of."""
 
     number: int = 1
-    count: int = 1
+    of: int = 1
 
 
 @dataclass
@@ -69,12 +69,12 @@ class Lane:
     @property
     def host_count(self) -> int:
         """Hosts of this shard."""
-        return max(0, (self.hosts.size - self.shard.number) // self.shard.count + 1)
+        return max(0, (self.hosts.size - self.shard.number) // self.shard.of + 1)
 
     def hosts_at(self, first: int, count: int) -> Rows:
         """The hosts at positions first … first+count-1 of this shard's order, ADDRESS[count]."""
         position = np.arange(first, first + count, dtype=np.uint64)
-        return self.hosts.pick(self._order.forward(position * np.uint64(self.shard.count) + np.uint64(self.shard.number - 1)))
+        return self.hosts.pick(self._order.forward(position * np.uint64(self.shard.of) + np.uint64(self.shard.number - 1)))
 
     def position_of(self, address: Rows) -> Ints:
         """ADDRESS[m] → positions in this shard's order, int64[m]; -1 for what is not this shard's target."""
@@ -83,8 +83,8 @@ class Lane:
         known = np.flatnonzero(index >= 0)
         if known.size:
             place = self._order.inverse(index[known]).view(np.int64) - (self.shard.number - 1)
-            mine = place % self.shard.count == 0
-            position[known[mine]] = place[mine] // self.shard.count
+            mine = place % self.shard.of == 0
+            position[known[mine]] = place[mine] // self.shard.of
         return position
 
     def next_hop(self, mac: bytes) -> None:
@@ -154,7 +154,7 @@ class Lane:
         bare = reason == Reason.SPLIT_HANDSHAKE_SYN
         if bare.any():
             proven = np.where(bare, segments.seq != expected, proven)
-        return proven
+        return np.asarray(proven)
 
 
 class Matches(NamedTuple):
@@ -168,4 +168,4 @@ class Matches(NamedTuple):
 
     def take(self, rows: npt.NDArray[np.bool_]) -> "Matches":
         """The rows of a mask."""
-        return Matches(self.segments.take(rows), *(column[rows] for column in self[1:]))
+        return Matches(self.segments.take(rows), self.reason[rows], self.place[rows], self.port[rows], self.number[rows])

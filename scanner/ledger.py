@@ -105,11 +105,11 @@ class Ledger:
 
     def silent(self, target: Ints | slice) -> Bools:
         """Which of these targets have not answered (and are not absent)."""
-        return self.status[target] & (_RANK_BITS | ABSENT) == 0
+        return np.asarray(self.status[target] & (_RANK_BITS | ABSENT) == 0)
 
-    def rank(self, target: Ints) -> Bytes:
+    def rank(self, target: Ints | slice) -> Bytes:
         """The rank of what is known: 0 silence, 1 filtered, 2 closed, 3 open."""
-        return self.status[target] & _RANK_BITS
+        return np.asarray(self.status[target] & np.uint8(_RANK_BITS))
 
     def was_probed(self) -> Bools:
         """bool[n]: a probe has left."""

@@ -32,7 +32,7 @@ from .headers import (
 from .lane import Lane
 from .ledger import Ledger, Replies, blank
 from .passes import Passes
-from .probe import NDP, Query, stamp_query
+from .probe import NDP_FIXED, NDP_OPTION, Query, stamp_query
 from .verdict import Reason
 
 _ARP_REPLY, _ADVERTISEMENT, _TARGET_LINK_ADDRESS = 2, 136, 2
@@ -58,15 +58,16 @@ def _arp(frames: Frames, rows: Ints) -> tuple[Ints, Rows, Rows]:
 
 def _ndp(frames: Frames, rows: Ints) -> tuple[Ints, Rows, Rows]:
     body_at = ETHERNET.itemsize + IPV6.itemsize
-    rows = rows[frames.length[rows] >= body_at + NDP.itemsize - 8]  # the option may be left out
+    rows = rows[frames.length[rows] >= body_at + NDP_FIXED.itemsize]
     ip = read(frames.buffer, frames.start[rows] + ETHERNET.itemsize, IPV6)
-    body = read(frames.buffer, frames.start[rows] + body_at, NDP)
+    body = read(frames.buffer, frames.start[rows] + body_at, NDP_FIXED)
     # Hop limit 255 proves that no router passed it on (RFC 4861 7.1.2).
     reply = (ip["next_header"] == PROTO_ICMPV6) & (ip["hop_limit"] == 255) & (body["icmp"]["type"] == _ADVERTISEMENT)
     rows, body = rows[reply], body[reply]
     ethernet = read(frames.buffer, frames.start[rows], ETHERNET)
-    has_option = (frames.length[rows] >= body_at + NDP.itemsize) & (body["option"] == _TARGET_LINK_ADDRESS)
-    mac = np.where(has_option, body["mac"], ethernet["src"])
+    option = read(frames.buffer, frames.start[rows] + body_at + NDP_FIXED.itemsize, NDP_OPTION)  # it may be left out
+    has_option = (frames.length[rows] >= body_at + NDP_FIXED.itemsize + NDP_OPTION.itemsize) & (option["kind"] == _TARGET_LINK_ADDRESS)
+    mac = np.where(has_option, option["mac"], ethernet["src"])
     return rows, from_words(body["target_hi"], body["target_lo"], len(rows)), mac
 
 

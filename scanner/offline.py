@@ -16,6 +16,9 @@ from .trace import EACH, MOST_TARGETS, Endpoint, Trace, parse_endpoint
 from .verdict import Verdict
 
 
+LONGEST_TIMEOUT = 1e9  # seconds; more would not fit nanoseconds in 64 bits
+
+
 @dataclass(frozen=True)
 class ClassifyRequest:
     """The options of `halfopen classify` as they were typed."""
@@ -82,8 +85,8 @@ def print_ladders(text: str, form: str | None) -> None:
 
 def run_classify(request: ClassifyRequest) -> int:
     """Classify captures from request to exit code: 0, 1 where something was damaged, 2 where nothing could be read."""
-    if request.timeout < 0:
-        raise UsageError(f"--timeout {request.timeout:g} is negative; 0 turns the rule off")
+    if not 0 <= request.timeout <= LONGEST_TIMEOUT:
+        raise UsageError(f"--timeout {request.timeout:g} is no number of seconds to wait; 0 turns the rule off")
     if request.ladder and "-" in request.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
     selection = request.selection()

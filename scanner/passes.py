@@ -148,7 +148,7 @@ class Passes:
     def asked(self, items: Ints, number: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Whether pass `number` has come to each item: only then can anything answer that pass."""
         reached = self._order.inverse(items).view(np.int64) < self._reach()
-        return (number < self.number) | (reached & (number == self.number))
+        return np.asarray((number < self.number) | (reached & (number == self.number)))
 
     def sent_before(self, items: Ints, now: int) -> npt.NDArray[np.bool_]:
         """Which of these silent items were asked at least once, and for the last time before `now`."""
@@ -156,4 +156,4 @@ class Passes:
         reached &= self.number not in self._blurred
         number = np.where(reached, self.number, self.number - 1).astype(np.uint8)
         when = self.sent_at(items, number)
-        return (when > 0) & (when < now)
+        return np.asarray((when > 0) & (when < now))

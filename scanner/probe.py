@@ -159,7 +159,7 @@ def _stamp_address(template: Template, ip: Rows, target: Rows, identity: U32) ->
 def _halves(words: U64) -> U32:
     """The sum of the four 16-bit words of each 64-bit word."""
     pairs = (words & np.uint64(0x0000FFFF0000FFFF)) + ((words >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF))
-    return (pairs + (pairs >> np.uint64(32))).astype(np.uint32) & np.uint32(0x3FFFF)
+    return np.asarray((pairs + (pairs >> np.uint64(32))).astype(np.uint32) & np.uint32(0x3FFFF))
 
 
 def _finish(total: U32) -> U32:
@@ -186,7 +186,8 @@ class Query:
         return len(self.frame)
 
 
-NDP = np.dtype([("icmp", ICMP), ("target_hi", ">u8"), ("target_lo", ">u8"), ("option", "u1"), ("option_length", "u1"), ("mac", "V6")])
+NDP_FIXED = np.dtype([("icmp", ICMP), ("target_hi", ">u8"), ("target_lo", ">u8")])
+NDP_OPTION = np.dtype([("kind", "u1"), ("length", "u1"), ("mac", "V6")])
 _SOLICITED_HI, _SOLICITED_LO = 0xFF02_0000_0000_0000, 0x0000_0001_FF00_0000  # ff02::1:ff00:0/104, RFC 4291 2.7.1
 
 
@@ -205,7 +206,7 @@ def query(endpoint: Endpoint) -> Query:
     packet = IPv6(src=endpoint.address, dst="::", hlim=255, nh=58) / body
     frame = np.frombuffer(bytes(Ether(src=endpoint.mac, dst="33:33:ff:00:00:00", type=0x86DD) / packet), np.uint8).copy()
     at = ETHERNET.itemsize
-    constant = _word_sum(frame[at + 8 : at + 24]) + 58 + NDP.itemsize + _word_sum(frame[at + IPV6.itemsize :])
+    constant = _word_sum(frame[at + 8 : at + 24]) + 58 + len(frame) - at - IPV6.itemsize + _word_sum(frame[at + IPV6.itemsize :])
     return Query(frame, 6, constant)
 
 
@@ -220,7 +221,7 @@ def stamp_query(template: Query, rows: Bytes, target: Rows) -> None:
     ethernet["low"] = low | np.uint64(0xFF000000)
     ip = overlay(rows, ETHERNET.itemsize, IPV6)
     ip["dst_hi"], ip["dst_lo"] = _SOLICITED_HI, low | np.uint64(_SOLICITED_LO)
-    body = overlay(rows, ETHERNET.itemsize + IPV6.itemsize, NDP)
+    body = overlay(rows, ETHERNET.itemsize + IPV6.itemsize, NDP_FIXED)
     body["target_hi"], body["target_lo"] = target["hi"], target["lo"]
     total = _halves(np.full(len(low), _SOLICITED_HI, np.uint64)) + _halves(low | np.uint64(_SOLICITED_LO))
     total += _halves(target["hi"]) + _halves(target["lo"]) + np.uint32(template.icmp_sum)

@@ -142,6 +142,9 @@ def judge(exchanges: Exchanges, ending: Ending, orphans: bool = False) -> Judged
     chosen[of[wanted]] = True
     target = np.flatnonzero(chosen)
     result = ledger.records(target)
+    seen_reasons = np.zeros(m, np.uint32)  # a fold takes each flow for one reply; a flow may have had several
+    np.bitwise_or.at(seen_reasons, of[flows], record["seen"])
+    result["seen"] = seen_reasons[target]
     silent = result["reason"] == Reason.NONE
     result["reason"][silent] = _silence(exchanges, target[silent], first[target[silent]], ending)
     rtt = _round_trips(exchanges, of, flows, target, result)
@@ -169,10 +172,16 @@ def _flow_records(exchanges: Exchanges, flows: Ints) -> Rows:
     same = exchanges.reply_tos[flows] == tos
     marks[reset & same] |= np.uint16(Mark.RESET_MARKED)
     marks[reset & ~same] |= np.uint16(Mark.RESET_UNMARKED)
-    marks[record["replies"] > np.maximum(exchanges.probes[flows], 1)] |= np.uint16(Mark.REPEAT)
+    surplus = record["replies"] - np.maximum(_bit_count(record["seen"]), 1) + 1  # contradicting is not repeating
+    marks[surplus > np.maximum(exchanges.probes[flows], 1)] |= np.uint16(Mark.REPEAT)
     record["marks"] |= marks
     record["pass"] = _attempt(exchanges, flows)
     return record
+
+
+def _bit_count(words: Ints) -> Ints:
+    """How many bits of each uint32 are set."""
+    return np.unpackbits(np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4), axis=1).sum(axis=1, dtype=np.int64)
 
 
 def _attempt(exchanges: Exchanges, flows: Ints) -> Ints:

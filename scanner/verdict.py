@@ -142,12 +142,12 @@ _ICMP = np.stack([_icmp_table(ICMP_ERRORS), _icmp_table(ICMPV6_ERRORS)])
 
 def classify_tcp(flags: Codes) -> Codes:
     """TCP flag bytes uint8[n] → Reason codes uint8[n]; NONE where the flags give no verdict."""
-    return _TCP[flags]
+    return np.asarray(_TCP[flags])
 
 
 def classify_icmp(version: Codes, kind: Codes, code: Codes) -> Codes:
     """IP version (4 or 6), ICMP type and code, each uint8[n] → Reason codes uint8[n]."""
-    return _ICMP[(version == 6).astype(np.intp), kind, code]
+    return np.asarray(_ICMP[(version == 6).astype(np.intp), kind, code])
 
 
 class Verdict(NamedTuple):

@@ -190,8 +190,8 @@ class Window:
         """What was probably missed so far; never more than there are silent targets."""
         control = np.zeros((len(self._answered), 2), np.int64)
         for each in self._control:
-            np.add.at(control, (self._group(each.targets), 0), 1)
-            np.add.at(control, (self._group(each.targets[~each.back]), 1), 1)
+            np.add.at(control[:, 0], self._group(each.targets), 1)
+            np.add.at(control[:, 1], self._group(each.targets[~each.back]), 1)
         passes = self.passes.complete
         found = retry.estimate_hosts(self._answered[:, :passes], control)
         silent = self.ledger.n - self.ledger.answered - self.ledger.missing

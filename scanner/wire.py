@@ -197,7 +197,8 @@ def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> _Packets:
     whole = (at + IPV4.itemsize <= end) & (size >= IPV4.itemsize) & (at + size <= end)
     whole &= (total >= size) | (total == 0)  # segmentation offload leaves 0
     if not whole.all():
-        rows, at, end, header, size, total = (part[whole] for part in (rows, at, end, header, size, total))
+        rows, at, end, header = rows[whole], at[whole], end[whole], header[whole]
+        size, total = size[whole], total[whole]
     return _Packets(
         row=rows,
         at=at + size,

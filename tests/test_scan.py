@@ -106,7 +106,8 @@ def answers_all(version: int = 4, count: int = 16, **ports: Any) -> dict[str, Ho
     prefix = NET[version].split("/")[0].removesuffix("0" if version == 4 else "")
     if ports.get("ports"):
         unreachable = (3, 1) if version == 4 else (1, 3)
-        ports = {**ports, "ports": {port: unreachable if act == "unreachable" else act for port, act in ports["ports"].items()}}
+        actions = {port: unreachable if act == "unreachable" else act for port, act in ports["ports"].items()}
+        ports = {**ports, "ports": actions}
     return {prefix + (str(i) if version == 4 else f"{i:x}" if i else ""): Host(**ports) for i in range(count)}
 
 

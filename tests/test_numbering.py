@@ -1,0 +1,44 @@
+"""The hash table of columns against a plain dict."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanner.numbering import Numbering
+
+# Few distinct words, so that batches repeat keys, within themselves and from one to the next.
+WORD = st.integers(0, 3) | st.integers(2**64 - 3, 2**64 - 1) | st.sampled_from([1 << 32, 1 << 63])
+KEYS = st.lists(st.tuples(WORD, WORD), max_size=40)
+
+
+def columns(keys: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    table = np.array(keys, np.uint64).reshape(-1, 2)
+    return table[:, 0].copy(), table[:, 1].copy()
+
+
+@given(st.lists(st.tuples(st.booleans(), KEYS), max_size=8))
+def test_like_a_dict(batches: list[tuple[bool, list[tuple[int, int]]]]) -> None:
+    numbering, known = Numbering(), dict[tuple[int, int], int]()
+    for add, keys in batches:
+        found = (numbering.intern if add else numbering.find)(*columns(keys)).tolist()
+        fresh = set(keys) - set(known) if add else set[tuple[int, int]]()
+        known |= {key: number for key, number in zip(keys, found, strict=True) if key in fresh}
+        assert found == [known.get(key, -1) for key in keys]
+        assert [tuple(key) for key in numbering.keys.tolist()] == sorted(known, key=known.__getitem__)
+
+
+def test_it_grows() -> None:
+    random = np.random.default_rng(1)
+    numbering = Numbering()
+    first, second = random.integers(0, 1 << 62, (2, 100_000), np.int64).astype(np.uint64)
+    numbers = [numbering.intern(first[at : at + 999], second[at : at + 999]) for at in range(0, 100_000, 999)]
+    again = numbering.find(first, second)
+    assert numbering.count == 100_000
+    assert again.tolist() == np.concatenate(numbers).tolist()
+    assert sorted(again.tolist()) == list(range(100_000))
+
+
+def test_keys_that_differ_in_one_bit() -> None:
+    bits = np.uint64(1) << np.arange(64, dtype=np.uint64)
+    first, second = np.concatenate([bits, 0 * bits]), np.concatenate([0 * bits, bits])
+    assert sorted(Numbering().intern(first, second).tolist()) == list(range(128))

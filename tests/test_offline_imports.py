@@ -1,0 +1,35 @@
+"""The offline half needs Python and numpy, and nothing else: no packet sockets, no other package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+POOR = """
+import socket, sys
+for name in [name for name in dir(socket) if name.startswith(("AF_PACKET", "PF_PACKET", "PACKET_"))]:
+    delattr(socket, name)
+for name in ("scapy", "typer", "netaddr", "rich", "scanner.session", "scanner.transport", "scanner.netlink"):
+    sys.modules[name] = None
+"""
+LIBRARY = "from scanner.classify import Classification; print(sum(1 for rows in Classification([CAPTURE]).batches() for row in rows))"
+PROGRAM = """
+from scanner.offline import ClassifyRequest, run_classify
+request = ClassifyRequest((CAPTURE,), 0.0, False, (), TARGET, "22-80", None, "csv", (), False, True, False, True)
+sys.exit(run_classify(request))
+"""
+CASES = {
+    "library": (LIBRARY, (), ["44"]),
+    "program": (PROGRAM, (), ["198.18.0.2,22,", "198.18.0.2,80,", "2001:db8::2,22,", "2001:db8::2,80,"]),
+    "program, with a selection": (PROGRAM, ("198.18.0.0/24",), ["198.18.0.2,22,", "198.18.0.2,80,"]),
+}
+
+
+@pytest.mark.parametrize(("code", "target", "expected"), CASES.values(), ids=CASES)
+def test_with_numpy_alone(code: str, target: tuple[str, ...], expected: list[str]) -> None:
+    facts = f"\nCAPTURE, TARGET = {str(ROOT / 'pcaps/demo.pcapng.gz')!r}, {target!r}\n"
+    done = subprocess.run([sys.executable, "-c", POOR + facts + code], cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [",".join(line.split(",")[:2]) + "," * ("," in line) for line in done.stdout.splitlines()]
+    assert (done.stderr, done.returncode, [line for line in lines if not line.startswith("ip,")]) == ("", 0, expected)
