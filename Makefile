@@ -15,7 +15,7 @@ demo: $(READY)
 
 # Where the user is not root, in a user namespace, so that the live tests can make their networks.
 test: $(READY)
-	$(PY) -m scanner.lab -m pytest -q $(ARGS)
+	@temp=$$(mktemp -d); PYTEST_DEBUG_TEMPROOT=$$temp $(PY) -m scanner.lab -m pytest -q $(ARGS); code=$$?; rm -rf $$temp; exit $$code
 
 check: lint test
 

@@ -125,9 +125,9 @@ class Block:
         """Targets of which a call has ended, none with an answer."""
         return np.flatnonzero(self.ledger.was_probed() & self.ledger.silent(slice(None)))
 
-    def rows(self, write_silent: bool = True) -> Iterator[Verdict]:
-        """The verdicts, once the block is closed."""
-        targets = np.flatnonzero(self.ledger.rank(self._all()) > 0)
+    def rows(self, write_silent: bool = True, only_open: bool = False) -> Iterator[Verdict]:
+        """The verdicts, once the block is closed; without the silent targets, or the open ones only."""
+        targets = np.flatnonzero(self.ledger.rank(self._all()) >= (3 if only_open else 1))
         records = self.ledger.records(targets)
         slot, index = np.divmod(targets, self.width)
         unknown = np.zeros(len(targets), np.bool_)
@@ -141,7 +141,7 @@ class Block:
             )  # fmt: skip
         evidence = ("interrupted",) if self.interrupted else ()
         silence = _WORDS[Reason.NO_RESPONSE]
-        for target in self.silent().tolist() if write_silent else ():
+        for target in self.silent().tolist() if write_silent and not only_open else ():
             host, at = divmod(target, self.width)
             port = self.ports[at]
             yield Verdict(self.names[host], port, *silence, service=service_name(port), evidence=evidence)

@@ -39,7 +39,7 @@ class Selection:
 
 @dataclass
 class Classification:
-    """One reading of one or more captures (`-` is standard input). `timeout` in seconds; 0 turns `capture-ended` off."""
+    """One reading of one or more captures (`-` is standard input). `timeout` in seconds; 0 turns the rule off."""
 
     paths: list[str]
     timeout: float = DEFAULT_TIMEOUT
@@ -71,7 +71,11 @@ class Classification:
         yield rows(self.exchanges, judged)
 
     def _judge(self) -> Judged:
-        last = None if self.reader.has_untimed else max(self.reader.largest_time, self.reader.end_time or self.reader.largest_time)
+        last = (
+            None
+            if self.reader.has_untimed
+            else max(self.reader.largest_time, self.reader.end_time or self.reader.largest_time)
+        )
         return judge(self.exchanges, Ending(last, int(self.timeout * 1e9), self.reader.both_ways), self.orphans)
 
     def _chosen(self, judged: Judged, targets: Ints) -> Judged:

@@ -15,7 +15,6 @@ from .config import SynConfig
 from .errors import ScannerError, UsageError
 from .hosts import parse_hosts, read_list
 from .names import resolve
-from .offline import print_ladders
 from .targets import HostSpace
 from .lane import Shard
 from .output import MANY, Summary, open_sinks
@@ -123,7 +122,10 @@ def run_syn(request: ScanRequest) -> int:
     watch.open(session.links)
     with _watched(watch, session):
         code = _run(request, session, watch.noting)
-    print_ladders(watch.ladders(), request.form)
+    if request.ladder is not None:
+        from .offline import print_ladders
+
+        print_ladders(watch.ladders(), request.form)
     return code
 
 
@@ -148,7 +150,7 @@ def _run(request: ScanRequest, session: AnySession, note: Callable[[Iterable[Ver
         raise
     write_silent = request.everything or (size <= MANY and not request.only_open)
     with _interrupts(session), Progress(session, request.quiet, request.verbose) as progress:
-        for rows in session.batches(write_silent, progress.tick):
+        for rows in session.batches(write_silent, progress.tick, request.only_open):
             with progress.paused():
                 outputs.write(note(rows))
     lines = summary_lines(session.sums)

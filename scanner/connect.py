@@ -100,9 +100,9 @@ class ConnectSession:
         return Glance(sent, max((block.passes.number for block in self._blocks), default=0), self.sums.replies)
 
     def batches(
-        self, write_silent: bool = True, tick: Callable[["ConnectSession"], None] | None = None
+        self, write_silent: bool = True, tick: Callable[["ConnectSession"], None] | None = None, only_open: bool = False
     ) -> Iterator[Iterable[Verdict]]:
-        """The verdicts of each block as it closes. With `write_silent` False, silent targets are only counted."""
+        """The verdicts of each block as it closes; without `write_silent` silent targets are only counted."""
         self.sums.started = time.time()
         began = time.monotonic()
         offset = time.time_ns() - time.monotonic_ns()
@@ -111,10 +111,10 @@ class ConnectSession:
                 self._step(offset)
                 if any(not block.exhausted for block in self._blocks):
                     self.sums.sending_seconds = time.monotonic() - began
-                yield from self._rows(write_silent)
+                yield from self._rows(write_silent, only_open)
                 if tick:
                     tick(self)
-            yield from self._rows(write_silent)
+            yield from self._rows(write_silent, only_open)
         finally:
             self._calls.close()
             self.sums.seconds = time.monotonic() - began
@@ -233,7 +233,7 @@ class ConnectSession:
         self._blocks.remove(block)
         self._closed.append(block)
 
-    def _rows(self, write_silent: bool) -> Iterator[Iterable[Verdict]]:
+    def _rows(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         while self._closed:
             block = self._closed.popleft()
             estimate = block.assess()
@@ -244,4 +244,4 @@ class ConnectSession:
                 self._ended.append((block.ledger.answered, estimate.loss))
             if not write_silent:
                 self.sums.silent_counted += len(block.silent())
-            yield block.rows(write_silent)
+            yield block.rows(write_silent, only_open)

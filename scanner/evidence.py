@@ -48,6 +48,10 @@ class HostFacts(NamedTuple):
     ttl_differs: Bools
     all_open: Bools
 
+    def take(self, rows: Ints | Bools) -> "HostFacts":
+        """The given rows (indices or mask)."""
+        return HostFacts(*(fact[rows] for fact in self))
+
 
 def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
     """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed on each, `records` RECORD[n]."""

@@ -53,6 +53,7 @@ class Exchanges:
         self.counts: Counter[str] = Counter()
         self.cut_quotes: set[tuple[int, int]] = set()  # (scanner, target) whose ICMP errors lack the ports
         self.reached: set[int] = set()  # addresses that something was sent to, SYNs apart
+        self._scanners = np.zeros(0, np.uint64)  # who has sent a SYN, ascending
         self._reached_last = np.uint64(0)
         self.senders = [b""]
         self._six = Numbering()
@@ -145,6 +146,8 @@ class Exchanges:
         np.minimum.at(self.first, flow, segments.time[at])
         np.add.at(self.probes, flow, np.where(self.probes[flow] < 0xFF00, 1, 0).astype(np.uint16))
         self.tos[flow], self.ttl[flow] = segments.tos[at], segments.ttl[at]
+        if not self._sent_by_scanner(src[at]).all():
+            self._scanners = np.union1d(self._scanners, src[at])
 
     def _truncated(self, segments: Segments, src: U64, dst: U64) -> None:
         if segments.truncated.any():
@@ -163,7 +166,9 @@ class Exchanges:
         afterwards = self._afterwards(segments, src, dst, six)
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():
-            reason = np.where(segments.icmp, classify_icmp(segments.version, segments.icmp_type, segments.icmp_code), reason)
+            reason = np.where(
+                segments.icmp, classify_icmp(segments.version, segments.icmp_type, segments.icmp_code), reason
+            )
         reply = np.flatnonzero((reason != Reason.NONE) & ~afterwards)
         if reply.size:
             part = segments if reply.size == len(segments) else segments.take(reply)
@@ -172,7 +177,8 @@ class Exchanges:
     def _afterwards(self, segments: Segments, src: U64, dst: U64, six: Bools) -> Bools:
         """Marks flows whose prober goes on (sequence = the probe's + 1); returns which rows did that."""
         found = np.zeros(len(segments), np.bool_)
-        rows = np.flatnonzero(~segments.icmp & (segments.flags & SYN == 0) & (segments.flags & (ACK | RST) != 0))
+        wanted = ~segments.icmp & (segments.flags & SYN == 0) & (segments.flags & (ACK | RST) != 0)
+        rows = np.flatnonzero(wanted & self._sent_by_scanner(src))
         if not rows.size:
             return found
         target = self._target(src[rows], dst[rows], segments.dport[rows], six[rows], False)
@@ -185,29 +191,42 @@ class Exchanges:
         np.bitwise_or.at(self.marks, flow, mark)
         return found
 
+    def _sent_by_scanner(self, src: U64) -> Bools:
+        """Which rows were sent by somebody who has sent a SYN before (families are not told apart here)."""
+        if len(self._scanners) == 1:
+            return np.asarray(src == self._scanners[0])
+        place = np.minimum(np.searchsorted(self._scanners, src), len(self._scanners) - 1)
+        return np.asarray(self._scanners[place] == src) if len(self._scanners) else np.zeros(len(src), np.bool_)
+
     def _replies(self, segments: Segments, src: U64, dst: U64, six: Bools, reason: npt.NDArray[np.uint8]) -> None:
         target = self._target(dst, src, segments.sport, six, True)
         seq = np.where(segments.icmp, segments.seq, segments.ack - np.uint32(1))
-        # An RST may acknowledge the sequence number itself; where that probe is known, it is the one.
         reset = (reason == Reason.RESET) & ~segments.icmp
-        if reset.any():
-            rows = np.flatnonzero(reset)
-            usual = self._flow(target[rows], segments.dport[rows], seq[rows], False)
-            odd = rows[usual < 0]
-            if odd.size:
-                other = self._flow(target[odd], segments.dport[odd], segments.ack[odd], False)
-                seq[odd[other >= 0]] += np.uint32(1)
-        flow = self._flow(target, segments.dport, seq, True)
+        flow = self._replied_flow(segments, target, seq, reset)
         record = blank(len(flow))
         record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
         record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1
-        record["marks"] = np.where((reason == Reason.SYN_ACK) & (segments.window == 0), np.uint16(Mark.ZERO_WINDOW), np.uint16(0))
+        record["marks"] = np.where(
+            (reason == Reason.SYN_ACK) & (segments.window == 0), np.uint16(Mark.ZERO_WINDOW), np.uint16(0)
+        )
         record["sender"] = self._sender_numbers(segments)
         self.reply_tos[flow[reset]] = segments.tos[reset]
         self.ledger.fold(Replies(flow, record))
         # A reset that answers a SYN has sequence number 0 (RFC 9293 3.10.7.1); another one ends some connection.
         ending = flow[reset & (segments.seq != 0)]
         self.marks[ending] |= ENDING
+
+    def _replied_flow(self, segments: Segments, target: Ints, seq: U32, reset: Bools) -> Ints:
+        """The flow that each reply answers; a new one where its probe has not been seen."""
+        flow = self._flow(target, segments.dport, seq, False)
+        # An RST may acknowledge the sequence number itself; where that probe is known, it is the one.
+        odd = np.flatnonzero((flow < 0) & reset)
+        if odd.size:
+            flow[odd] = self._flow(target[odd], segments.dport[odd], segments.ack[odd], False)
+        new = np.flatnonzero(flow < 0)
+        if new.size:
+            flow[new] = self._flow(target[new], segments.dport[new], seq[new], True)
+        return flow
 
     def _sender_numbers(self, segments: Segments) -> U32:
         number = np.zeros(len(segments), np.uint32)

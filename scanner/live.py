@@ -38,6 +38,7 @@ SWEEP_FIRST_WAIT, SWEEP_PASSES = 0.4, 3
 FULL_RING_PAUSE = 0.0005
 RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
 RTT_SAMPLE = 512
+GOOD_BATCH = 0.8  # of a full bucket: worth waking up for
 MOST_RESETS = 8  # for one target: who repeats a SYN/ACK more often than that is not waiting for a reset
 HOST_START = 200.0
 JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005
@@ -298,7 +299,7 @@ class Scan:
     def _next_due(self, now: int) -> float:
         """Seconds until tokens for a good batch are there, or until a wait is over."""
         if self.sending:
-            return self.dispatch.bucket.wait(max(1, int(self.dispatch.bucket.depth / 2)))
+            return self.dispatch.bucket.wait(max(1, int(self.dispatch.bucket.depth * GOOD_BATCH)))
         if not self.dispatch.idle:
             return FULL_RING_PAUSE
         due = [sweep.passes.last_sent + self._sweep_trips.wait() * SECOND for sweep in self._gateways]

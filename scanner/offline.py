@@ -15,7 +15,6 @@ from .targets import HostSpace
 from .trace import EACH, MOST_TARGETS, Endpoint, Trace, parse_endpoint
 from .verdict import Verdict
 
-
 LONGEST_TIMEOUT = 1e9  # seconds; more would not fit nanoseconds in 64 bits
 
 
@@ -43,7 +42,9 @@ class ClassifyRequest:
         if self.ladder not in (None, EACH):
             wanted = parse_endpoint(self.ladder)
             target, ports = (wanted.ip,), str(wanted.port)
-        return Selection(_space(self.scanner), _space(target), None if ports is None else parse_ports(ports), self.only_open)
+        return Selection(
+            _space(self.scanner), _space(target), None if ports is None else parse_ports(ports), self.only_open
+        )
 
 
 def _space(specs: tuple[str, ...]) -> HostSpace | None:
@@ -71,7 +72,9 @@ class _Ladders:
             what = "nothing here" if self.wanted == EACH else f"{self.wanted} in this capture"
             raise UsageError(f"--ladder: no probe of {what} to draw; --orphans adds replies without one")
         if len(self.verdicts) > MOST_TARGETS:
-            raise UsageError(f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p")
+            raise UsageError(
+                f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p"
+            )
         trace = Trace(list({Endpoint(verdict.ip, verdict.port or 0): None for verdict in self.verdicts}))
         for frames in open_captures(list(captures)):
             trace.see(frames)

@@ -30,7 +30,9 @@ class AnySession(Protocol):
 
     def glance(self) -> Glance: ...
 
-    def batches(self, write_silent: bool = True, tick: Callable[[Any], None] | None = None) -> Iterator[Iterable[Verdict]]: ...
+    def batches(
+        self, write_silent: bool = True, tick: Callable[[Any], None] | None = None, only_open: bool = False
+    ) -> Iterator[Iterable[Verdict]]: ...
 
 
 class Progress:

@@ -39,7 +39,9 @@ class Recorder:
         """Create the file, for frames of these link types (LINKTYPE_ numbers). Raises UsageError."""
         if len(links) > 1 and self._plain.endswith(".pcap"):
             other = self._plain + "ng" + self.path[len(self._plain) :]
-            raise UsageError(f"{self.path} can hold one kind of link and this scan uses {len(links)}: record to {other}")
+            raise UsageError(
+                f"{self.path} can hold one kind of link and this scan uses {len(links)}: record to {other}"
+            )
         self._writer = PcapWriter(self.path, min(links))
 
     def see(self, frames: Frames, name: str) -> None:

@@ -147,7 +147,7 @@ def judge(exchanges: Exchanges, ending: Ending, orphans: bool = False) -> Judged
     result["seen"] = seen_reasons[target]
     silent = result["reason"] == Reason.NONE
     result["reason"][silent] = _silence(exchanges, target[silent], first[target[silent]], ending)
-    rtt = _round_trips(exchanges, of, flows, target, result)
+    rtt = _round_trips(exchanges, of, flows, record, target, result)
     return Judged(target, result, first[target], rtt, ~probed[target], _facts(exchanges, target, result))
 
 
@@ -181,7 +181,10 @@ def _flow_records(exchanges: Exchanges, flows: Ints) -> Rows:
 
 def _bit_count(words: Ints) -> Ints:
     """How many bits of each uint32 are set."""
-    return np.unpackbits(np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4), axis=1).sum(axis=1, dtype=np.int64)
+    bits: Ints = np.unpackbits(np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4), axis=1).sum(
+        axis=1, dtype=np.int64
+    )
+    return bits
 
 
 def _attempt(exchanges: Exchanges, flows: Ints) -> Ints:
@@ -199,7 +202,9 @@ def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending) ->
     scanner, _, _, six = target_keys(exchanges, target)
     marked = np.where(six, scanner | 1 << 32, scanner)
     _, everyone, _, every_six = target_keys(exchanges, np.arange(exchanges.targets.count))
-    reached = np.union1d(np.array(sorted(exchanges.reached), np.int64), np.where(every_six, everyone | 1 << 32, everyone))
+    reached = np.union1d(
+        np.array(sorted(exchanges.reached), np.int64), np.where(every_six, everyone | 1 << 32, everyone)
+    )
     reason = np.full(len(target), Reason.NO_RESPONSE, np.int64)
     if ending.last is not None and ending.timeout:
         reason[first > ending.last - ending.timeout] = Reason.CAPTURE_ENDED
@@ -208,15 +213,14 @@ def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending) ->
     return reason
 
 
-def _round_trips(exchanges: Exchanges, of: Ints, flows: Ints, target: Ints, result: Rows) -> Ints:
+def _round_trips(exchanges: Exchanges, of: Ints, flows: Ints, record: Rows, target: Ints, result: Rows) -> Ints:
     """From the SYN to the winning reply, where that flow has one SYN only; -1 elsewhere."""
-    single = flows[(exchanges.probes[flows] == 1) & (exchanges.first[flows] != NO_TIME)]
-    trip = exchanges.ledger.records(single)["time"] - exchanges.first[single]
     by_target = np.full(exchanges.targets.count, -1, np.int64)
     record_time = np.zeros(exchanges.targets.count, np.int64)
     record_time[target] = result["time"]
-    winning = (exchanges.ledger.records(single)["time"] == record_time[of[single]]) & (trip >= 0)
-    by_target[of[single[winning]]] = trip[winning]
+    first, time = exchanges.first[flows], record["time"]
+    known = (exchanges.probes[flows] == 1) & (first != NO_TIME) & (time >= first) & (time == record_time[of[flows]])
+    by_target[of[flows[known]]] = (time - first)[known]
     return by_target[target]
 
 
@@ -229,7 +233,9 @@ def rows(exchanges: Exchanges, judged: Judged) -> Iterator[Verdict]:
     columns = (scanner, target, port, six, judged.rtt, judged.orphan)
     facts = ("reason", "ttl", "time", "pass", "sender")
     lists = [column[order].tolist() for column in columns] + [record[name].tolist() for name in facts]
-    for us, them, number, is_six, rtt, orphan, reason, ttl, time, attempt, sender, evidence in zip(*lists, words, strict=True):
+    for us, them, number, is_six, rtt, orphan, reason, ttl, time, attempt, sender, evidence in zip(
+        *lists, words, strict=True
+    ):
         answered = bool(RANK[reason])
         if orphan:
             evidence = (*evidence, "probe-not-captured")

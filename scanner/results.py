@@ -13,19 +13,25 @@ from .addresses import to_text, word_text
 from .evidence import host_facts, words_of
 from .headers import ADDRESS, Ints
 from .ports import service_name
-from .verdict import Reason, State, Verdict, state_of
+from .verdict import RANK, Reason, State, Verdict, state_of
 from .window import Phase, Window
 
+_WORD = {reason: reason.word for reason in Reason}
 _STATE = {reason: state_of(reason).value for reason in Reason if reason}
 _NO_RESPONSE = Reason.NO_RESPONSE.word
 
 
-def rows(window: Window, cutoff: int, write_silent: bool = True) -> Iterable[Verdict]:
-    """The verdicts of a closed window; `cutoff` (ns): silence since a later probe than this proves nothing yet."""
+def rows(window: Window, cutoff: int, write_silent: bool = True, only_open: bool = False) -> Iterable[Verdict]:
+    """The verdicts of a closed window; `cutoff` (ns): silence since a later probe than this proves nothing yet.
+
+    Without `write_silent` the silent targets are left out, with `only_open` all but the open ones.
+    """
     hosts = to_text(window.hosts)
-    yield from _down(window, hosts)
     answered = np.flatnonzero(window.ledger.rank(slice(None)) > 0)
-    yield from _answered(window, hosts, answered)
+    yield from _answered(window, hosts, answered, only_open)
+    if only_open:
+        return
+    yield from _down(window, hosts)
     evidence = ("interrupted",) if window.interrupted else ()
     for target in silent(window, cutoff).tolist() if write_silent else ():
         slot, index = divmod(target, window.width)
@@ -49,13 +55,18 @@ def _down(window: Window, hosts: list[str]) -> Iterable[Verdict]:
         yield Verdict(hosts[slot], None, State.DOWN.value, reason.word)
 
 
-def _answered(window: Window, hosts: list[str], targets: Ints) -> Iterable[Verdict]:
+def _answered(window: Window, hosts: list[str], targets: Ints, only_open: bool) -> Iterable[Verdict]:
     records = window.ledger.records(targets)
+    slot = targets // window.width
+    probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(hosts))
+    facts = host_facts(slot, probed, records)  # of all that the host said, before rows are left out
+    if only_open:
+        wanted = RANK[records["reason"]] == 3
+        targets, records, slot, facts = targets[wanted], records[wanted], slot[wanted], facts.take(wanted)
+    words = words_of(records, facts)
     sent = window.passes.sent_at(targets, records["pass"])
     trips = np.where(sent > 0, records["time"] - sent, -1)
-    slot, index = np.divmod(targets, window.width)
-    probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(hosts))
-    words = words_of(records, host_facts(slot, probed, records))
+    index = targets % window.width
     senders = ["", *(_sender(raw) for raw in window.senders[1:])]
     columns = (slot, window.lane.ports[index], records["reason"], records["ttl"], trips, records["time"], records["pass"], records["sender"])
     for host, port, reason, ttl, trip, time, number, sender, evidence in zip(*(column.tolist() for column in columns), words, strict=True):
@@ -63,7 +74,7 @@ def _answered(window: Window, hosts: list[str], targets: Ints) -> Iterable[Verdi
             hosts[host],
             port,
             _STATE[reason],
-            Reason(reason).word,
+            _WORD[reason],
             ttl=ttl,
             service=service_name(port),
             evidence=evidence,

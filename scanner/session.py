@@ -145,8 +145,10 @@ class Session:
         elif self._stops and not self.scan.interrupted:
             self.scan.interrupt()
 
-    def batches(self, write_silent: bool = True, tick: Callable[["Session"], None] | None = None) -> Iterator[Iterable[Verdict]]:
-        """The verdicts of each window as it closes. With `write_silent` False, silent targets are only counted."""
+    def batches(
+        self, write_silent: bool = True, tick: Callable[["Session"], None] | None = None, only_open: bool = False
+    ) -> Iterator[Iterable[Verdict]]:
+        """The verdicts of each window as it closes; without `write_silent` silent targets are only counted."""
         began = time.monotonic()
         self.sums.started = time.time()
         poll = select.poll()
@@ -160,17 +162,17 @@ class Session:
                 wait = self.scan.step(now)
                 if self.scan.sending:
                     self.sums.sending_seconds = time.monotonic() - began
-                yield from self._closed(now, write_silent)
+                yield from self._closed(now, write_silent, only_open)
                 self._name_opened()
                 if tick:
                     tick(self)
                 self._sleep(wait, poll)
-            yield from self._closed(self.now(), write_silent)
+            yield from self._closed(self.now(), write_silent, only_open)
             if self.scan.failed:
                 raise ScanError(self.scan.failed)
         except ScanError:
             self.scan.abandon()  # what was learned before the interface failed is not lost
-            yield from self._closed(self.now(), write_silent)
+            yield from self._closed(self.now(), write_silent, only_open)
             raise
         finally:
             self.sums.seconds = time.monotonic() - began
@@ -195,7 +197,7 @@ class Session:
         elif poll.poll(min(wait, LONGEST_SLEEP) * 1000):
             time.sleep(min(wait, LEAST_SLEEP) if self.scan.replies > 1000 else 0)
 
-    def _closed(self, now: int, write_silent: bool) -> Iterator[Iterable[Verdict]]:
+    def _closed(self, now: int, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         while self.scan.closed:
             window = self.scan.closed.popleft()
             self.sums.expected_missed += window.estimate.missed
@@ -208,7 +210,7 @@ class Session:
             cutoff = now - int(self.scan.round_trips.wait() * 1e9)
             if not write_silent:
                 self.sums.silent_counted += len(silent(window, cutoff))
-            yield rows(window, cutoff, write_silent)
+            yield rows(window, cutoff, write_silent, only_open)
 
     def close(self) -> None:
         """Give ports and sockets back, if the scan is not to be run after all."""

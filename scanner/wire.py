@@ -167,7 +167,9 @@ def join(parts: list[Segments]) -> Segments:
     return Segments(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Segments)})
 
 
-def _family(frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], aside: "Aside | None") -> list[Segments]:
+def _family(
+    frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], aside: Aside | None
+) -> list[Segments]:
     packets = _network(frames.buffer, family, rows, at, end)
     counts["truncated"] += len(rows) - len(packets.row)
     later = int(np.count_nonzero(~packets.first))
@@ -260,7 +262,7 @@ def _tcp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) -
     return _segments_of(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
 
 
-def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str], aside: "Aside | None") -> Segments:
+def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str], aside: Aside | None) -> Segments:
     whole = packets.at + ICMP.itemsize <= packets.end
     counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
     packets = packets.take(whole)

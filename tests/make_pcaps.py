@@ -113,7 +113,9 @@ def in_memory(path: Path, targets: str, hosts: dict[str, Host], faults: Faults, 
     wire = memory(hosts, clock, faults, seed=4)
     recorder = Recorder(str(path), force=True)
     recorder.open({LINK_RAW})
-    bench = bench_of(clock, [lane_of(Tap(wire, recorder.see, "memory", LINK_RAW, clock), targets, ports)], Settings(timeout=0.5))
+    bench = bench_of(
+        clock, [lane_of(Tap(wire, recorder.see, "memory", LINK_RAW, clock), targets, ports)], Settings(timeout=0.5)
+    )
     bench.transports = [wire]
     bench.run()
     recorder.close(bench.rows and 1_700_000_000 * 10**9, clock.now)

@@ -36,14 +36,18 @@ BAD = {
     "a folder": (".", [".: byte 0: cannot open: Is a directory"], 2),
     "a file cut in a record": (
         "cut.pcap -p 22",
-        ["2 packets: 2 probes to 2 targets", "cut.pcap: byte 172: the file ends inside a record: 12 of 60 bytes are there"],
+        [
+            "2 packets: 2 probes to 2 targets",
+            "cut.pcap: byte 176: the file ends inside a record: 8 of 60 bytes are there",
+        ],
         1,
     ),
     "a record that claims too much": (
         "claim.pcap",
         [
             "0 packets: 0 probes to 0 targets",
-            "claim.pcap: byte 24: a record claims 1,073,741,824 bytes, more than any capture holds; nothing after it can be found",
+            "claim.pcap: byte 24: a record claims 1,073,741,824 bytes, more than any capture holds; "
+            "nothing after it can be found",
         ],
         1,
     ),
@@ -61,11 +65,23 @@ BAD = {
         ],
         1,
     ),
-    "a negative timeout": ("radio.pcap --timeout -1", ["--timeout -1 is no number of seconds to wait; 0 turns the rule off"], 2),
-    "no timeout at all": ("radio.pcap --timeout nan", ["--timeout nan is no number of seconds to wait; 0 turns the rule off"], 2),
+    "a negative timeout": (
+        "radio.pcap --timeout -1",
+        ["--timeout -1 is no number of seconds to wait; 0 turns the rule off"],
+        2,
+    ),
+    "no timeout at all": (
+        "radio.pcap --timeout nan",
+        ["--timeout nan is no number of seconds to wait; 0 turns the rule off"],
+        2,
+    ),
     "a ladder of nothing": (
-        "radio.pcap --ladder 198.18.0.2",
-        ["--ladder: no probe of nothing here to draw; --orphans adds replies without one"],
+        "radio.pcap --ladder",
+        [
+            "1 packet: 0 probes to 0 targets",
+            "1 packet of link type 105 not supported",
+            "--ladder: no probe of nothing here to draw; --orphans adds replies without one",
+        ],
         2,
     ),
     "a ladder without a port": (
@@ -90,7 +106,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @pytest.mark.parametrize(("arguments", "errors", "code"), BAD.values(), ids=BAD)
 def test_bad_input(
-    arguments: str, errors: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: str,
+    errors: list[str],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, data in FILES.items():
         (tmp_path / name).write_bytes(data)
@@ -99,16 +120,27 @@ def test_bad_input(
     assert (found, capsys.readouterr().err.splitlines()) == (code, [f"halfopen: {line}" for line in errors])
 
 
-LADDER = ONE_ROW + """
+LADDER = (
+    ONE_ROW
+    + """
             198.18.0.1                                            198.18.1.3:22
             | from port 40000                                                 |
    0.000 ms |-- SYN seq=0 win=64240 ----------------------------------------->|
    1.522 ms |<- SYN/ACK seq=0 ack=1 win=64240 --------------------------------|
-   1.527 ms |-- RST seq=1 --------------------------------------------------->|
+   1.522 ms |-- RST seq=1 --------------------------------------------------->|
+            | from port 40001                                                 |
+ 500.500 ms |-- SYN seq=0 win=64240 ----------------------------------------->|
+ 502.403 ms |<- SYN/ACK seq=0 ack=1 win=64240 --------------------------------|
+ 502.403 ms |-- RST seq=1 --------------------------------------------------->|
+            | from port 40002                                                 |
+1001.000 ms |-- SYN seq=0 win=64240 ----------------------------------------->|
+1002.112 ms |<- SYN/ACK seq=0 ack=1 win=64240 --------------------------------|
+1002.112 ms |-- RST seq=1 --------------------------------------------------->|
             |                                                                 |
 open (syn-ack): a SYN/ACK came back
   half-open: The SYN/ACK was answered by a reset, so no connection was made.
 """
+)
 GOOD = {
     "filters": ("--scanner 198.18.0.1 --target 198.18.1.3-4 -p 22,25 --open", ONE_ROW),
     "a filter that nothing passes": ("--scanner 198.18.0.77", ""),

@@ -103,7 +103,10 @@ def routed() -> Iterator[Box]:
 def lossy() -> Iterator[Box]:
     with demo_box() as box:
         lose = "add rule inet loss input tcp dport 1-65535 numgen random mod 10 < 3 drop"
-        require(box.target, f"add table inet loss\nadd chain inet loss input {{ type filter hook input priority -9 ; }}\n{lose}")
+        require(
+            box.target,
+            f"add table inet loss\nadd chain inet loss input {{ type filter hook input priority -9 ; }}\n{lose}",
+        )
         yield box
 
 

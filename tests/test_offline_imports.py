@@ -14,7 +14,10 @@ for name in [name for name in dir(socket) if name.startswith(("AF_PACKET", "PF_P
 for name in ("scapy", "typer", "netaddr", "rich", "scanner.session", "scanner.transport", "scanner.netlink"):
     sys.modules[name] = None
 """
-LIBRARY = "from scanner.classify import Classification; print(sum(1 for rows in Classification([CAPTURE]).batches() for row in rows))"
+LIBRARY = """
+from scanner.classify import Classification
+print(sum(1 for rows in Classification([CAPTURE]).batches() for row in rows))
+"""
 PROGRAM = """
 from scanner.offline import ClassifyRequest, run_classify
 request = ClassifyRequest((CAPTURE,), 0.0, False, (), TARGET, "22-80", None, "csv", (), False, True, False, True)
@@ -30,6 +33,8 @@ CASES = {
 @pytest.mark.parametrize(("code", "target", "expected"), CASES.values(), ids=CASES)
 def test_with_numpy_alone(code: str, target: tuple[str, ...], expected: list[str]) -> None:
     facts = f"\nCAPTURE, TARGET = {str(ROOT / 'pcaps/demo.pcapng.gz')!r}, {target!r}\n"
-    done = subprocess.run([sys.executable, "-c", POOR + facts + code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", POOR + facts + code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     lines = [",".join(line.split(",")[:2]) + "," * ("," in line) for line in done.stdout.splitlines()]
     assert (done.stderr, done.returncode, [line for line in lines if not line.startswith("ip,")]) == ("", 0, expected)

@@ -14,7 +14,9 @@ Row = tuple[str | None, str, int | None, str, str, tuple[str, ...]]
 PATIENT = Ending(1 << 60, 0)
 
 
-def verdicts(frames: Sequence[bytes], times: Sequence[int], ending: Ending, orphans: bool, size: int = 1000) -> list[Row]:
+def verdicts(
+    frames: Sequence[bytes], times: Sequence[int], ending: Ending, orphans: bool, size: int = 1000
+) -> list[Row]:
     """The rows of a capture that is read in batches of `size` frames."""
     exchanges = Exchanges()
     for first in range(0, len(frames), size):
@@ -58,7 +60,10 @@ EITHER_FAMILY = {
         [syn(v), rst(v, ack=1000)],
         [row("closed", "reset", version=v)],
     ),
-    "an ICMP error": lambda v: ([syn(v), unreachable(v, code=3)], [row("filtered", ("port", "host")[v == 6] + "-unreach", version=v)]),
+    "an ICMP error": lambda v: (
+        [syn(v), unreachable(v, code=3)],
+        [row("filtered", ("port", "host")[v == 6] + "-unreach", version=v)],
+    ),
     "an ICMP error cut to the ports": lambda v: (
         [syn(v), unreachable(v, quoted_tcp=4)],
         [row("filtered", "no-response", "icmp-quote-truncated", version=v)],
@@ -67,10 +72,19 @@ EITHER_FAMILY = {
         [syn(v), synack(v), unreachable(v, code=1)],
         [row("open", "syn-ack", "conflict:" + ("host-unreach", "admin-prohibited")[v == 6], version=v)],
     ),
-    "a host that contradicts itself": lambda v: ([syn(v), synack(v), rst(v)], [row("open", "syn-ack", "conflict:reset", version=v)]),
+    "a host that contradicts itself": lambda v: (
+        [syn(v), synack(v), rst(v)],
+        [row("open", "syn-ack", "conflict:reset", version=v)],
+    ),
     "a SYN sent twice, answered once": lambda v: ([syn(v), syn(v), synack(v)], [row("open", "syn-ack", version=v)]),
-    "a SYN sent twice, answered twice": lambda v: ([syn(v), syn(v), synack(v), synack(v)], [row("open", "syn-ack", version=v)]),
-    "a SYN sent once, answered twice": lambda v: ([syn(v), synack(v), synack(v)], [row("open", "syn-ack", "repeat", version=v)]),
+    "a SYN sent twice, answered twice": lambda v: (
+        [syn(v), syn(v), synack(v), synack(v)],
+        [row("open", "syn-ack", version=v)],
+    ),
+    "a SYN sent once, answered twice": lambda v: (
+        [syn(v), synack(v), synack(v)],
+        [row("open", "syn-ack", "repeat", version=v)],
+    ),
     "two source ports, the second is answered": lambda v: (
         [syn(v), syn(v, sport=40001, seq=7), synack(v, dport=40001, ack=8)],
         [row("open", "syn-ack", version=v)],
@@ -80,9 +94,7 @@ EITHER_FAMILY = {
         [row("open", "split-handshake-syn", "unverified", version=v)],
     ),
 }
-CASES = {
-    f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.items() for version in (4, 6)
-} | {
+CASES = {f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.items() for version in (4, 6)} | {
     "two scanners of one target": (
         [syn(), syn(src=OTHER), synack(), rst(dst=OTHER)],
         [row("open", "syn-ack"), row("closed", "reset", us=OTHER)],
@@ -106,7 +118,11 @@ CASES = {
         [row("open", "syn-ack", "handshake-completed")],
     ),
     "marked resets and a forged one": (
-        [frame for port, tos in ((1, 4), (2, 4), (3, 0)) for frame in (syn(dport=port), rst(sport=port, tos=tos, seq=0))],
+        [
+            frame
+            for port, tos in ((1, 4), (2, 4), (3, 0))
+            for frame in (syn(dport=port), rst(sport=port, tos=tos, seq=0))
+        ],
         [
             row("closed", "reset", "host-reset", port=1),
             row("closed", "reset", "host-reset", port=2),

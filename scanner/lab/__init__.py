@@ -2,7 +2,7 @@
 
 A scanner is only worth what it says about known hosts. The lab makes such hosts: `box` wires namespaces
 together, `targets` listens in them, `firewall` installs one rule for each way of answering, and `scene` is
-the demo's ground truth as data. `permissions` finds out whether this machine lets us, by trying.
+the demo's ground truth as data. `wire` loses and delays frames in between. `permissions` finds out whether this machine lets us, by trying.
 """
 
 from .box import Box
@@ -10,5 +10,6 @@ from .firewall import Kind
 from .namespace import Namespace
 from .permissions import here, permission, reenter
 from .targets import Listeners
+from .wire import Faults, Way
 
-__all__ = ["Box", "Kind", "Listeners", "Namespace", "here", "permission", "reenter"]
+__all__ = ["Box", "Faults", "Kind", "Listeners", "Namespace", "Way", "here", "permission", "reenter"]

@@ -8,7 +8,8 @@ The addresses are those set aside for benchmarks and documentation (RFC 2544, RF
 default route: a stray packet has nowhere to go. The target also owns all of `FAR` (a /16 and a /64) by a
 local route, reached through a next hop, for scans larger than one host. `whole_prefix` does the same on
 the link itself, where every IPv4 address then answers ARP: the kernel answers for what its routes call
-local. Neighbour discovery asks for a configured address instead, so on-link IPv6 hosts are really added
+local. `wire` puts a namespace with faults between the scanner and its neighbour (`lab/wire.py`); addresses and MAC
+addresses stay the same. Neighbour discovery asks for a configured address instead, so on-link IPv6 hosts are really added
 (`hosts`). Replies are not rate-limited, and addresses are usable at once (no duplicate detection).
 Limit: one machine's kernel plays all the parts, so this shows Linux's answers and nobody else's.
 """
@@ -23,6 +24,7 @@ from . import firewall
 from .firewall import Kind, Ports, Unavailable
 from .namespace import Namespace
 from .targets import Listeners
+from .wire import LEFT, RIGHT, Faults, Wire, plain_checksums
 
 FAR = ("198.19.0.0/16", "2001:db8:ff::/64")
 INTERFACE = "scan0"
@@ -73,10 +75,13 @@ class Box:
     `routed` puts a router between; `whole_prefix` (15..30, not routed) makes every address of
     198.18.0.0/whole_prefix but the scanner's the target, on the link; `hosts` is the number of addresses
     that the target is given one by one from …2 upwards (IPv4 up to 252, IPv6 likewise).
+    `wire` is what happens to frames between the scanner and whatever is next to it (None: a plain cable).
     `unavailable` collects the firewall kinds that this machine cannot make. ScanError: not permitted here.
     """
 
-    def __init__(self, *, routed: bool = False, whole_prefix: int | None = None, hosts: int = 1) -> None:
+    def __init__(
+        self, *, routed: bool = False, whole_prefix: int | None = None, hosts: int = 1, wire: Faults | None = None
+    ) -> None:
         assert whole_prefix is None or (not routed and 15 <= whole_prefix <= 30), "whole_prefix: on-link, /15 to /30"
         self.interface = INTERFACE
         self.scanner_ip, self.scanner_ip6 = SCANNER
@@ -86,7 +91,7 @@ class Box:
         self.scanner: Namespace
         self.target: Namespace
         self.router: Namespace | None = None
-        self._routed, self._whole, self._hosts = routed, whole_prefix, hosts
+        self._routed, self._whole, self._hosts, self._faults = routed, whole_prefix, hosts, wire
         self._stack = ExitStack()
 
     def __enter__(self) -> "Box":
@@ -126,6 +131,19 @@ class Box:
         made.ip(["link set lo up"])
         return made
 
+    def _connect(self, neighbour: Namespace, peer: str) -> None:
+        """The scanner's interface to its neighbour's, straight or through the faults in the middle."""
+        if self._faults is None:
+            _wire(self.scanner, INTERFACE, neighbour, peer, 0)
+            return
+        middle = self._namespace()
+        middle.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
+        _wire(self.scanner, INTERFACE, middle, LEFT, 0)
+        _wire(middle, RIGHT, neighbour, peer, 0)
+        for namespace, interface in ((self.scanner, INTERFACE), (neighbour, peer)):
+            plain_checksums(namespace, interface)
+        self._stack.enter_context(Wire(middle, self._faults))
+
     def _ip(self, namespace: Namespace, lines: Iterable[str]) -> None:
         """One batch; on a machine without IPv6 the lines that hold an IPv6 address are left out."""
         namespace.ip([line for line in lines if self.ipv6 or "2001:db8" not in line])
@@ -137,7 +155,7 @@ class Box:
         return lines + [f"addr add {address}/64 dev host0 nodad" for address in _sequence(first[1], self._hosts)]
 
     def _build_direct(self) -> None:
-        _wire(self.scanner, INTERFACE, self.target, "host0", 0)
+        self._connect(self.target, "host0")
         self._ip(
             self.scanner,
             [
@@ -161,7 +179,7 @@ class Box:
 
     def _build_routed(self) -> None:
         self.router = self._namespace()
-        _wire(self.scanner, INTERFACE, self.router, "near0", 0)
+        self._connect(self.router, "near0")
         _wire(self.router, "far0", self.target, "host0", 1)
         if not self.router.sysctl("net/ipv4/ip_forward", 1):
             raise ScanError("the lab's router cannot forward (/proc/sys is read-only): run it outside the container")

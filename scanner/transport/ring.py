@@ -29,7 +29,7 @@ import time
 import numpy as np
 
 from ..errors import ScanError
-from ..headers import LINK_ETHERNET, LINK_RAW, Bytes, Frames
+from ..headers import LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints
 from . import Drops
 from .filter import Instructions, attach
 
@@ -166,7 +166,7 @@ class Sender:
             self.sent()
         return ring.rows[ring.head : ring.head + count, TX_DATA:]
 
-    def commit(self, rows: int, length: int) -> None:
+    def commit(self, rows: int, length: int | Ints) -> None:
         ring = self._ring
         header = ring.header[ring.head : ring.head + rows]
         header["length"] = length
@@ -242,5 +242,8 @@ class RingTransport:
         return Drops(received=self._receiver.dropped(), tried_again=self._sender.tried_again)
 
     def close(self) -> None:
-        self._sender.close()
+        """Both at once: for each packet socket the kernel waits until nobody looks at it any more, some 20 ms."""
+        other = threading.Thread(target=self._sender.close)
+        other.start()
         self._receiver.close()
+        other.join()

@@ -37,7 +37,7 @@ class Tap:
         if self._header:
             four = copy[:, self._header] >> 4 == 4
             overlay(copy, 0, ETHERNET)["type"] = np.where(four, ETHERTYPE_IPV4, ETHERTYPE_IPV6)
-        time = np.full(rows, self._clock(), np.int64)  # before the frames leave, or an answer could stand before its probe
+        time = np.full(rows, self._clock(), np.int64)  # before they leave, or an answer could stand before its probe
         self._transport.commit(rows, length)
         width = copy.shape[1]
         start, size = np.arange(rows, dtype=np.int64) * width, np.full(rows, width, np.int64)

@@ -2,11 +2,12 @@
 
 Every contender is a process of its own in the scanner's namespace. While it runs, the target's interface
 counters are sampled: the rate is that of the middle 98 % of the frames, so neither a tool's start-up nor its
-cooldown, nor a stray neighbour query, is part of it. CPU time and peak memory are the kernel's account of the
-finished process. Contenders take turns, run by run, so that a noisy minute hits all of them alike.
+cooldown, nor a stray neighbour query, is part of it. CPU time is the kernel's account of the finished process;
+peak memory is read while it runs, because that account begins with the parent's, copied at the fork. Contenders
+take turns, run by run, so that a noisy minute hits all of them alike.
 
-masscan's receiving thread ends only with a further frame, whatever it is, which a box never sends and every real
-network does; so the target utters one of an experimental EtherType ten times a second.
+masscan's receiving thread ends only with a further frame, whatever it is, which a box never sends and every
+real network does; so the target utters one of an experimental EtherType ten times a second.
 
 Everything ends: a process gets SIGINT when it has sent for as long as it may or has gone quiet, and SIGKILL
 when it does not go; one whose runs have used up its time gets no further ones.
@@ -127,7 +128,7 @@ def run(box: Box, command: Sequence[str], *, limit: float = 60.0, sending: float
         process = box.scanner.popen(command, stdin=-3, stdout=out, stderr=err, cwd=ROOT)
         with box.target.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as mouth:
             mouth.bind(("host0", 0))
-            samples, usage, stopped = _watch(process.pid, before, Limits(limit, sending, quiet), mouth)
+            samples, usage, peak, stopped = _watch(process.pid, before, Limits(limit, sending, quiet), mouth)
         seconds = time.monotonic() - before.time
         process.returncode = 0  # reaped here already
         texts = []
@@ -135,7 +136,7 @@ def run(box: Box, command: Sequence[str], *, limit: float = 60.0, sending: float
             file.seek(0)
             texts.append(file.read().decode("utf-8", "replace"))
         cpu = usage.ru_utime + usage.ru_stime
-        return Run(seconds, cpu, usage.ru_maxrss * 1024, texts[0], texts[1], not stopped, tuple(samples))
+        return Run(seconds, cpu, peak, texts[0], texts[1], not stopped, tuple(samples))
 
 
 class Limits(NamedTuple):
@@ -148,9 +149,9 @@ class Limits(NamedTuple):
 
 def _watch(
     pid: int, before: Traffic, limits: Limits, mouth: socket.socket
-) -> tuple[list[Traffic], struct_rusage, bool]:
-    """Sample until the process has gone; stop it when it is time: samples, usage, and whether it was stopped."""
-    samples = [before]
+) -> tuple[list[Traffic], struct_rusage, int, bool]:
+    """Sample until the process has gone; stop it when it is time: samples, usage, peak memory, was it stopped."""
+    samples, peak = [before], 0
     started = moved = stopped = spoken = 0.0
     while True:
         gone, _, usage = os.wait4(pid, os.WNOHANG)
@@ -160,8 +161,9 @@ def _watch(
         if not started and sample.frames - before.frames >= 100:
             started = sample.time
         samples.append(sample)
+        peak = max(peak, _peak(pid))
         if gone:
-            return samples, usage, bool(stopped)
+            return samples, usage, peak, bool(stopped)
         if sample.time - spoken > _MURMUR:
             spoken = sample.time
             mouth.send(_STRAY)
@@ -172,6 +174,16 @@ def _watch(
         elif stopped and sample.time - stopped > _GRACE:
             os.kill(pid, signal.SIGKILL)
         time.sleep(_SAMPLE)
+
+
+def _peak(pid: int) -> int:
+    """The most resident memory of a process so far, in bytes (proc(5), VmHWM); 0 when it has gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    kilobytes = text.partition("VmHWM:")[2].split()[:1]
+    return int(kilobytes[0]) * 1024 if kilobytes else 0
 
 
 def in_turns(contenders: Mapping[str, Callable[[], T]], runs: int, budget: float) -> dict[str, list[T]]:

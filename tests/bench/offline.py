@@ -1,0 +1,141 @@
+"""Classifying captures: how fast, how much memory, and beside whom.
+
+It is made here: 500,000 SYNs of 58 bytes to 500 targets × 1,000 ports, as many replies of 54, one in a
+hundred a SYN/ACK, and the same again with fresh sequence numbers for the larger file. Nobody else turns captures into
+verdicts, so the peers only read the packets: tshark prints the TCP flags, Scapy's PcapReader makes its objects. They get
+fewer packets, because theirs take a while; the unit is packets a second.
+
+The marginal rate, (packets of the large file − packets of the small one) / (time − time), leaves start-up out.
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+
+import numpy as np
+
+from scanner import addresses, headers, probe
+from scanner.capture import PcapWriter
+from scanner.headers import LINK_ETHERNET, Frames, Ints
+
+from .result import Plan, Result
+from .running import HALFOPEN, ROOT
+
+GROUP = "Captures"
+_HOSTS, _PORTS, _OURS = 500, 1000, 40000
+_SIZE = _HOSTS * _PORTS
+_BATCH = 50_000
+_MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
+_READER = """
+import sys
+import scapy.layers.inet
+from scapy.utils import PcapReader
+print(sum(1 for packet in PcapReader(sys.argv[1])))
+"""
+
+
+def run_all(plan: Plan) -> list[Result]:
+    """Our rates, memory, and the peers' rates."""
+    times = 3 if plan.quick else 10
+    with tempfile.TemporaryDirectory() as folder:
+        few, small, large = (Path(folder, name) for name in ("few.pcap", "small.pcap", "large.pcap"))
+        make(few, 0.02)
+        make(small, 1)
+        make(large, times)
+        smalls = [_run([*HALFOPEN, "classify", str(small), "--open", "-q"]) for _ in range(plan.runs)]
+        larges = [_run([*HALFOPEN, "classify", str(large), "--open", "-q"]) for _ in range(plan.runs)]
+        rows = _ours(smalls, larges, times)
+        rows.append(
+            _peer("tshark -T fields -e tcp.flags", ["tshark", "-r", str(few), "-T", "fields", "-e", "tcp.flags"], plan)
+        )
+        rows.append(_peer("Scapy PcapReader", [sys.executable, "-c", _READER, str(few)], plan))
+    return rows
+
+
+def _ours(smalls: list[tuple[float, int]], larges: list[tuple[float, int]], times: int) -> list[Result]:
+    packets = 2 * _SIZE
+    extra = packets * (times - 1)
+    rates = tuple(packets / seconds for seconds, _ in smalls)
+    marginal = tuple(extra / (long - short) for (short, _), (long, _) in zip(smalls, larges, strict=True))
+    memory = tuple(big / little for (_, little), (_, big) in zip(smalls, larges, strict=True))
+    return [
+        Result(GROUP, "halfopen classify --open, 1 M packets", "s", tuple(seconds for seconds, _ in smalls)),
+        Result(GROUP, "halfopen classify", "packets/s", rates, note="start-up and rows included"),
+        Result(GROUP, "halfopen classify, marginal", "packets/s", marginal, note=f"from 1 M to {times} M packets"),
+        Result(GROUP, "peak memory, 1 M packets", "MB", tuple(peak / 1e6 for _, peak in smalls)),
+        Result(GROUP, "peak memory, large by small", "", memory, note="the same targets probed again and again"),
+    ]
+
+
+def _peer(name: str, command: list[str], plan: Plan) -> Result:
+    if shutil.which(command[0]) is None:
+        return Result(GROUP, name, "packets/s", versus="halfopen classify", note="not installed")
+    packets = int(2 * _SIZE * 0.02)
+    rates = tuple(packets / _run(command)[0] for _ in range(plan.runs))
+    return Result(GROUP, name, "packets/s", rates, "halfopen classify", f"{packets:,} packets")
+
+
+def _run(command: list[str]) -> tuple[float, int]:
+    """Wall seconds and peak resident bytes of a program."""
+    began = time.perf_counter()
+    process = Popen(command, stdout=DEVNULL, stderr=DEVNULL, cwd=ROOT)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _resident(process.pid))
+        time.sleep(0.005)
+    took = time.perf_counter() - began
+    assert process.returncode == 0, f"{command[0]} ended with {process.returncode}"
+    return took, peak
+
+
+def _resident(pid: int) -> int:
+    """VmHWM of a process, bytes; 0 when it has just gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+# ── the capture ──
+
+
+def make(path: Path, times: float) -> None:
+    """Write `times` million packets (a fraction of one is allowed)."""
+    random = np.random.default_rng(5)
+    writer = PcapWriter(str(path), LINK_ETHERNET)
+    clock, done = 1_700_000_000 * 10**9, 0
+    while done < times * _SIZE:
+        order = random.permutation(_SIZE)
+        for first in range(0, min(_SIZE, int(times * _SIZE) - done), _BATCH):
+            target = order[first : first + _BATCH][: int(times * _SIZE) - done - first]
+            writer.write(_exchange(target, done // _SIZE, clock))
+            clock += 2000 * len(target)
+        done += _SIZE
+    writer.close()
+
+
+def _exchange(target: Ints, turn: int, clock: int) -> Frames:
+    """A SYN to each target, and behind it the reply."""
+    n = len(target)
+    endpoint = probe.Endpoint(4, "198.18.0.1", *_MACS)
+    syn, reset = probe.syn(endpoint, options="mss"), probe.reset(endpoint)
+    host = addresses.from_words(0, np.uint64(headers.MAPPED | 0xC6130000) + (target // _PORTS).astype(np.uint64), n)
+    port = (target % _PORTS + 1).astype(np.uint16)
+    sequence = target.astype(np.uint32) * np.uint32(2654435761) + np.uint32(turn)
+    rows = np.zeros((2 * n, syn.length), np.uint8)
+    probe.stamp(syn, rows[0::2], host, port, _OURS, sequence)
+    replies = np.zeros((n, syn.length), np.uint8)
+    probe.stamp(reset, replies, host, port, _OURS, sequence)
+    ip, tcp = headers.overlay(replies, 14, headers.IPV4), headers.overlay(replies, 34, headers.TCP)
+    ip["src"], ip["dst"] = host["lo"].astype(np.uint32), ip["src"].copy()
+    tcp["sport"], tcp["dport"], tcp["seq"], tcp["ack"] = port, _OURS, 0, sequence + np.uint32(1)
+    tcp["flags"] = np.where(target % 100 == 0, headers.SYN | headers.ACK, headers.RST | headers.ACK)
+    rows[1::2] = replies
+    start = np.arange(2 * n, dtype=np.int64) * syn.length
+    length = np.tile(np.array([syn.length, reset.length], np.int64), n)
+    return Frames(rows.reshape(-1), start, length, clock + 1000 * np.arange(2 * n, dtype=np.int64),
+                  np.full(2 * n, LINK_ETHERNET, np.uint16))  # fmt: skip
