@@ -42,6 +42,7 @@ from .headers import (
     read,
 )
 from .link import Cause, network_layer
+from .packets import Packets, ip_layer
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -49,9 +50,7 @@ U32 = npt.NDArray[np.uint32]
 
 UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
 QUOTE_BYTES = 8  # of TCP, that every ICMP error must bring back (RFC 792)
-_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)  # IPv6 headers that another header follows
 _ARP_REPLY = 2
-_FRAGMENT, _AUTHENTICATION = 44, 51
 _UNREACHABLE = np.zeros((2, 256), np.bool_)  # ICMP types that quote the packet at fault, by family
 _UNREACHABLE[0, [3, 4, 5, 11, 12]] = True
 _UNREACHABLE[1, [1, 2, 3, 4]] = True
@@ -91,24 +90,6 @@ class Segments:
     def take(self, rows: Ints | Bools) -> "Segments":
         """The given rows (indices or mask) of every column."""
         return Segments(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
-
-
-@dataclass(frozen=True)
-class _Packets:
-    """IP packets of one family: where the payload lies, and the header's facts."""
-
-    row: Ints
-    at: Ints  # of the payload
-    end: Ints
-    protocol: U8
-    first: Bools  # not a later fragment
-    src: Rows
-    dst: Rows
-    ttl: U8
-    tos: U8
-
-    def take(self, rows: Ints | Bools) -> "_Packets":
-        return _Packets(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
 @dataclass
@@ -170,7 +151,7 @@ def join(parts: list[Segments]) -> Segments:
 def _family(
     frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], aside: Aside | None
 ) -> list[Segments]:
-    packets = _network(frames.buffer, family, rows, at, end)
+    packets = ip_layer(frames.buffer, family, rows, at, end)
     counts["truncated"] += len(rows) - len(packets.row)
     later = int(np.count_nonzero(~packets.first))
     if later:
@@ -187,74 +168,7 @@ def _family(
     return parts
 
 
-def _network(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints) -> _Packets:
-    """IP headers at `at`; rows whose header is not whole are left out."""
-    return (_ipv4 if family == 4 else _ipv6)(buffer, rows, at, end)
-
-
-def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> _Packets:
-    header = read(buffer, at, IPV4)
-    size = (header["version_ihl"] & 15).astype(np.int64) * 4
-    total = header["total_length"].astype(np.int64)
-    whole = (at + IPV4.itemsize <= end) & (size >= IPV4.itemsize) & (at + size <= end)
-    whole &= (total >= size) | (total == 0)  # segmentation offload leaves 0
-    if not whole.all():
-        rows, at, end, header = rows[whole], at[whole], end[whole], header[whole]
-        size, total = size[whole], total[whole]
-    return _Packets(
-        row=rows,
-        at=at + size,
-        end=np.where(total == 0, end, np.minimum(end, at + total)),
-        protocol=header["protocol"],
-        first=header["fragment"] & 0x1FFF == 0,
-        src=from_words(0, header["src"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
-        dst=from_words(0, header["dst"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
-        ttl=header["ttl"],
-        tos=header["tos"],
-    )
-
-
-def _ipv6(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> _Packets:
-    whole = at + IPV6.itemsize <= end
-    if not whole.all():
-        rows, at, end = rows[whole], at[whole], end[whole]
-    header = read(buffer, at, IPV6)
-    length = header["payload_length"].astype(np.int64)
-    payload = at + IPV6.itemsize
-    end = np.where(length == 0, end, np.minimum(end, payload + length))  # 0: jumbogram or offload
-    protocol, payload, first = _extensions(buffer, header["next_header"].copy(), payload, end)
-    return _Packets(
-        row=rows,
-        at=payload,
-        end=end,
-        protocol=protocol,
-        first=first,
-        src=from_words(header["src_hi"], header["src_lo"], len(at)),
-        dst=from_words(header["dst_hi"], header["dst_lo"], len(at)),
-        ttl=header["hop_limit"],
-        tos=(header["version_class_flow"] >> np.uint32(20)).astype(np.uint8),
-    )
-
-
-def _extensions(buffer: Bytes, protocol: U8, at: Ints, end: Ints) -> tuple[U8, Ints, Bools]:
-    """Follow IPv6 extension headers (RFC 8200 4): the final protocol, its position, and "is the first fragment"."""
-    first = np.ones(len(at), np.bool_)
-    fixed = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", ">u2")])
-    for _ in range(8):
-        rows = np.flatnonzero(np.isin(protocol, _EXTENSIONS) & first & (at + 8 <= end))
-        if not rows.size:
-            break
-        header = read(buffer, at[rows], fixed)
-        kind, units = protocol[rows], header["length"].astype(np.int64)
-        size = np.where(kind == _FRAGMENT, 8, np.where(kind == _AUTHENTICATION, (units + 2) * 4, (units + 1) * 8))
-        first[rows] = (kind != _FRAGMENT) | (header["fragment"] & 0xFFF8 == 0)
-        protocol[rows] = header["next"]
-        at = at.copy()
-        at[rows] += size
-    return protocol, at, first
-
-
-def _tcp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) -> Segments:
+def _tcp(frames: Frames, family: int, packets: Packets, counts: Counter[str]) -> Segments:
     whole = packets.at + TCP.itemsize <= packets.end
     if not whole.all():
         counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
@@ -262,7 +176,7 @@ def _tcp(frames: Frames, family: int, packets: _Packets, counts: Counter[str]) -
     return _segments_of(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
 
 
-def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str], aside: Aside | None) -> Segments:
+def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], aside: Aside | None) -> Segments:
     whole = packets.at + ICMP.itemsize <= packets.end
     counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
     packets = packets.take(whole)
@@ -272,7 +186,7 @@ def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str], 
     packets, header = packets.take(error), header[error]
 
     index = np.arange(len(packets.row))
-    quoted = _network(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end)
+    quoted = ip_layer(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end)
     headless = _headless(packets, family, quoted.row) if aside else ()
     if aside and len(headless):
         aside.cut.append((packets.src[headless], packets.dst[headless]))
@@ -286,11 +200,11 @@ def _icmp(frames: Frames, family: int, packets: _Packets, counts: Counter[str], 
 
     turned = np.zeros(len(probe), TCP)
     turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
-    error_packets = _Packets(outer.row, outer.at, outer.end, outer.protocol, outer.first, quoted.dst, quoted.src, outer.ttl, outer.tos)  # fmt: skip
+    error_packets = Packets(outer.row, outer.at, outer.end, outer.protocol, outer.first, quoted.dst, quoted.src, outer.ttl, outer.tos)  # fmt: skip
     return _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
 
 
-def _headless(packets: _Packets, family: int, whole: Ints) -> Ints:
+def _headless(packets: Packets, family: int, whole: Ints) -> Ints:
     """Rows of ICMP errors that were cut off inside the quoted IP header."""
     rows = np.setdiff1d(np.arange(len(packets.row)), whole)
     quote = packets.end[rows] - packets.at[rows] - ICMP.itemsize
@@ -298,7 +212,7 @@ def _headless(packets: _Packets, family: int, whole: Ints) -> Ints:
 
 
 def _segments_of(
-    time: Ints, tcp: Rows, packets: _Packets, family: int, sender: Rows | None = None, icmp: Rows | None = None, truncated: Bools | None = None
+    time: Ints, tcp: Rows, packets: Packets, family: int, sender: Rows | None = None, icmp: Rows | None = None, truncated: Bools | None = None
 ) -> Segments:  # fmt: skip
     n = len(tcp)
     return Segments(
@@ -324,5 +238,5 @@ def _segments_of(
 
 
 _EMPTY = np.zeros(0, TCP)
-_EMPTY_PACKETS = _Packets(*(np.zeros(0, kind) for kind in ("i8", "i8", "i8", "u1", "?")),
+_EMPTY_PACKETS = Packets(*(np.zeros(0, kind) for kind in ("i8", "i8", "i8", "u1", "?")),
                           *(from_words(0, 0, 0) for _ in "sd"), *(np.zeros(0, "u1") for _ in "tt"))  # fmt: skip

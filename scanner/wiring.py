@@ -26,7 +26,9 @@ from .transport import Transport
 from .transport.filter import program
 from .transport.portholder import HeldPorts, hold
 from .transport.rawip import RawIpTransport
-from .transport.ring import NO_LINK_HEADER, Receiver, RingTransport, Sender
+from .transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, Receiver, RingTransport, Sender
+
+LEAST_RX_BLOCKS = 8  # 8,192 frames
 
 Warn = Callable[[str], None]
 
@@ -64,7 +66,7 @@ def connect(
         for route in {_wire(way.route): way.route for way in ways}.values():
             sources = {way.route.source for way in ways if _wire(way.route) == _wire(route)}
             used = [port for source in sources for port in held[source].ports]
-            transport = stack.enter_context(_Closing(_open(route, min(used), max(used)))).transport
+            transport = stack.enter_context(_Closing(_open(route, min(used), max(used), hosts.size * len(ports)))).transport
             transports[_wire(route)] = wrap(transport, route) if wrap else transport
         lanes = [_lane(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
         return Wiring(lanes, list(transports.values()), stack.pop_all().close)
@@ -133,10 +135,12 @@ def _hold(ways: list[_Way], config: SynConfig, key: Key, warn: Warn) -> dict[obj
     return held
 
 
-def _open(route: Route, first_port: int, last_port: int) -> Transport:
+def _open(route: Route, first_port: int, last_port: int, targets: int) -> Transport:
+    """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
     face = route.interface
     sieve = program(0 if face.kind in NO_LINK_HEADER else 14, first_port, last_port)
-    receiver = Receiver(face.name, face.kind, sieve)
+    blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
+    receiver = Receiver(face.name, face.kind, sieve, blocks)
     return RawIpTransport(receiver) if route.local else RingTransport(receiver, Sender(face.name))
 
 

@@ -16,6 +16,7 @@ MODULES = {
 PURE = {
     "addresses", "headers", "link", "wire", "verdict", "ledger", "pacing", "retry", "passes", "permutation", "cookie",
     "evidence", "targets", "regions", "ports", "lane", "window", "dispatch", "neighbours", "results", "probe",
+    "packets",
 }  # fmt: skip
 EDGES = ("transport.", "netif", "netlink", "routes", "capture", "names", "lab", "output", "connector")
 IO = {
