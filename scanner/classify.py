@@ -18,7 +18,7 @@ from .capture import CaptureReader, open_captures
 from .exchanges import Exchanges
 from .headers import Bools, Ints
 from .link import Cause
-from .replay import Ending, Judged, judge, rows, settle, target_keys
+from .replay import Ending, Judged, judge, retire, rows, settle, target_keys
 from .targets import HostSpace
 from .verdict import RANK, Verdict
 from .wire import UNSUPPORTED_LINK
@@ -56,7 +56,9 @@ class Classification:
         told = np.zeros(0, np.bool_)
         known = np.zeros(0, np.int64)
         for frames in self.reader:
+            fresh = self.exchanges.flows.count
             self.exchanges.feed(frames)
+            retire(self.exchanges, fresh)
             if "-" in self.paths:
                 found, known = known, self._open_targets(told)
                 if found.size:
@@ -104,7 +106,8 @@ class Classification:
     def _count_orphans(self) -> None:
         n = self.exchanges.flows.count
         of = (self.exchanges.flows.keys[:, 0] >> np.uint64(32)).view(np.int64)
-        probed = np.zeros(self.exchanges.targets.count, np.bool_)
+        self.exchanges.retired.grow(self.exchanges.targets.count)
+        probed = self.exchanges.retired.probed[: self.exchanges.targets.count]
         probed[of[self.exchanges.probes[:n] > 0]] = True
         self.orphaned = int(np.count_nonzero(~probed))
 
@@ -118,7 +121,7 @@ class Classification:
     def report(self) -> list[str]:
         """What was read, and everything that was not understood, as lines."""
         reader, counts = self.reader, self.exchanges.counts
-        probed = int(np.count_nonzero(self.exchanges.probes))
+        probed = int(np.count_nonzero(self.exchanges.probes)) + self.exchanges.retired.flows
         if not reader.opened:
             return [str(damage) for damage in reader.damage]
         lines = [f"{_many(reader.frames, 'packet')}: {_many(probed, 'probe')} to {_many(self.targets, 'target')}"]

@@ -196,4 +196,4 @@ def run_demo() -> int:
         return code
     from .lab.demo import demonstrate
 
-    return demonstrate()
+    return demonstrate(warn)

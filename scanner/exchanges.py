@@ -8,7 +8,7 @@ afterwards (RST, ACK) by its own sequence number. Each flow gets its number from
 reply that stands before its probe in the file finds it all the same.
 
 Nothing is kept of a packet but what its flow's record gathers: memory grows with distinct flows
-(about 100 bytes each), not with packets. What the flows come to is `replay`'s business.
+(about 100 bytes each), not with packets, and `replay` retires flows that are over when they become many.
 
 Limits: packets that belong to no half-open exchange (a connection's data) are read past. What a
 scanner sends afterwards only counts behind its SYN in the file: it acknowledges nothing of its own, and a flow for
@@ -24,6 +24,7 @@ from .addresses import is_ipv4
 from .headers import ACK, MAPPED, RST, SYN, Bools, Frames, Ints, Rows
 from .ledger import Ledger, Mark, Replies, blank
 from .numbering import Numbering
+from .retired import NEVER, Retired
 from .verdict import Reason, classify_icmp, classify_tcp
 from .wire import Aside, Segments, parse
 
@@ -35,7 +36,6 @@ _SHIFT = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 _SIX = np.uint64(1 << 16)  # in a target's key, above the port: the addresses are numbers of IPv6 addresses
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
-NEVER = np.iinfo(np.int64).max
 
 
 class Exchanges:
@@ -50,6 +50,7 @@ class Exchanges:
         self.marks = np.zeros(0, np.uint16)  # by flow: what the scanner did afterwards
         self.ttl = np.zeros(0, np.uint8)  # by flow: of the latest SYN
         self.reply_tos = np.zeros(0, np.uint8)  # by flow: of the latest reset
+        self.retired = Retired()
         self.counts: Counter[str] = Counter()
         self.cut_quotes: set[tuple[int, int]] = set()  # (scanner, target) whose ICMP errors lack the ports
         self.reached: set[int] = set()  # addresses that something was sent to, SYNs apart
@@ -98,6 +99,17 @@ class Exchanges:
             for name in ("probes", "tos", "ttl", "marks", "reply_tos"):
                 column = getattr(self, name)
                 setattr(self, name, np.concatenate([column, np.zeros(more, column.dtype)]))
+
+    def keep(self, flows: Ints) -> None:
+        """Forget all other flows."""
+        keys, columns = self.flows.keys[flows], ("first", "probes", "tos", "ttl", "marks", "reply_tos")
+        self.flows = Numbering()
+        number = self.flows.intern(keys[:, 0].copy(), keys[:, 1].copy())
+        old = np.empty_like(flows)
+        old[number] = flows
+        self.ledger = self.ledger.kept(old)
+        for name in columns:
+            setattr(self, name, getattr(self, name)[old])
 
     # ── a batch ──
 

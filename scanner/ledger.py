@@ -123,6 +123,17 @@ class Ledger:
         """RECORD[m] of the given targets; zeros (reason 0) where nothing answered."""
         return self._records[self._slot[target]]
 
+    def kept(self, target: Ints) -> "Ledger":
+        """These targets alone, numbered anew from 0 in this order."""
+        kept = Ledger(len(target))
+        kept.status = self.status[target]
+        slot = self._slot[target]
+        answered = np.flatnonzero(slot)
+        kept._records = np.concatenate([blank(1), self._records[slot[answered]]])
+        kept._used = len(kept._records)
+        kept._slot[answered] = np.arange(1, kept._used)
+        return kept
+
     def fold(self, replies: Replies) -> Ints:
         """Merge a batch; returns the row numbers (in the batch) of first answers to targets silent until now."""
         if not len(replies.target):

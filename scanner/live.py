@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from . import probe
 from .addresses import to_text
@@ -41,6 +42,7 @@ RTT_SAMPLE = 512
 GOOD_BATCH = 0.8  # of a full bucket: worth waking up for
 MOST_RESETS = 8  # for one target: who repeats a SYN/ACK more often than that is not waiting for a reset
 HOST_START = 200.0
+ESTABLISHED, RESEND = 20, 0.9  # round trips that tell what is usual; seconds after which a SYN/ACK may be a repeated one
 JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005
 NO_LIMIT = 1e9
 SECOND = 1_000_000_000
@@ -195,8 +197,9 @@ class Scan:
         if not found.number.all():  # one source port for all passes: a reply is the current one's
             found = found._replace(number=np.where(found.number == 0, window.passes.number, found.number).astype(np.uint8))
         found = self._asked(window, found)
-        self.late += int(np.count_nonzero(found.number < window.passes.number))
-        fresh = window.fold(found)
+        late = found.number < window.passes.number
+        self.late += int(np.count_nonzero(late))
+        fresh = window.fold(found, self._resent(window, found, np.flatnonzero(late)))
         self._measure(window, found, fresh)
         fresh = window.target_of(found)[fresh]
         opened = fresh[window.ledger.rank(fresh) == 3]
@@ -208,9 +211,24 @@ class Scan:
         rows = fresh if self._controller else fresh[:RTT_SAMPLE]
         sent = window.passes.sent_at(window.target_of(found)[rows], found.number[rows])
         known = sent > 0
-        self.round_trips.add(found.segments.time[rows][known] - sent[known])
+        trips = found.segments.time[rows] - sent
+        self.round_trips.add(trips[known & ~self._too_slow(found.reason[rows], trips)])
         if self._controller:
             self._controller.answered(sent[known & (found.number[rows] == 1) & ~found.segments.icmp[rows]])
+
+    def _resent(self, window: Window, found: Matches, late: Ints) -> Bools:
+        """Which matches (among the rows `late`) are SYN/ACKs that a host repeated because the first one, or our reset, got lost."""
+        resent = np.zeros(len(found.reason), np.bool_)
+        late = late[found.reason[late] == Reason.SYN_ACK]
+        if late.size:
+            sent = window.passes.sent_at(window.target_of(found)[late], found.number[late])
+            resent[late] = (sent > 0) & self._too_slow(found.reason[late], found.segments.time[late] - sent)
+        return resent
+
+    def _too_slow(self, reason: npt.NDArray[np.uint8], trips: Ints) -> Bools:
+        """SYN/ACKs that took longer than a usual round trip and the time after which a host repeats them (RFC 6298: 1 s)."""
+        usual = self.round_trips.quantile(0.5) if self.round_trips.count >= ESTABLISHED else None
+        return np.zeros(len(trips), np.bool_) if usual is None else (reason == Reason.SYN_ACK) & (trips > (usual + RESEND) * SECOND)
 
     def _control_rate(self, now: int) -> None:
         """Let the controller see what was sent, and follow it."""

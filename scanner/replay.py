@@ -17,13 +17,14 @@ import numpy as np
 
 from .addresses import word_text
 from .evidence import HostFacts, host_facts, words_of
-from .exchanges import ENDING, NEVER, Exchanges
+from .exchanges import ENDING, Exchanges
 from .headers import ADDRESS, Bools, Ints, Rows
 from .ledger import Ledger, Mark, Replies
 from .ports import service_name
 from .verdict import RANK, Reason, Verdict, state_of
 
 NO_TIME = -(1 << 63)
+FEW_FLOWS = 1 << 19  # so many are kept in any case
 _STATE = {reason: state_of(reason).value for reason in Reason if reason}
 _REASON = {reason: reason.word for reason in Reason}
 
@@ -122,29 +123,54 @@ def flow_keys(exchanges: Exchanges) -> tuple[Ints, Ints, Ints]:
     return (keys[:, 0] >> np.uint64(32)).view(np.int64), keys[:, 1].view(np.int64), (keys[:, 0] & low).view(np.int64)
 
 
+def retire(exchanges: Exchanges, fresh: int) -> None:
+    """Fold flows that are over into their targets, if flows have become many; those from number `fresh` on stay."""
+    n, m = exchanges.flows.count, exchanges.targets.count
+    if n <= max(FEW_FLOWS, m + m // 4):
+        return
+    probed = exchanges.probes[:n] > 0
+    answered = exchanges.ledger.was_answered()[:n]
+    over = probed & answered & (np.arange(n) < fresh)
+    if 2 * np.count_nonzero(over) < n:  # mostly silence: what has not been answered by now is given up too
+        over = probed & (np.arange(n) < fresh)
+    of, _, _ = flow_keys(exchanges)
+    flows, replied = np.flatnonzero(over), np.flatnonzero(over & answered)
+    exchanges.retired.grow(m)
+    record = _flow_records(exchanges, replied)
+    exchanges.retired.add(of[flows], exchanges.first[flows])
+    exchanges.retired.answered(of[replied], record, _trips(exchanges, replied, record))
+    exchanges.keep(np.flatnonzero(~over))
+
+
 def judge(exchanges: Exchanges, ending: Ending, orphans: bool = False) -> Judged:
     """The verdict of every probed target; with `orphans` also of targets whose probe was not captured."""
     of, _, _ = flow_keys(exchanges)
     n, m = len(of), exchanges.targets.count
     seen = exchanges.probes[:n] > 0
-    probed = np.zeros(m, np.bool_)
+    retired = exchanges.retired
+    retired.grow(m)
+    probed = retired.probed[:m].copy()
     probed[of[seen]] = True
     replied = exchanges.ledger.was_answered()
     orphan_flow = replied & ~seen & ~probed[of] & (exchanges.marks[:n] & ENDING == 0)
     wanted = seen | orphan_flow if orphans else seen
     flows = np.flatnonzero(wanted & replied)
     record = _flow_records(exchanges, flows)
-    first = np.full(m, NEVER)
+    first = retired.first[:m].copy()
     np.minimum.at(first, of[seen], exchanges.first[:n][seen])
     ledger = Ledger(m)
     ledger.fold(Replies(of[flows], record))
-    chosen = np.zeros(m, np.bool_)
+    before, old_record, old_seen = retired.part(m)
+    ledger.fold(Replies(before, old_record))
+    chosen = probed.copy()
     chosen[of[wanted]] = True
     target = np.flatnonzero(chosen)
     result = ledger.records(target)
     seen_reasons = np.zeros(m, np.uint32)  # a fold takes each flow for one reply; a flow may have had several
     np.bitwise_or.at(seen_reasons, of[flows], record["seen"])
+    seen_reasons[before] |= old_seen
     result["seen"] = seen_reasons[target]
+    result["replies"] = 0  # what is a repeat was judged flow by flow
     silent = result["reason"] == Reason.NONE
     result["reason"][silent] = _silence(exchanges, target[silent], first[target[silent]], ending)
     rtt = _round_trips(exchanges, of, flows, record, target, result)
@@ -194,6 +220,9 @@ def _attempt(exchanges: Exchanges, flows: Ints) -> Ints:
     position = np.empty(len(of), np.int64)
     starts = np.flatnonzero(np.concatenate([[True], of[order][1:] != of[order][:-1]])) if len(of) else of
     position[order] = np.arange(len(of)) - np.repeat(starts, np.diff(np.append(starts, len(of))))
+    before = exchanges.retired.attempts
+    if len(before):
+        position += before[of]
     return np.minimum(position[flows] + 1, 31)
 
 
@@ -213,14 +242,22 @@ def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending) ->
     return reason
 
 
-def _round_trips(exchanges: Exchanges, of: Ints, flows: Ints, record: Rows, target: Ints, result: Rows) -> Ints:
-    """From the SYN to the winning reply, where that flow has one SYN only; -1 elsewhere."""
-    by_target = np.full(exchanges.targets.count, -1, np.int64)
-    record_time = np.zeros(exchanges.targets.count, np.int64)
-    record_time[target] = result["time"]
+def _trips(exchanges: Exchanges, flows: Ints, record: Rows) -> Ints:
+    """From the SYN to the winning reply of each flow, ns; -1 where there were several SYNs, or times make no sense."""
     first, time = exchanges.first[flows], record["time"]
-    known = (exchanges.probes[flows] == 1) & (first != NO_TIME) & (time >= first) & (time == record_time[of[flows]])
-    by_target[of[flows[known]]] = (time - first)[known]
+    known = (exchanges.probes[flows] == 1) & (first != NO_TIME) & (time >= first)
+    return np.where(known, time - first, -1)
+
+
+def _round_trips(exchanges: Exchanges, of: Ints, flows: Ints, record: Rows, target: Ints, result: Rows) -> Ints:
+    """The round trip of the reply that each target's verdict comes from; -1 unknown."""
+    retired, m = exchanges.retired, exchanges.targets.count
+    winning = np.zeros(m, np.int64)
+    winning[target] = result["time"]
+    by_target = np.where(retired.trip_end[:m] == winning, retired.trip[:m], -1)
+    trip = _trips(exchanges, flows, record)
+    known = (trip >= 0) & (record["time"] == winning[of[flows]])
+    by_target[of[flows[known]]] = trip[known]
     return by_target[target]
 
 

@@ -91,6 +91,7 @@ class RoundTrips:
     """
 
     def __init__(self, first_wait: float = FIRST_WAIT, fixed: float | None = None) -> None:
+        self.count = 0
         self._counts = np.zeros(256, np.int64)
         self._first_wait, self._fixed = first_wait, fixed
 
@@ -98,6 +99,7 @@ class RoundTrips:
         """Measured round trips; clock noise below 1 µs counts as 1 µs."""
         octave = np.log2(np.maximum(nanoseconds, 1000) / 1000.0)
         self._counts += np.bincount(np.minimum((octave * 8).astype(np.int64), 255), minlength=256)
+        self.count += len(nanoseconds)
 
     def quantile(self, share: float) -> float | None:
         """Seconds that `share` of the replies took at most; None before the first reply."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import probe, retry
-from .headers import Bytes, Ints, Rows
+from .headers import Bools, Bytes, Ints, Rows
 from .lane import Lane, Matches
 from .ledger import Ledger, Mark, Replies, blank
 from .neighbours import Sweep
@@ -149,8 +149,12 @@ class Window:
         target = np.clip(self.target_of(found), 0, self.ledger.n - 1)
         return np.asarray(self.ledger.records(target)["replies"])
 
-    def fold(self, found: Matches) -> Ints:
-        """Take replies in; returns the rows of those that are their targets' first answers."""
+    def fold(self, found: Matches, resent: Bools | None = None) -> Ints:
+        """Take replies in; returns the rows of those that are their targets' first answers.
+
+        `resent` marks late SYN/ACKs that the host repeated by itself: for the loss they are no answer to the pass that they
+        acknowledge, in which nothing came, but a discovery in the present one.
+        """
         segments = found.segments
         target = self.target_of(found)
         record = blank(len(target))
@@ -161,10 +165,11 @@ class Window:
         record["marks"][late] |= np.uint16(Mark.LATE)
         if segments.icmp.any():
             record["sender"] = self._sender_numbers(found)
-        self._credit_control(target, found)
+        seen_in = found.number if resent is None else np.where(resent, self.passes.number, found.number)
+        self._credit_control(target, found, found.number == seen_in)
         fresh = self.ledger.fold(Replies(target, record))
         tcp = fresh[~segments.icmp[fresh]]
-        np.add.at(self._answered, (self._group(target[tcp]), found.number[tcp].astype(np.int64) - 1), 1)
+        np.add.at(self._answered, (self._group(target[tcp]), seen_in[tcp].astype(np.int64) - 1), 1)
         return fresh
 
     def _sender_numbers(self, found: Matches) -> npt.NDArray[np.uint32]:
@@ -178,10 +183,10 @@ class Window:
                 self.senders.append(address)
         return number
 
-    def _credit_control(self, target: Ints, found: Matches) -> None:
+    def _credit_control(self, target: Ints, found: Matches, prompt: Bools) -> None:
         for number, control in enumerate(self._control, 1):
             if len(control.targets):
-                answers = target[(found.number == number) & ~found.segments.icmp]
+                answers = target[(found.number == number) & prompt & ~found.segments.icmp]
                 at = np.searchsorted(control.targets, answers)
                 at = np.minimum(at, len(control.targets) - 1)
                 control.back[at[control.targets[at] == answers]] = True

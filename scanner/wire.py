@@ -13,7 +13,7 @@ read where the IP header says it ends, so trailing bytes (padding, frame check s
 mistaken for payload. Checksums are not looked at: offload leaves them unfinished on the sender's
 own machine and over virtual links.
 
-Limits: only first fragments are read; IPv6 extension headers are followed up to 8 deep.
+Limit: only first fragments are read (what `packets` cannot follow, neither can this).
 """
 
 from collections import Counter
@@ -35,7 +35,6 @@ from .headers import (
     TCP,
     TCP_PORTS_SEQ,
     Bools,
-    Bytes,
     Frames,
     Ints,
     Rows,

@@ -2,7 +2,8 @@
 
 A scanner is only worth what it says about known hosts. The lab makes such hosts: `box` wires namespaces
 together, `targets` listens in them, `firewall` installs one rule for each way of answering, and `scene` is
-the demo's ground truth as data. `wire` loses and delays frames in between. `permissions` finds out whether this machine lets us, by trying.
+the demo's ground truth as data. `wire` loses and delays frames in between, and `scenes` are bad paths with
+their truth. `permissions` finds out whether this machine lets us, by trying.
 """
 
 from .box import Box

@@ -8,9 +8,10 @@ The addresses are those set aside for benchmarks and documentation (RFC 2544, RF
 default route: a stray packet has nowhere to go. The target also owns all of `FAR` (a /16 and a /64) by a
 local route, reached through a next hop, for scans larger than one host. `whole_prefix` does the same on
 the link itself, where every IPv4 address then answers ARP: the kernel answers for what its routes call
-local. `wire` puts a namespace with faults between the scanner and its neighbour (`lab/wire.py`); addresses and MAC
-addresses stay the same. Neighbour discovery asks for a configured address instead, so on-link IPv6 hosts are really added
-(`hosts`). Replies are not rate-limited, and addresses are usable at once (no duplicate detection).
+local. Neighbour discovery asks for a configured address instead, so on-link IPv6 hosts are really added
+(`hosts`). `wire` puts a namespace with faults between the scanner and its neighbour (`lab/wire.py`); addresses
+and MAC addresses stay the same. Replies are not rate-limited, and addresses are usable at once (no duplicate
+detection).
 Limit: one machine's kernel plays all the parts, so this shows Linux's answers and nobody else's.
 """
 

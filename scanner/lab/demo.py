@@ -8,7 +8,6 @@ them afterwards, and the exit code says whether they agree.
 import sys
 from collections.abc import Iterable
 
-from ..command import warn
 from ..config import SynConfig
 from ..hosts import parse_hosts
 from ..output import Summary, open_sinks
@@ -16,16 +15,17 @@ from ..ports import format_ports, parse_ports
 from ..session import Session
 from ..summary import summary_lines
 from ..verdict import Verdict
+from ..wiring import Warn
 from .box import Box
 from .scene import DEMO, PortKind, demo_box
 
 RATE = 0.0
 
 
-def demonstrate() -> int:
+def demonstrate(warn: Warn) -> int:
     """Build the scene, scan it, print the verdicts and how they compare with the truth; 0 if all agree."""
     with demo_box() as box:
-        found = _scan(box)
+        found = _scan(box, warn)
         wrong = [line for version, ip in _addresses(box) for line in _compare(box, version, ip, found)]
     checked = sum(len(_expected(box, version)) for version, _ in _addresses(box))
     for line in wrong:
@@ -38,7 +38,7 @@ def _addresses(box: Box) -> list[tuple[int, str]]:
     return [(4, box.target_ip), (6, box.target_ip6)] if box.ipv6 else [(4, box.target_ip)]
 
 
-def _scan(box: Box) -> dict[tuple[str, int | None], Verdict]:
+def _scan(box: Box, warn: Warn) -> dict[tuple[str, int | None], Verdict]:
     """The scan that `halfopen syn` would do from inside the box; prints its table and summary."""
     ports = format_ports([row.port for row in DEMO])
     targets = [ip for _, ip in _addresses(box)]

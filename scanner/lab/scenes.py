@@ -20,6 +20,8 @@ from .box import Box
 from .firewall import KINDS, Kind, Ports
 from .wire import Faults, Way, both
 
+PERFECT = Faults()
+
 ONE = "198.18.0.2"
 FAR_NET = "198.19.0.0/24"
 REJECTED = tuple(kind for kind, actions in KINDS.items() if actions.v4 and actions.v4.startswith("reject with icmp"))
@@ -45,7 +47,7 @@ class Scene:
     name: str
     targets: str = ONE
     kinds: Mapping[Kind, Ports] = field(default_factory=dict)
-    wire: Faults = Faults()
+    wire: Faults = PERFECT
     present: int = 1
     sysctls: Mapping[str, int] = field(default_factory=dict)
     unknowable: bool = False  # what is missed cannot be known, only said to be missed
@@ -99,7 +101,7 @@ def _net(name: str, wire: Faults) -> Scene:
 
 
 SCENES: tuple[Scene, ...] = (
-    _net("no loss", Faults()),
+    _net("no loss", PERFECT),
     _net("5 % lost each way", both(Way(lose=0.05))),
     _net("20 % lost each way", both(Way(lose=0.2))),
     _net("40 % lost each way", both(Way(lose=0.4))),
@@ -130,7 +132,7 @@ SCENES: tuple[Scene, ...] = (
     ),
     Scene(
         "mixed /24, 20 % lost each way",
-        "198.18.0.0/24",
+        "198.18.0.2-254",
         {Kind.OPEN: [22], Kind.CLOSED: [23, 25], Kind.DROP: [135], Kind.TCP_RESET: [113]},
         both(Way(lose=0.2)),
         present=126,

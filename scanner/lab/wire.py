@@ -56,21 +56,24 @@ class Way(NamedTuple):
     jitter: float = 0.0
 
 
+CLEAN = Way()
+
+
 @dataclass(frozen=True)
 class Faults:
     """What the wire does. `resets` and `silent_after` count what each address behind the wire sends back."""
 
-    out: Way = Way()  # towards the target
-    back: Way = Way()
+    out: Way = CLEAN  # towards the target
+    back: Way = CLEAN
     resets: int = 0  # TCP resets a second that one address may send; 0: any number
     silent_after: int = 0  # IP packets after which one address says nothing more; 0: never
     neighbours: bool = False  # whether ARP and neighbour discovery suffer, too
     seed: int = 1
 
 
-def both(way: Way, **more: int) -> Faults:
+def both(way: Way) -> Faults:
     """The same faults in either direction."""
-    return Faults(out=way, back=way, **more)
+    return Faults(out=way, back=way)
 
 
 def draws(seed: int, direction: int, purpose: int, first: int, count: int) -> Draws:
@@ -135,7 +138,8 @@ class Quotas:
 
 def _beyond(rows: Bools, room: int) -> Bools:
     """The rows of a mask but its first `room`."""
-    return rows & (np.cumsum(rows) > room)
+    over: Bools = rows & (np.cumsum(rows) > room)
+    return over
 
 
 def _ethertype(rows: Bytes) -> Ints:
@@ -244,21 +248,22 @@ def main() -> None:
 
 
 class Wire:
-    """The process, started in the namespace that has both interfaces, until `close`. ScanError when it does not start."""
+    """The process, in the namespace that has both interfaces, until `close`. ScanError when it does not start."""
 
     def __init__(self, namespace: Namespace, faults: Faults) -> None:
         program = f"from {__name__} import main; main()"
         line = [sys.executable, "-c", program, json.dumps(asdict(faults))]
-        self._process = namespace.popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=_root())
-        assert self._process.stdout and self._process.stderr
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self._process = namespace.popen(line, cwd=_root(), **pipes)
+        assert self._process.stdout
         if self._process.stdout.readline() != b"ready\n":
-            complaint = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-            self.close()
+            complaint = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
             raise ScanError(f"the wire with faults did not start: {complaint[-1] if complaint else 'no message'}")
 
     def close(self) -> None:
         """End the process; safe to call twice."""
-        self._process.communicate() if self._process.poll() is None else None
+        if self._process.poll() is None:
+            self._process.communicate()
 
     def __enter__(self) -> "Wire":
         return self
