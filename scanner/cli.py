@@ -102,6 +102,7 @@ def syn(
     ttl: Annotated[int, typer.Option(help="Time to live of what is sent.")] = 64,
     tos: Annotated[int, typer.Option(help="TOS byte of probes; 0 gives up the mark that tells forged resets.")] = 4,
     options: Annotated[str, typer.Option(help="TCP options of a probe: os, mss or none.")] = "os",
+    senders: Annotated[int, typer.Option(help="Transmit rings with a thread each; 2 for more than a million probes a second.")] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Complete a handshake with every open port, too.")] = False,
     form: Form = None,
     output: Output = None,

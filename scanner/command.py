@@ -60,6 +60,7 @@ class ScanRequest:
     ttl: int = 64
     tos: int = 4
     options: str = "os"
+    senders: int = 1
     verify: bool = False
     record: str | None = None
     ladder: str | None = None
@@ -71,7 +72,7 @@ class ScanRequest:
             rate=None if self.rate == "auto" else _number("--rate", self.rate, "auto, or frames a second"),
             max_rate=self.max_rate, retries=self.retries, max_missed=missed, max_missed_share=share, timeout=self.timeout, seed=self.seed,
             shard=_shard(self.shard), interface=self.interface, source_ip=self.source_ip, source_port=self.source_port,
-            ttl=self.ttl, tos=self.tos, options=self.options,
+            ttl=self.ttl, tos=self.tos, options=self.options, senders=self.senders,
         )  # fmt: skip
 
     def hosts(self) -> HostSpace:

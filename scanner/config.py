@@ -13,6 +13,7 @@ from .retry import MAX_PASSES
 
 PUBLIC_RATE = 10_000.0  # where "auto" ends towards public addresses, unless told otherwise
 MAX_RATE = 1e9  # beyond any wire; and what is no number stops here too
+MAX_SENDERS = 8
 SEED_BITS = 127
 
 
@@ -34,6 +35,7 @@ class SynConfig:
     ttl: int = 64
     tos: int = TOS_LOWER_EFFORT
     options: str = "os"
+    senders: int = 1  # transmit rings, each with a thread of its own
 
     def __post_init__(self) -> None:
         limits = (
@@ -48,6 +50,7 @@ class SynConfig:
             (self.tos & 3 == 0, f"--tos {self.tos} sets the ECN bits (RFC 3168), which a router may rewrite; use a multiple of 4"),
             (self.options in OPTION_SETS, f"--options {self.options!r} is not one of {', '.join(OPTION_SETS)}"),
             (1 <= self.shard.number <= self.shard.of, f"--shard {self.shard.number}/{self.shard.of}: give i/n with 1 <= i <= n"),
+            (1 <= self.senders <= MAX_SENDERS, f"--senders {self.senders} is out of range: 1 to {MAX_SENDERS}"),
             (self.seed is None or abs(self.seed) < 1 << SEED_BITS, f"--seed {self.seed} is too large: below 2^{SEED_BITS}"),
             (self.shard.of == 1 or self.seed is not None, "--shard needs --seed: all shards must share one order"),
             (self.source_port is None or 1 <= self.source_port <= 65535, f"--source-port {self.source_port} is not a port"),

@@ -26,6 +26,7 @@ from .transport import Transport
 from .transport.filter import program
 from .transport.portholder import HeldPorts, hold
 from .transport.rawip import RawIpTransport
+from .transport.senders import Senders
 from .transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, Receiver, RingTransport, Sender
 
 LEAST_RX_BLOCKS = 8  # 8,192 frames
@@ -66,7 +67,7 @@ def connect(
         for route in {_wire(way.route): way.route for way in ways}.values():
             sources = {way.route.source for way in ways if _wire(way.route) == _wire(route)}
             used = [port for source in sources for port in held[source].ports]
-            transport = stack.enter_context(_Closing(_open(route, min(used), max(used), hosts.size * len(ports)))).transport
+            transport = stack.enter_context(_Closing(_open(route, min(used), max(used), hosts.size * len(ports), config.senders))).transport
             transports[_wire(route)] = wrap(transport, route) if wrap else transport
         lanes = [_lane(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
         return Wiring(lanes, list(transports.values()), stack.pop_all().close)
@@ -135,13 +136,15 @@ def _hold(ways: list[_Way], config: SynConfig, key: Key, warn: Warn) -> dict[obj
     return held
 
 
-def _open(route: Route, first_port: int, last_port: int, targets: int) -> Transport:
+def _open(route: Route, first_port: int, last_port: int, targets: int, senders: int) -> Transport:
     """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
     face = route.interface
     sieve = program(0 if face.kind in NO_LINK_HEADER else 14, first_port, last_port)
     blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
     receiver = Receiver(face.name, face.kind, sieve, blocks)
-    return RawIpTransport(receiver) if route.local else RingTransport(receiver, Sender(face.name))
+    if route.local:
+        return RawIpTransport(receiver)
+    return RingTransport(receiver, Sender(face.name) if senders == 1 else Senders([Sender(face.name) for _ in range(senders)]))
 
 
 def _lane(way: _Way, transport: Transport, held: HeldPorts, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key) -> Lane:

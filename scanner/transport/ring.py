@@ -25,6 +25,7 @@ import socket
 import struct
 import threading
 import time
+from typing import Protocol
 
 import numpy as np
 
@@ -153,7 +154,7 @@ class Sender:
         self._committed = self._freed = self._tail = 0
         self._progress = time.monotonic()
         self._failed: OSError | None = None
-        self.tried_again = 0
+        self.tried_again = 0  # frames that a full device queue refused at first
         self._closing = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._pump, name=f"send {interface}", daemon=True)
@@ -229,10 +230,25 @@ class Sender:
         self._socket.close()
 
 
+class SendHalf(Protocol):
+    """What sends: one ring, or several in turn (`senders`)."""
+
+    @property
+    def tried_again(self) -> int: ...
+
+    def reserve(self, limit: int) -> Bytes: ...
+
+    def commit(self, rows: int, length: int) -> None: ...
+
+    def sent(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
 class RingTransport:
     """Both halves on one interface; `sender_drops` tells how many frames the interface itself lost."""
 
-    def __init__(self, receiver: Receiver, sender: Sender) -> None:
+    def __init__(self, receiver: Receiver, sender: SendHalf) -> None:
         self._receiver, self._sender = receiver, sender
         self.link = receiver.link
         self.reserve, self.commit, self.sent = sender.reserve, sender.commit, sender.sent
