@@ -1,12 +1,14 @@
 """Which replies are ours, and the arithmetic between hosts, positions and shards."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import KEY, OUR_PORT, ROUTER, THEIR_PORT, THEM, US, batch, lane_of, rst, segment, syn, synack, unreachable
 
+from scanner.hosts import parse_hosts
 from scanner.addresses import from_text, to_text
 from scanner.cookie import Key, sequence
 from scanner.lane import Lane, Shard
@@ -183,3 +185,20 @@ def test_the_gateways_mac_reaches_every_frame() -> None:
 
 def test_templates_come_from_us() -> None:
     assert to_text(lane(6).our_address) == [US[6]]
+
+
+def test_a_hundred_thousand_excludes_and_still_each_host_once() -> None:
+    """Through windows and shards: every address of a /12 that is not excluded, exactly once."""
+    numbers = np.random.default_rng(7).choice(1 << 20, 100_000, replace=False)
+    base = 0x0A100000
+    excludes = [f"10.{16 + (each >> 16)}.{each >> 8 & 255}.{each & 255}" for each in numbers.tolist()]
+    hosts = parse_hosts(["10.16.0.0/12", "10.16.0.0/14"], excludes, lambda name: [])
+    seen = np.zeros(1 << 20, np.int64)
+    for number in (1, 2, 3):
+        ours = replace(lane(shard=Shard(number, 3)), hosts=hosts)
+        for first in range(0, ours.host_count, 50_000):
+            found = ours.hosts_at(first, min(50_000, ours.host_count - first))
+            np.add.at(seen, (found["lo"] & np.uint64(0xFFFFFFFF)).astype(np.int64) - base, 1)
+    wanted = np.ones(1 << 20, np.int64)
+    wanted[numbers] = 0
+    assert np.array_equal(seen, wanted)

@@ -47,6 +47,7 @@ BLOCK = 256 * 1024
 TX_BLOCKS = 32  # 32,768 frames: 30 ms at a million a second
 RX_BLOCKS = 128  # 131,072 frames
 TX_DATA = 32  # TPACKET2_HDRLEN - sizeof(struct sockaddr_ll): where the kernel reads a frame
+FIRST_LOOK = 64  # slots looked at first; a slow scan rarely has more that are ready
 STUCK_SECONDS = 5.0
 NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)  # ARPHRD_PPP, RAWIP, NONE, TUNNEL, TUNNEL6, SIT, IPGRE
 
@@ -73,9 +74,14 @@ class _Ring:
 
     def run(self, limit: int, mask: int, value: int) -> int:
         """How many slots from the head on, without wrapping and at most `limit`, have `status & mask == value`."""
-        status = self.header["status"][self.head : self.head + limit]
-        other = np.flatnonzero(status & mask != value)
-        return int(other[0]) if other.size else len(status)
+        count, step = 0, FIRST_LOOK
+        while count < limit and self.head + count < self.slots:
+            status = self.header["status"][self.head + count : self.head + min(limit, count + step)]
+            other = np.flatnonzero(status & mask != value)
+            if other.size:
+                return count + int(other[0])
+            count, step = count + len(status), 4 * step
+        return count
 
     def advance(self, count: int) -> None:
         self.head = (self.head + count) % self.slots
