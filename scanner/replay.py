@@ -128,6 +128,7 @@ def retire(exchanges: Exchanges, fresh: int) -> None:
     n, m = exchanges.flows.count, exchanges.targets.count
     if n <= max(FEW_FLOWS, m + m // 4):
         return
+    _settle_bare_syns(exchanges)
     probed = exchanges.probes[:n] > 0
     answered = exchanges.ledger.was_answered()[:n]
     over = probed & answered & (np.arange(n) < fresh)

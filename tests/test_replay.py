@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from scanner import replay
 from scanner.exchanges import Exchanges
 from scanner.headers import LINK_RAW
 from scanner.replay import NO_TIME, Ending, judge, rows, settle
@@ -216,3 +217,30 @@ def test_who_sent_an_icmp_error_and_how_long_it_took() -> None:
     settle(exchanges)
     (found,) = rows(exchanges, judge(exchanges, PATIENT))
     assert (found.icmp_from, found.ttl, found.rtt_ms, found.time, found.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
+
+
+AND_MORE = {name: case for name, case in CASES.items() if name != "silence, and nothing ever came"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize(("frames", "expected"), AND_MORE.values(), ids=AND_MORE)
+def test_flows_that_are_over_may_be_forgotten(
+    frames: list[bytes], expected: list[Row], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same exchanges, and behind them many more, all to one port."""
+    monkeypatch.setattr(replay, "FEW_FLOWS", 8)
+    exchanges = Exchanges()
+    ports = range(1, 40)
+    again = [[syn(dport=1000, sport=port) for port in ports], [rst(sport=1000, dport=port, seq=0) for port in ports]]
+    every = [*frames, *again[0], *again[1]]
+    for first in range(0, len(every), size):
+        fresh = exchanges.flows.count
+        exchanges.feed(batch(*every[first : first + size], times=range(first + 1, first + size + 1)))
+        replay.retire(exchanges, fresh)
+    settle(exchanges)
+    found = [
+        (row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence)
+        for row in rows(exchanges, judge(exchanges, PATIENT))
+    ]
+    assert exchanges.retired.flows > 0
+    assert [each for each in found if each[2] != 1000] == expected

@@ -2,7 +2,7 @@
 
 It is made here: 500,000 SYNs of 58 bytes to 500 targets × 1,000 ports, as many replies of 54, one in a
 hundred a SYN/ACK, and the same again with fresh sequence numbers for the larger file. Nobody else turns captures into
-verdicts, so the peers only read the packets: tshark prints the TCP flags, Scapy's PcapReader makes its objects; they get
+verdicts, so the peers only read the packets: tshark prints the TCP flags, Scapy's PcapReader makes objects; they get
 fewer packets, because theirs take a while; the unit is packets a second.
 
 The marginal rate, (packets of the large file − packets of the small one) / (time − time), leaves start-up out.
