@@ -7,7 +7,7 @@ PYTHON ?=
 PY := .venv/bin/python
 READY := .venv/.ready
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint fmt bench golden clean
+.PHONY: demo test check lint fmt bench truth golden clean
 
 # make itself turns every failure into exit code 2; for the code itself, .venv/bin/halfopen demo.
 demo: $(READY)
@@ -30,6 +30,10 @@ fmt: $(READY)
 
 bench: $(READY)
 	$(PY) -m tests.bench $(ARGS)
+
+# Scanners against bad paths and difficult hosts whose truth is known; ARGS='--runs 20' for what the README shows.
+truth: $(READY)
+	$(PY) -m tests.bench.truth $(ARGS)
 
 # Rewrites the expected verdicts next to the captures; the diff is to be read before it is committed.
 golden: $(READY)

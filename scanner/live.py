@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from . import probe
 from .addresses import to_text
@@ -27,7 +26,8 @@ from .lane import Lane, Matches
 from .neighbours import GatewaySweep, answers
 from .passes import Passes
 from .pacing import BLIND_RATE, RateController
-from .retry import FIRST_WAIT, RoundTrips, enough
+from .retry import RoundTrips, enough
+from .timing import Timing
 from .transport import Transport
 from .verdict import Reason
 from .window import Phase, Window
@@ -38,12 +38,9 @@ WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
 SWEEP_FIRST_WAIT, SWEEP_PASSES = 0.4, 3
 FULL_RING_PAUSE = 0.0005
 RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
-RTT_SAMPLE = 512
 GOOD_BATCH = 0.8  # of a full bucket: worth waking up for
 MOST_RESETS = 8  # for one target: who repeats a SYN/ACK more often than that is not waiting for a reset
 HOST_START = 200.0
-ESTABLISHED, RESEND = 20, 0.9  # round trips that tell what is usual; seconds after which a SYN/ACK may be a repeated one
-JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005
 NO_LIMIT = 1e9
 SECOND = 1_000_000_000
 
@@ -77,9 +74,10 @@ class Scan:
         self.round_trips = RoundTrips(fixed=settings.timeout)
         self._sweep_trips = RoundTrips(first_wait=SWEEP_FIRST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
-        self._controller = self._auto() if settings.rate is None else None
-        self._handed = self._handed_closed = 0  # probes of first passes
-        self.dispatch = Dispatch(self._transports, self._controller.rate if self._controller else settings.rate or 0.0)
+        controller = self._auto() if settings.rate is None else None
+        self._timing = Timing(self.round_trips, controller)
+        self._handed_closed = 0  # probes of first passes in windows that have closed
+        self.dispatch = Dispatch(self._transports, controller.rate if controller else settings.rate or 0.0)
         self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
         self._key = key
         self._upcoming = self._plan()
@@ -139,7 +137,9 @@ class Scan:
         sources: list[tuple[Transport, Source]] = [(sweep.lane.transport, sweep) for sweep in self._gateways]
         sources += [(window.lane.transport, window) for window in self.open]
         full = self.dispatch.send(sources, now)
-        self._control_rate(now)
+        handed = sum(window.passes.handed_first for window in self.open) + self._handed_closed
+        rate = self._timing.rate(handed, now)
+        self.dispatch.bucket.rate = self.dispatch.bucket.rate if rate is None else rate
         for window in list(self.open):
             self._advance(window, now)
         return FULL_RING_PAUSE if full else self._next_due(now)
@@ -199,48 +199,12 @@ class Scan:
         found = self._asked(window, found)
         late = found.number < window.passes.number
         self.late += int(np.count_nonzero(late))
-        fresh = window.fold(found, self._resent(window, found, np.flatnonzero(late)))
-        self._measure(window, found, fresh)
+        fresh = window.fold(found, self._timing.resent(window, found, np.flatnonzero(late)))
+        self._timing.measure(window, found, fresh)
         fresh = window.target_of(found)[fresh]
         opened = fresh[window.ledger.rank(fresh) == 3]
         if len(opened):
             self.news.append((window, opened))
-
-    def _measure(self, window: Window, found: Matches, fresh: Ints) -> None:
-        """Round trips and, with `--rate auto`, the answered share, from first answers. Without it a sample will do."""
-        rows = fresh if self._controller else fresh[:RTT_SAMPLE]
-        sent = window.passes.sent_at(window.target_of(found)[rows], found.number[rows])
-        known = sent > 0
-        trips = found.segments.time[rows] - sent
-        self.round_trips.add(trips[known & ~self._too_slow(found.reason[rows], trips)])
-        if self._controller:
-            self._controller.answered(sent[known & (found.number[rows] == 1) & ~found.segments.icmp[rows]])
-
-    def _resent(self, window: Window, found: Matches, late: Ints) -> Bools:
-        """Which matches (among the rows `late`) are SYN/ACKs that a host repeated because the first one, or our reset, got lost."""
-        resent = np.zeros(len(found.reason), np.bool_)
-        late = late[found.reason[late] == Reason.SYN_ACK]
-        if late.size:
-            sent = window.passes.sent_at(window.target_of(found)[late], found.number[late])
-            resent[late] = (sent > 0) & self._too_slow(found.reason[late], found.segments.time[late] - sent)
-        return resent
-
-    def _too_slow(self, reason: npt.NDArray[np.uint8], trips: Ints) -> Bools:
-        """SYN/ACKs that took longer than a usual round trip and the time after which a host repeats them (RFC 6298: 1 s)."""
-        usual = self.round_trips.quantile(0.5) if self.round_trips.count >= ESTABLISHED else None
-        return np.zeros(len(trips), np.bool_) if usual is None else (reason == Reason.SYN_ACK) & (trips > (usual + RESEND) * SECOND)
-
-    def _control_rate(self, now: int) -> None:
-        """Let the controller see what was sent, and follow it."""
-        if self._controller is None:
-            return
-        handed = sum(window.passes.handed_first for window in self.open) + self._handed_closed
-        if handed > self._handed:
-            self._controller.sent(handed - self._handed, now)
-            self._handed = handed
-        tail = self.round_trips.quantile(0.99)
-        self._controller.judge(now, FIRST_WAIT if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
-        self.dispatch.bucket.rate = self._controller.rate
 
     def _asked(self, window: Window, found: Matches) -> Matches:
         """Without the bare SYNs that answer nothing: they show no cookie, so one must have asked that target from that port."""
@@ -297,6 +261,8 @@ class Scan:
         if window.everyone_answered():
             self._close(window, interrupted=False)
         elif not window.current.number or now - window.current.last_sent >= self.settings.pause * SECOND:
+            if window.phase is Phase.PROBE:
+                self._timing.pass_ended(window)
             window.begin_pass(now)
 
     def _over(self, passes: Passes, now: int, trips: RoundTrips) -> bool:

@@ -88,6 +88,7 @@ class RateController:
         self._current: _Epoch | None = None
         self._waiting: deque[_Epoch] = deque()
         self._good_sent = self._good_answered = 0.0  # of stretches without loss, older ones fading
+        self._asked_again = self._unanswered = 0.0  # the same of control probes
 
     def sent(self, frames: int, now: int) -> None:
         """Probes of a first pass left at `now`."""
@@ -125,6 +126,25 @@ class RateController:
             growth = 2.0 if self._doubling and epoch.answered else CAREFUL_GROWTH
             blind = min(self._limit, BLIND_RATE) if not self._good_answered else self._limit
             self.rate = max(self.rate, min(blind, epoch.rate * growth))
+
+    def repeated(self, asked: int, lost: int, achieved: float) -> None:
+        """A later pass is over, at `achieved` frames a second; `lost` of the probes to targets that had answered were not answered.
+
+        Nothing at all is no sign of too high a rate: then the targets, or the way to them, have gone.
+        """
+        if lost == asked:
+            return
+        if self._asked_again:
+            share = self._unanswered / self._asked_again
+            spread = (max(1.0, asked * share * (1 - share)) * (1 + asked / self._asked_again)) ** 0.5
+            if lost - asked * share > max(3 * spread, 0.1 * asked * (1 - share)):
+                self._doubling = False
+                self.rate = max(LEAST_RATE, min(self.rate, achieved) / 2)
+                return
+        self._asked_again = self._asked_again * FADE + asked
+        self._unanswered = self._unanswered * FADE + lost
+        if achieved >= self.rate / 2:
+            self.rate = max(self.rate, min(self._limit, self.rate * (2.0 if self._doubling else CAREFUL_GROWTH)))
 
     def _loses(self, epoch: _Epoch) -> bool:
         """Whether fewer answered than the good stretches let expect: by a tenth, and beyond three standard deviations."""

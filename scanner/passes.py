@@ -34,7 +34,7 @@ class Passes:
         self.last_sent = 0  # when the latest frame left, ns
         self.began = 0  # when the pass under way was begun, ns
         self.cut_short = False  # stopped before it was through
-        self.handed_first = 0  # items handed out in the first pass
+        self.handed = self.handed_first = 0  # items handed out in the pass under way, and in the first one
         self.admit: Admit | None = None  # holds back items whose host is to be spared for now
         self._order = Permutation(ledger.n, key)
         self._log: list[tuple[list[int], list[int]]] = []  # for each pass: first positions, times
@@ -42,16 +42,18 @@ class Passes:
         self._cut = ledger.n
         self._ready = np.zeros(0, np.int64)
         self._ready_position = np.zeros(0, np.int64)
-        self._held = np.zeros(0, np.int64)
+        self._held = self._extra = np.zeros(0, np.int64)
+        self._extras = 0  # items asked besides, in the pass under way
         self._blurred: set[int] = set()  # passes in which items were held back: their log tells no times
 
     def begin(self, now: int, extra: Ints | None = None) -> None:
-        """Start the next pass; `extra` items go first, answered or not."""
+        """Start the next pass; `extra` items are asked, too, answered or not, spread evenly over it."""
         self.number += 1
-        self._next = 0
+        self._next = self.handed = 0
         self._log.append(([], []))
-        self._ready = np.zeros(0, np.int64) if extra is None else extra
-        self._ready_position = np.full(len(self._ready), -1, np.int64)
+        self._extra = np.zeros(0, np.int64) if extra is None else extra
+        self._extras = len(self._extra)
+        self._ready = self._ready_position = np.zeros(0, np.int64)
         self.last_sent = self.began = now
 
     def take(self, limit: int, now: int) -> Ints:
@@ -62,6 +64,7 @@ class Passes:
                 self._refill(limit)
             items = np.concatenate([items, self._from_ready(limit - len(items), now)]) if len(items) else self._from_ready(limit, now)
         self.outstanding += len(items)
+        self.handed += len(items)
         self.handed_first += len(items) if self.number == 1 else 0
         return items
 
@@ -98,8 +101,18 @@ class Passes:
         silent = self.ledger.silent(items)
         if not silent.all():
             items, position = items[silent], position[silent]
+        if len(self._extra):
+            items, position = self._with_extra(items, position)
         self._ready = np.concatenate([self._ready, items])
         self._ready_position = np.concatenate([self._ready_position, position])
+
+    def _with_extra(self, items: Ints, position: Ints) -> tuple[Ints, Ints]:
+        """The extra items that belong to this stretch of the order, in even distances; their position is -1."""
+        due = self._extras * self._next // self.ledger.n
+        count = due - (self._extras - len(self._extra))
+        extra, self._extra = self._extra[:count], self._extra[count:]
+        at = (2 * np.arange(count) + 1) * len(items) // max(1, 2 * count)
+        return np.insert(items, at, extra), np.insert(position, at, -1)
 
     def left(self, items: Ints, now: int) -> None:
         """These items' frames have left the machine."""
@@ -118,6 +131,11 @@ class Passes:
         return self.number - self.cut_short
 
     @property
+    def achieved(self) -> float:
+        """Frames a second of the pass under way, until its latest one."""
+        return self.handed / max(1e-3, (self.last_sent - self.began) * 1e-9)
+
+    @property
     def all_left(self) -> bool:
         """Whether every frame of the pass has left."""
         return self.handed_out and not self.outstanding
@@ -127,7 +145,7 @@ class Passes:
         self.cut_short = self.cut_short or not self.handed_out
         self._cut = self._reach()
         self._next, self._ready, self._ready_position = self.ledger.n, self._ready[:0], self._ready[:0]
-        self._held = self._ready
+        self._held = self._extra = self._ready
 
     def _reach(self) -> int:
         """The position in the order up to which items were handed out in the pass under way."""

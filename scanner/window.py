@@ -191,6 +191,11 @@ class Window:
                 at = np.minimum(at, len(control.targets) - 1)
                 control.back[at[control.targets[at] == answers]] = True
 
+    def control_result(self) -> tuple[int, int]:
+        """Control probes of the latest pass: how many, and how many of them were lost."""
+        back = self._control[-1].back if self._control else np.zeros(0, np.bool_)
+        return len(back), int(np.count_nonzero(~back))
+
     def assess(self) -> retry.Estimate:
         """What was probably missed so far; never more than there are silent targets."""
         control = np.zeros((len(self._answered), 2), np.int64)

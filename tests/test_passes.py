@@ -9,6 +9,8 @@ from scanner.ledger import Ledger, Replies, blank
 from scanner.passes import Passes
 from scanner.verdict import Reason
 
+SECOND = 1_000_000_000
+
 
 def rounds(n: int, key: int = 5) -> Passes:
     return Passes(Ledger(n), key)
@@ -70,14 +72,36 @@ def test_an_answer_during_a_pass_spares_the_item() -> None:
     assert (taken, sorted(drain(passes, [10]))) == ([], sorted(first[50:]))
 
 
-def test_control_items_go_first_though_they_have_answered() -> None:
+def test_control_items_are_spread_over_the_pass_though_they_have_answered() -> None:
     passes = rounds(20)
     passes.begin(1)
     drain(passes, [20])
     answer(passes, 4, 7)
     passes.begin(2, np.array([4, 7]))
     order = drain(passes, [3])
-    assert (order[:2], sorted(order[2:])) == ([4, 7], [item for item in range(20) if item not in (4, 7)])
+    others = [item for item in order if item not in (4, 7)]
+    assert (order.index(4), order.index(7), sorted(others)) == (4, 14, sorted(set(range(20)) - {4, 7}))
+
+
+def test_many_items_take_their_control_items_along_in_stretches() -> None:
+    passes = rounds(200_000)
+    passes.begin(1)
+    drain(passes, [50_000])
+    answer(passes, *range(90))
+    passes.begin(2, np.arange(90))
+    order = np.array(drain(passes, [4096]))
+    at = np.flatnonzero(order < 90)
+    assert (len(order), len(at), bool(np.bincount(at * 4 // len(order)).min() >= 20)) == (200_000, 90, True)
+
+
+@pytest.mark.parametrize("answered", [0, 7])
+def test_the_speed_of_a_pass(answered: int) -> None:
+    passes = rounds(50)
+    passes.begin(SECOND)
+    answer(passes, *range(answered))
+    items = passes.take(100, SECOND)
+    passes.left(items, SECOND + SECOND // 10)
+    assert (passes.handed, passes.achieved) == (50 - answered, pytest.approx(10 * (50 - answered)))
 
 
 def test_left_and_handed_out_are_two_things() -> None:
@@ -151,9 +175,10 @@ def test_stopped_among_the_control_items() -> None:
     drain(passes, [10])
     answer(passes, 0, 1, 2)
     passes.begin(2000, np.array([0, 1, 2]))
-    passes.take(2, 2001)
+    sent = passes.take(2, 2001)
     passes.stop()
-    assert passes.sent_before(np.arange(3, 10), 2000).all()
+    again = [item for item in range(3, 10) if item in sent]
+    assert passes.sent_before(np.arange(3, 10), 2000).tolist() == [item not in again for item in range(3, 10)]
 
 
 def test_nothing_to_ask() -> None:

@@ -71,7 +71,7 @@ def test_what_is_printed_when_the_retries_are_used_up(responders: int, loss: flo
 
 
 @pytest.mark.parametrize(
-    ("responders", "passes"), [(1, 2), (2, 2), (10, 3), (30, 2), (100, 2), (1000, 2), (100_000, 2)]
+    ("responders", "passes"), [(1, 4), (2, 3), (10, 3), (30, 3), (100, 2), (1000, 2), (100_000, 2)]
 )
 def test_without_loss_two_passes_are_enough(responders: int, passes: int) -> None:
     """But for a handful of responders, which say too little about the loss."""

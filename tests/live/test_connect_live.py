@@ -168,7 +168,7 @@ def test_few_descriptors_slow_the_scan_and_change_nothing(box: Box) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     ports = {135: SILENT, 139: SILENT, 445: SILENT, **dict.fromkeys(range(10_000, 10_100), OPEN)}
     assert claims(rows) == {(box.target_ip, port): claim for port, claim in ports.items()}
-    assert list(made.shortages) == ["EMFILE (Too many open files)"]
+    assert list(made.sums.shortages) == ["EMFILE (Too many open files)"]
 
 
 def test_a_call_that_meets_itself_is_no_open_port(box: Box) -> None:
