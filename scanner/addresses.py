@@ -44,7 +44,7 @@ def to_int(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
 
 
 def any_public(spans: list[tuple[int, int]]) -> bool:
-    """Whether any of the (first, last) spans holds addresses of the public Internet (by Python's copy of the IANA registries)."""
+    """Whether any (first, last) span holds addresses of the public Internet, by Python's copy of IANA's registries."""
     if len(spans) > _SPANS_LOOKED_AT:
         return True
     return any(not network.is_private for span in spans for network in _networks(*span))
@@ -52,7 +52,9 @@ def any_public(spans: list[tuple[int, int]]) -> bool:
 
 def _networks(first: int, last: int) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     if last >> 32 == first >> 32 == 0xFFFF:
-        return ipaddress.summarize_address_range(ipaddress.IPv4Address(first & 0xFFFFFFFF), ipaddress.IPv4Address(last & 0xFFFFFFFF))
+        return ipaddress.summarize_address_range(
+            ipaddress.IPv4Address(first & 0xFFFFFFFF), ipaddress.IPv4Address(last & 0xFFFFFFFF)
+        )
     return ipaddress.summarize_address_range(ipaddress.IPv6Address(first), ipaddress.IPv6Address(last))
 
 

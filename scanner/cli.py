@@ -36,7 +36,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -47,17 +49,23 @@ Number = Optional[float]  # noqa: UP045
 Whole = Optional[int]  # noqa: UP045
 
 # Options that several verbs share, each written once.
-Targets = Annotated[Strings, typer.Argument(help="Addresses, CIDR, ranges (192.0.2.1-20), octet ranges (10.0-3.*.1), names.")]
+Targets = Annotated[
+    Strings, typer.Argument(help="Addresses, CIDR, ranges (192.0.2.1-20), octet ranges (10.0-3.*.1), names.")
+]
 Ports = Annotated[str, typer.Option("-p", "--ports", help="22,80,8000-8100,http; - for 1-65535.")]
 Lists = Annotated[Strings, typer.Option("-iL", "--targets-file", help="Read targets from a file (- for stdin).")]
 Exclude = Annotated[Strings, typer.Option(help="Targets to leave out; repeatable, comma separated.")]
 ExcludeFile = Annotated[Strings, typer.Option(help="Read targets to leave out from a file.")]
 ExcludePorts = Annotated[Text, typer.Option(help="Ports to leave out.")]
-AllAddresses = Annotated[bool, typer.Option("--all-addresses", help="Scan every address of a name, not only the first.")]
+AllAddresses = Annotated[
+    bool, typer.Option("--all-addresses", help="Scan every address of a name, not only the first.")
+]
 Rate = Annotated[str, typer.Option(help="A second, over everything sent; 0: unlimited; auto: as much as is not lost.")]
 MaxRate = Annotated[Number, typer.Option(help="Where --rate auto ends (public targets: 10000 unless given).")]
 Retries = Annotated[int, typer.Option(help="Further passes over silent targets, at most.")]
-MaxMissed = Annotated[str, typer.Option(help="Enough when fewer responders are expected to be missed: 0.01, or 1% of those found.")]
+MaxMissed = Annotated[
+    str, typer.Option(help="Enough when fewer responders are expected to be missed: 0.01, or 1% of those found.")
+]
 Timeout = Annotated[Number, typer.Option(help="Seconds to wait after a pass (default: measured).")]
 Seed = Annotated[Whole, typer.Option(help="Fix the order and the cookies.")]
 ShardOf = Annotated[str, typer.Option(help="i/n: this process's part of the hosts.")]
@@ -102,7 +110,9 @@ def syn(
     ttl: Annotated[int, typer.Option(help="Time to live of what is sent.")] = 64,
     tos: Annotated[int, typer.Option(help="TOS byte of probes; 0 gives up the mark that tells forged resets.")] = 4,
     options: Annotated[str, typer.Option(help="TCP options of a probe: os, mss or none.")] = "os",
-    senders: Annotated[int, typer.Option(help="Transmit rings with a thread each; 2 for more than a million probes a second.")] = 1,
+    senders: Annotated[
+        int, typer.Option(help="Transmit rings with a thread each; 2 for more than a million probes a second.")
+    ] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Complete a handshake with every open port, too.")] = False,
     form: Form = None,
     output: Output = None,
@@ -111,7 +121,9 @@ def syn(
     everything: Everything = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
-    record: Annotated[Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")] = None,
+    record: Annotated[
+        Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")
+    ] = None,
     ladder: Ladder = None,
     stats: Stats = None,
 ) -> None:
@@ -158,9 +170,15 @@ def connect(
 
 @app.command()
 def classify(
-    captures: Annotated[list[str], typer.Argument(help="pcap or pcapng files, gzip or plain; - for stdin. Several are one capture.")],
-    timeout: Annotated[float, typer.Option(help="Seconds a probe must have waited to be called filtered; 0: any.")] = 1.0,
-    orphans: Annotated[bool, typer.Option("--orphans", help="Also rows for replies whose probe was not captured.")] = False,
+    captures: Annotated[
+        list[str], typer.Argument(help="pcap or pcapng files, gzip or plain; - for stdin. Several are one capture.")
+    ],
+    timeout: Annotated[
+        float, typer.Option(help="Seconds a probe must have waited to be called filtered; 0: any.")
+    ] = 1.0,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Also rows for replies whose probe was not captured.")
+    ] = False,
     scanner: Annotated[Strings, typer.Option(help="Only this scanner's probes.")] = None,
     target: Annotated[Strings, typer.Option(help="Only these targets.")] = None,
     ports: Annotated[Text, typer.Option("-p", "--ports", help="Only these ports.")] = None,
@@ -191,7 +209,10 @@ def _ladder_of_each(arguments: list[str]) -> list[str]:
     """`--ladder` may stand alone, which Typer has no word for: then it draws each target."""
     following = [*arguments[1:], ""]
     named = [after.count(":") == 1 or after.startswith("[") for after in following]
-    return ["--ladder=each" if each == "--ladder" and not name else each for each, name in zip(arguments, named, strict=False)]
+    return [
+        "--ladder=each" if each == "--ladder" and not name else each
+        for each, name in zip(arguments, named, strict=False)
+    ]
 
 
 def main() -> None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from .config import SynConfig
 from .errors import ScannerError, UsageError
 from .hosts import parse_hosts, read_list
-from .names import resolve
-from .targets import HostSpace
 from .lane import Shard
+from .names import resolve
 from .output import MANY, Summary, open_sinks
 from .ports import parse_ports
 from .progress import AnySession, Progress
 from .session import Session
 from .summary import summary_lines, write_stats
+from .targets import HostSpace
 from .verdict import Verdict
 from .watch import Watch, scan_endpoints
 
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRequest:
-    """The options of `halfopen syn` or `connect` as they were typed; those that only `syn` has come last, with its defaults."""
+    """The options of `halfopen syn` or `connect` as they were typed; those that only `syn` has come last."""
 
     targets: tuple[str, ...]
     targets_file: tuple[str, ...]
@@ -70,7 +70,8 @@ class ScanRequest:
         missed, share = _missed(self.max_missed)
         return SynConfig(
             rate=None if self.rate == "auto" else _number("--rate", self.rate, "auto, or frames a second"),
-            max_rate=self.max_rate, retries=self.retries, max_missed=missed, max_missed_share=share, timeout=self.timeout, seed=self.seed,
+            max_rate=self.max_rate, retries=self.retries, max_missed=missed, max_missed_share=share,
+            timeout=self.timeout, seed=self.seed,
             shard=_shard(self.shard), interface=self.interface, source_ip=self.source_ip, source_port=self.source_port,
             ttl=self.ttl, tos=self.tos, options=self.options, senders=self.senders,
         )  # fmt: skip
@@ -144,7 +145,8 @@ def _run(request: ScanRequest, session: AnySession, note: Callable[[Iterable[Ver
     size = session.sums.targets
     try:
         outputs = open_sinks(
-            request.form, request.output, force=request.force, everything=request.everything, only_open=request.only_open, targets=size
+            request.form, request.output, force=request.force, everything=request.everything,
+            only_open=request.only_open, targets=size,
         )  # fmt: skip
     except ScannerError:
         session.close()

@@ -19,14 +19,14 @@ the kernel keeps what they would need to itself.
 
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from .block import Block
 from .addresses import any_public
+from .block import Block
 from .config import PUBLIC_RATE, SynConfig
 from .cookie import Key
 from .errors import ScanError, UsageError
@@ -57,7 +57,11 @@ class ConnectSession:
         self.sums = Sums(targets=hosts.size * len(ports), asked_rate=config.rate)
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
         # The system's own stack and the number of sockets set the pace; towards public addresses so does politeness.
-        self._rate = config.max_rate or (PUBLIC_RATE if any_public(hosts.spans()) else 0.0) if config.rate is None else config.rate
+        self._rate = (
+            config.max_rate or (PUBLIC_RATE if any_public(hosts.spans()) else 0.0)
+            if config.rate is None
+            else config.rate
+        )
         self._hosts, self._ports, self._config, self._key = hosts, ports, config, key
         self._room = descriptor_room()
         self._limit = min(FIRST_CALLS, self._room)

@@ -82,7 +82,8 @@ def sequence(
 ) -> npt.NDArray[np.uint32]:
     """The sequence number of the probe for each flow.
 
-    `version` is 4 or 6, `target` ADDRESS[n], `target_port` uint16[n], `our_port` uint16[n] or one port; returns uint32[n].
+    `version` is 4 or 6, `target` ADDRESS[n], `target_port` uint16[n], `our_port` uint16[n] or one port. Returns
+    uint32[n].
     """
     ports = target_port.astype(np.uint64)
     ports <<= np.uint64(16)

@@ -51,7 +51,9 @@ class _Reset(NamedTuple):
 
     def part(self, rows: slice) -> "_Reset":
         macs = None if self.macs is None else self.macs[rows]
-        return _Reset(self.lane, self.target[rows], self.target_port[rows], self.our_port[rows], self.sequence[rows], macs)
+        return _Reset(
+            self.lane, self.target[rows], self.target_port[rows], self.our_port[rows], self.sequence[rows], macs
+        )
 
 
 class _InFlight(NamedTuple):
@@ -147,7 +149,9 @@ class Dispatch:
             self._commit(transport, len(items), source.length, source.kind, source.current, items)
         return len(items)
 
-    def _commit(self, transport: Transport, count: int, length: int, kind: str, passes: Passes | None, items: Ints) -> None:
+    def _commit(
+        self, transport: Transport, count: int, length: int, kind: str, passes: Passes | None, items: Ints
+    ) -> None:
         transport.commit(count, length)
         self.bucket.spend(count)
         self.sent[kind] += count

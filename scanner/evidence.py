@@ -17,10 +17,9 @@ Words never change a state. Rows mostly share a handful of combinations, so comb
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from .headers import Bools, Ints, Rows
-from .ledger import Mark
+from .ledger import Mark, count_bits
 from .verdict import RANK, Reason
 
 Words = tuple[str, ...]
@@ -54,7 +53,7 @@ class HostFacts(NamedTuple):
 
 
 def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
-    """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed on each, `records` RECORD[n]."""
+    """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed, `records` RECORD[n]."""
     hosts = len(probed)
     reset = records["reason"] == Reason.RESET
     marked = reset & (records["marks"] & Mark.RESET_MARKED > 0)
@@ -72,7 +71,7 @@ def _all_open(host: Ints, probed: Ints, records: Rows) -> Bools:
     fingerprint = records["ttl"].astype(np.int64) << 16 | records["window"]
     same = opened & (fingerprint == _usual(host, hosts, opened, fingerprint, 1 << 24)[host])
     wall = (np.bincount(host[same], minlength=hosts) >= NEARLY_ALL * probed) & (probed >= MANY_PORTS)
-    return same & wall[host]
+    return np.asarray(same & wall[host])
 
 
 def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints:
@@ -86,7 +85,9 @@ def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints
 
 def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
-    repeat = (records["replies"] > _bits(records["passes"])) | (records["marks"] & Mark.REPEAT > 0)
+    # Two replies that differ are a conflict, not a repeat: each reason that was seen has one reply of its own.
+    expected = np.maximum(count_bits(records["passes"]), count_bits(records["seen"]))
+    repeat = (records["replies"] > expected) | (records["marks"] & Mark.REPEAT > 0)
     lost = records["seen"] & ~np.left_shift(np.uint32(1), records["reason"].astype(np.uint32))
     host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))
     key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(16)
@@ -94,12 +95,6 @@ def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     distinct, back = np.unique(key, return_inverse=True)
     table = [_words(word) for word in distinct.tolist()]
     return [table[number] for number in back.ravel().tolist()]
-
-
-def _bits(passes: npt.NDArray[np.uint32]) -> Ints:
-    """How many bits are set."""
-    raw = np.ascontiguousarray(passes).view(np.uint8).reshape(-1, 4)
-    return np.unpackbits(raw, axis=1).sum(axis=1, dtype=np.int64)
 
 
 def _words(key: int) -> Words:

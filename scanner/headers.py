@@ -39,7 +39,8 @@ TCP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4
 TCP_PORTS_SEQ = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")])  # the 8 bytes an ICMP error must quote
 ICMP = np.dtype([("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("rest", ">u4")])
 ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u1"), ("protocol_length", "u1"),
-                ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"), ("target_mac", "V6"), ("target", ">u4")])  # fmt: skip
+                ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"),
+                ("target_mac", "V6"), ("target", ">u4")])  # fmt: skip
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 PROTO_ICMP, PROTO_TCP, PROTO_ICMPV6 = 1, 6, 58

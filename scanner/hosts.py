@@ -14,17 +14,17 @@ Limit: no IPv6 zones (fe80::1%eth0): an address column has no room for an interf
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .errors import UsageError
 from .headers import MAPPED
-from .regions import FEW_BLOCKS, FULL, Block, Box, Region, block_count, box_blocks, box_size, carve, octets
+from .regions import FEW_BLOCKS, FULL, Block, Box, Region, block_count, box_blocks, box_size, carve, octet_values, octets
 from .targets import HostSpace, number_hosts
 
 Resolve = Callable[[str], list[str]]
 
-__all__ = ["HostSpace", "Resolve", "parse_hosts", "read_list"]
+__all__ = ["HostSpace", "Resolve", "parse_hosts", "read_list", "written_blocks"]
 
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ADDRESS = r"\.".join([_OCTET] * 4)
@@ -55,6 +55,22 @@ def parse_hosts(
     if not space:
         raise UsageError(f"every target was excluded (the largest was {largest}): name other targets or exclude less")
     return space
+
+
+def written_blocks(specs: Iterable[str], resolve: Resolve, all_addresses: bool = False) -> Iterator[Block]:
+    """For each address, block or range as written (a name's addresses one by one) the block from its first to its last."""
+    for spec in specs:
+        for literal in _literals(spec, resolve, all_addresses):
+            region = Region([], [])
+            _add(region, literal)
+            ends = [*region.blocks, *map(_ends, region.boxes)]
+            yield min(first for first, _ in ends), max(last for _, last in ends)
+
+
+def _ends(box: Box) -> Block:
+    """The lowest and the highest address of a box."""
+    low, high = (int.from_bytes(bytes(pick(octet_values(mask)) for mask in box), "big") for pick in (min, max))
+    return MAPPED | low, MAPPED | high
 
 
 def read_list(path: str) -> list[str]:

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from . import cookie
 from .cookie import Key
 from .headers import ACK, RST, SYN, Ints, Rows
-from .targets import HostSpace
 from .permutation import Permutation
 from .probe import Query, Template
+from .targets import HostSpace
 from .transport import Transport
 from .verdict import Reason, classify_icmp, classify_tcp
 from .wire import Segments
@@ -34,6 +34,9 @@ class Shard(NamedTuple):
 
     number: int = 1
     of: int = 1
+
+
+WHOLE = Shard()
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Lane:
     reset: Template
     key: Key
     order_key: int
-    shard: Shard = Shard()
+    shard: Shard = WHOLE
     query: Query | None = None  # how to ask for MAC addresses; None where frames need none
     gateway: Rows | None = None  # ADDRESS[1]; None: the hosts are on the link
     spare_port: int | None = None  # used where the target is this machine and its port is our source port
@@ -74,7 +77,9 @@ class Lane:
     def hosts_at(self, first: int, count: int) -> Rows:
         """The hosts at positions first … first+count-1 of this shard's order, ADDRESS[count]."""
         position = np.arange(first, first + count, dtype=np.uint64)
-        return self.hosts.pick(self._order.forward(position * np.uint64(self.shard.of) + np.uint64(self.shard.number - 1)))
+        return self.hosts.pick(
+            self._order.forward(position * np.uint64(self.shard.of) + np.uint64(self.shard.number - 1))
+        )
 
     def position_of(self, address: Rows) -> Ints:
         """ADDRESS[m] → positions in this shard's order, int64[m]; -1 for what is not this shard's target."""
@@ -109,7 +114,9 @@ class Lane:
         segments = self._without_echoes(segments, counts)
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():
-            reason = np.where(segments.icmp, classify_icmp(segments.version, segments.icmp_type, segments.icmp_code), reason)
+            reason = np.where(
+                segments.icmp, classify_icmp(segments.version, segments.icmp_type, segments.icmp_code), reason
+            )
         proven = self._proven(segments, reason)
         place = self.position_of(segments.src)
         port = self._port_index[segments.sport]
@@ -145,7 +152,7 @@ class Lane:
         return segments.take(~echo) if echo.any() else segments
 
     def _proven(self, segments: Segments, reason: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Which replies show our cookie (STATES: acknowledgement, quoted sequence number; a bare SYN must not show it)."""
+        """Which replies show our cookie: acknowledged, or quoted; a bare SYN must not show it."""
         expected = self.sequence(segments.src, segments.sport, segments.dport)
         proven = segments.ack == expected + np.uint32(1)
         proven |= (segments.flags & (RST | SYN) == RST) & (segments.ack == expected)
@@ -158,7 +165,7 @@ class Lane:
 
 
 class Matches(NamedTuple):
-    """Replies that are ours: each one's reason, host position, port index and the pass it answers (0: its port does not tell)."""
+    """Replies that are ours: reason, host position, port index and the pass answered (0: the port does not tell)."""
 
     segments: Segments
     reason: npt.NDArray[np.uint8]
@@ -168,4 +175,6 @@ class Matches(NamedTuple):
 
     def take(self, rows: npt.NDArray[np.bool_]) -> "Matches":
         """The rows of a mask."""
-        return Matches(self.segments.take(rows), self.reason[rows], self.place[rows], self.port[rows], self.number[rows])
+        return Matches(
+            self.segments.take(rows), self.reason[rows], self.place[rows], self.port[rows], self.number[rows]
+        )

@@ -1,8 +1,9 @@
 """What is known of each target, one byte a target and one record for each that answered.
 
 Targets are numbered 0 … n-1 by the owner (a window of a live scan, or a capture's flows), so a
-target's byte is found by arithmetic. The byte holds the rank of what is known (0 silence,
-1 filtered, 2 closed, 3 open), whether a probe has left, and whether its host is down. A target that answers gets a record.
+target's byte is found by arithmetic. The byte holds the rank of what is known (0
+silence, 1 filtered, 2 closed, 3 open), whether a probe has left, and whether its host is down. A
+target that answers gets a record.
 `fold` merges a batch of replies: the highest rank wins and among equals the earliest, whatever the
 order of arrival; state, reason and TTL belong to the winner together; what lost remains as one bit
 a reason, so a conflict is never hidden. Folding is associative: a capture read in any batch sizes,
@@ -54,6 +55,12 @@ class Mark(IntFlag):
     HANDSHAKE_REFUSED = 256
     SILENT_AFTER_HANDSHAKE = 512
     REPEAT = 1024  # more replies than probes
+
+
+def count_bits(words: npt.NDArray[np.uint32]) -> Ints:
+    """How many bits of each uint32 are set."""
+    raw = np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4)
+    return np.asarray(np.unpackbits(raw, axis=1).sum(axis=1, dtype=np.int64))
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,11 @@ from . import probe
 from .addresses import to_text
 from .cookie import Key
 from .dispatch import Dispatch, Source
-
 from .headers import Bools, Frames, Ints
 from .lane import Lane, Matches
 from .neighbours import GatewaySweep, answers
-from .passes import Passes
 from .pacing import BLIND_RATE, RateController
+from .passes import Passes
 from .retry import RoundTrips, enough
 from .timing import Timing
 from .transport import Transport
@@ -157,7 +156,7 @@ class Scan:
                 self._fold(lane, lane.match(segments if rows.all() else segments.take(rows), self.rejected), frames)
 
     def _shares(self, transport: Transport, segments: Segments) -> Iterator[tuple[Lane, Bools]]:
-        """Which segments are for which lane: by family, then by target; the first lane of a family also gets the strangers."""
+        """Which segments are for which lane: by family, then by target; strangers go to a family's first lane."""
         for version in (4, 6):
             rows = segments.version == version
             lanes = [lane for lane in self.lanes if lane.transport is transport and lane.version == version]
@@ -195,7 +194,9 @@ class Scan:
 
     def _fold_window(self, window: Window, found: Matches) -> None:
         if not found.number.all():  # one source port for all passes: a reply is the current one's
-            found = found._replace(number=np.where(found.number == 0, window.passes.number, found.number).astype(np.uint8))
+            found = found._replace(
+                number=np.where(found.number == 0, window.passes.number, found.number).astype(np.uint8)
+            )
         found = self._asked(window, found)
         late = found.number < window.passes.number
         self.late += int(np.count_nonzero(late))
@@ -207,7 +208,7 @@ class Scan:
             self.news.append((window, opened))
 
     def _asked(self, window: Window, found: Matches) -> Matches:
-        """Without the bare SYNs that answer nothing: they show no cookie, so one must have asked that target from that port."""
+        """Without bare SYNs that answer nothing: they show no cookie, so that port must have asked that target."""
         bare = found.reason == Reason.SPLIT_HANDSHAKE_SYN
         if bare.any():
             stray = bare & ~window.passes.asked(window.target_of(found), found.number)
@@ -236,7 +237,9 @@ class Scan:
             if sweep.passes.number >= SWEEP_PASSES:
                 assert sweep.lane.gateway is not None
                 gateway = to_text(sweep.lane.gateway)[0]
-                self.failed = f"the gateway {gateway} on {sweep.lane.name} does not answer: nothing behind it was scanned"
+                self.failed = (
+                    f"the gateway {gateway} on {sweep.lane.name} does not answer: nothing behind it was scanned"
+                )
                 self._gateways.remove(sweep)
                 self._dead.append(sweep.lane)
             else:
@@ -245,12 +248,16 @@ class Scan:
     def _advance(self, window: Window, now: int) -> None:
         passes, sweeping = window.current, window.phase is Phase.SWEEP
         everyone = window.everyone_answered()
-        if not passes.all_left or not (everyone or self._over(passes, now, self._sweep_trips if sweeping else self.round_trips)):
+        if not passes.all_left or not (
+            everyone or self._over(passes, now, self._sweep_trips if sweeping else self.round_trips)
+        ):
             return
         if self.interrupted:
             self._close(window, interrupted=sweeping or not (everyone or self._enough(window)))
         elif sweeping and (everyone or passes.number >= SWEEP_PASSES):
             window.sweep_ended()
+            if all(lane.query is not None and lane.gateway is None for lane in self.lanes):
+                self.round_trips.expect(self._sweep_trips)
             self._begin_or_close(window, now)
         elif sweeping or not (everyone or self._enough(window)):
             self._begin_or_close(window, now)

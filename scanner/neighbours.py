@@ -53,7 +53,11 @@ def _arp(frames: Frames, rows: Ints) -> tuple[Ints, Rows, Rows]:
     body = read(frames.buffer, frames.start[rows] + ETHERNET.itemsize, ARP)
     reply = (body["operation"] == _ARP_REPLY) & (body["hardware_length"] == 6) & (body["protocol_length"] == 4)
     body = body[reply]
-    return rows[reply], from_words(0, body["sender"].astype(np.uint64) | np.uint64(MAPPED), len(body)), body["sender_mac"]
+    return (
+        rows[reply],
+        from_words(0, body["sender"].astype(np.uint64) | np.uint64(MAPPED), len(body)),
+        body["sender_mac"],
+    )
 
 
 def _ndp(frames: Frames, rows: Ints) -> tuple[Ints, Rows, Rows]:
@@ -66,7 +70,9 @@ def _ndp(frames: Frames, rows: Ints) -> tuple[Ints, Rows, Rows]:
     rows, body = rows[reply], body[reply]
     ethernet = read(frames.buffer, frames.start[rows], ETHERNET)
     option = read(frames.buffer, frames.start[rows] + body_at + NDP_FIXED.itemsize, NDP_OPTION)  # it may be left out
-    has_option = (frames.length[rows] >= body_at + NDP_FIXED.itemsize + NDP_OPTION.itemsize) & (option["kind"] == _TARGET_LINK_ADDRESS)
+    has_option = (frames.length[rows] >= body_at + NDP_FIXED.itemsize + NDP_OPTION.itemsize) & (
+        option["kind"] == _TARGET_LINK_ADDRESS
+    )
     mac = np.where(has_option, option["mac"], ethernet["src"])
     return rows, from_words(body["target_hi"], body["target_lo"], len(rows)), mac
 
@@ -120,7 +126,10 @@ class GatewaySweep(Sweep):
     """The sweep for one lane's gateway."""
 
     def __init__(self, lane: Lane, key: int) -> None:
-        assert lane.gateway is not None and lane.query is not None
+        assert lane.gateway is not None
+        assert lane.query is not None
         gateway = lane.gateway
-        super().__init__(gateway, lane.query, key, lambda address: np.where(address == gateway[0], 0, -1).astype(np.int64))
+        super().__init__(
+            gateway, lane.query, key, lambda address: np.where(address == gateway[0], 0, -1).astype(np.int64)
+        )
         self.lane = lane

@@ -128,10 +128,13 @@ class RateController:
             self.rate = max(self.rate, min(blind, epoch.rate * growth))
 
     def repeated(self, asked: int, lost: int, achieved: float) -> None:
-        """A later pass is over, at `achieved` frames a second; `lost` of the probes to targets that had answered were not answered.
+        """A later pass is over, at `achieved` frames a second; `lost` probes to targets that had answered were lost.
 
-        Nothing at all is no sign of too high a rate: then the targets, or the way to them, have gone.
+        None answered at all is no sign of too high a rate: then the targets, or the way to them, have gone. With nobody to
+        ask again, the rate grows as far as it may in the dark.
         """
+        if not asked and not self._good_answered and achieved >= self.rate / 2:
+            self.rate = max(self.rate, min(self._limit, BLIND_RATE, 2 * self.rate))
         if lost == asked:
             return
         if self._asked_again:
@@ -147,7 +150,7 @@ class RateController:
             self.rate = max(self.rate, min(self._limit, self.rate * (2.0 if self._doubling else CAREFUL_GROWTH)))
 
     def _loses(self, epoch: _Epoch) -> bool:
-        """Whether fewer answered than the good stretches let expect: by a tenth, and beyond three standard deviations."""
+        """Whether fewer answered than the good stretches let expect: by a tenth, and by three standard deviations."""
         if not self._good_answered:
             return False
         share = self._good_answered / self._good_sent
@@ -180,9 +183,11 @@ class HostPace:
         rows = np.flatnonzero(limited)
         for each in np.unique(host[rows]).tolist():
             elapsed = max(0, now - int(self._last[each])) * NANOSECOND
-            self._tokens[each] = min(max(1.0, self._rate[each] * DEPTH_SECONDS), self._tokens[each] + elapsed * self._rate[each])
+            self._tokens[each] = min(
+                max(1.0, self._rate[each] * DEPTH_SECONDS), self._tokens[each] + elapsed * self._rate[each]
+            )
             self._last[each] = now
             mine = rows[host[rows] == each][: int(self._tokens[each])]
             self._tokens[each] -= len(mine)
             admitted[mine] = True
-        return admitted
+        return np.asarray(admitted)

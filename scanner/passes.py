@@ -62,7 +62,11 @@ class Passes:
         while len(items) < limit and (len(self._ready) or self._next < self.ledger.n):
             if not len(self._ready):
                 self._refill(limit)
-            items = np.concatenate([items, self._from_ready(limit - len(items), now)]) if len(items) else self._from_ready(limit, now)
+            items = (
+                np.concatenate([items, self._from_ready(limit - len(items), now)])
+                if len(items)
+                else self._from_ready(limit, now)
+            )
         self.outstanding += len(items)
         self.handed += len(items)
         self.handed_first += len(items) if self.number == 1 else 0
@@ -162,6 +166,10 @@ class Passes:
                 at = np.searchsorted(np.asarray(first), position[rows], side="right") - 1
                 when[rows] = np.where(at >= 0, np.asarray(times)[at], 0)
         return when
+
+    def position(self, items: Ints) -> Ints:
+        """Each item's place in the order of every pass."""
+        return self._order.inverse(items).view(np.int64)
 
     def asked(self, items: Ints, number: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Whether pass `number` has come to each item: only then can anything answer that pass."""

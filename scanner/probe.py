@@ -1,8 +1,8 @@
 """Frames to send: built once by Scapy, stamped by numpy.
 
 Scapy knows how a SYN, a reset, an ARP request or a neighbour solicitation looks; building a frame costs it
-a millisecond. So one frame of each kind is built per scan with the differing fields zero, and for every batch the constant
-bytes are copied and only those fields are written, through the offset tables of `headers`.
+a millisecond. So one frame of each kind is built per scan with the differing fields zero, and for every
+batch the constant bytes are copied and only those fields are written, through the offset tables of `headers`.
 Checksums are sums of 16-bit words (RFC 1071), so the constant part is added up once and a stamp adds
 only what it wrote. A test holds every stamped frame against Scapy's own bytes.
 
@@ -55,7 +55,9 @@ class Template:
         return len(self.frame)
 
 
-def syn(endpoint: Endpoint, *, options: str = "os", ttl: int = 64, tos: int = TOS_LOWER_EFFORT, stamp: int = 0) -> Template:
+def syn(
+    endpoint: Endpoint, *, options: str = "os", ttl: int = 64, tos: int = TOS_LOWER_EFFORT, stamp: int = 0
+) -> Template:
     """The probe; `stamp` is the TCP timestamp value that all probes carry."""
     _spare_scapy_the_routes()
     from scapy.layers.inet import TCP as ScapyTCP
@@ -65,7 +67,9 @@ def syn(endpoint: Endpoint, *, options: str = "os", ttl: int = 64, tos: int = TO
         "mss": [("MSS", _mss(endpoint))],
         "none": [],
     }
-    return _template(endpoint, ScapyTCP(sport=0, dport=0, seq=0, flags="S", window=64240, options=sets[options]), ttl, tos)
+    return _template(
+        endpoint, ScapyTCP(sport=0, dport=0, seq=0, flags="S", window=64240, options=sets[options]), ttl, tos
+    )
 
 
 def reset(endpoint: Endpoint, *, ttl: int = 64, tos: int = TOS_LOWER_EFFORT) -> Template:
@@ -100,7 +104,9 @@ def _template(endpoint: Endpoint, tcp: object, ttl: int, tos: int) -> Template:
     if endpoint.mac is not None:
         kind = 0x0800 if endpoint.version == 4 else 0x86DD
         raw = bytes(Ether(src=endpoint.mac, dst=endpoint.next_hop_mac or "00:00:00:00:00:00", type=kind)) + raw
-    return _summed(np.frombuffer(raw, np.uint8).copy(), endpoint.version, 0 if endpoint.mac is None else ETHERNET.itemsize)
+    return _summed(
+        np.frombuffer(raw, np.uint8).copy(), endpoint.version, 0 if endpoint.mac is None else ETHERNET.itemsize
+    )
 
 
 def _summed(frame: Bytes, version: int, ip: int) -> Template:
@@ -119,8 +125,14 @@ def _word_sum(data: Bytes) -> int:
 
 
 def stamp(
-    template: Template, rows: Bytes, target: Rows, target_port: U16, our_port: npt.ArrayLike, seq: U32, macs: Rows | None = None
-) -> None:  # fmt: skip
+    template: Template,
+    rows: Bytes,
+    target: Rows,
+    target_port: U16,
+    our_port: npt.ArrayLike,
+    seq: U32,
+    macs: Rows | None = None,
+) -> None:
     """Write one frame per row of `rows` (uint8[n, at least template.length]).
 
     `target` is ADDRESS[n], `target_port` uint16[n], `our_port` uint16[n] or one port, `seq` uint32[n],
@@ -130,7 +142,9 @@ def stamp(
     if macs is not None:
         overlay(rows, 0, ETHERNET)["dst"] = macs
     identity = (seq ^ (seq >> np.uint32(16))) & np.uint32(0xFFFF)
-    address_sum = _stamp_address(template, overlay(rows, template.ip, IPV4 if template.version == 4 else IPV6), target, identity)
+    address_sum = _stamp_address(
+        template, overlay(rows, template.ip, IPV4 if template.version == 4 else IPV6), target, identity
+    )
     tcp = overlay(rows, template.tcp, TCP)
     tcp["dport"] = target_port
     tcp["sport"] = our_port
@@ -204,9 +218,18 @@ def query(endpoint: Endpoint) -> Query:
 
     body = ICMPv6ND_NS(tgt="::", cksum=0) / ICMPv6NDOptSrcLLAddr(lladdr=endpoint.mac)
     packet = IPv6(src=endpoint.address, dst="::", hlim=255, nh=58) / body
-    frame = np.frombuffer(bytes(Ether(src=endpoint.mac, dst="33:33:ff:00:00:00", type=0x86DD) / packet), np.uint8).copy()
+    frame = np.frombuffer(
+        bytes(Ether(src=endpoint.mac, dst="33:33:ff:00:00:00", type=0x86DD) / packet), np.uint8
+    ).copy()
     at = ETHERNET.itemsize
-    constant = _word_sum(frame[at + 8 : at + 24]) + 58 + len(frame) - at - IPV6.itemsize + _word_sum(frame[at + IPV6.itemsize :])
+    constant = (
+        _word_sum(frame[at + 8 : at + 24])
+        + 58
+        + len(frame)
+        - at
+        - IPV6.itemsize
+        + _word_sum(frame[at + IPV6.itemsize :])
+    )
     return Query(frame, 6, constant)
 
 

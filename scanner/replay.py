@@ -19,7 +19,7 @@ from .addresses import word_text
 from .evidence import HostFacts, host_facts, words_of
 from .exchanges import ENDING, Exchanges
 from .headers import ADDRESS, Bools, Ints, Rows
-from .ledger import Ledger, Mark, Replies
+from .ledger import Ledger, Mark, Replies, count_bits
 from .ports import service_name
 from .verdict import RANK, Reason, Verdict, state_of
 
@@ -199,19 +199,11 @@ def _flow_records(exchanges: Exchanges, flows: Ints) -> Rows:
     same = exchanges.reply_tos[flows] == tos
     marks[reset & same] |= np.uint16(Mark.RESET_MARKED)
     marks[reset & ~same] |= np.uint16(Mark.RESET_UNMARKED)
-    surplus = record["replies"] - np.maximum(_bit_count(record["seen"]), 1) + 1  # contradicting is not repeating
+    surplus = record["replies"] - np.maximum(count_bits(record["seen"]), 1) + 1  # contradicting is not repeating
     marks[surplus > np.maximum(exchanges.probes[flows], 1)] |= np.uint16(Mark.REPEAT)
     record["marks"] |= marks
     record["pass"] = _attempt(exchanges, flows)
     return record
-
-
-def _bit_count(words: Ints) -> Ints:
-    """How many bits of each uint32 are set."""
-    bits: Ints = np.unpackbits(np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4), axis=1).sum(
-        axis=1, dtype=np.int64
-    )
-    return bits
 
 
 def _attempt(exchanges: Exchanges, flows: Ints) -> Ints:

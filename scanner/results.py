@@ -1,8 +1,8 @@
 """A closed window as rows.
 
-Every target that was probed gets its row: those that answered from their record, the silent ones as filtered, a host that
-is down one line without ports. What was never probed, or was probed so lately that an answer may still be under
-way, gets none: an interrupted scan claims less, never more.
+Every target that was probed gets its row: those that answered from their record, the silent ones as
+filtered, a host that is down one line without ports. What was never probed, or was probed so lately
+that an answer may still be under way, gets none: an interrupted scan claims less, never more.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,9 @@ def rows(window: Window, cutoff: int, write_silent: bool = True, only_open: bool
     for target in silent(window, cutoff).tolist() if write_silent else ():
         slot, index = divmod(target, window.width)
         port = int(window.lane.ports[index])
-        yield Verdict(hosts[slot], port, State.FILTERED.value, _NO_RESPONSE, service=service_name(port), evidence=evidence)
+        yield Verdict(
+            hosts[slot], port, State.FILTERED.value, _NO_RESPONSE, service=service_name(port), evidence=evidence
+        )
 
 
 def silent(window: Window, cutoff: int) -> Ints:
@@ -67,7 +69,6 @@ def _answered(window: Window, hosts: list[str], targets: Ints, only_open: bool) 
         targets, records, slot, facts = targets[wanted], records[wanted], slot[wanted], facts.take(wanted)
     words = words_of(records, facts)
     sent = window.passes.sent_at(targets, records["pass"])
-    trips = np.where(sent > 0, records["time"] - sent, -1)
     port = window.lane.ports[targets % window.width].tolist()
     reason = records["reason"].tolist()
     senders = [None, *(_sender(raw) for raw in window.senders[1:])]

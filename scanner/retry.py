@@ -34,6 +34,7 @@ MAX_PASSES = 31
 
 FIRST_WAIT = 1.0  # seconds, before any reply has shown how far the targets are
 LEAST_WAIT = 0.1
+NEAR_WAIT, NEAR_MARGIN = 0.25, 10.0  # the same on a link, by the time that neighbours take to say who they are
 TAIL, MARGIN = 0.999, 1.25
 
 _GRID = (np.arange(2000) + 0.5) / 2000
@@ -80,7 +81,7 @@ def estimate_hosts(answered: npt.NDArray[np.int64], control: npt.NDArray[np.int6
 
 
 def enough(passes: int, limit: int, found: Estimate, bound: float) -> bool:
-    """Whether a window needs no further pass: `passes` done, at most `limit`, `found` so far, at most `bound` missed."""
+    """Whether a window needs no further pass: `passes` done of at most `limit`, `found` so far, `bound` missed."""
     if passes >= limit:
         return True
     if found.loss is None:
@@ -97,7 +98,7 @@ class RoundTrips:
     def __init__(self, first_wait: float = FIRST_WAIT, fixed: float | None = None) -> None:
         self.count = 0
         self._counts = np.zeros(256, np.int64)
-        self._first_wait, self._fixed = first_wait, fixed
+        self.first_wait, self._fixed = first_wait, fixed
 
     def add(self, nanoseconds: npt.NDArray[np.int64]) -> None:
         """Measured round trips; clock noise below 1 µs counts as 1 µs."""
@@ -113,9 +114,15 @@ class RoundTrips:
         index = int(np.searchsorted(np.cumsum(self._counts), share * total))
         return float(2 ** ((index + 1) / 8) * 1e-6)
 
+    def expect(self, neighbours: "RoundTrips") -> None:
+        """Before the first reply: whoever is on the same link answers about as soon as it says who it is."""
+        tail = neighbours.quantile(TAIL)
+        if tail is not None:
+            self.first_wait = min(self.first_wait, max(NEAR_WAIT, NEAR_MARGIN * tail))
+
     def wait(self) -> float:
         """Seconds from a pass's last probe until its silent targets may be called silent."""
         if self._fixed is not None:
             return self._fixed
         tail = self.quantile(TAIL)
-        return self._first_wait if tail is None else max(LEAST_WAIT, MARGIN * tail)
+        return self.first_wait if tail is None else max(LEAST_WAIT, MARGIN * tail)

@@ -23,13 +23,13 @@ from .addresses import any_public, to_text
 from .config import PUBLIC_RATE, SynConfig
 from .cookie import Key
 from .errors import ScanError
-from .targets import HostSpace
 from .handshake import Source
 from .headers import LINK_ETHERNET, LINK_RAW
 from .live import Scan, Settings
 from .netif import interface, tx_counters
 from .results import rows, silent
 from .routes import Route
+from .targets import HostSpace
 from .transport import Transport
 from .transport.ring import NO_LINK_HEADER
 from .transport.tap import See, Tap
@@ -221,7 +221,9 @@ class Session:
         sums.sent, sums.replies, sums.late = scan.dispatch.sent, scan.replies, scan.late
         sums.rejected = Counter({cause: count for cause, count in scan.rejected.items() if count})
         weight = sum(answered for answered, _ in self._ended)
-        sums.loss = sum(answered * loss for answered, loss in self._ended if loss is not None) / weight if weight else None
+        sums.loss = (
+            sum(answered * loss for answered, loss in self._ended if loss is not None) / weight if weight else None
+        )
         drops = [transport.drops() for transport in self.wiring.transports]
         sums.ring_drops = sum(each.received for each in drops)
         try:
@@ -230,4 +232,3 @@ class Session:
         except ScanError:
             pass  # the interface has gone: there is nothing to compare
         self.wiring.close()
-

@@ -9,7 +9,16 @@ import json
 from .errors import ScanError
 from .session import Sums
 
-_QUIET = ("other-protocol", "other-icmp", "arp", "not-to-us", "own-probe", "ARP", "not IP", "not-ip")  # other programs' traffic; not worth a line to everybody
+_QUIET = (
+    "other-protocol",
+    "other-icmp",
+    "arp",
+    "not-to-us",
+    "own-probe",
+    "ARP",
+    "not IP",
+    "not-ip",
+)  # other programs' traffic; not worth a line to everybody
 
 
 def summary_lines(sums: Sums) -> list[str]:
@@ -27,7 +36,9 @@ def summary_lines(sums: Sums) -> list[str]:
     lines.append(f"kernel drops: {sums.ring_drops:,} received, {sums.interface_drops:,} sent")
     lines += [f"put off {count:,} times: {cause}" for cause, count in sorted(sums.shortages.items())]
     if sums.silent_counted:
-        lines.append(f"{sums.silent_counted:,} silent targets (filtered, no-response) counted and not listed; --all lists them")
+        lines.append(
+            f"{sums.silent_counted:,} silent targets (filtered, no-response) counted and not listed; --all lists them"
+        )
     if sums.interrupted:
         lines.append("interrupted: targets that were not probed, or not long enough ago, have no row")
     return lines

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .headers import Bools, Ints
 from .lane import Matches
 from .pacing import RateController
-from .retry import FIRST_WAIT, RoundTrips
+from .retry import RoundTrips
 from .verdict import Reason
 from .window import Window
 
@@ -65,11 +65,11 @@ class Timing:
             self.controller.sent(handed - self._handed, now)
             self._handed = handed
         tail = self.round_trips.quantile(0.99)
-        self.controller.judge(now, FIRST_WAIT if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
+        self.controller.judge(now, self.round_trips.first_wait if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
         return self.controller.rate
 
     def pass_ended(self, window: Window) -> None:
         """Later passes are judged as a whole, by the probes that were repeated to see what is lost."""
         sent, lost = window.control_result()
-        if self.controller and sent:
+        if self.controller and (sent or not self.round_trips.count):
             self.controller.repeated(sent, lost, window.passes.achieved)

@@ -75,7 +75,12 @@ _DOWN = (Reason.NO_ARP, Reason.NO_NDP)
 
 def state_of(reason: Reason) -> State:
     """The one state that a reason belongs to."""
-    for reasons, state in ((_OPEN, State.OPEN), (_CLOSED, State.CLOSED), (_UNKNOWN, State.UNKNOWN), (_DOWN, State.DOWN)):
+    for reasons, state in (
+        (_OPEN, State.OPEN),
+        (_CLOSED, State.CLOSED),
+        (_UNKNOWN, State.UNKNOWN),
+        (_DOWN, State.DOWN),
+    ):
         if reason in reasons:
             return state
     assert reason != Reason.NONE, "no verdict has no state"

@@ -18,15 +18,15 @@ import numpy.typing as npt
 from . import probe, retry
 from .headers import Bools, Bytes, Ints, Rows
 from .lane import Lane, Matches
-from .ledger import Ledger, Mark, Replies, blank
+from .ledger import ABSENT, Ledger, Mark, Replies, blank
 from .neighbours import Sweep
 from .pacing import HostPace
 from .passes import Passes
 from .verdict import Reason, classify_tcp
 
-
 LIMITED_ANSWERS = 20  # of a host in one pass, before its pace means anything
 LIMIT_MARGIN = 1.25  # over the pace that it showed
+GONE_PROBES, GONE_PASSES = 30, 2  # control probes of a host, in so many passes, none of them answered: it has gone
 LEAST_PASS = 0.001  # seconds
 
 
@@ -113,13 +113,13 @@ class Window:
         return self.sweep.passes.ledger.silent(slice(None))
 
     def begin_pass(self, now: int) -> None:
-        """The next pass, with its control probes; hosts that answer no faster however often they are asked are spared."""
+        """The next pass, with its control probes; hosts that answer no faster however often asked go slower."""
         if self.phase is Phase.PROBE and self.passes.number:
             self._spare_hosts(now)
         self.current.begin(now, self._choose_control() if self.phase is Phase.PROBE else None)
 
     def _spare_hosts(self, now: int) -> None:
-        """Slow down hosts that answered this pass about as often as the one before: they limit their answers, losing nothing."""
+        """Slow down hosts that answered this pass about as often as the one before: they limit their answers."""
         number = self.passes.number
         if number < 2 or not self._apart:
             return
@@ -152,8 +152,8 @@ class Window:
     def fold(self, found: Matches, resent: Bools | None = None) -> Ints:
         """Take replies in; returns the rows of those that are their targets' first answers.
 
-        `resent` marks late SYN/ACKs that the host repeated by itself: for the loss they are no answer to the pass that they
-        acknowledge, in which nothing came, but a discovery in the present one.
+        `resent` marks late SYN/ACKs that the host repeated by itself: for the loss they are no answer to the pass
+        that they acknowledge, in which nothing came, but a discovery in the present one.
         """
         segments = found.segments
         target = self.target_of(found)
@@ -206,8 +206,34 @@ class Window:
         found = retry.estimate_hosts(self._answered[:, :passes], control)
         silent = self.ledger.n - self.ledger.answered - self.ledger.missing
         measured = passes >= retry.MIN_PASSES
-        self.estimate = retry.Estimate(min(found.missed, float(silent)), found.loss if measured else None)
+        missed = found.missed + self._missed_since_gone(passes)
+        self.estimate = retry.Estimate(min(missed, float(silent)), found.loss if measured else None)
         return self.estimate
+
+    def _missed_since_gone(self, passes: int) -> float:
+        """Responders to be expected among the targets of hosts that have fallen silent for good.
+
+        A host has when every control probe of the last passes was lost. Those asked after its last answer were hardly asked
+        at all: among them the same share would have answered as among those before.
+        """
+        lost, last_passes = np.zeros((2, len(self._answered)), np.int64)
+        silent_since = np.ones(len(lost), np.bool_)
+        for each in reversed(self._control[:passes]):
+            asked = np.bincount(self._group(each.targets), minlength=len(lost))
+            silent_since &= np.bincount(self._group(each.targets[each.back]), minlength=len(lost)) == 0
+            lost += np.where(silent_since, asked, 0)
+            last_passes += silent_since & (asked > 0)
+        gone = (lost >= GONE_PROBES) & (last_passes >= GONE_PASSES)
+        if not gone.any():
+            return 0.0
+        target = np.flatnonzero(gone[self._group(np.arange(self.ledger.n))] & (self.ledger.status & ABSENT == 0))
+        group, position = self._group(target), self.passes.position(target)
+        answered = self.ledger.rank(target) >= 2
+        end = np.full(len(lost), -1, np.int64)
+        np.maximum.at(end, group[answered], position[answered])
+        before = position <= end[group]
+        asked, found, after = (np.bincount(group[rows], minlength=len(lost)) for rows in (before, answered, ~before))
+        return float((after * found / np.maximum(1, asked)).sum())
 
     @property
     def responders(self) -> int:

@@ -17,7 +17,7 @@ Limit: only first fragments are read (what `packets` cannot follow, neither can 
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -199,7 +199,7 @@ def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], a
 
     turned = np.zeros(len(probe), TCP)
     turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
-    error_packets = Packets(outer.row, outer.at, outer.end, outer.protocol, outer.first, quoted.dst, quoted.src, outer.ttl, outer.tos)  # fmt: skip
+    error_packets = replace(outer, src=quoted.dst, dst=quoted.src)
     return _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
 
 
@@ -211,8 +211,14 @@ def _headless(packets: Packets, family: int, whole: Ints) -> Ints:
 
 
 def _segments_of(
-    time: Ints, tcp: Rows, packets: Packets, family: int, sender: Rows | None = None, icmp: Rows | None = None, truncated: Bools | None = None
-) -> Segments:  # fmt: skip
+    time: Ints,
+    tcp: Rows,
+    packets: Packets,
+    family: int,
+    sender: Rows | None = None,
+    icmp: Rows | None = None,
+    truncated: Bools | None = None,
+) -> Segments:
     n = len(tcp)
     return Segments(
         frame=packets.row,

@@ -18,16 +18,16 @@ from .addresses import from_ints, to_int
 from .config import SynConfig
 from .cookie import Key
 from .errors import UsageError
-from .targets import HostSpace
 from .lane import Lane
 from .netif import interface
 from .routes import Route
+from .targets import HostSpace
 from .transport import Transport
 from .transport.filter import program
 from .transport.portholder import HeldPorts, hold
 from .transport.rawip import RawIpTransport
-from .transport.senders import Senders
 from .transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, Receiver, RingTransport, Sender
+from .transport.senders import Senders
 
 LEAST_RX_BLOCKS = 8  # 8,192 frames
 
@@ -67,7 +67,9 @@ def connect(
         for route in {_wire(way.route): way.route for way in ways}.values():
             sources = {way.route.source for way in ways if _wire(way.route) == _wire(route)}
             used = [port for source in sources for port in held[source].ports]
-            transport = stack.enter_context(_Closing(_open(route, min(used), max(used), hosts.size * len(ports), config.senders))).transport
+            transport = stack.enter_context(
+                _Closing(_open(route, min(used), max(used), hosts.size * len(ports), config.senders))
+            ).transport
             transports[_wire(route)] = wrap(transport, route) if wrap else transport
         lanes = [_lane(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
         return Wiring(lanes, list(transports.values()), stack.pop_all().close)
@@ -113,12 +115,16 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
     except ValueError:
         raise UsageError(f"--source-ip {config.source_ip!r} is not an address") from None
     if source.is_unspecified or source.is_multicast or int(source) == 0xFFFFFFFF:
-        raise UsageError(f"--source-ip {source} is no address that a host can have; leave it out or name one of this machine")
+        raise UsageError(
+            f"--source-ip {source} is no address that a host can have; leave it out or name one of this machine"
+        )
     return source
 
 
 def _block(first: int, last: int) -> str:
-    texts = [str(IPv4Address(each & 0xFFFFFFFF) if each >> 32 == 0xFFFF else IPv6Address(each)) for each in (first, last)]
+    texts = [
+        str(IPv4Address(each & 0xFFFFFFFF) if each >> 32 == 0xFFFF else IPv6Address(each)) for each in (first, last)
+    ]
     return texts[0] if first == last else "-".join(texts)
 
 
@@ -144,12 +150,20 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
     receiver = Receiver(face.name, face.kind, sieve, blocks)
     if route.local:
         return RawIpTransport(receiver)
-    return RingTransport(receiver, Sender(face.name) if senders == 1 else Senders([Sender(face.name) for _ in range(senders)]))
+    return RingTransport(
+        receiver, Sender(face.name) if senders == 1 else Senders([Sender(face.name) for _ in range(senders)])
+    )
 
 
-def _lane(way: _Way, transport: Transport, held: HeldPorts, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key) -> Lane:
+def _lane(
+    way: _Way, transport: Transport, held: HeldPorts, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key
+) -> Lane:
     route = way.route
-    mac = None if route.local or route.interface.kind in NO_LINK_HEADER or route.interface.mac is None else _text(route.interface.mac)
+    mac = (
+        None
+        if route.local or route.interface.kind in NO_LINK_HEADER or route.interface.mac is None
+        else _text(route.interface.mac)
+    )
     endpoint = probe.Endpoint(way.version, str(route.source), mac)
     passes = held.ports[:-1] if len(held.ports) > 1 else held.ports * config.passes
     gateway = None if mac is None or route.gateway is None else from_ints([to_int(route.gateway)])

@@ -20,7 +20,7 @@ OPTIONS = {name: {option for each in verb.params for option in each.opts} for na
 def commands() -> list[str]:
     """Every call of halfopen in a code block."""
     blocks = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
-    calls = re.findall(r"(?:^|[ |])(halfopen (?:%s)\b[^|\n]*)" % "|".join(VERBS), "\n".join(blocks), re.M)
+    calls = re.findall(rf"(?:^|[ |])(halfopen (?:{'|'.join(VERBS)})\b[^|\n]*)", "\n".join(blocks), re.M)
     return [call for call in calls if "…" not in call]
 
 
@@ -45,7 +45,9 @@ def test_the_table_has_every_reason(reason: Reason) -> None:
     assert f"`{reason.word}`" in README
 
 
-@pytest.mark.parametrize("word", ["firewall-reset", "host-reset", "syn-proxy", "all-open", "late", "repeat", "unverified"])
+@pytest.mark.parametrize(
+    "word", ["firewall-reset", "host-reset", "syn-proxy", "all-open", "late", "repeat", "unverified"]
+)
 def test_evidence_words_are_explained_here_and_in_the_program(word: str) -> None:
     assert (f"`{word}`" in README, word in EVIDENCE) == (True, True)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import KEY, OUR_PORT, ROUTER, THEIR_PORT, THEM, US, batch, lane_of, rst, segment, syn, synack, unreachable
 
-from scanner.hosts import parse_hosts
 from scanner.addresses import from_text, to_text
 from scanner.cookie import Key, sequence
+from scanner.hosts import parse_hosts
 from scanner.lane import Lane, Shard
 from scanner.verdict import Reason
 from scanner.wire import parse

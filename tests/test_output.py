@@ -335,9 +335,9 @@ def test_a_table_is_given_the_rows_that_machine_formats_leave_out(
 
 
 REFUSED = [
-    ("yaml", [], "format 'yaml' is not known: use one of table, jsonl, csv"),
-    (None, ["new.csv", "a.pdf"], "'a.pdf' does not say its format: end the name in one of .txt, .jsonl, .csv"),
-    (None, ["plain"], "'plain' does not say its format: end the name in one of .txt, .jsonl, .csv"),
+    ("yaml", [], "format 'yaml' is not known: use one of table, jsonl, csv, xml, gnmap"),
+    (None, ["new.csv", "a.pdf"], "'a.pdf' does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"),
+    (None, ["plain"], "'plain' does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"),
     (None, ["new.csv", "./new.csv"], "./new.csv is named twice as an output file: name it once"),
     (None, ["new.csv", "old.csv"], "old.csv exists and is not overwritten: name another file, or add --force"),
     (None, ["new.csv", "no/a.csv"],

@@ -30,7 +30,8 @@ def demonstrate(warn: Warn) -> int:
     checked = sum(len(_expected(box, version)) for version, _ in _addresses(box))
     for line in wrong:
         print(line)
-    print(f"{checked - len(wrong)} of {checked} verdicts are what the lab built{'' if wrong else '; nothing missed, nothing invented'}.")
+    ending = "" if wrong else "; nothing missed, nothing invented"
+    print(f"{checked - len(wrong)} of {checked} verdicts are what the lab built{ending}.")
     return 1 if wrong else 0
 
 
@@ -71,4 +72,5 @@ def _compare(box: Box, version: int, ip: str, found: dict[tuple[str, int | None]
         verdict = found.get((ip, row.port))
         if verdict is None or want is None or (verdict.state, verdict.reason) != (row.expected_state.value, want.word):
             got = f"{verdict.state} {verdict.reason}" if verdict else "no row"
-            yield f"wrong: {ip} port {row.port} ({row.note}): {got}, built as {row.expected_state.value} {want.word if want else ''}"
+            built = f"{row.expected_state.value} {want.word if want else ''}"
+            yield f"wrong: {ip} port {row.port} ({row.note}): {got}, built as {built}"

@@ -150,7 +150,7 @@ def _is_neighbour(rows: Bytes) -> Bools:
     """ARP, and ICMPv6 types 133 to 137 (RFC 4861)."""
     kind = _ethertype(rows)
     discovery = (kind == 0x86DD) & (rows[:, 20] == 58) & (rows[:, 54] >= 133) & (rows[:, 54] <= 137)
-    return (kind == ETHERTYPE_ARP) | discovery
+    return np.asarray((kind == ETHERTYPE_ARP) | discovery)
 
 
 class _Direction:

@@ -1,8 +1,9 @@
 """Results to standard output and to files: which formats, which rows, in which order.
 
 Standard output gets the format of `-f`, the table if none is named, whether or not there are files
-(as with nmap: `-o` adds a copy, it takes nothing away). Each `-o` names its format by its suffix, so
-one run can write several; `-o -` is standard output, which is there anyway. Nothing is made before
+(as with nmap: `-o` adds a copy, it takes nothing away). Each `-o` names its format by its suffix, `.gz` behind it
+packs, and what was asked for as nmap's users type it (`-oX FILE`) has its format whatever the name. So one run can
+write several; `-o -` is standard output, which is there anyway. Nothing is made before
 all names are judged and nothing is emptied before all files are open, so a request that fails leaves
 the folder as it was. Above 2^20 targets nobody wants a line for each silent one: machine formats
 leave those rows out and they are counted (`Outputs.counted`), unless everything is asked for.
@@ -19,21 +20,28 @@ from dataclasses import dataclass
 from ..errors import ScanError, UsageError
 from ..verdict import Reason, State, Verdict
 from .csv import Csv
+from .gnmap import Gnmap
 from .jsonl import JsonLines
-from .sink import Sink, Summary
+from .packing import split_suffix
+from .sink import Run, Sink, Summary
 from .stream import CLOSED_PIPE, Stream, closed_pipe, create, standard_output
 from .table import Table
+from .xml import Xml
 
-__all__ = ["CLOSED_PIPE", "FORMATS", "MANY", "SUFFIXES", "Outputs", "Sink", "Summary", "closed_pipe", "open_sinks"]
+__all__ = [
+    "CLOSED_PIPE", "FORMATS", "MANY", "SUFFIXES", "Outputs", "Run", "Sink", "Summary", "closed_pipe", "open_sinks",
+]  # fmt: skip
 
 MANY = 1 << 20  # targets above which silent ones are counted instead of written
 
-FORMATS: dict[str, Callable[[Stream, bool], Sink]] = {
-    "table": Table,
-    "jsonl": lambda stream, everything: JsonLines(stream),
-    "csv": lambda stream, everything: Csv(stream),
+FORMATS: dict[str, Callable[[Stream, bool, Run], Sink]] = {
+    "table": lambda stream, everything, run: Table(stream, everything),
+    "jsonl": lambda stream, everything, run: JsonLines(stream),
+    "csv": lambda stream, everything, run: Csv(stream),
+    "xml": Xml,
+    "gnmap": Gnmap,
 }
-SUFFIXES = {".txt": "table", ".jsonl": "jsonl", ".csv": "csv"}
+SUFFIXES = {".txt": "table", ".jsonl": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap"}
 _SUMS_UP = "table"  # the format that folds silent rows itself, and so is given them all
 
 
@@ -98,40 +106,56 @@ def open_sinks(
     form: str | None = None,
     files: Sequence[str] = (),
     *,
+    named: Sequence[tuple[str, str]] = (),
     force: bool = False,
     everything: bool = False,
     only_open: bool = False,
     targets: int = 0,
+    run: Run | None = None,
 ) -> Outputs:
-    """Open `form` (None: table) on standard output and every file of `files`.
+    """Open `form` (None: table) on standard output, every file of `files`, and `named` ones, (format, path).
 
     `everything` (`--all`) folds, sums and leaves out nothing; `targets` is the size of the scan, 0 if
-    not known. Raises UsageError for an unknown format or suffix, a name given twice, a file that
-    exists (without `force`) or cannot be written.
+    not known; `run` is for formats with a head. Raises UsageError for an unknown format or suffix, a name given
+    twice, a file that exists (without `force`) or cannot be written.
     """
-    form = form or "table"
-    if form not in FORMATS:
-        raise UsageError(f"format {form!r} is not known: use one of {', '.join(FORMATS)}")
-    paths = [path for path in files if path != "-"]
-    forms = _forms(paths)
-    streams = [*_create_all(paths, force), standard_output()]
+    form = _standard_form(form, [each for each, path in named if path == "-"])
+    wanted = [(_form(path), path) for path in files if path != "-"] + [each for each in named if each[1] != "-"]
+    _each_once([path for _, path in wanted])
+    streams = [*_create_all([path for _, path in wanted], force), standard_output()]
+    run = run or Run()
     sinks = [
-        _Open(FORMATS[name](stream, everything), stream, machine=name != _SUMS_UP)
-        for name, stream in zip([*forms, form], streams, strict=True)
+        _Open(FORMATS[name](stream, everything, run), stream, machine=name != _SUMS_UP)
+        for name, stream in zip([*(name for name, _ in wanted), form], streams, strict=True)
     ]
     return Outputs(sinks, only_open, targets > MANY and not everything)
 
 
-def _forms(paths: Sequence[str]) -> list[str]:
-    """The format of each path, by its suffix; no path may come twice."""
+def _standard_form(form: str | None, others: list[str]) -> str:
+    """The one format of standard output: of `-f`, or of `-oX -`."""
+    if form is not None and form not in FORMATS:
+        raise UsageError(f"format {form!r} is not known: use one of {', '.join(FORMATS)}")
+    forms = list(dict.fromkeys(each for each in (form, *others) if each))
+    if len(forms) > 1:
+        raise UsageError(f"standard output cannot be {' and '.join(forms)} at once: name a file for all but one")
+    return forms[0] if forms else "table"
+
+
+def _form(path: str) -> str:
+    """The format of a path, by its suffix."""
+    suffix = os.path.splitext(split_suffix(path)[0])[1].lower()
+    if suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise UsageError(f"{path!r} does not say its format: end the name in one of {known}, or in one and .gz")
+    return SUFFIXES[suffix]
+
+
+def _each_once(paths: Sequence[str]) -> None:
     seen = set()
     for path in paths:
-        if os.path.splitext(path)[1].lower() not in SUFFIXES:
-            raise UsageError(f"{path!r} does not say its format: end the name in one of {', '.join(SUFFIXES)}")
         if os.path.realpath(path) in seen:
             raise UsageError(f"{path} is named twice as an output file: name it once")
         seen.add(os.path.realpath(path))
-    return [SUFFIXES[os.path.splitext(path)[1].lower()] for path in paths]
 
 
 def _create_all(paths: Sequence[str], force: bool) -> list[Stream]:

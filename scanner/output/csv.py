@@ -47,7 +47,8 @@ class Csv:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        stream.write(",".join(COLUMNS) + "\n")
+        if not stream.length:
+            stream.write(",".join(COLUMNS) + "\n")
 
     def write(self, verdicts: Iterable[Verdict]) -> None:
         """Write a batch, in the order given; it has reached the system when this returns."""

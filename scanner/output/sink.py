@@ -6,11 +6,27 @@ can at once and keeps only what it must for the end; nothing is held for the sak
 batches. `finish` is also called after an interrupted scan, so that a file is closed properly.
 """
 
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known at the start, for formats whose head says how their rows came about.
+
+    `command`: the command line. `kind`: "syn", "connect", or "" for a capture. `ports`: those asked for, as
+    `format_ports` writes them, `port_count` of them. `started`: seconds since 1970.
+    """
+
+    command: str = "halfopen"
+    kind: str = ""
+    ports: str = ""
+    port_count: int = 0
+    started: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
@@ -18,10 +34,12 @@ class Summary:
     """What is known at the end. `text`: the lines that stderr also gets, for files that people read.
 
     `silent_hosts`: hosts without any answer whose rows were counted and never built as verdicts.
+    `interrupted`: some targets were given up, as Ctrl-C or a failing interface will have it.
     """
 
     text: str = ""
     silent_hosts: int = 0
+    interrupted: bool = False
 
 
 class Sink(Protocol):

@@ -4,7 +4,8 @@ A reader of the results (a program on the other end of a pipe, a run that is res
 full disk) must be able to trust every line that is there. So formats hand over whole lines only, the
 bytes go straight to the descriptor (no buffer that could break at exit), and where the system takes
 only a part of them and then fails, the torn last line is cut off again, if the file is a regular one
-and nobody has written behind us. What went into a pipe cannot be taken back.
+and nobody has written behind us. What went into a pipe cannot be taken back. A name that ends in `.gz` is
+packed on the way, each write a whole gzip member (`packing`), and a torn member is cut off just so.
 
 A failing disk is a `ScanError` that names the file. A reader that has gone away is the built-in
 BrokenPipeError; `closed_pipe` says how a command ends then.
@@ -17,25 +18,33 @@ import sys
 from typing import Any, BinaryIO
 
 from ..errors import ScanError, UsageError
+from .packing import pack, split_suffix
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell reports for any program that the closed pipe ended
 
 
 class Stream:
-    """Whole lines to one descriptor. `length` counts the bytes written, always the end of a line."""
+    """Whole lines to one descriptor. `length` counts the bytes written, packed ones if so: always the end of a line."""
 
-    def __init__(self, raw: Any, name: str, colour: bool = False, person: bool = False) -> None:
-        """`raw`: an unbuffered binary file. `person`: it is standard output, beside the notes on stderr."""
+    def __init__(self, raw: Any, name: str, colour: bool = False, person: bool = False, packed: bool = False) -> None:
+        """`raw`: an unbuffered binary file. `person`: it is standard output, beside the notes on stderr.
+
+        `packed`: each write becomes a gzip member.
+        """
         self.name = name
         self.colour = colour
         self.person = person
         self.length = 0
         self._raw = raw
+        self._packed = packed
 
     def write(self, lines: str) -> None:
         """Write `lines` (each with its newline) now. Raises ScanError, or BrokenPipeError if the reader left."""
         assert not lines or lines[-1] == "\n", "only whole lines are written"
-        data = memoryview(lines.encode("utf-8", "backslashreplace"))
+        if not lines:
+            return
+        text = lines.encode("utf-8", "backslashreplace")
+        data = memoryview(pack(text) if self._packed else text)
         done = 0
         try:
             while done < len(data):
@@ -54,8 +63,8 @@ class Stream:
         return 0
 
     def _cut(self, written: bytes) -> int:
-        """Take the torn line off a regular file; the whole-line bytes that stay."""
-        whole = written.rfind(b"\n") + 1
+        """Take the torn line (or gzip member) off a regular file; the whole-line bytes that stay."""
+        whole = 0 if self._packed else written.rfind(b"\n") + 1
         file = self._raw.fileno()
         facts = os.fstat(file)
         if stat.S_ISREG(facts.st_mode) and facts.st_size == os.lseek(file, 0, os.SEEK_CUR):
@@ -102,7 +111,7 @@ def create(path: str, force: bool) -> Stream:
         raise UsageError(
             f"{path!r} cannot be written ({error.strerror}): name a file in a folder that you may write to"
         ) from error
-    return Stream(os.fdopen(file, "wb", buffering=0), path)
+    return Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
 
 
 def closed_pipe() -> int:

@@ -51,7 +51,8 @@ Host = dict[Kind, _Group]
 Name = tuple[str, str | None]  # address, and who scanned it where a capture says so
 
 
-def _kind(verdict: Verdict) -> Kind:
+def kind_of(verdict: Verdict) -> Kind:
+    """What rows share that are folded together."""
     if verdict.evidence and verdict.state == _CLOSED and "firewall-reset" in verdict.evidence:
         return FIREWALL_RESET, verdict.reason
     return verdict.state, verdict.reason
@@ -65,7 +66,7 @@ def _gather(verdicts: Iterable[Verdict], everything: bool) -> dict[Name, Host]:
         host = hosts.get(name)
         if host is None:
             host = hosts[name] = {}
-        kind = _kind(verdict)
+        kind = kind_of(verdict)
         group = host.get(kind)
         if group is None:
             group = host[kind] = _Group()
@@ -77,7 +78,7 @@ def _gather(verdicts: Iterable[Verdict], everything: bool) -> dict[Name, Host]:
     return hosts
 
 
-def _place(name: Name) -> tuple[int, int, str]:
+def place_of(name: Name) -> tuple[int, int, str]:
     """Address order: IPv4 first, then IPv6, by number."""
     ip, scanner = name
     parts = ip.split(".")
@@ -101,7 +102,7 @@ def _cells(kind: Kind, ttl: int | None, service: str | None, evidence: tuple[str
 def _shared(verdict: Verdict) -> Cells:
     """The cells that many rows have in common, STATE to EVIDENCE; a router's error names the router."""
     router = verdict.icmp_from if verdict.icmp_from != verdict.ip else None
-    return _cells(_kind(verdict), verdict.ttl, verdict.service, verdict.evidence, router)
+    return _cells(kind_of(verdict), verdict.ttl, verdict.service, verdict.evidence, router)
 
 
 def _draw(
@@ -160,7 +161,7 @@ class Table:
             if len(self._scanners) < 2:
                 self._scanners.add(scanner)
         alone = len(hosts) == 1 and not self._begun and not self._silent.count
-        shown = [name for name in sorted(hosts, key=_place) if not self._absent(name, hosts[name], alone)]
+        shown = [name for name in sorted(hosts, key=place_of) if not self._absent(name, hosts[name], alone)]
         single = all(sum(group.count for group in hosts[name].values()) == 1 for name in shown)
         if shown and single and (len(hosts) > 1 or self._compact):
             self._write_lines([(self._title(name), group.rows[0]) for name in shown for group in hosts[name].values()])

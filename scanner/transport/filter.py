@@ -24,7 +24,7 @@ Instructions = list[tuple[int, int, int, int]]  # code, jump if true, jump if fa
 
 
 def program(link_bytes: int, first_port: int, last_port: int) -> Instructions:
-    """Accept possible replies to source ports first_port … last_port on frames with a link header of that size (0 or 14)."""
+    """Accept possible replies to ports first_port … last_port, in frames with a link header of 0 or 14 bytes."""
     ip = link_bytes
     ipv4 = _ipv4(ip, first_port, last_port)
     ipv6 = _ipv6(ip, first_port, last_port)

@@ -43,7 +43,9 @@ class MemoryTransport:
 
     link = LINK_RAW
 
-    def __init__(self, host_of: Callable[[bytes], Host | None], clock: Callable[[], int], faults: Faults, seed: int) -> None:
+    def __init__(
+        self, host_of: Callable[[bytes], Host | None], clock: Callable[[], int], faults: Faults, seed: int
+    ) -> None:
         self.probes_seen: list[bytes] = []
         self.resets_seen: list[bytes] = []
         self._host_of, self._clock, self._faults = host_of, clock, faults
@@ -114,7 +116,12 @@ def answer(probe: bytes, action: Action, ttl: int) -> bytes:
         body["type"], body["code"] = action
         return _packet(probe, body.tobytes() + probe[: 28 if four else 48], 1 if four else 58, ttl, 0)
     reply = np.zeros(1, TCP)
-    reply["sport"], reply["dport"], reply["ack"], reply["offset"] = tcp["dport"], tcp["sport"], tcp["seq"] + np.uint32(1), 0x50
+    reply["sport"], reply["dport"], reply["ack"], reply["offset"] = (
+        tcp["dport"],
+        tcp["sport"],
+        tcp["seq"] + np.uint32(1),
+        0x50,
+    )
     reply["flags"] = SYN | ACK if action in ("open", "syn-proxy") else RST | ACK
     reply["window"] = 64240 if action == "open" else 0
     tos = probe[1] if four else (probe[0] << 4 | probe[1] >> 4) & 0xFF
@@ -124,7 +131,13 @@ def answer(probe: bytes, action: Action, ttl: int) -> bytes:
 def _packet(probe: bytes, payload: bytes, protocol: int, ttl: int, tos: int) -> bytes:
     if probe[0] >> 4 == 4:
         ip = np.zeros(1, IPV4)
-        ip["version_ihl"], ip["tos"], ip["total_length"], ip["ttl"], ip["protocol"] = 0x45, tos, 20 + len(payload), ttl, protocol
+        ip["version_ihl"], ip["tos"], ip["total_length"], ip["ttl"], ip["protocol"] = (
+            0x45,
+            tos,
+            20 + len(payload),
+            ttl,
+            protocol,
+        )
         header = bytearray(ip.tobytes())
         header[12:16], header[16:20] = probe[16:20], probe[12:16]
     else:

@@ -9,7 +9,8 @@ finds an owner for the segment, the filter drops it in silence, and a packet soc
 reads before TCP does. Nobody else is given the port, and everything is gone when the process is.
 
 Newer kernels let only CAP_NET_ADMIN put a filter on a TCP socket. There the listener asks for a hop limit of at least
-255 instead, which needs no rights: whatever has passed a router is dropped in silence, and so is all that began with 64 or 128.
+255 instead, which needs no rights: whatever has passed a router is dropped in silence, and so is all that began with
+64 or 128.
 
 Limit: without a filter, replies that arrive with a hop limit of 255 still draw the kernel's reset.
 The kernel holds ports only on an address of this machine. For any other source address (`--source-ip`) there is

@@ -26,6 +26,7 @@ import struct
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -53,7 +54,8 @@ NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)  # ARPHRD_PPP, RAWIP, NON
 
 # struct tpacket2_hdr
 SLOT_HEADER = np.dtype([("status", "u4"), ("length", "u4"), ("captured", "u4"), ("mac", "u2"), ("net", "u2"),
-                        ("seconds", "u4"), ("nanoseconds", "u4"), ("vlan_tci", "u2"), ("vlan_tpid", "u2"), ("pad", "u4")])  # fmt: skip
+                        ("seconds", "u4"), ("nanoseconds", "u4"), ("vlan_tci", "u2"), ("vlan_tpid", "u2"),
+                        ("pad", "u4")])  # fmt: skip
 
 
 class _Ring:
@@ -65,7 +67,9 @@ class _Ring:
         try:
             sock.setsockopt(SOL_PACKET, option, struct.pack("IIII", BLOCK, blocks, SLOT, self.slots))
         except OSError as error:
-            raise ScanError(f"the kernel gave no packet ring ({error.strerror}); free some memory and try again") from error
+            raise ScanError(
+                f"the kernel gave no packet ring ({error.strerror}); free some memory and try again"
+            ) from error
         self._map = mmap.mmap(sock.fileno(), blocks * BLOCK, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self.bytes: Bytes = np.frombuffer(self._map, np.uint8)
         self.rows: Bytes = self.bytes.reshape(self.slots, SLOT)
@@ -89,10 +93,8 @@ class _Ring:
     def close(self) -> None:
         """Drop the views, then the mapping (it stays while somebody still holds a view)."""
         del self.header, self.rows, self.bytes
-        try:
+        with suppress(BufferError):
             self._map.close()
-        except BufferError:
-            pass
 
 
 def open_socket(protocol: int = 0) -> socket.socket:
@@ -105,7 +107,8 @@ def open_socket(protocol: int = 0) -> socket.socket:
 
 NO_PERMISSION = (
     "a half-open scan needs CAP_NET_RAW: run it with sudo, or keep your user with "
-    "sudo setpriv --reuid=$(id -u) --regid=$(id -g) --init-groups --inh-caps=+net_raw --ambient-caps=+net_raw halfopen …"
+    "sudo setpriv --reuid=$(id -u) --regid=$(id -g) --init-groups "
+    "--inh-caps=+net_raw --ambient-caps=+net_raw halfopen …"
 )
 
 
@@ -131,7 +134,9 @@ class Receiver:
         header = ring.header[ring.head : ring.head + count]
         start = np.arange(ring.head, ring.head + count, dtype=np.int64) * SLOT + header["mac"]
         when = header["seconds"].astype(np.int64) * 1_000_000_000 + header["nanoseconds"]
-        return Frames(ring.bytes, start, header["captured"].astype(np.int64), when, np.full(count, self.link, np.uint16))
+        return Frames(
+            ring.bytes, start, header["captured"].astype(np.int64), when, np.full(count, self.link, np.uint16)
+        )
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -210,7 +215,7 @@ class Sender:
             raise ScanError(f"{self.interface} has sent nothing for {STUCK_SECONDS:.0f} s{cause}; is it up?")
 
     def _pump(self) -> None:
-        """Call send() while anything is requested. ENOBUFS and the like leave the slot requested: wait a little, go on."""
+        """Call send() while anything is requested. ENOBUFS leaves the slot requested: wait a little, go on."""
         while not self._closing:
             self._ready.wait()
             self._ready.clear()

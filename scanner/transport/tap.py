@@ -25,7 +25,12 @@ class Tap:
         self._shown = link
         self.link = transport.link
         self._rows: Bytes = np.zeros((0, 0), np.uint8)
-        self.sent, self.fileno, self.drops, self.close = transport.sent, transport.fileno, transport.drops, transport.close
+        self.sent, self.fileno, self.drops, self.close = (
+            transport.sent,
+            transport.fileno,
+            transport.drops,
+            transport.close,
+        )
 
     def reserve(self, limit: int) -> Bytes:
         self._rows = self._transport.reserve(limit)

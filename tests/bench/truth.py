@@ -30,7 +30,7 @@ from scanner.lab.scenes import CLAIMS, FAR_NET, SCENES, Scene, built, state_of
 from .running import HALFOPEN, MASSCAN, ZMAP, Run, installed, run
 from .scans import _READERS as READERS
 
-LIMIT, BUDGET = 60.0, 240.0
+LIMIT, BUDGET = 60.0, 120.0
 OURS, SURE = "halfopen", "halfopen, tight"
 _HEADS = ("", "runs", "missed", "of", "open", "false open", "false closed", "claims", "printed", "limit", "frames", "s")
 
@@ -46,6 +46,7 @@ class Score(NamedTuple):
     false_closed: int = 0
     claims: int = 0
     printed: float | None = None
+    unfinished: int = 0  # stopped after a minute: what it had found by then is lost
     frames: int = 0
     seconds: float = 0.0
 
@@ -64,7 +65,9 @@ def commands(scene: Scene, seed: int, stats: str) -> dict[str, Sequence[str]]:
         "nmap -sS": ("nmap", "-n", "-Pn", "-sS", "-p", scene.port_list, "-oX", "-", scene.targets),
     }
     ports = f"-p{scene.port_list}"
-    found["masscan"] = (*MASSCAN, scene.targets, ports, "--rate", "10000", "--retries", "2", "--wait", "3", "-oL", "-")
+    # masscan spaces its retries by a second's worth of targets and begins anew when there are fewer.
+    rate = str(min(10_000, len(scene.truth)))
+    found["masscan"] = (*MASSCAN, scene.targets, ports, "--rate", rate, "--retries", "2", "--wait", "3", "-oL", "-")
     if scene.targets == FAR_NET:
         found["ZMap"] = (*ZMAP, "-p", "80", "-r", "10000", "-c", "3", "-P", "3", scene.targets)
     return {name: line for name, line in found.items() if installed(line[0])}
@@ -87,6 +90,7 @@ def score(scene: Scene, name: str, finished: Run, stats: Path, sent: int) -> Sco
         sum(state == "closed" != truth[target] for target, state in said.items()),
         _false_claims(finished.out, scene.truth) if ours else 0,
         json.loads(stats.read_text())["expected_missed"] if ours and stats.exists() else None,
+        not finished.ended_itself,
         sent,
         finished.seconds,
     )
@@ -96,7 +100,8 @@ def _said(name: str, finished: Run) -> Iterator[tuple[tuple[str, int], str]]:
     try:
         yield from READERS[name.split()[0].strip(",")](finished)
     except (ValueError, SyntaxError, StopIteration):
-        print(f"{name}: unreadable: {finished.err[-200:]}", file=sys.stderr)
+        if finished.ended_itself:
+            print(f"{name}: unreadable: {finished.err[-200:]}", file=sys.stderr)
 
 
 def _false_claims(out: str, truth: dict[tuple[str, int], Kind]) -> int:
@@ -148,8 +153,9 @@ def table(scene: Scene, sums: dict[str, Score]) -> str:
     for name, each in sums.items():
         printed = ("-", "-") if each.printed is None else (f"{each.printed:.3f}", str(limit_of(each.printed)))
         numbers = (each.missed, each.responders, each.missed_open, each.false_open, each.false_closed, each.claims)
+        note = f"  ({each.unfinished} not finished)" if each.unfinished else ""
         figures = (f"{each.frames // each.runs:,}", f"{each.seconds / each.runs:.1f}")
-        lines.append((f"  {name}", str(each.runs), *(str(number) for number in numbers), *printed, *figures))
+        lines.append((f"  {name}{note}", str(each.runs), *(str(number) for number in numbers), *printed, *figures))
     widths = [max(44 if not column else 0, *(len(line[column]) for line in lines)) for column in range(len(_HEADS))]
     rows = (zip(line, widths, strict=True) for line in lines)
     pad: Callable[[int, str, int], str] = lambda at, cell, width: cell.rjust(width) if at else cell.ljust(width)  # noqa: E731
@@ -158,7 +164,7 @@ def table(scene: Scene, sums: dict[str, Score]) -> str:
 
 def main() -> int:
     """Measure and print, scene by scene; the exit code says whether we kept what we promise."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.truth", description="Known hosts, bad paths, everybody's answers.")  # fmt: skip
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.truth", description="Known hosts, bad paths.")
     parser.add_argument(
         "--runs", type=int, default=3, help="runs of each contender, each with another seed (default 3)"
     )

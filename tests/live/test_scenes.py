@@ -1,0 +1,104 @@
+"""Bad paths whose truth is known, through a real wire with faults: nothing wrong, and what was missed was owned up to.
+
+A few small scenes of `scanner/lab/scenes.py`; `make truth` runs all of them, many times, with the peers beside.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from scanner.lab import Box, Faults, Way, here
+from scanner.lab.scenes import CLAIMS, SCENES, Scene, built, state_of
+from tests.live.syn_wire import Tap, scan
+
+OBSTACLE = here()
+pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+SURE = ("--max-missed", "0.0001", "--retries", "30")
+
+
+class Told(NamedTuple):
+    """What a scan said of a scene that is not so: wrong states, wrong claims; and what it printed."""
+
+    wrong: list[tuple[str, int, str]]
+    claims: list[tuple[str, int, str]]
+    printed: float
+
+
+def tell(scene: Scene, seed: int, file: Path, *options: str) -> Told:
+    with built(scene, seed) as box:
+        if box.unavailable:
+            pytest.skip(f"not available here: {box.unavailable}")
+        stats = ["--stats", str(file), "--seed", str(seed), "--all"]
+        done = scan(box, scene.targets, "-p", scene.port_list, *stats, *options)
+    assert (done.code, done.errors[:0]) == (0, [])
+    rows = {(row["ip"], row["port"]): row for row in done.rows if row.get("port") is not None}
+    truth = scene.truth
+    assert rows.keys() == truth.keys()
+    wrong = [(*at, row["state"]) for at, row in rows.items() if row["state"] != state_of(truth[at]).value]
+    words = [(at, word) for at, row in rows.items() for word in row["evidence"] if word in CLAIMS]
+    claims = [(*at, word) for at, word in words if truth[at] not in CLAIMS[word]]
+    return Told(sorted(wrong), sorted(claims), json.loads(file.read_text())["expected_missed"])
+
+
+FEW = (
+    "20 % lost each way",
+    "half of all doubled",
+    "out of order",
+    "200 ms away",
+    "every way to refuse, 20 % lost each way",
+    "SYN proxy, 20 % lost each way",
+    "mixed /24, 20 % lost each way",
+    "ICMP limit",
+)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_nothing_is_wrong_with_a_tight_bound(name: str, tmp_path: Path) -> None:
+    scene = next(each for each in SCENES if each.name == name)
+    found = tell(scene, 7, tmp_path / "stats.json", *SURE)
+    assert (found.wrong, found.claims, found.printed < 0.001) == ([], [], True)
+
+
+def test_hosts_that_limit_their_resets_are_asked_more_slowly(tmp_path: Path) -> None:
+    scene = next(each for each in SCENES if each.name == "200 resets/s")
+    assert tell(scene, 7, tmp_path / "stats.json") == Told([], [], 0.0)
+
+
+def test_at_40_percent_what_is_missed_is_announced(tmp_path: Path) -> None:
+    scene = next(each for each in SCENES if each.name == "40 % lost each way")
+    found = [tell(scene, seed, tmp_path / "stats.json") for seed in (1, 2, 3)]
+    missed = [at for each in found for at in each.wrong]
+    assert {state for *_, state in missed} <= {"filtered"}
+    assert 1 < sum(each.printed for each in found) < 20
+    assert len(missed) <= 20
+
+
+WAYS = {
+    "lost": (Faults(out=Way(lose=0.3)), 700),
+    "doubled": (Faults(out=Way(repeat=0.3)), 1300),
+    "untouched": (Faults(), 1000),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_what_the_wire_does_to_a_thousand_probes(name: str) -> None:
+    """Counted at the far end; neighbour queries pass unharmed. The same seed does the same again."""
+    faults, about = WAYS[name]
+    counts = []
+    for _ in range(2):
+        with Box(wire=faults) as box, Tap(box.target, "host0") as tap:
+            scan(box, box.target_ip, "-p", "1000-1999", "--retries", "0", "--rate", "20000")
+            counts.append(len([each for each in tap.segments() if not each.out]))
+    assert counts[0] == counts[1] == pytest.approx(about, abs=60 if about != 1000 else 0)
+
+
+def test_late_and_out_of_order_and_both_families() -> None:
+    with Box(wire=Faults(back=Way(delay=0.15, jitter=0.1))) as box:
+        box.listen([22])
+        done = scan(box, box.target_ip, box.target_ip6, "-p", "22-71")
+    slow = [row["rtt_ms"] for row in done.rows]
+    assert (len(slow), min(slow) >= 149, max(slow) < 400, len({round(each / 10) for each in slow}) > 5) == (
+        100, True, True, True,
+    )  # fmt: skip
