@@ -1,13 +1,14 @@
 # make demo   a real scan, in a network of its own on this machine
 # make test   all tests; those that need namespaces skip, saying why, where the system forbids them
 # make check  what a change must pass: format, lint, types, tests
+# make dist   wheel and source archive in dist/, checked
 # Everything runs from .venv, which is made on first use (.ci/setup). PYTHON=… names another interpreter.
 
 PYTHON ?=
 PY := .venv/bin/python
 READY := .venv/.ready
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint fmt bench truth golden clean
+.PHONY: demo test check lint fmt dist bench truth golden clean
 
 # make itself turns every failure into exit code 2; for the code itself, .venv/bin/halfopen demo.
 demo: $(READY)
@@ -27,6 +28,13 @@ lint: $(READY)
 fmt: $(READY)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+# The two tools are only for this, so they are not among the development packages.
+dist: $(READY)
+	$(PY) -m pip install -q --disable-pip-version-check build twine
+	rm -rf dist
+	$(PY) -m build -q .
+	$(PY) -m twine check --strict dist/*
 
 bench: $(READY)
 	$(PY) -m tests.bench $(ARGS)

@@ -10,16 +10,26 @@ Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as wri
 
 import os
 import sys
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
-from . import __version__
+from . import options as opt
 from .errors import ScannerError
+from .examples import (
+    CLASSIFY_EXAMPLES,
+    CONNECT_EXAMPLES,
+    DIFF_EXAMPLES,
+    PLAN_EXAMPLES,
+    REPORT_EXAMPLES,
+    ROOT_EXAMPLES,
+    SYN_EXAMPLES,
+)
 
 app = typer.Typer(
     name="halfopen",
     help="Half-open TCP scans whose answers can be trusted, and verdicts from anyone's capture.",
+    epilog=ROOT_EXAMPLES,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -30,102 +40,81 @@ _CommandLineError: Any = typer.BadParameter.__base__  # what click raises for op
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"halfopen {__version__}")
+        from .version import version_text
+
+        typer.echo(version_text())
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print versions, and what the kernel allows."),
     ] = False,
 ) -> None:
     pass
 
 
-Strings = Optional[list[str]]  # noqa: UP045 (Typer reads these at run time, on Python 3.10 too)
-Text = Optional[str]  # noqa: UP045
-Number = Optional[float]  # noqa: UP045
-Whole = Optional[int]  # noqa: UP045
-
-# Options that several verbs share, each written once.
-Targets = Annotated[
-    Strings, typer.Argument(help="Addresses, CIDR, ranges (192.0.2.1-20), octet ranges (10.0-3.*.1), names.")
-]
-Ports = Annotated[str, typer.Option("-p", "--ports", help="22,80,8000-8100,http; - for 1-65535.")]
-Lists = Annotated[Strings, typer.Option("-iL", "--targets-file", help="Read targets from a file (- for stdin).")]
-Exclude = Annotated[Strings, typer.Option(help="Targets to leave out; repeatable, comma separated.")]
-ExcludeFile = Annotated[Strings, typer.Option(help="Read targets to leave out from a file.")]
-ExcludePorts = Annotated[Text, typer.Option(help="Ports to leave out.")]
-AllAddresses = Annotated[
-    bool, typer.Option("--all-addresses", help="Scan every address of a name, not only the first.")
-]
-Rate = Annotated[str, typer.Option(help="A second, over everything sent; 0: unlimited; auto: as much as is not lost.")]
-MaxRate = Annotated[Number, typer.Option(help="Where --rate auto ends (public targets: 10000 unless given).")]
-Retries = Annotated[int, typer.Option(help="Further passes over silent targets, at most.")]
-MaxMissed = Annotated[
-    str, typer.Option(help="Enough when fewer responders are expected to be missed: 0.01, or 1% of those found.")
-]
-Timeout = Annotated[Number, typer.Option(help="Seconds to wait after a pass (default: measured).")]
-Seed = Annotated[Whole, typer.Option(help="Fix the order and the cookies.")]
-ShardOf = Annotated[str, typer.Option(help="i/n: this process's part of the hosts.")]
-Interface = Annotated[Text, typer.Option("-e", "--interface", help="Send by this interface.")]
-SourceIp = Annotated[Text, typer.Option(help="Send from this address.")]
-Form = Annotated[Text, typer.Option("-f", "--format", help="table, jsonl or csv, on stdout.")]
-Output = Annotated[Strings, typer.Option("-o", "--output", help="Also write FILE.txt, .jsonl or .csv; repeatable.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite output files.")]
-OnlyOpen = Annotated[bool, typer.Option("--open", help="Only open ports.")]
-Everything = Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary and no progress.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Name open ports as they are found.")]
-Stats = Annotated[Text, typer.Option(metavar="FILE", help="Write the sums of the summary as JSON.")]
-Ladder = Annotated[Text, typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")]
+_NMAPS_WAY = {"output_xml": "xml", "output_grepable": "gnmap", "output_normal": "table"}
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """A verb's parameters as its request's fields: repeatable ones as tuples."""
     repeatable = ("targets", "targets_file", "exclude", "exclude_file", "output", "captures", "scanner", "target")
-    return {name: tuple(value or ()) if name in repeatable else value for name, value in options.items()}
+    fields = {name: tuple(value or ()) if name in repeatable else value for name, value in options.items()}
+    if _NMAPS_WAY.keys() <= fields.keys():
+        files = {form: fields.pop(name) for name, form in _NMAPS_WAY.items()}
+        fields["named"] = tuple((form, path) for form, path in files.items() if path)
+    return fields
 
 
-@app.command()
+@app.command(epilog=SYN_EXAMPLES)
 def syn(
-    targets: Targets = None,
-    ports: Ports = "1-1024",
-    targets_file: Lists = None,
-    exclude: Exclude = None,
-    exclude_file: ExcludeFile = None,
-    exclude_ports: ExcludePorts = None,
-    all_addresses: AllAddresses = False,
-    rate: Rate = "auto",
-    max_rate: MaxRate = None,
-    retries: Retries = 10,
-    max_missed: MaxMissed = "0.01",
-    timeout: Timeout = None,
-    seed: Seed = None,
-    shard: ShardOf = "1/1",
-    interface: Interface = None,
-    source_ip: SourceIp = None,
-    source_port: Annotated[Whole, typer.Option("-g", "--source-port", help="One source port for all passes.")] = None,
+    targets: opt.Targets = None,
+    ports: opt.Ports = None,
+    top_ports: opt.TopPorts = None,
+    list_ports: opt.ListPorts = False,
+    targets_file: opt.Lists = None,
+    exclude: opt.Exclude = None,
+    exclude_file: opt.ExcludeFile = None,
+    exclude_ports: opt.ExcludePorts = None,
+    all_addresses: opt.AllAddresses = False,
+    yes: opt.Yes = False,
+    rate: opt.Rate = "auto",
+    max_rate: opt.MaxRate = None,
+    retries: opt.Retries = 10,
+    max_missed: opt.MaxMissed = "0.01",
+    timeout: opt.Timeout = None,
+    seed: opt.Seed = None,
+    shard: opt.ShardOf = "1/1",
+    interface: opt.Interface = None,
+    source_ip: opt.SourceIp = None,
+    source_port: Annotated[
+        opt.Whole, typer.Option("-g", "--source-port", help="One source port for all passes.")
+    ] = None,
     ttl: Annotated[int, typer.Option(help="Time to live of what is sent.")] = 64,
     tos: Annotated[int, typer.Option(help="TOS byte of probes; 0 gives up the mark that tells forged resets.")] = 4,
-    options: Annotated[str, typer.Option(help="TCP options of a probe: os, mss or none.")] = "os",
+    options: opt.Options = "os",
     senders: Annotated[
         int, typer.Option(help="Transmit rings with a thread each; 2 for more than a million probes a second.")
     ] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Complete a handshake with every open port, too.")] = False,
-    form: Form = None,
-    output: Output = None,
-    force: Force = False,
-    only_open: OnlyOpen = False,
-    everything: Everything = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    form: opt.Form = None,
+    output: opt.Output = None,
+    output_xml: opt.OutputXml = None,
+    output_grepable: opt.OutputGrepable = None,
+    output_normal: opt.OutputNormal = None,
+    force: opt.Force = False,
+    only_open: opt.OnlyOpen = False,
+    everything: opt.Everything = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     record: Annotated[
-        Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")
+        opt.Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")
     ] = None,
-    ladder: Ladder = None,
-    stats: Stats = None,
+    ladder: opt.Ladder = None,
+    stats: opt.Stats = None,
 ) -> None:
     """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
     options_given = _given(locals())
@@ -134,32 +123,38 @@ def syn(
     raise typer.Exit(run_syn(ScanRequest(**options_given)))
 
 
-@app.command()
+@app.command(epilog=CONNECT_EXAMPLES)
 def connect(
-    targets: Targets = None,
-    ports: Ports = "1-1024",
-    targets_file: Lists = None,
-    exclude: Exclude = None,
-    exclude_file: ExcludeFile = None,
-    exclude_ports: ExcludePorts = None,
-    all_addresses: AllAddresses = False,
-    rate: Rate = "auto",
-    max_rate: MaxRate = None,
-    retries: Retries = 10,
-    max_missed: MaxMissed = "0.01",
-    timeout: Timeout = None,
-    seed: Seed = None,
-    shard: ShardOf = "1/1",
-    interface: Interface = None,
-    source_ip: SourceIp = None,
-    form: Form = None,
-    output: Output = None,
-    force: Force = False,
-    only_open: OnlyOpen = False,
-    everything: Everything = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    stats: Stats = None,
+    targets: opt.Targets = None,
+    ports: opt.Ports = None,
+    top_ports: opt.TopPorts = None,
+    list_ports: opt.ListPorts = False,
+    targets_file: opt.Lists = None,
+    exclude: opt.Exclude = None,
+    exclude_file: opt.ExcludeFile = None,
+    exclude_ports: opt.ExcludePorts = None,
+    all_addresses: opt.AllAddresses = False,
+    yes: opt.Yes = False,
+    rate: opt.Rate = "auto",
+    max_rate: opt.MaxRate = None,
+    retries: opt.Retries = 10,
+    max_missed: opt.MaxMissed = "0.01",
+    timeout: opt.Timeout = None,
+    seed: opt.Seed = None,
+    shard: opt.ShardOf = "1/1",
+    interface: opt.Interface = None,
+    source_ip: opt.SourceIp = None,
+    form: opt.Form = None,
+    output: opt.Output = None,
+    output_xml: opt.OutputXml = None,
+    output_grepable: opt.OutputGrepable = None,
+    output_normal: opt.OutputNormal = None,
+    force: opt.Force = False,
+    only_open: opt.OnlyOpen = False,
+    everything: opt.Everything = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    stats: opt.Stats = None,
 ) -> None:
     """Full three-way handshake through the system's own sockets. Needs no privileges."""
     options_given = _given(locals())
@@ -168,7 +163,37 @@ def connect(
     raise typer.Exit(run_connect(ScanRequest(**options_given)))
 
 
-@app.command()
+@app.command(epilog=PLAN_EXAMPLES)
+def plan(
+    targets: opt.Targets = None,
+    ports: opt.Ports = None,
+    top_ports: opt.TopPorts = None,
+    list_ports: opt.ListPorts = False,
+    targets_file: opt.Lists = None,
+    exclude: opt.Exclude = None,
+    exclude_file: opt.ExcludeFile = None,
+    exclude_ports: opt.ExcludePorts = None,
+    all_addresses: opt.AllAddresses = False,
+    rate: opt.Rate = "auto",
+    max_rate: opt.MaxRate = None,
+    retries: opt.Retries = 10,
+    max_missed: opt.MaxMissed = "0.01",
+    timeout: opt.Timeout = None,
+    seed: opt.Seed = None,
+    shard: opt.ShardOf = "1/1",
+    interface: opt.Interface = None,
+    source_ip: opt.SourceIp = None,
+    options: opt.Options = "os",
+) -> None:
+    """What `syn` would send: targets, packets, time, routes, what is left out. Sends nothing, needs no privileges."""
+    options_given = _given(locals())
+    from .command import ScanRequest
+    from .plan import run_plan
+
+    raise typer.Exit(run_plan(ScanRequest(**options_given)))
+
+
+@app.command(epilog=CLASSIFY_EXAMPLES)
 def classify(
     captures: Annotated[
         list[str], typer.Argument(help="pcap or pcapng files, gzip or plain; - for stdin. Several are one capture.")
@@ -179,16 +204,19 @@ def classify(
     orphans: Annotated[
         bool, typer.Option("--orphans", help="Also rows for replies whose probe was not captured.")
     ] = False,
-    scanner: Annotated[Strings, typer.Option(help="Only this scanner's probes.")] = None,
-    target: Annotated[Strings, typer.Option(help="Only these targets.")] = None,
-    ports: Annotated[Text, typer.Option("-p", "--ports", help="Only these ports.")] = None,
-    ladder: Ladder = None,
-    form: Form = None,
-    output: Output = None,
-    force: Force = False,
-    only_open: OnlyOpen = False,
-    everything: Everything = False,
-    quiet: Quiet = False,
+    scanner: Annotated[opt.Strings, typer.Option(help="Only this scanner's probes.")] = None,
+    target: Annotated[opt.Strings, typer.Option(help="Only these targets.")] = None,
+    ports: Annotated[opt.Text, typer.Option("-p", "--ports", help="Only these ports.")] = None,
+    ladder: opt.Ladder = None,
+    form: opt.Form = None,
+    output: opt.Output = None,
+    output_xml: opt.OutputXml = None,
+    output_grepable: opt.OutputGrepable = None,
+    output_normal: opt.OutputNormal = None,
+    force: opt.Force = False,
+    only_open: opt.OnlyOpen = False,
+    everything: opt.Everything = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Verdicts from recorded packets, of any scanner or client. Needs no privileges and no network."""
     options_given = _given(locals())
@@ -203,6 +231,36 @@ def demo() -> None:
     from .command import run_demo
 
     raise typer.Exit(run_demo())
+
+
+@app.command(epilog=REPORT_EXAMPLES)
+def report(
+    results: Annotated[list[str], typer.Argument(help="JSON lines, CSV, XML (nmap's too), captures; - for stdin.")],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="The page; - is stdout.")],
+    title: Annotated[opt.Text, typer.Option(help="The heading of the page.")] = None,
+    force: opt.Force = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Results as one HTML page that opens offline: map, charts, and a table to search. Needs halfopen[report]."""
+    from .report import ReportRequest, run_report
+
+    raise typer.Exit(run_report(ReportRequest(tuple(results), output, title, force, quiet)))
+
+
+@app.command(epilog=DIFF_EXAMPLES)
+def diff(
+    old: Annotated[str, typer.Argument(help="JSON lines, CSV, XML (nmap's too) or a capture; - for stdin.")],
+    new: Annotated[str, typer.Argument(help="The same of a later scan, in any of these formats.")],
+    form: Annotated[opt.Text, typer.Option("-f", "--format", help="table or jsonl.")] = None,
+    reasons: Annotated[bool, typer.Option("--reasons", help="A new reason for a state is a change, too.")] = False,
+    only_open: Annotated[bool, typer.Option("--open", help="Only changes from or to open.")] = False,
+    everything: opt.Everything = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """What changed between two results, host by host. Exit code 0: nothing, 1: something, 2: an error."""
+    from .diff import DiffRequest, run_diff
+
+    raise typer.Exit(run_diff(DiffRequest(old, new, form, reasons, only_open, everything, quiet)))
 
 
 def _ladder_of_each(arguments: list[str]) -> list[str]:

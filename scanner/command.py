@@ -5,19 +5,22 @@ Signals are caught only while a scan runs: the first Ctrl-C stops sending and wa
 the second ends at once; what was learned is written either way.
 """
 
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .choice import Choice, choose, guard, skipped_text
 from .config import SynConfig
 from .errors import ScannerError, UsageError
-from .hosts import parse_hosts, read_list
+from .hosts import read_list
 from .lane import Shard
 from .names import resolve
-from .output import MANY, Summary, open_sinks
-from .ports import parse_ports
+from .output import MANY, Run, Summary, open_sinks
+from .popular import top_ports
+from .ports import USUAL_PORTS, Ports, format_ports, parse_ports, service_name
 from .progress import AnySession, Progress
 from .session import Session
 from .summary import summary_lines, write_stats
@@ -34,7 +37,7 @@ class ScanRequest:
 
     targets: tuple[str, ...]
     targets_file: tuple[str, ...]
-    ports: str
+    ports: str | None
     exclude: tuple[str, ...]
     exclude_file: tuple[str, ...]
     exclude_ports: str | None
@@ -48,14 +51,18 @@ class ScanRequest:
     shard: str
     interface: str | None
     source_ip: str | None
-    form: str | None
-    output: tuple[str, ...]
-    force: bool
-    only_open: bool
-    everything: bool
-    quiet: bool
-    verbose: bool
-    stats: str | None
+    top_ports: int | None = None
+    list_ports: bool = False
+    yes: bool = False
+    form: str | None = None
+    output: tuple[str, ...] = ()
+    named: tuple[tuple[str, str], ...] = ()  # formats and files, as -oX and its kind name them
+    force: bool = False
+    only_open: bool = False
+    everything: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    stats: str | None = None
     source_port: int | None = None
     ttl: int = 64
     tos: int = 4
@@ -76,14 +83,22 @@ class ScanRequest:
             ttl=self.ttl, tos=self.tos, options=self.options, senders=self.senders,
         )  # fmt: skip
 
-    def hosts(self) -> HostSpace:
+    def port_column(self) -> Ports:
+        """The ports. Raises UsageError."""
+        if self.top_ports is None:
+            return parse_ports(USUAL_PORTS if self.ports is None else self.ports, self.exclude_ports)
+        if self.ports is not None:
+            raise UsageError(f"--top-ports {self.top_ports} and -p {self.ports} both choose the ports: leave one out")
+        return parse_ports(format_ports(top_ports(self.top_ports)), self.exclude_ports)
+
+    def choice(self) -> Choice:
         """The targets. Raises UsageError."""
         specs = [*self.targets, *(spec for path in self.targets_file for spec in read_list(path))]
         if not specs:
             raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
         excludes = [part for each in self.exclude for part in each.split(",")]
         excludes += [spec for path in self.exclude_file for spec in read_list(path)]
-        return parse_hosts(specs, excludes, resolve, all_addresses=self.all_addresses)
+        return choose(specs, excludes, resolve, self.all_addresses)
 
 
 def _number(option: str, text: str, wanted: str) -> float:
@@ -114,16 +129,46 @@ def warn(text: str) -> None:
     print(f"halfopen: {text}", file=sys.stderr)
 
 
+def command_line() -> str:
+    """How this run was asked for, for files that say so."""
+    return shlex.join(["halfopen", *sys.argv[1:]])
+
+
+def _ask(question: str) -> bool:
+    print(f"halfopen: {question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def careful_hosts(request: ScanRequest) -> HostSpace:
+    """The targets; what is left out is told, and very many public ones are asked about. Raises UsageError."""
+    choice = request.choice()
+    for taken in choice.taken:
+        warn(skipped_text(taken))
+    guard(choice.hosts, request.yes, _ask if sys.stdin.isatty() else None)
+    return choice.hosts
+
+
+def print_ports(request: ScanRequest) -> int:
+    """What a port specification means: a line for each port, in short beside it."""
+    ports = request.port_column()
+    sys.stdout.writelines(f"{f'{port}/tcp':<9}  {service_name(port) or '-'}\n" for port in ports.tolist())
+    sys.stdout.flush()
+    warn(f"{len(ports):,} port{'' if len(ports) == 1 else 's'}: {format_ports(ports)}")
+    return 0
+
+
 def run_syn(request: ScanRequest) -> int:
     """A half-open scan from request to exit code."""
+    if request.list_ports:
+        return print_ports(request)
     config = request.config()
-    ports = parse_ports(request.ports, request.exclude_ports)
-    hosts = request.hosts()
+    ports = request.port_column()
+    hosts = careful_hosts(request)
     watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports))
     session = Session(hosts, ports, config, warn, watch.see, request.verify)
     watch.open(session.links)
     with _watched(watch, session):
-        code = _run(request, session, watch.noting)
+        code = _run(request, session, Run(command_line(), "syn", format_ports(ports), len(ports)), watch.noting)
     if request.ladder is not None:
         from .offline import print_ladders
 
@@ -135,18 +180,23 @@ def run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
     from .connect import ConnectSession
 
+    if request.list_ports:
+        return print_ports(request)
     config = request.config()
-    ports = parse_ports(request.ports, request.exclude_ports)
-    return _run(request, ConnectSession(request.hosts(), ports, config), lambda rows: rows)
+    ports = request.port_column()
+    session = ConnectSession(careful_hosts(request), ports, config)
+    return _run(request, session, Run(command_line(), "connect", format_ports(ports), len(ports)), lambda rows: rows)
 
 
-def _run(request: ScanRequest, session: AnySession, note: Callable[[Iterable[Verdict]], Iterable[Verdict]]) -> int:
+def _run(
+    request: ScanRequest, session: AnySession, run: Run, note: Callable[[Iterable[Verdict]], Iterable[Verdict]]
+) -> int:
     """The way from a session's batches to the outputs, the same for every kind of scan."""
     size = session.sums.targets
     try:
         outputs = open_sinks(
-            request.form, request.output, force=request.force, everything=request.everything,
-            only_open=request.only_open, targets=size,
+            request.form, request.output, named=request.named, force=request.force, everything=request.everything,
+            only_open=request.only_open, targets=size, run=run,
         )  # fmt: skip
     except ScannerError:
         session.close()
@@ -157,7 +207,7 @@ def _run(request: ScanRequest, session: AnySession, note: Callable[[Iterable[Ver
             with progress.paused():
                 outputs.write(note(rows))
     lines = summary_lines(session.sums)
-    outputs.finish(Summary("\n".join(lines)))
+    outputs.finish(Summary("\n".join(lines), interrupted=session.sums.interrupted))
     if request.stats:
         write_stats(session.sums, request.stats)
     if not request.quiet:

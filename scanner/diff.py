@@ -22,6 +22,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .addresses import word_text
 from .errors import ScanError, UsageError
@@ -79,7 +80,7 @@ class Comparison:
 
 
 def compare(gathering: Gathering, old: Rows, new: Rows, reasons: bool = False, only_open: bool = False) -> Comparison:
-    """ROW columns of one gathering → the changes, by address, protocol and port. `reasons`: a new reason is a change, too."""
+    """ROW columns of one gathering → the changes, by address, protocol and port. `reasons`: a new reason is one."""
     both = [gathering.strongest(rows) for rows in (old, new)]
     rows = np.concatenate(both)
     side = np.repeat([0, 1], [len(each) for each in both])
@@ -96,18 +97,25 @@ def compare(gathering: Gathering, old: Rows, new: Rows, reasons: bool = False, o
 def _judge(g: Gathering, rows: Rows, was: Ints, now: Ints, reasons: bool, only_open: bool) -> Comparison:
     """Targets with the kind on each side (-1: no row) → what changed."""
     kinds = [*g.kinds, ("", "", "", ())]  # -1 finds the last
-    word = {name: np.array([kind[at] for kind in kinds]) for at, name in ((1, "state"), (2, "reason"))}
-    state = [word["state"][was], word["state"][now]]
-    unknown = (state[0] == UNKNOWN) | (state[1] == UNKNOWN)
-    differs = state[0] != state[1]
+    is_open, is_unknown = (np.array([kind[1] == state for kind in kinds]) for state in (OPEN, UNKNOWN))
+    unknown = is_unknown[was] | is_unknown[now]
+    state = _numbered(kind[1] for kind in kinds)
+    differs = state[was] != state[now]
     if reasons:
-        differs |= word["reason"][was] != word["reason"][now]
+        reason = _numbered(kind[2] for kind in kinds)
+        differs |= reason[was] != reason[now]
     differs &= ~unknown
-    chosen = differs & ((state[0] == OPEN) | (state[1] == OPEN)) if only_open else differs
+    chosen = differs & (is_open[was] | is_open[now]) if only_open else differs
     at = np.flatnonzero(chosen)
     came_or_went = _host_has_rows(rows, was, now)[at]
     found = _rows(kinds, rows[at], was[at], now[at], came_or_went)
     return Comparison(found, int(np.count_nonzero(~differs & ~unknown)), int(np.count_nonzero(unknown)))
+
+
+def _numbered(words: Iterable[str]) -> npt.NDArray[np.uint32]:
+    """Words as numbers, the same for the same."""
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(word, len(known)) for word in words], np.uint32)
 
 
 def _host_has_rows(rows: Rows, was: Ints, now: Ints) -> Bools:
@@ -118,17 +126,21 @@ def _host_has_rows(rows: Rows, was: Ints, now: Ints) -> Bools:
     return np.where(was < 0, old[host], new[host])
 
 
-def _rows(kinds: list[tuple[str, str, str, tuple[str, ...]]], rows: Rows, was: Ints, now: Ints, known: Bools) -> Iterator[Row]:
+def _rows(
+    kinds: list[tuple[str, str, str, tuple[str, ...]]], rows: Rows, was: Ints, now: Ints, known: Bools
+) -> Iterator[Row]:
     columns = (rows["hi"], rows["lo"], rows["port"], was, now, known)
     for hi, lo, port, before, after, elsewhere in zip(*(column.tolist() for column in columns), strict=True):
         old = Claim(*kinds[before][1:3]) if before >= 0 else None
         new = Claim(*kinds[after][1:3]) if after >= 0 else None
         change = _change(old, new, port == HOST_ONLY and elsewhere)
-        yield Row(word_text(hi, lo), None if port == HOST_ONLY else port, kinds[max(before, after)][0], change, old, new)
+        yield Row(
+            word_text(hi, lo), None if port == HOST_ONLY else port, kinds[max(before, after)][0], change, old, new
+        )
 
 
 def _change(old: Claim | None, new: Claim | None, host_elsewhere: bool) -> Change:
-    """The one word for a pair of claims. `host_elsewhere`: a host's own row, and the other side has rows of its ports."""
+    """The one word for a pair of claims. `host_elsewhere`: a host's own row, and the other side has its ports."""
     if old is None:
         return Change.DOWN if host_elsewhere else Change.APPEARED
     if new is None:
@@ -154,7 +166,7 @@ def json_line(row: Row) -> str:
 
 
 def table(rows: Iterable[Row], everything: bool = False) -> Iterator[str]:
-    """Changes by host, as blocks of lines; many of one kind that are not about open ports are a sum, unless `everything`."""
+    """Changes as a block of lines a host; many of one kind, none of an open port, are a sum unless `everything`."""
     blank = ""
     for ip, changes in groupby(rows, lambda row: row.ip):
         yield blank + ip + "\n" + _block(list(changes), everything)
@@ -168,7 +180,9 @@ def _block(rows: list[Row], everything: bool) -> str:
     cells += [_cells(row) for row in rows if _kind(row) not in folded]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    sums = [f"Not shown: {count:,} {change.value} ({_from_to(old, new)})" for (change, old, new), count in folded.items()]
+    sums = [
+        f"Not shown: {count:,} {change.value} ({_from_to(old, new)})" for (change, old, new), count in folded.items()
+    ]
     return "".join(line + "\n" for line in [*sums, *(lines if len(cells) > 1 else [])])
 
 

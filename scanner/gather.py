@@ -33,7 +33,13 @@ Kind = tuple[str, str, str, tuple[str, ...]]  # protocol, state, reason, evidenc
 
 _CHUNK = 1 << 16
 _LOW = (1 << 64) - 1
-_STRENGTH = {State.OPEN.value: 5, State.CLOSED.value: 4, State.FILTERED.value: 3, State.UNKNOWN.value: 1, State.DOWN.value: 0}
+_STRENGTH = {
+    State.OPEN.value: 5,
+    State.CLOSED.value: 4,
+    State.FILTERED.value: 3,
+    State.UNKNOWN.value: 1,
+    State.DOWN.value: 0,
+}
 _OTHER = 2  # nmap's `open|filtered`, `unfiltered` and whatever else a file may say
 
 
@@ -86,7 +92,9 @@ class Gathering:
         return np.lexsort((strength, *scanner, rows["port"], protocol, rows["lo"], rows["hi"]))
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
-        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner = zip(*chunk, strict=True)
+        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner = zip(
+            *chunk, strict=True
+        )
         rows = np.empty(len(chunk), ROW)
         words = [_words(each) for each in ip]
         rows["hi"] = [hi for hi, _ in words]

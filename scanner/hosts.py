@@ -19,7 +19,19 @@ from pathlib import Path
 
 from .errors import UsageError
 from .headers import MAPPED
-from .regions import FEW_BLOCKS, FULL, Block, Box, Region, block_count, box_blocks, box_size, carve, octet_values, octets
+from .regions import (
+    FEW_BLOCKS,
+    FULL,
+    Block,
+    Box,
+    Region,
+    block_count,
+    box_blocks,
+    box_size,
+    carve,
+    octet_values,
+    octets,
+)
 from .targets import HostSpace, number_hosts
 
 Resolve = Callable[[str], list[str]]
@@ -58,7 +70,7 @@ def parse_hosts(
 
 
 def written_blocks(specs: Iterable[str], resolve: Resolve, all_addresses: bool = False) -> Iterator[Block]:
-    """For each address, block or range as written (a name's addresses one by one) the block from its first to its last."""
+    """The block from first to last address of each spec as it is written; a name's addresses are one by one."""
     for spec in specs:
         for literal in _literals(spec, resolve, all_addresses):
             region = Region([], [])

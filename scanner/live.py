@@ -79,7 +79,7 @@ class Scan:
         self.dispatch = Dispatch(self._transports, controller.rate if controller else settings.rate or 0.0)
         self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
         self._key = key
-        self._upcoming = self._plan()
+        self._upcoming = self.windows()
         self._pending = next(self._upcoming, None)
 
     def _auto(self) -> RateController:
@@ -87,7 +87,8 @@ class Scan:
         hosts = sum(lane.host_count for lane in self.lanes)
         return RateController(min(HOST_START * max(1, hosts), BLIND_RATE), self.settings.max_rate or NO_LIMIT)
 
-    def _plan(self) -> Iterator[Window]:
+    def windows(self) -> Iterator[Window]:
+        """Every window of the scan, in the order in which they open; a later one may follow the rate of its day."""
         number = 0
         for lane in self.lanes:
             size = self._window_hosts(len(lane.ports))

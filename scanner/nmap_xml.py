@@ -19,6 +19,7 @@ from xml.parsers import expat
 from .verdict import Reason, State, Verdict
 
 _PIECE = 1 << 16
+_SCANNER = "scanner "
 _WORDS = {reason.word for reason in Reason}
 _DOWN = State.DOWN.value
 
@@ -41,8 +42,9 @@ class _Group:
 
 @dataclass
 class _Host:
-    """What is known of the host being read."""
+    """What is known of the host being read. `scanner`: who probed it, where halfopen noted that."""
 
+    scanner: str | None = None
     ip: str = ""
     state: str = ""
     reason: str = ""
@@ -104,7 +106,9 @@ class _Reader:
         self._scanned[given.get("protocol", "tcp")] = given.get("services", "")
 
     def _begin_host(self, given: Attributes) -> None:
-        self._host, self._port = _Host(), None
+        comment = given.get("comment", "")
+        scanner = comment.removeprefix(_SCANNER) if comment.startswith(_SCANNER) else None
+        self._host, self._port = _Host(scanner=scanner), None
 
     def _status(self, given: Attributes) -> None:
         self._host.state, self._host.reason = given.get("state", ""), given.get("reason", "")
@@ -141,22 +145,23 @@ class _Reader:
 
     def _end_port(self, port: _Port) -> None:
         if port.state:
+            reason = port.reason or "unknown-response"
+            known = (port.protocol, port.ttl, port.service, port.evidence)
             self._host.rows.append(
-                Verdict(self._host.ip, port.number, port.state, port.reason or "unknown-response", port.protocol, port.ttl,
-                        port.service, port.evidence, icmp_from=port.sender)
-            )  # fmt: skip
+                Verdict(self._host.ip, port.number, port.state, reason, *known, icmp_from=port.sender)
+            )
         self._port = None
 
     def _end_host(self) -> None:
         host = self._host
         if not host.ip:
             raise NotNmap("a host in it has no address")
-        if host.state == _DOWN:
-            self.done.append(Verdict(host.ip, None, _DOWN, host.reason or "no-response"))
-        self.done += [row if row.ip else row._replace(ip=host.ip) for row in host.rows]
+        rows = [Verdict(host.ip, None, _DOWN, host.reason or "no-response")] if host.state == _DOWN else []
+        rows += host.rows
         unlisted = [group for group in host.groups if not group.listed]
         for group in host.groups:
-            self.done += self._folded(group, alone=len(unlisted) == 1)
+            rows += self._folded(group, alone=len(unlisted) == 1)
+        self.done += [row._replace(ip=host.ip, scanner_ip=host.scanner) for row in rows]
         self._host = _Host()
 
     def _folded(self, group: _Group, alone: bool) -> Iterator[Verdict]:

@@ -1,15 +1,16 @@
 """What `halfopen classify` does, once its text has been read. Kept apart from the live verbs, which need sockets."""
 
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .capture import open_captures
-from .classify import Classification, Selection
+from .classification import Classification, Selection
 from .errors import UsageError
 from .hosts import parse_hosts
 from .names import resolve
-from .output import Summary, open_sinks
+from .output import Run, Summary, open_sinks
 from .ports import parse_ports
 from .targets import HostSpace
 from .trace import EACH, MOST_TARGETS, Endpoint, Trace, parse_endpoint
@@ -35,6 +36,7 @@ class ClassifyRequest:
     only_open: bool
     everything: bool
     quiet: bool
+    named: tuple[tuple[str, str], ...] = ()
 
     def selection(self) -> Selection:
         """The filters; a ladder's target is one. Raises UsageError."""
@@ -95,7 +97,8 @@ def run_classify(request: ClassifyRequest) -> int:
     selection = request.selection()
     reading = Classification(list(request.captures), request.timeout, request.orphans, selection)
     outputs = open_sinks(
-        request.form, request.output, force=request.force, everything=request.everything, only_open=request.only_open
+        request.form, request.output, named=request.named, force=request.force, everything=request.everything,
+        only_open=request.only_open, run=Run(shlex.join(["halfopen", *sys.argv[1:]])),
     )  # fmt: skip
     ladders = _Ladders(request.ladder)
     for rows in reading.batches():

@@ -23,6 +23,7 @@ EPOCH_NS, EPOCH_PROBES = 20_000_000, 20  # a stretch that can be judged: at leas
 CAREFUL_GROWTH = 1.25  # after the first loss, or while nobody answers
 FADE = 0.9
 LEAST_RATE = 50.0
+MUTE = 2  # stretches without a single answer that are taken for loss
 BLIND_RATE = 10_000.0  # as far as the rate grows while nobody has answered
 
 
@@ -88,6 +89,7 @@ class RateController:
         self._current: _Epoch | None = None
         self._waiting: deque[_Epoch] = deque()
         self._good_sent = self._good_answered = 0.0  # of stretches without loss, older ones fading
+        self._mute = 0  # stretches without an answer, the last ones in a row
         self._asked_again = self._unanswered = 0.0  # the same of control probes
 
     def sent(self, frames: int, now: int) -> None:
@@ -114,7 +116,10 @@ class RateController:
 
     def _judge(self, epoch: _Epoch) -> None:
         achieved = epoch.sent / ((epoch.ended - epoch.began) * NANOSECOND)
+        self._mute = 0 if epoch.answered else self._mute + 1
         if self._loses(epoch):
+            if self._mute > MUTE:
+                return  # slower did not help: whoever says nothing at all has gone, and speed is not why
             self._doubling = False
             self.rate = max(LEAST_RATE, min(self.rate, achieved) / 2)
             self._waiting.clear()  # they were sent at the rate that is known to be too high
@@ -130,8 +135,8 @@ class RateController:
     def repeated(self, asked: int, lost: int, achieved: float) -> None:
         """A later pass is over, at `achieved` frames a second; `lost` probes to targets that had answered were lost.
 
-        None answered at all is no sign of too high a rate: then the targets, or the way to them, have gone. With nobody to
-        ask again, the rate grows as far as it may in the dark.
+        None answered at all is no sign of too high a rate: then the targets, or the way to them, have gone. With
+        nobody to ask again, the rate grows as far as it may in the dark.
         """
         if not asked and not self._good_answered and achieved >= self.rate / 2:
             self.rate = max(self.rate, min(self._limit, BLIND_RATE, 2 * self.rate))

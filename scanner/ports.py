@@ -25,6 +25,8 @@ from .errors import UsageError
 Ports = npt.NDArray[np.uint16]
 _Marks = npt.NDArray[np.bool_]
 
+USUAL_PORTS = "1-1024"  # where nothing is said
+
 _LAST = 65535
 _RANGE = re.compile(r"([0-9]*)(-?)([0-9]*)")
 _NAME = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9*?._-]*")

@@ -79,6 +79,25 @@ class Sums:
         return self.sent.total() / self.sending_seconds if self.sending_seconds else 0.0
 
 
+def key_of(config: SynConfig) -> Key:
+    """The key of order and cookies: from the seed, or a new one."""
+    return Key.from_bytes(os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True))
+
+
+def settings_of(config: SynConfig, hosts: HostSpace) -> Settings:
+    """What of the configuration the scan itself decides by."""
+    return Settings(
+        rate=config.rate,
+        max_rate=config.max_rate or (PUBLIC_RATE if any_public(hosts.spans()) else 0.0),
+        passes=config.passes,
+        max_missed=config.max_missed,
+        max_missed_share=config.max_missed_share,
+        timeout=config.timeout,
+        tos=config.tos,
+        pause=SAME_PORT_PAUSE if config.source_port else 0.0,
+    )
+
+
 class Session:
     """One scan. Iterate over `batches`; `stop` may be called from a signal handler."""
 
@@ -92,8 +111,7 @@ class Session:
         verify: bool = False,
     ) -> None:
         """`see` is told of every frame sent and received; with `verify` open ports get a full handshake, too."""
-        seed = os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True)
-        self.key = Key.from_bytes(seed)
+        self.key = key_of(config)
         self.sums = Sums(asked_rate=config.rate)
         self._offset = time.time_ns() - time.monotonic_ns()
         self._see, self._verify = see, Source(config.source_ip, config.interface) if verify else None
@@ -101,19 +119,7 @@ class Session:
         self.links: set[int] = set()  # link types (LINKTYPE_ numbers) that `see` will meet
         self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None)
         self.sums.targets = sum(lane.host_count for lane in self.wiring.lanes) * len(ports)
-        pause = SAME_PORT_PAUSE if config.source_port else 0.0
-        limit = config.max_rate or (PUBLIC_RATE if any_public(hosts.spans()) else 0.0)
-        settings = Settings(
-            rate=config.rate,
-            max_rate=limit,
-            passes=config.passes,
-            max_missed=config.max_missed,
-            max_missed_share=config.max_missed_share,
-            timeout=config.timeout,
-            tos=config.tos,
-            pause=pause,
-        )
-        self.scan = Scan(self.wiring.lanes, settings, self.key)
+        self.scan = Scan(self.wiring.lanes, settings_of(config, hosts), self.key)
         self._names = {lane.name for lane in self.wiring.lanes}
         self._dropped_before = self._interface_drops()
         self._stops = 0

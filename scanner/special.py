@@ -49,7 +49,7 @@ class Taken(NamedTuple):
     """What an entry took out of a scan: so many addresses."""
 
     entry: Entry
-    count: int
+    addresses: int
 
 
 @cache

@@ -19,13 +19,14 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
 from .capture.pcap import MAGICS
 from .capture.pcapng import MAGIC
-from .classify import Classification
+from .classification import Classification
 from .errors import UsageError
 from .nmap_xml import NotNmap, read_xml
 from .verdict import State, Verdict
@@ -46,8 +47,7 @@ def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
     """
     captures = []
     for path in paths:
-        stream = _open(path)
-        with stream:
+        with _opened(path) as stream:
             if _is_capture(stream):
                 captures.append(_regular(path))
             else:
@@ -61,15 +61,21 @@ def named(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
-def _open(path: str) -> io.BufferedReader:
+@contextmanager
+def _opened(path: str) -> Iterator[io.BufferedReader]:
+    """The file's bytes, unpacked; closed at the end (standard input stays open)."""
     try:
-        raw = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115 (the caller closes it)
-        packed = raw.peek(2)[:2] == _GZIP
+        raw = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115 (the next block closes it)
     except OSError as error:
         raise UsageError(f"{named(path)} cannot be read ({error.strerror}): name a file of results") from error
-    if not packed:
-        return raw
-    return io.BufferedReader(gzip.GzipFile(fileobj=raw))  # type: ignore[type-var]
+    with raw:
+        if raw.peek(2)[:2] != _GZIP:
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw) as unpacked:
+            stream: io.BufferedReader = io.BufferedReader(unpacked)
+            with stream:
+                yield stream
 
 
 def _is_capture(stream: io.BufferedReader) -> bool:
@@ -82,7 +88,9 @@ def _is_capture(stream: io.BufferedReader) -> bool:
 
 def _regular(path: str) -> str:
     if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
-        raise UsageError(f"{named(path)} is a capture in a pipe: run halfopen classify on it with -f jsonl, and pipe that")
+        raise UsageError(
+            f"{named(path)} is a capture in a pipe: run halfopen classify on it with -f jsonl, and pipe that"
+        )
     return path
 
 
@@ -124,7 +132,7 @@ class _Place:
 
     def count(self, lines: Iterable[str]) -> Iterator[str]:
         """The lines, counted from 1 as they pass."""
-        for self.line, line in enumerate(lines, 1):  # noqa: B020 (the count is the point)
+        for self.line, line in enumerate(lines, 1):
             yield line
 
 
@@ -149,30 +157,32 @@ def _xml(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdi
 
 
 def _json_lines(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdict]:
-    for line in place.count(_text(stream)):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            if not line.strip():
-                continue
-            raise place.wrong("is no JSON object on a line of its own") from error
-        if not isinstance(row, dict):
-            raise place.wrong("is no JSON object on a line of its own")
-        yield _verdict(row, place)
+    with _text(stream) as text:
+        for line in place.count(text):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                if not line.strip():
+                    continue
+                raise place.wrong("is no JSON object on a line of its own") from error
+            if not isinstance(row, dict):
+                raise place.wrong("is no JSON object on a line of its own")
+            yield _verdict(row, place)
 
 
 def _csv(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdict]:
-    rows = csv.reader(place.count(_text(stream)))
-    try:
-        head = next(rows)
-        if not set(_NEEDED) <= set(head):
-            raise place.wrong("is no result that halfopen can read back")
-        for cells in rows:
-            if len(cells) != len(head):
-                raise place.wrong(f"has {len(cells)} cells where the header has {len(head)}")
-            yield _verdict(_typed(dict(zip(head, cells, strict=True)), place), place)
-    except csv.Error as error:
-        raise place.wrong(f"is no CSV ({error})") from error
+    with _text(stream) as text:
+        rows = csv.reader(place.count(text))
+        try:
+            head = next(rows)
+            if not set(_NEEDED) <= set(head):
+                raise place.wrong("is no result that halfopen can read back")
+            for cells in rows:
+                if len(cells) != len(head):
+                    raise place.wrong(f"has {len(cells)} cells where the header has {len(head)}")
+                yield _verdict(_typed(dict(zip(head, cells, strict=True)), place), place)
+        except csv.Error as error:
+            raise place.wrong(f"is no CSV ({error})") from error
 
 
 def _typed(row: dict[str, Any], place: _Place) -> dict[str, Any]:
@@ -189,31 +199,36 @@ def _typed(row: dict[str, Any], place: _Place) -> dict[str, Any]:
     return known
 
 
-_TYPES: tuple[tuple[str, type | tuple[type, ...]], ...] = (
-    ("port", int), ("state", str), ("reason", str), ("protocol", str), ("ttl", int), ("service", str),
-    ("evidence", list), ("rtt_ms", (int, float)), ("time", (int, float)), ("pass", int), ("icmp_from", str),
-    ("scanner_ip", str),
-)  # fmt: skip
+_TEXT, _WHOLE, _REAL = (str, type(None)), (int, type(None)), (int, float, type(None))
+_TYPES: dict[str, tuple[type, ...]] = {
+    "ip": _TEXT, "port": _WHOLE, "state": _TEXT, "reason": _TEXT, "protocol": _TEXT, "ttl": _WHOLE, "service": _TEXT,
+    "evidence": (list, type(None)), "rtt_ms": _REAL, "time": _REAL, "pass": _WHOLE, "icmp_from": _TEXT,
+    "scanner_ip": _TEXT,
+}  # fmt: skip
 
 
 def _verdict(row: dict[str, Any], place: _Place) -> Verdict:
     """One row of a file, judged: what is there has the type of the contract."""
-    get = row.get
-    for name, kind in _TYPES:
-        value = get(name)
-        if value is not None and (not isinstance(value, kind) or value is True or value is False):
-            raise place.wrong(f"{name} {value!r} is not what a verdict holds")
-    ip, port, state, reason, evidence = get("ip"), get("port"), get("state"), get("reason"), get("evidence") or ()
+    values = list(map(row.get, _TYPES))
+    if wrong := _mistyped(tuple(map(type, values))):
+        raise place.wrong(f"{wrong} {row[wrong]!r} is not what a verdict holds")
+    ip, port, state, reason, protocol, ttl, service, evidence, *rest = values
     if not (ip and state and reason) or (port is None and state != _DOWN):
-        missing = next(name for name in _NEEDED if not get(name))
-        raise place.wrong(f"has no {missing!r}, so it is no verdict")
+        raise place.wrong(
+            f"has no {next(name for name in _NEEDED if row.get(name) in (None, ''))!r}, so it is no verdict"
+        )
     if port is not None and not 0 <= port <= 65535:
         raise place.wrong(f"port {port} is not one")
     if evidence and not all(isinstance(word, str) for word in evidence):
         raise place.wrong(f"evidence {evidence!r} is not a list of words")
-    return Verdict(_address(ip, place), port, state, reason, get("protocol") or "tcp", get("ttl"), get("service"),
-                   tuple(evidence), get("rtt_ms"), get("time"), get("pass"), get("icmp_from"),
-                   get("scanner_ip"))  # fmt: skip
+    words = tuple(evidence) if evidence else ()
+    return Verdict(_address(ip, place), port, state, reason, protocol or "tcp", ttl, service, words, *rest)
+
+
+@lru_cache(maxsize=1 << 10)
+def _mistyped(types: tuple[type, ...]) -> str | None:
+    """The first field whose type is not one of its own; rows of a file share a few combinations."""
+    return next((name for name, given in zip(_TYPES, types, strict=True) if given not in _TYPES[name]), None)
 
 
 def _address(text: object, place: _Place) -> str:

@@ -203,19 +203,17 @@ class Window:
             np.add.at(control[:, 0], self._group(each.targets), 1)
             np.add.at(control[:, 1], self._group(each.targets[~each.back]), 1)
         passes = self.passes.complete
+        gone = self._gone(passes)
+        control[gone] = 0  # they tell of the host, not of the path
         found = retry.estimate_hosts(self._answered[:, :passes], control)
         silent = self.ledger.n - self.ledger.answered - self.ledger.missing
         measured = passes >= retry.MIN_PASSES
-        missed = found.missed + self._missed_since_gone(passes)
+        missed = found.missed + (self._missed_since(gone) if gone.any() else 0.0)
         self.estimate = retry.Estimate(min(missed, float(silent)), found.loss if measured else None)
         return self.estimate
 
-    def _missed_since_gone(self, passes: int) -> float:
-        """Responders to be expected among the targets of hosts that have fallen silent for good.
-
-        A host has when every control probe of the last passes was lost. Those asked after its last answer were hardly asked
-        at all: among them the same share would have answered as among those before.
-        """
+    def _gone(self, passes: int) -> Bools:
+        """bool[groups]: which hosts have fallen silent for good: every control probe of their last passes was lost."""
         lost, last_passes = np.zeros((2, len(self._answered)), np.int64)
         silent_since = np.ones(len(lost), np.bool_)
         for each in reversed(self._control[:passes]):
@@ -223,16 +221,21 @@ class Window:
             silent_since &= np.bincount(self._group(each.targets[each.back]), minlength=len(lost)) == 0
             lost += np.where(silent_since, asked, 0)
             last_passes += silent_since & (asked > 0)
-        gone = (lost >= GONE_PROBES) & (last_passes >= GONE_PASSES)
-        if not gone.any():
-            return 0.0
+        return np.asarray((lost >= GONE_PROBES) & (last_passes >= GONE_PASSES))
+
+    def _missed_since(self, gone: Bools) -> float:
+        """Responders to be expected among the targets of hosts that have gone (bool[groups]).
+
+        Those asked after a host's last answer were hardly asked at all: the same share of them would have answered
+        as of those before.
+        """
         target = np.flatnonzero(gone[self._group(np.arange(self.ledger.n))] & (self.ledger.status & ABSENT == 0))
         group, position = self._group(target), self.passes.position(target)
         answered = self.ledger.rank(target) >= 2
-        end = np.full(len(lost), -1, np.int64)
+        end = np.full(len(gone), -1, np.int64)
         np.maximum.at(end, group[answered], position[answered])
         before = position <= end[group]
-        asked, found, after = (np.bincount(group[rows], minlength=len(lost)) for rows in (before, answered, ~before))
+        asked, found, after = (np.bincount(group[rows], minlength=len(gone)) for rows in (before, answered, ~before))
         return float((after * found / np.maximum(1, asked)).sum())
 
     @property

@@ -42,7 +42,7 @@ class Wiring(NamedTuple):
     close: Callable[[], None]
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """What makes a lane: the route, and the part of the hosts that it leads to."""
 
     route: Route
@@ -61,7 +61,7 @@ def connect(
     Raises UsageError or ScanError; then nothing stays open.
     """
     with ExitStack() as stack:
-        ways = _ways(hosts, config, warn)
+        ways = ways_of(hosts, config, warn)
         held = {source: stack.enter_context(each) for source, each in _hold(ways, config, key, warn).items()}
         transports = {}
         for route in {_wire(way.route): way.route for way in ways}.values():
@@ -71,7 +71,7 @@ def connect(
                 _Closing(_open(route, min(used), max(used), hosts.size * len(ports), config.senders))
             ).transport
             transports[_wire(route)] = wrap(transport, route) if wrap else transport
-        lanes = [_lane(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
+        lanes = [lane_of(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
         return Wiring(lanes, list(transports.values()), stack.pop_all().close)
     raise AssertionError("unreachable")
 
@@ -92,7 +92,8 @@ def _wire(route: Route) -> tuple[int, bool]:
     return route.interface.index, route.local
 
 
-def _ways(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[_Way]:
+def ways_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[Way]:
+    """The hosts by the way to them; what has none is told. Sends and opens nothing. Raises UsageError."""
     wished = interface(config.interface) if config.interface else None
     source = _source(config)
     found = routes.paths(hosts.spans(), interface=wished, source=source)
@@ -103,7 +104,7 @@ def _ways(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[_Way]:
         version = 4 if path.last >> 32 == 0xFFFF else 6
         kind = (path.route.interface.index, path.route.gateway, path.route.source, path.route.local, version)
         blocks.setdefault(kind, (path.route, version, []))[2].append((path.first, path.last))
-    ways = [_Way(route, version, hosts.within(spans)) for route, version, spans in blocks.values()]
+    ways = [Way(route, version, hosts.within(spans)) for route, version, spans in blocks.values()]
     return [way for way in ways if way.hosts.size]
 
 
@@ -128,7 +129,7 @@ def _block(first: int, last: int) -> str:
     return texts[0] if first == last else "-".join(texts)
 
 
-def _hold(ways: list[_Way], config: SynConfig, key: Key, warn: Warn) -> dict[object, HeldPorts]:
+def _hold(ways: list[Way], config: SynConfig, key: Key, warn: Warn) -> dict[object, HeldPorts]:
     """A run of source ports on each source address: one a pass and a spare one, or the single one asked for."""
     held: dict[object, HeldPorts] = {}
     for way in ways:
@@ -155,9 +156,10 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
     )
 
 
-def _lane(
-    way: _Way, transport: Transport, held: HeldPorts, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key
+def lane_of(
+    way: Way, transport: Transport, held: HeldPorts, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key
 ) -> Lane:
+    """The lane of a way: its templates, its numbering and its order."""
     route = way.route
     mac = (
         None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scanner import cli
-from scanner.classify import Classification
+from scanner.classification import Classification
 from tests.golden import PCAPS
 
 RAW = PCAPS / "raw-ip.pcap"
@@ -174,7 +174,7 @@ def test_several_files_are_one_capture_in_time_order(tmp_path: Path) -> None:
 
 
 def test_from_a_pipe_open_ports_come_early_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scanner import classify
+    from scanner import classification
     from scanner.capture import open_captures
 
     def in_pieces(paths: list[str]) -> object:
@@ -183,7 +183,7 @@ def test_from_a_pipe_open_ports_come_early_and_once(tmp_path: Path, monkeypatch:
         reader.batches = (frames.take(slice(at, at + 10)) for at in range(0, len(frames), 10))  # type: ignore[arg-type]
         return reader
 
-    monkeypatch.setattr(classify, "open_captures", in_pieces)
+    monkeypatch.setattr(classification, "open_captures", in_pieces)
     batches = [[(row.ip, row.port, row.state) for row in rows] for rows in Classification(["-"], 0).batches()]
     told = [row for rows in batches for row in rows]
     whole = [(row.ip, row.port, row.state) for rows in Classification(["file"], 0).batches() for row in rows]

@@ -81,7 +81,7 @@ def test_pure_modules_know_only_pure_ones(name: str) -> None:
     assert ours <= PURE | {"transport", "errors"}
 
 
-@pytest.mark.parametrize(("library", "allowed"), [("scapy", {"probe"}), ("typer", {"cli"})])
+@pytest.mark.parametrize(("library", "allowed"), [("scapy", {"probe"}), ("typer", {"cli", "options"})])
 def test_who_imports_what(library: str, allowed: set[str]) -> None:
     assert {name for name in MODULES if library in imports(name)} == allowed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scanner.classify import Classification
+from scanner.classification import Classification
 from scanner.config import SynConfig
 from scanner.headers import LINK_RAW
 from scanner.hosts import parse_hosts

@@ -15,7 +15,7 @@ for name in ("scapy", "typer", "netaddr", "rich", "scanner.session", "scanner.tr
     sys.modules[name] = None
 """
 LIBRARY = """
-from scanner.classify import Classification
+from scanner.classification import Classification
 print(sum(1 for rows in Classification([CAPTURE]).batches() for row in rows))
 """
 PROGRAM = """

@@ -6,13 +6,16 @@ misses of a scene together must be within the 99 % Poisson limit of what the sca
 tight bound there must be none at all.
 """
 
+import heapq
 import math
 
+import numpy as np
 import pytest
-from conftest import bench
+from conftest import SECOND, Clock, bench, bench_of, lane_of, wire_bytes
 
 from scanner.live import Settings
-from scanner.transport.memory import Faults, Host
+from scanner.retry import FIRST_WAIT, NEAR_WAIT, RoundTrips
+from scanner.transport.memory import Faults, Host, MemoryTransport, answer
 
 NET, PORTS = "198.18.1.0/28", (22, 23, 81)
 ACTIONS = {22: "open", 23: "closed", 81: "drop"}
@@ -74,3 +77,52 @@ def test_too_few_passes_are_owned_up_to(passes: int) -> None:
 @pytest.mark.parametrize(("mean", "limit"), [(0.0, 0), (0.01, 0), (0.02, 1), (1.0, 4), (100.0, 124)])
 def test_the_poisson_limit(mean: float, limit: int) -> None:
     assert poisson_limit(mean) == limit
+
+
+# ── what the model does not foresee ──
+
+
+class Insistent(MemoryTransport):
+    """Whose hosts repeat a SYN/ACK after one second and after three; some of these get lost, too."""
+
+    def _carry(self, frame: bytes) -> None:
+        before = len(self.resets_seen)
+        super()._carry(frame)
+        if len(self.resets_seen) > before or self._random.random() < 0.2 or frame[22:24] != (22).to_bytes(2, "big"):
+            return
+        for seconds in (1, 3):
+            if self._random.random() >= 0.2:
+                when = self._clock() + seconds * SECOND
+                heapq.heappush(self._arriving, (when, -len(self._arriving), answer(frame, "open", 64)))
+
+
+def test_syn_acks_that_come_again_are_no_round_trips_and_hide_no_loss() -> None:
+    clock = Clock()
+    known = {wire_bytes(ip): Host(dict(ACTIONS)) for ip in (f"198.18.1.{low}" for low in range(256))}
+    transport = Insistent(known.get, clock, Faults(0.2, 0.2), 1)
+    done = bench_of(clock, [lane_of(transport, "198.18.1.0/24", PORTS)], Settings()).run()
+    assert done.windows[0].estimate.loss == pytest.approx(0.36, abs=0.03)
+    assert done.scan.round_trips.wait() < 0.2
+
+
+@pytest.mark.parametrize("answers", [100, 200])
+def test_a_host_that_falls_silent_has_missed_what_was_asked_afterwards(answers: int) -> None:
+    """It answers so many probes, three quarters of its 400 ports would, and then nothing ever again."""
+    ports = range(1000, 1400)
+    host = Host({port: "open" if port % 4 else "drop" for port in ports})
+    clock, left = Clock(), iter(range(answers))
+    transport = MemoryTransport(lambda address: host if next(left, None) is not None else None, clock, Faults(), 1)
+    done = bench_of(clock, [lane_of(transport, "198.18.1.1", ports)], Settings()).run()
+    missed = sum(row.state == "filtered" and bool((row.port or 0) % 4) for row in done.rows)
+    assert done.windows[0].estimate.missed == pytest.approx(missed, rel=0.1)
+
+
+def test_a_silent_host_on_the_link_is_not_waited_for_as_if_it_were_far() -> None:
+    trips, near = RoundTrips(), RoundTrips()
+    waits = [trips.wait()]
+    for seconds in (0.0, 0.001, 0.05, 1.0):
+        near.add(np.full(1000, int(seconds * SECOND)))
+        fresh = RoundTrips()
+        fresh.expect(near)
+        waits.append(round(fresh.wait(), 2))
+    assert waits == [FIRST_WAIT, NEAR_WAIT, NEAR_WAIT, pytest.approx(0.5, abs=0.05), FIRST_WAIT]

@@ -77,6 +77,8 @@ def score(scene: Scene, name: str, finished: Run, stats: Path, sent: int) -> Sco
     """What a finished contender said against what is true; `sent` frames left the scanner's interface."""
     truth = {target: state_of(kind).value for target, kind in scene.truth.items()}
     said = {target: state for target, state in _said(name, finished) if target in truth}
+    if not said and finished.ended_itself:
+        print(f"{name}, {scene.name}: nothing found: {finished.err[-200:]}", file=sys.stderr)
     answering = {"open"} if name in ("masscan", "ZMap") else {"open", "closed"}
     responders = [target for target, state in truth.items() if state in answering]
     missed = [target for target in responders if said.get(target, "filtered") == "filtered"]
@@ -106,7 +108,7 @@ def _said(name: str, finished: Run) -> Iterator[tuple[tuple[str, int], str]]:
 
 def _false_claims(out: str, truth: dict[tuple[str, int], Kind]) -> int:
     """Words of evidence that claim what is not so."""
-    rows = [json.loads(line) for line in out.splitlines()]
+    rows = [row for row in map(json.loads, out.splitlines()) if row.get("port") is not None]
     words = [((row["ip"], row["port"]), word) for row in rows for word in row["evidence"] if word in CLAIMS]
     return sum(truth.get(target) not in CLAIMS[word] for target, word in words)
 

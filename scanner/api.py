@@ -1,0 +1,202 @@
+"""The program as functions: `scan` and `classify` return verdicts, nothing is printed.
+
+Both give the same thing, an iterator of typed rows that works while it is read: rows of a scan come when their window
+has closed, those of a capture at its end. Whoever prefers columns asks for `to_numpy()`. What the command tells people on
+stderr is in `notes`, and the sums in `summary`. A scan begins with the first row that is asked for.
+
+Mistakes raise `errors.UsageError`, before anything is sent; a scan that cannot go on raises `errors.ScanError` after
+the rows of what was learned. Options have the names, units and defaults of the command's. Nobody can be asked here, so
+more than 2^20 public addresses need `yes=True`.
+
+Sources: what a reply means, RFC 9293 section 3.10.7.3 (TCP), RFC 792 and RFC 4443 (ICMP); see `verdict`.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .choice import choose, guard, skipped_text
+from .classification import DEFAULT_TIMEOUT, Classification, Selection
+from .config import SynConfig
+from .errors import UsageError
+from .hosts import parse_hosts
+from .names import resolve
+from .output import MANY
+from .ports import USUAL_PORTS, Ports, parse_ports
+from .targets import HostSpace
+from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from .progress import AnySession
+
+Texts = str | Iterable[str]
+PortSpec = str | int | Iterable[int]
+
+_COLUMNS = (  # name, type, what stands for "not known"
+    ("ip", "U39", ""),
+    ("port", "i4", -1),
+    ("state", "U8", ""),
+    ("reason", "U20", ""),
+    ("protocol", "U4", ""),
+    ("ttl", "i2", -1),
+    ("service", "U16", ""),
+    ("evidence", "U", ""),
+    ("rtt_ms", "f8", np.nan),
+    ("time", "f8", np.nan),
+    ("pass", "u1", 0),
+    ("icmp_from", "U39", ""),
+    ("scanner_ip", "U39", ""),
+)
+
+
+class Verdicts:
+    """Verdicts as they are reached, an iterator that is read once.
+
+    `notes`: what people should know, a line each, as it comes. `summary`: the sums in words, when all has been read.
+    """
+
+    def __init__(self, notes: list[str], summary: list[str], rows: Iterator[Verdict]) -> None:
+        self.notes, self.summary, self._rows = notes, summary, rows
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return self._rows
+
+    def __next__(self) -> Verdict:
+        return next(self._rows)
+
+    def to_numpy(self) -> npt.NDArray[np.void]:
+        """The rows that have not been read yet as a structured array of shape (n,).
+
+        Fields: ip (text), port (int32; -1: the host is down and has none), state, reason, protocol (text), ttl
+        (int16), service (text), evidence (words with spaces between), rtt_ms (float64, milliseconds), time (float64,
+        seconds since 1970), pass (uint8, from 1), icmp_from, scanner_ip (text). Not known: "", -1, NaN, or pass 0.
+        """
+        rows = list(self._rows)
+        columns = dict(zip(Verdict._fields, zip(*rows, strict=True), strict=True)) if rows else {}
+        columns["evidence"] = tuple(" ".join(words) for words in columns.get("evidence", ()))
+        columns["pass"] = columns.pop("pass_", ())
+        return _table(columns, len(rows))
+
+
+def _table(columns: dict[str, tuple[Any, ...]], count: int) -> npt.NDArray[np.void]:
+    """Columns by name, None where a value is not known → the structured array."""
+    filled = {
+        name: np.array([unknown if value is None else value for value in columns.get(name, ())], kind)
+        for name, kind, unknown in _COLUMNS
+    }
+    table = np.empty(count, [(name, column.dtype) for name, column in filled.items()])
+    for name, column in filled.items():
+        table[name] = column
+    return table
+
+
+def scan(
+    targets: Texts,
+    ports: PortSpec = USUAL_PORTS,
+    *,
+    exclude: Texts = (),
+    exclude_ports: str | None = None,
+    all_addresses: bool = False,
+    yes: bool = False,
+    connect: bool = False,
+    verify: bool = False,
+    only_open: bool = False,
+    silent: bool | None = None,
+    **options: Any,
+) -> Verdicts:
+    """Scan targets (specs as on the command line) and ports (a spec, a number, or numbers).
+
+    Half-open by raw packets (needs CAP_NET_RAW), or with `connect` by full handshakes (needs nothing). `silent`: rows
+    for targets that never answered; by default up to 2^20 targets. `options` are the fields of `config.SynConfig`:
+    rate (frames a second; None: found while scanning), max_rate, retries, max_missed, timeout (seconds), seed, shard …
+
+    Raises UsageError here for what cannot be read, and at the first row where there is no route; ScanError while
+    reading, without permission or when an interface fails.
+    """
+    notes: list[str] = []
+    config = SynConfig(**options)
+    column = parse_ports(_port_text(ports), exclude_ports)
+    choice = choose(_texts(targets), _texts(exclude), resolve, all_addresses)
+    guard(choice.hosts, yes, None)
+    notes += map(skipped_text, choice.taken)
+    summary: list[str] = []
+
+    def rows() -> Iterator[Verdict]:
+        from .summary import summary_lines
+
+        session = _session(choice.hosts, column, config, notes, connect, verify)
+        wanted = session.sums.targets <= MANY if silent is None else silent
+        for batch in session.batches(wanted and not only_open, None, only_open):
+            yield from batch
+        summary.extend(summary_lines(session.sums))
+
+    return Verdicts(notes, summary, rows())
+
+
+def _session(
+    hosts: HostSpace, ports: Ports, config: SynConfig, notes: list[str], connect: bool, verify: bool
+) -> "AnySession":
+    """The scan itself; sockets are opened here."""
+    if connect:
+        from .connect import ConnectSession
+
+        return ConnectSession(hosts, ports, config)
+    from .session import Session
+
+    return Session(hosts, ports, config, notes.append, verify=verify)
+
+
+def classify(
+    paths: Texts,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    orphans: bool = False,
+    scanners: Texts = (),
+    targets: Texts = (),
+    ports: PortSpec | None = None,
+    only_open: bool = False,
+) -> Verdicts:
+    """Verdicts from captures (pcap or pcapng, gzip or plain), which together are one capture.
+
+    `timeout`: seconds a probe must have waited to be called filtered; 0: any. `orphans`: rows for replies without a
+    captured probe, too. `scanners`, `targets`, `ports` and `only_open` select rows.
+
+    Raises UsageError for a selection that cannot be read, and at the first row if no capture can; damage in a file ends
+    the reading of it and stands in `notes`.
+    """
+    chosen = Selection(
+        _space(scanners), _space(targets), None if ports is None else parse_ports(_port_text(ports)), only_open
+    )
+    reading = Classification(_texts(paths), timeout, orphans, chosen)
+    notes: list[str] = []
+    summary: list[str] = []
+
+    def rows() -> Iterator[Verdict]:
+        for batch in reading.batches():
+            yield from batch
+        notes.extend(map(str, reading.reader.damage))
+        if not reading.reader.opened:
+            raise UsageError("; ".join(notes))
+        summary.extend(reading.report())
+
+    return Verdicts(notes, summary, rows())
+
+
+def _texts(given: Texts) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _port_text(ports: PortSpec) -> str:
+    if isinstance(ports, str):
+        return ports
+    numbers = [ports] if isinstance(ports, int) else [int(port) for port in ports]
+    for port in numbers:
+        if port < 0:  # as text it would be an open range
+            raise UsageError(f"port {port} is below 0: ports are numbers from 0 to 65535")
+    return ",".join(map(str, numbers))
+
+
+def _space(specs: Texts) -> HostSpace | None:
+    return parse_hosts(_texts(specs), [], resolve, all_addresses=True) if specs else None

@@ -1,0 +1,192 @@
+"""Comparisons: two small results, whole outputs; and the verb with its exit codes."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scanner.diff import Change, Claim, Row, compare, json_line, table
+from scanner.gather import Gathering
+from scanner.output.jsonl import line
+from scanner.verdict import Verdict
+
+ROOT = Path(__file__).resolve().parents[1]
+A, B, SIX = "192.0.2.7", "192.0.2.10", "2001:db8::7"
+WORDS = {
+    "o": ("open", "syn-ack"),
+    "c": ("closed", "reset"),
+    "r": ("closed", "conn-refused"),
+    "f": ("filtered", "no-response"),
+    "u": ("unknown", "capture-ended"),
+    "d": ("down", "no-arp"),
+}
+
+
+def rows(text: str, ip: str = A) -> list[Verdict]:
+    """`22o 80c` → verdicts; a bare `d` is the host itself."""
+    return [Verdict(ip, int(word[:-1]) if word[:-1] else None, *WORDS[word[-1]]) for word in text.split()]
+
+
+def differences(old: list[Verdict], new: list[Verdict], **options: bool) -> tuple[list[Row], int, int]:
+    gathering = Gathering()
+    found = compare(gathering, gathering.rows(old), gathering.rows(new), **options)
+    return list(found.rows), found.same, found.unknown
+
+
+def short(row: Row) -> str:
+    return f"{'' if row.port is None else row.port} {row.change.value}".strip()
+
+
+CASES = {
+    "nothing": ("", "", [], 0, 0),
+    "the same": ("22o 80c", "80c 22o", [], 2, 0),
+    "opened, from closed and from silence": ("22c 80f", "22o 80o", ["22 opened", "80 opened"], 0, 0),
+    "closed, by host or by silence": ("22o 80o", "22c 80f", ["22 closed", "80 closed"], 0, 0),
+    "changed": ("22c 80f", "22f 80c", ["22 changed", "80 changed"], 0, 0),
+    "appeared and vanished": ("22o", "80f", ["22 vanished", "80 appeared"], 0, 0),
+    "another reason is no change": ("22c", "22r", [], 1, 0),
+    "unknown claims nothing": ("22o 80u 81u", "22u 80o 82u", [], 0, 4),
+    "of two rows the one that claims more stands": ("22f 22o 22c", "22o", [], 1, 0),
+    "a host came up": ("d", "22o", ["up", "22 appeared"], 0, 0),
+    "a host went down": ("22o", "d", ["down", "22 vanished"], 0, 0),
+    "a host is down still": ("d", "d", [], 1, 0),
+    "a host that is down is new": ("", "d", ["appeared"], 0, 0),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "changes", "same", "unknown"), CASES.values(), ids=CASES)
+def test_changes(old: str, new: str, changes: list[str], same: int, unknown: int) -> None:
+    found, alike, untold = differences(rows(old), rows(new))
+    assert ([short(row) for row in found], alike, untold) == (changes, same, unknown)
+
+
+def test_reasons_when_asked_for() -> None:
+    found = differences(rows("22c 80o"), rows("22r 80o"), reasons=True)
+    assert found == (
+        [Row(A, 22, "tcp", Change.REASON, Claim("closed", "reset"), Claim("closed", "conn-refused"))],
+        1,
+        0,
+    )
+
+
+def test_only_what_concerns_open_ports() -> None:
+    found, same, _ = differences(rows("1o 2c 3c 4o 5c 6o"), rows("1c 2o 3f 6o 7o 8c"), only_open=True)
+    assert ([short(row) for row in found], same) == (["1 closed", "2 opened", "4 vanished", "7 appeared"], 1)
+
+
+def test_hosts_by_number_and_protocols_apart() -> None:
+    udp = [each._replace(protocol="udp") for each in rows("53c")]
+    found, _, _ = differences(rows("22c", SIX) + rows("22c", B) + rows("53o"), rows("53o") + udp)
+    assert [(row.ip, row.protocol, short(row)) for row in found] == [
+        (A, "udp", "53 appeared"),
+        (B, "tcp", "22 vanished"),
+        (SIX, "tcp", "22 vanished"),
+    ]
+
+
+def test_against_dictionaries() -> None:
+    dice = random.Random(7)
+    old, new = (
+        {(f"192.0.2.{dice.randrange(9)}", dice.randrange(50)): dice.choice("ocf") for _ in range(300)} for _ in "ab"
+    )
+    sides = [[Verdict(ip, port, *WORDS[state]) for (ip, port), state in side.items()] for side in (old, new)]
+    found, same, _ = differences(*sides)
+    expected = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    assert ({(row.ip, row.port) for row in found}, len(found), same) == (
+        expected,
+        len(expected),
+        len(old.keys() | new.keys()) - len(expected),
+    )
+
+
+OLD = rows("22c 80o 443f 8080o") + [Verdict(B, port, "closed", "reset") for port in range(1, 41)] + rows("d", SIX)
+NEW = (
+    rows("22o 80c 443f 9000c")
+    + [Verdict(B, port, "filtered", "no-response") for port in range(1, 41)]
+    + rows("22o", SIX)
+)
+TABLE = """\
+192.0.2.7
+PORT      CHANGE    OLD             NEW             SERVICE
+22/tcp    opened    closed (reset)  open (syn-ack)  ssh
+80/tcp    closed    open (syn-ack)  closed (reset)  http
+8080/tcp  vanished  open (syn-ack)  -               http-alt
+9000/tcp  appeared  -               closed (reset)  cslistener
+
+192.0.2.10
+Not shown: 40 changed (closed → filtered)
+
+2001:db8::7
+PORT    CHANGE    OLD            NEW             SERVICE
+-       up        down (no-arp)  -
+22/tcp  appeared  -              open (syn-ack)  ssh
+"""
+
+
+def test_table() -> None:
+    assert "".join(table(differences(OLD, NEW)[0])) == TABLE
+
+
+def test_the_whole_table_folds_nothing() -> None:
+    text = "".join(table(differences(OLD, NEW)[0], everything=True))
+    assert (text.count("changed"), "Not shown" in text) == (40, False)
+
+
+def test_words_of_a_file_cannot_move_the_cursor() -> None:
+    evil = [Verdict(A, 22, "\x1b[2J", "\u202e")]
+    assert "".join(table(differences(evil, [])[0])).splitlines()[2] == "22/tcp  vanished  \\x1b[2J (\\u202e)  -    ssh"
+
+
+def test_json_lines() -> None:
+    found, _, _ = differences(OLD, NEW, only_open=True)
+    assert json_line(found[0]) == (
+        '{"ip": "192.0.2.7", "port": 22, "protocol": "tcp", "change": "opened", "old_state": "closed", '
+        '"old_reason": "reset", "new_state": "open", "new_reason": "syn-ack"}\n'
+    )
+
+
+def test_json_line_of_a_host() -> None:
+    assert json_line(differences([], rows("d"))[0][0]) == (
+        '{"ip": "192.0.2.7", "change": "appeared", "old_state": null, "old_reason": null, "new_state": "down", '
+        '"new_reason": "no-arp"}\n'
+    )
+
+
+VERB = {
+    "the same": (("old", "old"), 0, "halfopen: 45 the same\n"),
+    "changed": (
+        ("old", "new"),
+        1,
+        "halfopen: 1 opened, 1 closed, 40 changed, 2 appeared, 1 vanished, 1 up, 1 the same\n",
+    ),
+    "only open": (("old", "new", "--open"), 1, "halfopen: 1 opened, 1 closed, 1 appeared, 1 vanished, 1 the same\n"),
+    "quiet": (("old", "new", "-q"), 1, ""),
+    "no such file": (
+        ("old", "none"),
+        2,
+        "halfopen: none cannot be read (No such file or directory): name a file of results\n",
+    ),
+    "no such format": (
+        ("old", "new", "-f", "csv"),
+        2,
+        "halfopen: format 'csv' is not known here: use table or jsonl\n",
+    ),
+    "twice the same pipe": (("-", "-"), 2, "halfopen: both sides are standard input: name a file for one of them\n"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "errors"), VERB.values(), ids=VERB)
+def test_verb(arguments: tuple[str, ...], code: int, errors: str, tmp_path: Path) -> None:
+    for name, verdicts in (("old", OLD), ("new", NEW)):
+        (tmp_path / name).write_text("".join(map(line, verdicts)))
+    done = subprocess.run(
+        [sys.executable, "-m", "scanner", "diff", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (code, errors)

@@ -1,0 +1,113 @@
+"""What a host's replies say together: claims only with a contrast on the same host, and never from a TTL alone."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from conftest import bench
+
+from scanner.evidence import host_facts, words_of
+from scanner.ledger import Mark, blank
+from scanner.transport.memory import Faults, Host
+from scanner.verdict import Reason
+
+HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
+M, U, Z = Mark.RESET_MARKED, Mark.RESET_UNMARKED, Mark.ZERO_WINDOW
+
+
+class Port(NamedTuple):
+    """One port's record: its host, what won, marks, TTL, window, and what else was seen."""
+
+    reason: Reason
+    marks: int = 0
+    ttl: int = 64
+    host: int = 0
+    window: int = 64240
+    seen: int = 0
+
+
+def R(marks: int, ttl: int = 64, host: int = 0) -> Port:
+    return Port(Reason.RESET, marks, ttl, host)
+
+
+def S(marks: int = 0, ttl: int = 64, host: int = 0, window: int = 64240) -> Port:
+    return Port(Reason.SYN_ACK, marks, ttl, host, window)
+
+
+def words(ports: list[Port], probed: int | None = None) -> list[tuple[str, ...]]:
+    """Each port's words; every host was asked `probed` ports (default: those that answered)."""
+    records = blank(len(ports))
+    for name in ("reason", "marks", "ttl", "window"):
+        records[name] = [getattr(port, name) for port in ports]
+    records["seen"] = [1 << port.reason | port.seen for port in ports]
+    records["replies"], records["passes"] = 1, 2
+    host = np.array([port.host for port in ports], np.int64)
+    asked = np.bincount(host) if probed is None else np.full(host.max() + 1, probed)
+    return words_of(records, host_facts(host, asked, records))
+
+
+FORGED, HONEST, OTHER = ("firewall-reset",), ("host-reset",), ("ttl-differs",)
+CASES: dict[str, tuple[list[Port], list[tuple[str, ...]]]] = {
+    "two marked resets and one without": ([R(M), R(M), R(U)], [HONEST, HONEST, FORGED]),
+    "one marked reset is not enough": ([R(M), R(U), R(U)], [(), (), ()]),
+    "all marked: no contrast": ([R(M), R(M), R(M)], [(), (), ()]),
+    "none marked: routers may clear it": ([R(U), R(U), R(U)], [(), (), ()]),
+    "a port seen both ways spoils the host": ([R(M), R(M), R(U), R(M | U)], [(), (), (), ()]),
+    "the contrast must be on the same host": ([R(M), R(M), R(U, host=1), R(U, host=1)], [(), (), (), ()]),
+    "each host by itself": (
+        [R(M), R(M), R(U), R(M, host=1), R(U, host=1)],
+        [HONEST, HONEST, FORGED, (), ()],
+    ),
+    "a distance alone proves nothing": ([R(M), R(M), R(M, ttl=63)], [(), (), OTHER]),
+    "no marks at all, two distances": ([R(U), R(U), R(U, ttl=255)], [(), (), OTHER]),
+    "a distance supports the mark": ([R(M), R(M), R(U, ttl=63)], [HONEST, HONEST, FORGED + OTHER]),
+    "behind address translation": ([R(M, 63), R(M, 63), R(M, 62)], [(), (), OTHER]),
+    "SYN/ACKs carry no mark and say nothing of resets": ([S(), S(ttl=63), R(M), R(M)], [(), (), (), ()]),
+    "a proxy": ([S(Z, window=0), S(), R(M)], [("syn-proxy",), (), ()]),
+    "what lost is kept": ([Port(Reason.SYN_ACK, seen=1 << Reason.RESET)], [("conflict:reset",)]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_words(name: str) -> None:
+    ports, expected = CASES[name]
+    assert words(ports) == expected
+
+
+WALLS: dict[str, tuple[list[Port], int, int]] = {
+    "20 of 20": ([S()] * 20, 20, 20),
+    "18 of 20": ([S()] * 18, 20, 18),
+    "17 of 20": ([S()] * 17, 20, 0),
+    "too few ports to say": ([S()] * 19, 19, 0),
+    "one different fingerprint among them is not the wall": ([S()] * 19 + [S(ttl=63)], 20, 19),
+    "windows differ: real services": ([S(window=1000 + each) for each in range(20)], 20, 0),
+    "a proxy in front of everything": ([S(Z, window=0)] * 20, 20, 20),
+    "closed ports are no wall": ([R(M)] * 20, 20, 0),
+}
+
+
+@pytest.mark.parametrize("name", WALLS)
+def test_a_wall_of_open_ports(name: str) -> None:
+    ports, probed, wall = WALLS[name]
+    assert sum("all-open" in each for each in words(ports, probed)) == wall
+
+
+def test_one_wall_and_one_host() -> None:
+    found = words([S()] * 25 + [S(host=1)] * 3 + [R(M, host=1)] * 22)
+    assert found == [("all-open",)] * 25 + [()] * 25
+
+
+def test_no_records() -> None:
+    assert words_of(blank(0), host_facts(np.zeros(0, np.int64), np.zeros(3, np.int64), blank(0))) == []
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("lost", [0.0, 0.2])
+def test_a_whole_scan_tells_forged_resets(version: int, lost: float) -> None:
+    """Both families, also where half of the replies get lost or doubled."""
+    ports: dict[int, str] = {**dict.fromkeys(range(1, 9), "closed"), 9: "reject-reset", 10: "open", 11: "reject-reset"}
+    host, faults = Host(dict(ports)), Faults(lost, lost)
+    done = bench({HOST[version]: host}, faults=faults, targets=HOST[version], ports=ports).run()
+    found = {row.port: {word for word in row.evidence if word.endswith("reset")} for row in done.rows}
+    expected = {"closed": {"host-reset"}, "reject-reset": {"firewall-reset"}, "open": set[str]()}
+    assert found == {port: expected[action] for port, action in ports.items()}
