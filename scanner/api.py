@@ -1,8 +1,8 @@
 """The program as functions: `scan` and `classify` return verdicts, nothing is printed.
 
 Both give the same thing, an iterator of typed rows that works while it is read: rows of a scan come when their window
-has closed, those of a capture at its end. Whoever prefers columns asks for `to_numpy()`. What the command tells people on
-stderr is in `notes`, and the sums in `summary`. A scan begins with the first row that is asked for.
+has closed, those of a capture at its end. Whoever prefers columns asks for `to_numpy()`. What the command tells
+people on stderr is in `notes`, and the sums in `summary`. A scan begins with the first row that is asked for.
 
 Mistakes raise `errors.UsageError`, before anything is sent; a scan that cannot go on raises `errors.ScanError` after
 the rows of what was learned. Options have the names, units and defaults of the command's. Nobody can be asked here, so

@@ -334,10 +334,11 @@ def test_a_table_is_given_the_rows_that_machine_formats_leave_out(
     assert (shown, (tmp_path / "a.csv").read_text(), outputs.counted) == (table([SILENT]), CSV_HEAD, 1)
 
 
+NO_FORMAT = " does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"
 REFUSED = [
     ("yaml", [], "format 'yaml' is not known: use one of table, jsonl, csv, xml, gnmap"),
-    (None, ["new.csv", "a.pdf"], "'a.pdf' does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"),
-    (None, ["plain"], "'plain' does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"),
+    (None, ["new.csv", "a.pdf"], "'a.pdf'" + NO_FORMAT),
+    (None, ["plain"], "'plain'" + NO_FORMAT),
     (None, ["new.csv", "./new.csv"], "./new.csv is named twice as an output file: name it once"),
     (None, ["new.csv", "old.csv"], "old.csv exists and is not overwritten: name another file, or add --force"),
     (None, ["new.csv", "no/a.csv"],

@@ -70,7 +70,7 @@ def _row(group: str, name: str, scores: list[Score]) -> Result:
 def _scored(box: Box, name: str, line: Sequence[str], truth: States) -> Score:
     finished = run(box, line, limit=45)
     kind = name.split()[0]
-    found = dict(_READERS[kind](finished))
+    found = dict(READERS[kind](finished))
     wanted = truth if kind in (OURS, "nmap") else {target: state for target, state in truth.items() if state == "open"}
     missed = sum(target not in found for target in wanted)
     false = sum(truth.get(target) != state for target, state in found.items())
@@ -162,4 +162,4 @@ def _zmap(finished: Run) -> Found:
         yield (line, 80), "open"
 
 
-_READERS: dict[str, Callable[[Run], Found]] = {OURS: _halfopen, "nmap": _nmap, "masscan": _masscan, "ZMap": _zmap}
+READERS: dict[str, Callable[[Run], Found]] = {OURS: _halfopen, "nmap": _nmap, "masscan": _masscan, "ZMap": _zmap}
