@@ -64,6 +64,7 @@ def _answered(window: Window, hosts: list[str], targets: Ints, only_open: bool) 
     slot = targets // window.width
     probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(hosts))
     facts = host_facts(slot, probed, records)  # of all that the host said, before rows are left out
+    facts = facts._replace(all_open=facts.all_open | (window.walls[slot] & (RANK[records["reason"]] == 3)))
     if only_open:
         wanted = RANK[records["reason"]] == 3
         targets, records, slot, facts = targets[wanted], records[wanted], slot[wanted], facts.take(wanted)

@@ -34,7 +34,7 @@ from .transport import Transport
 from .transport.ring import NO_LINK_HEADER
 from .transport.tap import See, Tap
 from .verdict import Verdict
-from .verify import verify_window
+from .verify import find_walls, verify_window
 from .wiring import Wiring, connect
 
 LONGEST_SLEEP = 0.05
@@ -213,6 +213,7 @@ class Session:
                 self._ended.append((window.ledger.answered, window.estimate.loss))
             if self._verify is not None and not self.sums.interrupted:
                 verify_window(window, self.scan.dispatch.bucket, self._verify)
+                find_walls(window, self.key.k1, self.scan.dispatch.bucket, self._verify)
             cutoff = now - int(self.scan.round_trips.wait() * 1e9)
             if not write_silent:
                 self.sums.silent_counted += len(silent(window, cutoff))

@@ -55,6 +55,7 @@ class Window:
         self._sender_number: dict[bytes, int] = {}
         self.interrupted = False
         self.pace = HostPace(len(hosts))
+        self.walls = np.zeros(len(hosts), np.bool_)  # hosts that are open on ports that nobody chose, too
         self.estimate = retry.Estimate(0.0, None)
         self._tos = tos
         # First TCP answers by host and pass; hosts with fewer ports than an estimate of their own needs share a row.
