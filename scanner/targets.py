@@ -158,12 +158,8 @@ class HostSpace:
             number = np.where(found >= 0, found + first, number)
         return number
 
-    def intersect(self, first: int, last: int) -> "HostSpace":
-        """The hosts whose addresses lie in first..last (128-bit, IPv4 mapped), numbered anew."""
-        return self.within([(first, last)])
-
     def within(self, spans: Iterable[Block]) -> "HostSpace":
-        """The hosts whose addresses lie in any of the (first, last) spans, in any order, numbered anew."""
+        """The hosts whose addresses lie in any of the (first, last) spans (128-bit, IPv4 mapped; any order), numbered anew."""
         bounds = union(spans)
         return HostSpace([part.within(bounds) for part in self._parts])
 
