@@ -159,7 +159,7 @@ class HostSpace:
         return number
 
     def within(self, spans: Iterable[Block]) -> "HostSpace":
-        """The hosts whose addresses lie in any of the (first, last) spans (128-bit, IPv4 mapped; any order), numbered anew."""
+        """The hosts whose addresses lie in any (first, last) span (128-bit, IPv4 mapped), numbered anew."""
         bounds = union(spans)
         return HostSpace([part.within(bounds) for part in self._parts])
 
