@@ -73,3 +73,9 @@ def word_text(hi: int, lo: int) -> str:
     if hi == 0 and lo >> 32 == 0xFFFF:
         return f"{lo >> 24 & 255}.{lo >> 16 & 255}.{lo >> 8 & 255}.{lo & 255}"
     return str(ipaddress.IPv6Address(hi << 64 | lo))
+
+
+def raw_text(raw: bytes) -> str:
+    """The 16 bytes of one ADDRESS as text."""
+    address = np.frombuffer(raw, ADDRESS)[0]
+    return word_text(int(address["hi"]), int(address["lo"]))

@@ -14,6 +14,7 @@ Sources: RFC 6335 (names and ranges), nmap's manual for `-p`.
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
@@ -56,6 +57,11 @@ def format_ports(ports: npt.ArrayLike) -> str:
 def service_name(port: int) -> str | None:
     """The name that IANA registered for a TCP port, None where there is none."""
     return _names().get(port)
+
+
+def service_names(ports: Iterable[int]) -> list[str | None]:
+    """`service_name` of each port of a column."""
+    return list(map(_names().get, ports))
 
 
 def service_ports(name: str) -> list[int]:

@@ -12,21 +12,20 @@ earlier (split handshake or simultaneous open).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
-from .addresses import word_text
+from .addresses import raw_text, word_text
 from .evidence import HostFacts, host_facts, words_of
 from .exchanges import ENDING, Exchanges
-from .headers import ADDRESS, Bools, Ints, Rows
+from .headers import Bools, Ints, Rows
 from .ledger import Ledger, Mark, Replies, count_bits
-from .ports import service_name
-from .verdict import RANK, Reason, Verdict, state_of
+from .ports import service_names
+from .verdict import RANK, REASON_WORD, STATE_WORD, Reason, Verdict, known, microseconds, verdicts
 
 NO_TIME = -(1 << 63)
 FEW_FLOWS = 1 << 19  # so many are kept in any case
-_STATE = {reason: state_of(reason).value for reason in Reason if reason}
-_REASON = {reason: reason.word for reason in Reason}
 
 
 @dataclass(frozen=True)
@@ -256,35 +255,32 @@ def _round_trips(exchanges: Exchanges, of: Ints, flows: Ints, record: Rows, targ
 
 def rows(exchanges: Exchanges, judged: Judged) -> Iterator[Verdict]:
     """The judged targets as verdicts, by scanner, address and port."""
-    scanner, target, port, six = target_keys(exchanges, judged.target)
-    order = np.lexsort((port, target, scanner, six))
-    names, record = Names(exchanges), judged.record[order]
+    keys = target_keys(exchanges, judged.target)
+    order = np.lexsort((keys[2], keys[1], keys[0], keys[3]))
+    us, them, port, six = (column[order].tolist() for column in keys)
+    names, record, rtt = Names(exchanges), judged.record[order], judged.rtt[order]
+    reason, time, answered = record["reason"].tolist(), record["time"], RANK[record["reason"]] > 0
     words = words_of(record, HostFacts(*(fact[order] for fact in judged.facts)))
-    columns = (scanner, target, port, six, judged.rtt, judged.orphan)
-    facts = ("reason", "ttl", "time", "pass", "sender")
-    lists = [column[order].tolist() for column in columns] + [record[name].tolist() for name in facts]
-    for us, them, number, is_six, rtt, orphan, reason, ttl, time, attempt, sender, evidence in zip(
-        *lists, words, strict=True
-    ):
-        answered = bool(RANK[reason])
-        if orphan:
-            evidence = (*evidence, "probe-not-captured")
-        if not answered and (us, them) in exchanges.cut_quotes:
-            evidence = (*evidence, "icmp-quote-truncated")
-        yield Verdict(
-            names.text(them, is_six),
-            number,
-            _STATE[reason],
-            _REASON[reason],
-            ttl=ttl if answered else None,
-            service=service_name(number),
-            evidence=evidence,
-            rtt_ms=round(rtt / 1e6, 3) if rtt >= 0 else None,
-            time=round(time / 1e9, 6) if answered and time != NO_TIME else None,
-            pass_=attempt or None,
-            icmp_from=names.sender(sender),
-            scanner_ip=names.text(us, is_six),
-        )
+    for row in np.flatnonzero(judged.orphan[order]).tolist():
+        words[row] = (*words[row], "probe-not-captured")
+    for row in np.flatnonzero(~answered).tolist() if exchanges.cut_quotes else ():
+        if (us[row], them[row]) in exchanges.cut_quotes:
+            words[row] = (*words[row], "icmp-quote-truncated")
+    return verdicts(
+        map(names.text, them, six),
+        port,
+        map(STATE_WORD.__getitem__, reason),
+        map(REASON_WORD.__getitem__, reason),
+        repeat("tcp"),
+        known(record["ttl"], answered),
+        service_names(port),
+        words,
+        known(microseconds(rtt) / 1e3, rtt >= 0),
+        known(microseconds(time) / 1e6, answered & (time != NO_TIME)),
+        known(record["pass"], record["pass"] > 0),
+        map(names.sender, record["sender"].tolist()),
+        map(names.text, us, six),
+    )
 
 
 class Names:
@@ -301,7 +297,4 @@ class Names:
         return self._known[number, six]
 
     def sender(self, number: int) -> str | None:
-        if not number:
-            return None
-        address = np.frombuffer(self._exchanges.senders[number], ADDRESS)[0]
-        return word_text(int(address["hi"]), int(address["lo"]))
+        return raw_text(self._exchanges.senders[number]) if number else None

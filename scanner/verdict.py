@@ -13,13 +13,15 @@ parameter problem is not "open".
 Sources: RFC 9293 3.10.7.3 (replies in SYN-SENT), RFC 792, RFC 1812 5.2.7.1, RFC 4443.
 """
 
+from collections.abc import Iterable, Iterator
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from .headers import ACK, RST, SYN
+from .headers import ACK, RST, SYN, Ints
 
 Codes = npt.NDArray[np.uint8]
 
@@ -175,3 +177,27 @@ class Verdict(NamedTuple):
     pass_: int | None = None
     icmp_from: str | None = None
     scanner_ip: str | None = None
+
+
+STATE_WORD = {reason: state_of(reason).value for reason in Reason if reason}
+REASON_WORD = {reason: reason.word for reason in Reason}
+
+
+def verdicts(*columns: Iterable[Any]) -> Iterator[Verdict]:
+    """Columns in the order of the fields → rows, as many as the shortest has.
+
+    No Python runs for a row, which makes it several times as fast as a call with named fields.
+    """
+    return cast(Iterator[Verdict], map(tuple.__new__, repeat(Verdict), zip(*columns, strict=False)))
+
+
+def microseconds(nanoseconds: Ints) -> Ints:
+    """int64[n] to the nearest whole microsecond: rounded as integers, so a capture replayed gives the same digits."""
+    return (nanoseconds + 500) // 1000
+
+
+def known(values: npt.NDArray[Any], which: npt.NDArray[np.bool_]) -> list[Any]:
+    """A column of numbers as a list, None where they are not known."""
+    given = values.astype(object)
+    given[~which] = None
+    return list(given)
