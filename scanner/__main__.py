@@ -1,6 +1,6 @@
 """`python -m scanner` is the command `halfopen`."""
 
-from .cli import run
+from .process import run
 
 if __name__ == "__main__":
     run()

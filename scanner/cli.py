@@ -8,11 +8,8 @@ Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as wri
 (what was learned is written).
 """
 
-import gc
-import os
 import sys
-from contextlib import suppress
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-GARBAGE = 100_000  # objects made before the collector looks at them
 _CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options it cannot read
 
 
@@ -121,9 +117,12 @@ def syn(
 ) -> None:
     """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
     options_given = _given(locals())
-    from .command import ScanRequest, run_syn
+    from .ahead import Ahead
 
-    raise typer.Exit(run_syn(ScanRequest(**options_given)))
+    with Ahead() as ahead:
+        from .command import ScanRequest, run_syn
+
+        raise typer.Exit(run_syn(ScanRequest(**options_given), ahead))
 
 
 @app.command(epilog=CONNECT_EXAMPLES)
@@ -276,28 +275,8 @@ def _ladder_of_each(arguments: list[str]) -> list[str]:
     ]
 
 
-def run() -> NoReturn:
-    """The entry point of the process.
-
-    Half of a short scan is the coming and going of Python itself. Imports make half a million objects that all stay, so
-    nothing is gained by looking for garbage among them (40 ms); and when all is written and closed, the kernel takes
-    memory back faster than the interpreter takes every module apart (75 ms).
-    """
-    gc.set_threshold(GARBAGE, 50, 50)
-    code: object = 0
-    try:
-        main()
-    except SystemExit as ended:
-        code = ended.code
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # whoever wrote has been told already
-            stream.flush()
-    os._exit(code if isinstance(code, int) else 1)
-
-
 def main() -> None:
     """Run the verb, print errors meant for the user as one line. Ends in SystemExit."""
-    _have_standard_streams()
     try:
         sys.exit(app(args=_ladder_of_each(sys.argv[1:]), standalone_mode=False))
     except ScannerError as error:
@@ -316,14 +295,3 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _have_standard_streams() -> None:
-    """Whoever starts us with a stream closed (`>&-`) must not get a socket of ours in its place."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

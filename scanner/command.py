@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .ahead import Ahead
 from .choice import Choice, choose, guard, skipped_text
 from .config import SynConfig
 from .errors import ScannerError, UsageError
@@ -157,15 +158,16 @@ def print_ports(request: ScanRequest) -> int:
     return 0
 
 
-def run_syn(request: ScanRequest) -> int:
-    """A half-open scan from request to exit code."""
+def run_syn(request: ScanRequest, ahead: Ahead) -> int:
+    """A half-open scan from request to exit code; `ahead` builds the frames."""
     if request.list_ports:
         return print_ports(request)
     config = request.config()
     ports = request.port_column()
     hosts = careful_hosts(request)
     watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports))
-    session = Session(hosts, ports, config, warn, watch.see, request.verify)
+    session = Session(hosts, ports, config, warn, watch.see, request.verify, ahead.build)
+    ahead.done()
     watch.open(session.links)
     with _watched(watch, session):
         code = _run(request, session, Run(command_line(), "syn", format_ports(ports), len(ports)), watch.noting)

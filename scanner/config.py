@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from .errors import UsageError
 from .lane import WHOLE, Shard
-from .probe import OPTION_SETS, TOS_LOWER_EFFORT
+from .probe import TOS_LOWER_EFFORT
 from .retry import MAX_PASSES
+from .scapy_frames import OPTION_SETS
 
 PUBLIC_RATE = 10_000.0  # where "auto" ends towards public addresses, unless told otherwise
 MAX_RATE = 1e9  # beyond any wire; and what is no number stops here too

@@ -13,18 +13,22 @@ polite, and which tells resets of the host from a firewall's, and DF, as systems
 The two families differ in a table and in which address words they have; everything else is shared.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from . import scapy_frames
 from .headers import ARP, ETHERNET, ICMP, IPV4, IPV6, TCP, Bytes, Rows, overlay
+from .scapy_frames import Recipe
 
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 
-OPTION_SETS = ("os", "mss", "none")
+Build = Callable[[Recipe], bytes]
+
 TOS_LOWER_EFFORT = 0x04  # DSCP LE, RFC 8622
 
 
@@ -56,60 +60,32 @@ class Template:
 
 
 def syn(
-    endpoint: Endpoint, *, options: str = "os", ttl: int = 64, tos: int = TOS_LOWER_EFFORT, stamp: int = 0
+    endpoint: Endpoint,
+    *,
+    options: str = "os",
+    ttl: int = 64,
+    tos: int = TOS_LOWER_EFFORT,
+    stamp: int = 0,
+    build: Build = scapy_frames.build,
 ) -> Template:
     """The probe; `stamp` is the TCP timestamp value that all probes carry."""
-    _spare_scapy_the_routes()
-    from scapy.layers.inet import TCP as ScapyTCP
-
-    sets = {
-        "os": [("MSS", _mss(endpoint)), ("SAckOK", b""), ("Timestamp", (stamp, 0)), ("NOP", None), ("WScale", 7)],
-        "mss": [("MSS", _mss(endpoint))],
-        "none": [],
-    }
-    return _template(
-        endpoint, ScapyTCP(sport=0, dport=0, seq=0, flags="S", window=64240, options=sets[options]), ttl, tos
-    )
+    return _summed(build(Recipe("syn", *_ends(endpoint), options, ttl, tos, stamp)), endpoint)
 
 
-def reset(endpoint: Endpoint, *, ttl: int = 64, tos: int = TOS_LOWER_EFFORT) -> Template:
-    """The reset that answers a SYN/ACK (RFC 9293 3.10.7.3: sequence = the segment's acknowledgement)."""
-    _spare_scapy_the_routes()
-    from scapy.layers.inet import TCP as ScapyTCP
-
-    return _template(endpoint, ScapyTCP(sport=0, dport=0, seq=0, flags="R", window=0), ttl, tos)
-
-
-def _spare_scapy_the_routes() -> None:
-    """Scapy reads the routing tables when its layers are imported; nothing here asks it for a route."""
-    from scapy.config import conf
-
-    conf.route_autoload = conf.route6_autoload = False
+def reset(
+    endpoint: Endpoint, *, ttl: int = 64, tos: int = TOS_LOWER_EFFORT, build: Build = scapy_frames.build
+) -> Template:
+    """The reset that answers a SYN/ACK."""
+    return _summed(build(Recipe("reset", *_ends(endpoint), ttl=ttl, tos=tos)), endpoint)
 
 
-def _mss(endpoint: Endpoint) -> int:
-    return 1460 if endpoint.version == 4 else 1440
+def _ends(endpoint: Endpoint) -> tuple[int, str, str | None, str | None]:
+    return endpoint.version, endpoint.address, endpoint.mac, endpoint.next_hop_mac
 
 
-def _template(endpoint: Endpoint, tcp: object, ttl: int, tos: int) -> Template:
-    from scapy.layers.inet import IP
-    from scapy.layers.inet6 import IPv6
-    from scapy.layers.l2 import Ether
-
-    if endpoint.version == 4:
-        packet = IP(src=endpoint.address, dst="0.0.0.0", ttl=ttl, tos=tos, id=0, flags="DF", chksum=0) / tcp
-    else:
-        packet = IPv6(src=endpoint.address, dst="::", hlim=ttl, tc=tos) / tcp
-    raw = bytes(packet)
-    if endpoint.mac is not None:
-        kind = 0x0800 if endpoint.version == 4 else 0x86DD
-        raw = bytes(Ether(src=endpoint.mac, dst=endpoint.next_hop_mac or "00:00:00:00:00:00", type=kind)) + raw
-    return _summed(
-        np.frombuffer(raw, np.uint8).copy(), endpoint.version, 0 if endpoint.mac is None else ETHERNET.itemsize
-    )
-
-
-def _summed(frame: Bytes, version: int, ip: int) -> Template:
+def _summed(raw: bytes, endpoint: Endpoint) -> Template:
+    frame, version = np.frombuffer(raw, np.uint8).copy(), endpoint.version
+    ip = 0 if endpoint.mac is None else ETHERNET.itemsize
     header = IPV4 if version == 4 else IPV6
     tcp = ip + header.itemsize
     overlay(frame[None, :], tcp, TCP)["checksum"] = 0
@@ -205,22 +181,11 @@ NDP_OPTION = np.dtype([("kind", "u1"), ("length", "u1"), ("mac", "V6")])
 _SOLICITED_HI, _SOLICITED_LO = 0xFF02_0000_0000_0000, 0x0000_0001_FF00_0000  # ff02::1:ff00:0/104, RFC 4291 2.7.1
 
 
-def query(endpoint: Endpoint) -> Query:
-    """ARP (RFC 826) or neighbour solicitation (RFC 4861 4.3), sent from our address."""
-    from scapy.layers.l2 import ARP as ScapyARP
-    from scapy.layers.l2 import Ether
-
+def query(endpoint: Endpoint, build: Build = scapy_frames.build) -> Query:
+    """ARP or neighbour solicitation, sent from our address; the endpoint has a MAC address."""
+    frame = np.frombuffer(build(Recipe("query", *_ends(endpoint))), np.uint8).copy()
     if endpoint.version == 4:
-        request = ScapyARP(op=1, hwsrc=endpoint.mac, psrc=endpoint.address, hwdst="00:00:00:00:00:00", pdst="0.0.0.0")
-        raw = bytes(Ether(src=endpoint.mac, dst="ff:ff:ff:ff:ff:ff", type=0x0806) / request)
-        return Query(np.frombuffer(raw, np.uint8).copy(), 4)
-    from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
-
-    body = ICMPv6ND_NS(tgt="::", cksum=0) / ICMPv6NDOptSrcLLAddr(lladdr=endpoint.mac)
-    packet = IPv6(src=endpoint.address, dst="::", hlim=255, nh=58) / body
-    frame = np.frombuffer(
-        bytes(Ether(src=endpoint.mac, dst="33:33:ff:00:00:00", type=0x86DD) / packet), np.uint8
-    ).copy()
+        return Query(frame, 4)
     at = ETHERNET.itemsize
     constant = (
         _word_sum(frame[at + 8 : at + 24])

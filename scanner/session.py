@@ -14,6 +14,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -23,22 +25,24 @@ from .addresses import any_public, to_text
 from .config import PUBLIC_RATE, SynConfig
 from .cookie import Key
 from .errors import ScanError
-from .handshake import Source
 from .headers import LINK_ETHERNET, LINK_RAW
 from .live import Scan, Settings
 from .netif import interface, tx_counters
+from .probe import Build
 from .results import rows, silent
 from .routes import Route
+from .scapy_frames import build
 from .targets import HostSpace
 from .transport import Transport
 from .transport.ring import NO_LINK_HEADER
 from .transport.tap import See, Tap
 from .verdict import Verdict
-from .verify import find_walls, verify_window
+from .window import Window
 from .wiring import Wiring, connect
 
 LONGEST_SLEEP = 0.05
 LEAST_SLEEP = 0.002  # while replies trickle in: one look for many instead of one each
+ROWS_A_TURN = 8192  # written between two looks at what has arrived: some 15 ms, in which 25,000 replies may come
 SAME_PORT_PAUSE = 0.6  # Linux answers a half-open connection at most once in 0.5 s
 
 
@@ -109,21 +113,28 @@ class Session:
         warn: Callable[[str], None] = print,
         see: Sequence[See] = (),
         verify: bool = False,
+        build: Build = build,
     ) -> None:
-        """`see` is told of every frame sent and received; with `verify` open ports get a full handshake, too."""
+        """`see` is told of every frame sent and received; with `verify` open ports get a full handshake, too.
+
+        `build` makes frames of recipes.
+        """
         self.key = key_of(config)
         self.sums = Sums(asked_rate=config.rate)
         self._offset = time.time_ns() - time.monotonic_ns()
-        self._see, self._verify = see, Source(config.source_ip, config.interface) if verify else None
+        self._see, self._verify = see, (config.source_ip, config.interface) if verify else None
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open, if anybody wants to know
         self.links: set[int] = set()  # link types (LINKTYPE_ numbers) that `see` will meet
-        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None)
+        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None, build)
         self.sums.targets = sum(lane.host_count for lane in self.wiring.lanes) * len(ports)
         self.scan = Scan(self.wiring.lanes, settings_of(config, hosts), self.key)
         self._names = {lane.name for lane in self.wiring.lanes}
         self._dropped_before = self._interface_drops()
         self._stops = 0
         self._ended: list[tuple[float, float | None]] = []
+        self._began = 0.0
+        self._failure: ScanError | None = None
+        self._closing: Thread | None = None
 
     def now(self) -> int:
         """The scan's clock: nanoseconds since 1970, steady."""
@@ -155,7 +166,7 @@ class Session:
         self, write_silent: bool = True, tick: Callable[["Session"], None] | None = None, only_open: bool = False
     ) -> Iterator[Iterable[Verdict]]:
         """The verdicts of each window as it closes; without `write_silent` silent targets are only counted."""
-        began = time.monotonic()
+        self._began = time.monotonic()
         self.sums.started = time.time()
         poll = select.poll()
         for transport in self.wiring.transports:
@@ -163,26 +174,45 @@ class Session:
                 poll.register(transport.fileno(), select.POLLIN)
         try:
             while not self.scan.done:
-                self._heed_stops()
-                now = self.now()
-                wait = self.scan.step(now)
-                if self.scan.sending:
-                    self.sums.sending_seconds = time.monotonic() - began
-                yield from self._closed(now, write_silent, only_open)
-                self._name_opened()
+                wait = self._turn()
+                yield from self._closed(write_silent, only_open)
                 if tick:
                     tick(self)
                 self._sleep(wait, poll)
-            yield from self._closed(self.now(), write_silent, only_open)
+            yield from self._closed(write_silent, only_open)
             if self.scan.failed:
                 raise ScanError(self.scan.failed)
         except ScanError:
             self.scan.abandon()  # what was learned before the interface failed is not lost
-            yield from self._closed(self.now(), write_silent, only_open)
+            yield from self._closed(write_silent, only_open)
             raise
         finally:
-            self.sums.seconds = time.monotonic() - began
+            self.sums.seconds = time.monotonic() - self._began
             self._finish()
+
+    def _turn(self) -> float:
+        """One step of the scan; in how many seconds there is more to do. Raises ScanError."""
+        if self._failure:
+            raise self._failure
+        self._heed_stops()
+        wait = self.scan.step(self.now())
+        if self.scan.sending:
+            self.sums.sending_seconds = time.monotonic() - self._began
+        self._name_opened()
+        if self.scan.done:
+            self._end()
+        return wait
+
+    def _meanwhile(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+        """The same verdicts; while they are being written the scan goes on, or replies would find the ring full."""
+        rows = iter(verdicts)
+        while chunk := list(islice(rows, ROWS_A_TURN)):
+            yield from chunk
+            try:
+                if not self.scan.done:
+                    self._turn()
+            except ScanError as error:  # not the writer's fault: it is raised again where the scan is driven
+                self._failure = error
 
     def _name_opened(self) -> None:
         while self.scan.news:
@@ -203,7 +233,7 @@ class Session:
         elif poll.poll(min(wait, LONGEST_SLEEP) * 1000):
             time.sleep(min(wait, LEAST_SLEEP) if self.scan.replies > 1000 else 0)
 
-    def _closed(self, now: int, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
+    def _closed(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         while self.scan.closed:
             window = self.scan.closed.popleft()
             self.sums.expected_missed += window.estimate.missed
@@ -212,16 +242,37 @@ class Session:
             if window.estimate.loss is not None:
                 self._ended.append((window.ledger.answered, window.estimate.loss))
             if self._verify is not None and not self.sums.interrupted:
-                verify_window(window, self.scan.dispatch.bucket, self._verify)
-                find_walls(window, self.key.k1, self.scan.dispatch.bucket, self._verify)
-            cutoff = now - int(self.scan.round_trips.wait() * 1e9)
+                self._complete_handshakes(window)
+            cutoff = self.now() - int(self.scan.round_trips.wait() * 1e9)
             if not write_silent:
                 self.sums.silent_counted += len(silent(window, cutoff))
-            yield rows(window, cutoff, write_silent, only_open)
+            yield self._meanwhile(rows(window, cutoff, write_silent, only_open))
+
+    def _complete_handshakes(self, window: Window) -> None:
+        """What `--verify` adds to a window that has closed."""
+        from .handshake import Source
+        from .verify import find_walls, verify_window
+
+        assert self._verify
+        source = Source(*self._verify)
+        verify_window(window, self.scan.dispatch.bucket, source)
+        find_walls(window, self.key.k1, self.scan.dispatch.bucket, source)
 
     def close(self) -> None:
         """Give ports and sockets back, if the scan is not to be run after all."""
         self.wiring.close()
+
+    def _end(self) -> None:
+        """Nothing more comes or goes: count what this machine lost, and close sockets while the rest is written."""
+        drops = [transport.drops() for transport in self.wiring.transports]
+        self.sums.ring_drops = sum(each.received for each in drops)
+        try:
+            lost = self._interface_drops() - self._dropped_before - sum(each.tried_again for each in drops)
+            self.sums.interface_drops = max(0, lost) + sum(each.sent for each in drops)
+        except ScanError:
+            pass  # the interface has gone: there is nothing to compare
+        self._closing = Thread(target=self.wiring.close)
+        self._closing.start()
 
     def _finish(self) -> None:
         sums, scan = self.sums, self.scan
@@ -231,11 +282,7 @@ class Session:
         sums.loss = (
             sum(answered * loss for answered, loss in self._ended if loss is not None) / weight if weight else None
         )
-        drops = [transport.drops() for transport in self.wiring.transports]
-        sums.ring_drops = sum(each.received for each in drops)
-        try:
-            lost = self._interface_drops() - self._dropped_before - sum(each.tried_again for each in drops)
-            sums.interface_drops = max(0, lost) + sum(each.sent for each in drops)
-        except ScanError:
-            pass  # the interface has gone: there is nothing to compare
-        self.wiring.close()
+        if not self._closing:
+            self._end()
+        assert self._closing
+        self._closing.join()

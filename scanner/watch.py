@@ -8,26 +8,29 @@ Limit: with ladders every frame is parsed a second time; they are for few target
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from .addresses import to_text
 from .errors import UsageError
-from .record import Recorder
 from .targets import HostSpace
-from .trace import EACH, MOST_TARGETS, Endpoint, Trace, parse_endpoint
 from .transport.tap import See
 from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from .record import Recorder
+    from .trace import Endpoint, Trace
 
 
 class Watch:
     """The listeners of one scan: `see` is for its Session."""
 
-    def __init__(self, record: str | None, force: bool, endpoints: list[Endpoint]) -> None:
+    def __init__(self, record: str | None, force: bool, endpoints: list["Endpoint"]) -> None:
         """Raises UsageError for a recording that cannot be."""
-        self._recorder = Recorder(record, force) if record else None
-        self._trace = Trace(endpoints) if endpoints else None
+        self._recorder = _recorder(record, force) if record else None
+        self._trace = _trace(endpoints) if endpoints else None
         self._verdicts: list[Verdict] = []
         self.see: list[See] = [each.see for each in (self._recorder, self._trace) if each]
 
@@ -54,10 +57,25 @@ class Watch:
         return "\n".join(self._trace.ladder(verdict) for verdict in self._verdicts) if self._trace else ""
 
 
-def scan_endpoints(ladder: str | None, hosts: HostSpace, ports: npt.NDArray[np.uint16]) -> list[Endpoint]:
+def _recorder(path: str, force: bool) -> "Recorder":
+    """Most scans record and draw nothing, and need not wait for these modules."""
+    from .record import Recorder
+
+    return Recorder(path, force)
+
+
+def _trace(endpoints: list["Endpoint"]) -> "Trace":
+    from .trace import Trace
+
+    return Trace(endpoints)
+
+
+def scan_endpoints(ladder: str | None, hosts: HostSpace, ports: npt.NDArray[np.uint16]) -> list["Endpoint"]:
     """The targets to be drawn. Raises UsageError for what is no target of the scan, or for too many."""
     if ladder is None:
         return []
+    from .trace import EACH, MOST_TARGETS, Endpoint, parse_endpoint
+
     if ladder != EACH:
         wanted = parse_endpoint(ladder)
         if hosts.index_of(wanted.address)[0] < 0 or wanted.port not in ports:

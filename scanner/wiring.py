@@ -21,6 +21,7 @@ from .errors import UsageError
 from .lane import Lane
 from .netif import interface
 from .routes import Route
+from .scapy_frames import build
 from .targets import HostSpace
 from .transport import Transport
 from .transport.filter import program
@@ -54,7 +55,13 @@ Wrap = Callable[[Transport, Route], Transport]
 
 
 def connect(
-    hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key, warn: Warn, wrap: Wrap | None = None
+    hosts: HostSpace,
+    ports: npt.NDArray[np.uint16],
+    config: SynConfig,
+    key: Key,
+    warn: Warn,
+    wrap: Wrap | None = None,
+    build: probe.Build = build,
 ) -> Wiring:
     """Look up routes, hold ports, open transports, each put into `wrap` if there is one.
 
@@ -71,7 +78,10 @@ def connect(
                 _Closing(_open(route, min(used), max(used), hosts.size * len(ports), config.senders))
             ).transport
             transports[_wire(route)] = wrap(transport, route) if wrap else transport
-        lanes = [lane_of(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
+        lanes = [
+            lane_of(way, transports[_wire(way.route)], held[way.route.source], ports, config, key, build)
+            for way in ways
+        ]
         return Wiring(lanes, list(transports.values()), stack.pop_all().close)
     raise AssertionError("unreachable")
 
@@ -157,7 +167,13 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
 
 
 def lane_of(
-    way: Way, transport: Transport, held: HeldPorts, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key
+    way: Way,
+    transport: Transport,
+    held: HeldPorts,
+    ports: npt.NDArray[np.uint16],
+    config: SynConfig,
+    key: Key,
+    build: probe.Build = build,
 ) -> Lane:
     """The lane of a way: its templates, its numbering and its order."""
     route = way.route
@@ -178,12 +194,14 @@ def lane_of(
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
         pass_ports=passes,
-        probe=probe.syn(endpoint, options=config.options, ttl=config.ttl, tos=config.tos, stamp=key.k0 & 0x7FFFFFFF),
-        reset=probe.reset(endpoint, ttl=config.ttl, tos=config.tos),
+        probe=probe.syn(
+            endpoint, options=config.options, ttl=config.ttl, tos=config.tos, stamp=key.k0 & 0x7FFFFFFF, build=build
+        ),
+        reset=probe.reset(endpoint, ttl=config.ttl, tos=config.tos, build=build),
         key=key,
         order_key=key.k1,
         shard=config.shard,
-        query=None if mac is None else probe.query(asked),
+        query=None if mac is None else probe.query(asked, build),
         gateway=gateway,
         spare_port=held.ports[-1] if route.local and len(held.ports) > 1 else None,
     )

@@ -16,7 +16,7 @@ MODULES = {
 PURE = {
     "addresses", "headers", "link", "wire", "verdict", "ledger", "pacing", "retry", "passes", "permutation", "cookie",
     "evidence", "targets", "regions", "ports", "lane", "window", "dispatch", "neighbours", "results", "probe",
-    "packets",
+    "packets", "scapy_frames",
 }  # fmt: skip
 EDGES = ("transport.", "netif", "netlink", "routes", "capture", "names", "lab", "output", "connector")
 IO = {
@@ -81,7 +81,7 @@ def test_pure_modules_know_only_pure_ones(name: str) -> None:
     assert ours <= PURE | {"transport", "errors"}
 
 
-@pytest.mark.parametrize(("library", "allowed"), [("scapy", {"probe"}), ("typer", {"cli", "options"})])
+@pytest.mark.parametrize(("library", "allowed"), [("scapy", {"scapy_frames"}), ("typer", {"cli", "options"})])
 def test_who_imports_what(library: str, allowed: set[str]) -> None:
     assert {name for name in MODULES if library in imports(name)} == allowed
 
