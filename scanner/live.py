@@ -35,6 +35,7 @@ from .wire import Segments, parse
 OPEN_WINDOWS = 3
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
 SWEEP_FIRST_WAIT, SWEEP_PASSES = 0.4, 3
+SPLIT_WAIT = 0.02  # seconds after the first queries: who has answered by then need not wait for the others
 FULL_RING_PAUSE = 0.0005
 RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
 GOOD_BATCH = 0.8  # of a full bucket: worth waking up for
@@ -42,6 +43,7 @@ MOST_RESETS = 8  # for one target: who repeats a SYN/ACK more often than that is
 HOST_START = 200.0
 NO_LIMIT = 1e9
 SECOND = 1_000_000_000
+_NOTHING = np.zeros(0, np.bool_)
 
 
 class Settings(NamedTuple):
@@ -184,8 +186,8 @@ class Scan:
         owed = found.reason == Reason.SYN_ACK
         left = np.ones(len(found.reason), np.bool_)
         for window in self.open:
-            mine = left & (found.place >= window.first) & (found.place < window.first + len(window.hosts))
-            if window.lane is lane and mine.any():
+            mine = left & (window.slots(found.place) >= 0) if window.lane is lane else _NOTHING
+            if mine.any():
                 left &= ~mine
                 self._fold_window(window, found if mine.all() else found.take(mine))
                 owed[mine] &= window.replies(found)[mine] <= MOST_RESETS
@@ -221,7 +223,7 @@ class Scan:
 
     def _open_windows(self, now: int) -> None:
         """Open the next window when the others have sent what they have for now."""
-        if self._gateways or self.interrupted or self._pending is None or len(self.open) >= OPEN_WINDOWS:
+        if self._gateways or self.interrupted or self._pending is None or self._is_full:
             return
         if self._pending.lane in self._dead:
             self._pending = next((window for window in self._upcoming if window.lane not in self._dead), None)
@@ -229,6 +231,11 @@ class Scan:
             self._pending.begin_pass(now)
             self.open.append(self._pending)
             self._pending = next(self._upcoming, None)
+
+    @property
+    def _is_full(self) -> bool:
+        rests = sum(window.is_rest for window in self.open)
+        return rests >= OPEN_WINDOWS or len(self.open) - rests >= OPEN_WINDOWS
 
     def _advance_gateway(self, sweep: GatewaySweep, now: int) -> None:
         if sweep.answered:
@@ -247,6 +254,9 @@ class Scan:
                 sweep.passes.begin(now)
 
     def _advance(self, window: Window, now: int) -> None:
+        if self._may_split(window) and now - window.current.last_sent >= SPLIT_WAIT * SECOND:
+            self.open.insert(self.open.index(window), window.split())  # before it: its few queries go first
+            self._to_ports(window, now)
         passes, sweeping = window.current, window.phase is Phase.SWEEP
         everyone = window.everyone_answered()
         if not passes.all_left or not (
@@ -257,13 +267,23 @@ class Scan:
             self._close(window, interrupted=sweeping or not (everyone or self._enough(window)))
         elif sweeping and (everyone or passes.number >= SWEEP_PASSES):
             window.sweep_ended()
-            if all(lane.query is not None and lane.gateway is None for lane in self.lanes):
-                self.round_trips.expect(self._sweep_trips)
-            self._begin_or_close(window, now)
+            self._to_ports(window, now)
         elif sweeping or not (everyone or self._enough(window)):
             self._begin_or_close(window, now)
         else:
             self._close(window, interrupted=False)
+
+    def _may_split(self, window: Window) -> bool:
+        """Whether some hosts of a first sweep have answered, and others have not."""
+        passes = window.current
+        if window.phase is Phase.PROBE or passes.number != 1 or not passes.all_left or self.interrupted:
+            return False
+        return not window.is_rest and passes.ledger.answered > 0 and not window.everyone_answered()
+
+    def _to_ports(self, window: Window, now: int) -> None:
+        if all(lane.query is not None and lane.gateway is None for lane in self.lanes):
+            self.round_trips.expect(self._sweep_trips)
+        self._begin_or_close(window, now)
 
     def _begin_or_close(self, window: Window, now: int) -> None:
         if window.everyone_answered():
@@ -297,5 +317,6 @@ class Scan:
         due = [sweep.passes.last_sent + self._sweep_trips.wait() * SECOND for sweep in self._gateways]
         for window in self.open:
             trips = self._sweep_trips if window.phase is Phase.SWEEP else self.round_trips
-            due.append(window.current.last_sent + max(trips.wait(), self.settings.pause) * SECOND)
+            wait = max(trips.wait(), self.settings.pause)
+            due.append(window.current.last_sent + (SPLIT_WAIT if self._may_split(window) else wait) * SECOND)
         return max(0.0, (min(due) - now) / SECOND) if due else 0.0

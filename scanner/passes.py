@@ -56,6 +56,13 @@ class Passes:
         self._ready = self._ready_position = np.zeros(0, np.int64)
         self.last_sent = self.began = now
 
+    def go_on_from(self, other: "Passes") -> None:
+        """Begin with the last round of `other` behind us, which asked these items, too, and is being waited for."""
+        self.number, self.began, self.last_sent = other.number, other.began, other.last_sent
+        self._log = [([], []) for _ in range(other.number)]
+        self._next = self.ledger.n
+        self.ledger.probed(np.arange(self.ledger.n))
+
     def take(self, limit: int, now: int) -> Ints:
         """Up to `limit` items to send now. None may mean that all that is left is held back: see `handed_out`."""
         items = self._release(limit, now)

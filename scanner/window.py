@@ -6,7 +6,8 @@ ports + port index; its probe's place in the order comes from a permutation of t
 
 On a link where frames need the host's own MAC address the window first sweeps its hosts; those
 that never answer are absent, and none of their ports is probed. Then passes go over the ports until
-the expected number of missed responders is below the bound.
+the expected number of missed responders is below the bound. Hosts that answer at once need not wait for those that
+are not there: the window splits, and the rest is swept on in a window of its own.
 """
 
 from dataclasses import dataclass
@@ -44,10 +45,13 @@ class Control:
 
 
 class Window:
-    """The targets of hosts `first` … of a lane's order."""
+    """The targets of a lane's hosts: those from position `first` of its order on, or those at `places` (ascending)."""
 
-    def __init__(self, lane: Lane, first: int, hosts: Rows, key: int, tos: int) -> None:
+    def __init__(self, lane: Lane, first: int, hosts: Rows, key: int, tos: int, places: Ints | None = None) -> None:
         self.lane, self.first, self.hosts = lane, first, hosts
+        self.is_rest = places is not None  # of a window that has split
+        self._places, self._key = places, key
+        self._moved = np.zeros(len(hosts), np.bool_)  # hosts that the rest has taken over
         self.width = len(lane.ports)
         self.ledger = Ledger(len(hosts) * self.width)
         self.passes = Passes(self.ledger, key)
@@ -63,7 +67,7 @@ class Window:
         self._answered = np.zeros((len(hosts) if self._apart else 1, retry.MAX_PASSES), np.int64)
         self._control: list[Control] = []
         needs_sweep = lane.query is not None and lane.gateway is None
-        self.sweep = Sweep(hosts, lane.query, key, self._slots) if needs_sweep and lane.query else None
+        self.sweep = Sweep(hosts, lane.query, key, self._address_slots) if needs_sweep and lane.query else None
         self.phase = Phase.SWEEP if self.sweep else Phase.PROBE
 
     @property
@@ -81,9 +85,19 @@ class Window:
         """Bytes of each frame that `fill` writes now."""
         return self.sweep.length if self.phase is Phase.SWEEP and self.sweep else self.lane.probe.length
 
-    def _slots(self, address: Rows) -> Ints:
-        place = self.lane.position_of(address) - self.first
-        return np.where((place >= 0) & (place < len(self.hosts)), place, -1)
+    def slots(self, place: Ints) -> Ints:
+        """Positions in the lane's order, int64[m] → numbers of this window's hosts, -1 for what is not one."""
+        if self._places is None:
+            slot = place - self.first
+            slot[(slot < 0) | (slot >= len(self.hosts))] = -1
+            if self._moved.any():
+                slot[self._moved[slot] & (slot >= 0)] = -1
+            return slot
+        at = np.minimum(np.searchsorted(self._places, place), len(self._places) - 1)
+        return np.where(self._places[at] == place, at, -1)
+
+    def _address_slots(self, address: Rows) -> Ints:
+        return self.slots(self.lane.position_of(address))
 
     def fill(self, rows: Bytes, now: int) -> Ints:
         """Stamp what is to be sent next into `rows`; returns the items, one a row from the first on."""
@@ -106,12 +120,23 @@ class Window:
         self.ledger.absent(np.repeat(missing, self.width))
         self.phase = Phase.PROBE
 
+    def split(self) -> "Window":
+        """Go on with the hosts that have answered the sweep; the others are the rest's, which waits for them on."""
+        assert self.sweep
+        self._moved = self.sweep.passes.ledger.silent(slice(None))
+        places = self.first + np.flatnonzero(self._moved)
+        rest = Window(self.lane, self.first, self.hosts[self._moved], self._key, self._tos, places)
+        assert rest.sweep
+        rest.sweep.passes.go_on_from(self.sweep.passes)
+        self.sweep_ended()
+        return rest
+
     @property
     def down(self) -> npt.NDArray[np.bool_]:
         """bool[hosts]: asked in every pass of the sweep, and silent."""
         if self.sweep is None or self.phase is Phase.SWEEP:
             return np.zeros(len(self.hosts), np.bool_)
-        return self.sweep.passes.ledger.silent(slice(None))
+        return self.sweep.passes.ledger.silent(slice(None)) & ~self._moved
 
     def begin_pass(self, now: int) -> None:
         """The next pass, with its control probes; hosts that answer no faster however often asked go slower."""
@@ -143,7 +168,7 @@ class Window:
 
     def target_of(self, found: Matches) -> Ints:
         """The target's number in this window, for each match."""
-        return (found.place - self.first) * self.width + found.port
+        return self.slots(found.place) * self.width + found.port
 
     def replies(self, found: Matches) -> npt.NDArray[np.uint16]:
         """How many replies each match's target has sent by now; matches of other windows get any number."""

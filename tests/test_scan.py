@@ -664,6 +664,32 @@ def test_neighbours_are_asked_first_and_the_absent_are_down(version: int, deaf: 
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("deaf", [0, 1, 2])
+def test_hosts_that_answer_at_once_do_not_wait_for_those_that_do_not(deaf: int) -> None:
+    """The window splits: the late host of the rest is found as well, and every target is decided once."""
+    everyone = list(answers_all(4))
+    wire, clock = link(4, everyone[:6])
+    late = everyone[5]
+    answer = wire.ask
+    heard: Counter[str] = Counter()
+
+    def ask(frame: Any) -> None:
+        wanted_ip = frame[ARP].pdst
+        heard[wanted_ip] += 1
+        if wanted_ip == late and heard[late] <= deaf:
+            wire.queries.append(late)
+        else:
+            answer(frame)
+
+    wire.ask = ask  # type: ignore[method-assign]
+    done = bench_of(clock, [lane_of(wire, NET[4], NET_PORTS, mac=OUR_MAC)]).run()
+    assert done.table() == {(host, port): state for host in everyone[:6] for port, state in WANTED.items()} | {
+        (host, None): ("down", "no-arp") for host in everyone[6:]
+    }
+    assert [window.is_rest for window in done.windows] in ([True, False], [False, True])
+    assert heard == Counter(dict.fromkeys(everyone[:5], 1) | {late: deaf + 1} | dict.fromkeys(everyone[6:], 3))
+
+
 def test_too_deaf_to_be_there() -> None:
     wire, clock = link(4, [HOST[4]], deaf=3)
     done = bench_of(clock, [lane_of(wire, HOST[4], (80,), mac=OUR_MAC)]).run()
