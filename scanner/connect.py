@@ -31,10 +31,11 @@ from .config import PUBLIC_RATE, SynConfig
 from .cookie import Key
 from .errors import ScanError, UsageError
 from .handshake import OUTCOMES, PATIENCE, SECOND, Calls, Source, descriptor_room, error_text
-from .live import OPEN_WINDOWS, WINDOW_HOSTS, WINDOW_SECONDS, WINDOW_TARGETS
+from .live import OPEN_WINDOWS
 from .pacing import TokenBucket
 from .permutation import Permutation
 from .retry import RoundTrips, enough
+from .schedule import Schedule, Stretch
 from .session import Glance, Sums
 from .targets import HostSpace
 from .verdict import Reason, Verdict
@@ -70,24 +71,21 @@ class ConnectSession:
         self._patience = config.timeout or PATIENCE
         self._calls: Calls[Block] = Calls(Source(config.source_ip, config.interface))
         self._blocks: list[Block] = []
-        self._upcoming = self._plan()
-        self._pending = next(self._upcoming, None)
+        number, count = config.shard
+        self.schedule = Schedule([max(0, (hosts.size - number) // count + 1)], len(ports))
+        self._order = Permutation(hosts.size, key.k1)
+        self._opened = 0  # blocks so far
         self._closed: deque[Block] = deque()
         self._ended: list[tuple[float, float]] = []
         self._stops = 0  # asked for
         self._paused_until = self._short_since = 0  # monotonic ns
 
-    def _plan(self) -> Iterator[Block]:
-        """Blocks of this shard's hosts, in the keyed order."""
+    def _block(self, stretch: Stretch) -> Block:
+        """The block of a stretch of this shard's hosts, in the keyed order."""
         number, count = self._config.shard
-        order, width = Permutation(self._hosts.size, self._key.k1), len(self._ports)
-        mine = max(0, (self._hosts.size - number) // count + 1)
-        targets = self._rate * WINDOW_SECONDS if self._rate else WINDOW_TARGETS
-        size = max(1, min(max(WINDOW_HOSTS, int(targets) // width), WINDOW_TARGETS // width))
-        for turn, first in enumerate(range(0, mine, size), 1):
-            position = np.arange(first, min(mine, first + size), dtype=np.uint64)
-            hosts = self._hosts.pick(order.forward(position * np.uint64(count) + np.uint64(number - 1)))
-            yield Block(hosts, self._ports, self._key.k1 + turn)
+        place = stretch.positions().astype(np.uint64) * np.uint64(count) + np.uint64(number - 1)
+        self._opened += 1
+        return Block(self._hosts.pick(self._order.forward(place)), self._ports, self._key.k1 + self._opened)
 
     def stop(self) -> None:
         """First call: start nothing more and wait out what is under way. Second call: end now."""
@@ -111,7 +109,7 @@ class ConnectSession:
         began = time.monotonic()
         offset = time.time_ns() - time.monotonic_ns()
         try:
-            while self._blocks or (self._pending and not self._stops):
+            while self._blocks or not (self.schedule.exhausted or self._stops):
                 self._step(offset)
                 if any(not block.exhausted for block in self._blocks):
                     self.sums.sending_seconds = time.monotonic() - began
@@ -148,11 +146,13 @@ class ConnectSession:
 
     def _open_block(self) -> None:
         """Open the next block when the others have started what they have for now."""
-        room = len(self._blocks) < OPEN_WINDOWS and not self._stops
-        if self._pending and room and all(block.exhausted for block in self._blocks):
-            self._pending.begin_pass(time.monotonic_ns())
-            self._blocks.append(self._pending)
-            self._pending = next(self._upcoming, None)
+        if self._stops or len(self._blocks) >= OPEN_WINDOWS or not all(block.exhausted for block in self._blocks):
+            return
+        stretch = self.schedule.next(self._rate)
+        if stretch:
+            block = self._block(stretch)
+            block.begin_pass(time.monotonic_ns())
+            self._blocks.append(block)
 
     # ── calls ──
 

@@ -74,12 +74,10 @@ class Lane:
         """Hosts of this shard."""
         return max(0, (self.hosts.size - self.shard.number) // self.shard.of + 1)
 
-    def hosts_at(self, first: int, count: int) -> Rows:
-        """The hosts at positions first … first+count-1 of this shard's order, ADDRESS[count]."""
-        position = np.arange(first, first + count, dtype=np.uint64)
-        return self.hosts.pick(
-            self._order.forward(position * np.uint64(self.shard.of) + np.uint64(self.shard.number - 1))
-        )
+    def hosts_at(self, position: Ints) -> Rows:
+        """The hosts at these positions of this shard's order, ADDRESS[n]."""
+        place = position.astype(np.uint64) * np.uint64(self.shard.of) + np.uint64(self.shard.number - 1)
+        return self.hosts.pick(self._order.forward(place))
 
     def position_of(self, address: Rows) -> Ints:
         """ADDRESS[m] → positions in this shard's order, int64[m]; -1 for what is not this shard's target."""

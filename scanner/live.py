@@ -26,6 +26,7 @@ from .neighbours import GatewaySweep, answers
 from .pacing import BLIND_RATE, RateController
 from .passes import Passes
 from .retry import RoundTrips, enough
+from .schedule import Schedule
 from .timing import Timing
 from .transport import Transport
 from .verdict import Reason
@@ -33,7 +34,6 @@ from .window import Phase, Window
 from .wire import Segments, parse
 
 OPEN_WINDOWS = 3
-WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
 SWEEP_FIRST_WAIT, SWEEP_PASSES = 0.4, 3
 SPLIT_WAIT = 0.02  # seconds after the first queries: who has answered by then need not wait for the others
 FULL_RING_PAUSE = 0.0005
@@ -62,7 +62,9 @@ class Settings(NamedTuple):
 class Scan:
     """A half-open scan over lanes. Drive it with `step` until `done`."""
 
-    def __init__(self, lanes: list[Lane], settings: Settings, key: Key) -> None:
+    def __init__(self, lanes: list[Lane], settings: Settings, key: Key, schedule: Schedule | None = None) -> None:
+        """`schedule`: what to scan, if it is not all that there is."""
+        self.schedule = schedule or Schedule([lane.host_count for lane in lanes], len(lanes[0].ports) if lanes else 1)
         self.lanes, self.settings = lanes, settings
         self.replies = self.late = 0
         self.rejected: Counter[str] = Counter()  # frames by cause
@@ -71,7 +73,6 @@ class Scan:
         self.open: list[Window] = []
         self.interrupted = False
         self.failed = ""  # why some targets could not be scanned
-        self._dead: list[Lane] = []
         self.round_trips = RoundTrips(fixed=settings.timeout)
         self._sweep_trips = RoundTrips(first_wait=SWEEP_FIRST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
@@ -81,34 +82,17 @@ class Scan:
         self.dispatch = Dispatch(self._transports, controller.rate if controller else settings.rate or 0.0)
         self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
         self._key = key
-        self._upcoming = self.windows()
-        self._pending = next(self._upcoming, None)
+        self._opened = 0  # windows so far
 
     def _auto(self) -> RateController:
         """A host starts at 200/s; many hosts share a start of at most 10,000/s."""
         hosts = sum(lane.host_count for lane in self.lanes)
         return RateController(min(HOST_START * max(1, hosts), BLIND_RATE), self.settings.max_rate or NO_LIMIT)
 
-    def windows(self) -> Iterator[Window]:
-        """Every window of the scan, in the order in which they open; a later one may follow the rate of its day."""
-        number = 0
-        for lane in self.lanes:
-            size = self._window_hosts(len(lane.ports))
-            for first in range(0, lane.host_count, size):
-                number += 1
-                hosts = lane.hosts_at(first, min(size, lane.host_count - first))
-                yield Window(lane, first, hosts, self._key.k1 + number, self.settings.tos)
-
-    def _window_hosts(self, width: int) -> int:
-        """Hosts a window: what fills 10 s at the rate, at least 16 and at most 2^20 targets."""
-        rate = self.dispatch.bucket.rate
-        targets = rate * WINDOW_SECONDS if rate else WINDOW_TARGETS
-        return max(1, min(max(WINDOW_HOSTS, int(targets) // width), WINDOW_TARGETS // width))
-
     @property
     def done(self) -> bool:
         """Whether every window has closed and nothing is owed or in flight."""
-        return not self.open and (self._pending is None or self.interrupted) and self.dispatch.idle
+        return not self.open and (self.schedule.exhausted or self.interrupted) and self.dispatch.idle
 
     @property
     def sending(self) -> bool:
@@ -223,14 +207,21 @@ class Scan:
 
     def _open_windows(self, now: int) -> None:
         """Open the next window when the others have sent what they have for now."""
-        if self._gateways or self.interrupted or self._pending is None or self._is_full:
+        waiting = self._gateways or self.interrupted or self._is_full
+        if waiting or not all(window.current.handed_out for window in self.open):
             return
-        if self._pending.lane in self._dead:
-            self._pending = next((window for window in self._upcoming if window.lane not in self._dead), None)
-        elif all(window.current.handed_out for window in self.open):
-            self._pending.begin_pass(now)
-            self.open.append(self._pending)
-            self._pending = next(self._upcoming, None)
+        window = self.next_window()
+        if window:
+            window.begin_pass(now)
+            self.open.append(window)
+
+    def next_window(self) -> Window | None:
+        """The window of the next stretch, as large as the rate of the day will have it."""
+        stretch = self.schedule.next(self.dispatch.bucket.rate)
+        if stretch is None:
+            return None
+        self._opened += 1
+        return Window(self.lanes[stretch.lane], stretch, self._key.k1 + self._opened, self.settings.tos)
 
     @property
     def _is_full(self) -> bool:
@@ -249,7 +240,7 @@ class Scan:
                     f"the gateway {gateway} on {sweep.lane.name} does not answer: nothing behind it was scanned"
                 )
                 self._gateways.remove(sweep)
-                self._dead.append(sweep.lane)
+                self.schedule.drop(self.lanes.index(sweep.lane))
             else:
                 sweep.passes.begin(now)
 

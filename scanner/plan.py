@@ -79,7 +79,8 @@ def make_plan(choice: Choice, ports: npt.NDArray[np.uint16], config: SynConfig) 
 
 def first_probes(plan: Plan) -> tuple[list[tuple[str, int]], bool]:
     """The first (address, port) pairs in the order of sending, and whether a sweep for MAC addresses comes before."""
-    window = next(plan.scan.windows())
+    window = plan.scan.next_window()
+    assert window, "a plan has targets"
     window.passes.begin(0)
     slot, index = np.divmod(window.passes.take(PROBES_SHOWN, 0), window.width)
     addresses = to_text(window.hosts[slot])

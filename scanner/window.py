@@ -23,6 +23,7 @@ from .ledger import ABSENT, Ledger, Mark, Replies, blank
 from .neighbours import Sweep
 from .pacing import HostPace
 from .passes import Passes
+from .schedule import Stretch
 from .verdict import Reason, classify_tcp
 
 LIMITED_ANSWERS = 20  # of a host in one pass, before its pace means anything
@@ -45,12 +46,13 @@ class Control:
 
 
 class Window:
-    """The targets of a lane's hosts: those from position `first` of its order on, or those at `places` (ascending)."""
+    """The targets of a stretch of a lane's hosts."""
 
-    def __init__(self, lane: Lane, first: int, hosts: Rows, key: int, tos: int, places: Ints | None = None) -> None:
-        self.lane, self.first, self.hosts = lane, first, hosts
-        self.is_rest = places is not None  # of a window that has split
-        self._places, self._key = places, key
+    def __init__(self, lane: Lane, stretch: Stretch, key: int, tos: int) -> None:
+        self.lane, self.stretch = lane, stretch
+        self.is_rest = stretch.places is not None  # of a window that has split
+        self.hosts = hosts = lane.hosts_at(stretch.positions())
+        self._key = key
         self._moved = np.zeros(len(hosts), np.bool_)  # hosts that the rest has taken over
         self.width = len(lane.ports)
         self.ledger = Ledger(len(hosts) * self.width)
@@ -87,14 +89,15 @@ class Window:
 
     def slots(self, place: Ints) -> Ints:
         """Positions in the lane's order, int64[m] → numbers of this window's hosts, -1 for what is not one."""
-        if self._places is None:
-            slot = place - self.first
-            slot[(slot < 0) | (slot >= len(self.hosts))] = -1
-            if self._moved.any():
-                slot[self._moved[slot] & (slot >= 0)] = -1
-            return slot
-        at = np.minimum(np.searchsorted(self._places, place), len(self._places) - 1)
-        return np.where(self._places[at] == place, at, -1)
+        places = self.stretch.places
+        if self.is_rest and places is not None:
+            at = np.minimum(np.searchsorted(places, place), len(places) - 1)
+            return np.where(places[at] == place, at, -1)
+        slot = place - self.stretch.first
+        slot[(slot < 0) | (slot >= len(self.hosts))] = -1
+        if self._moved.any():
+            slot[self._moved[slot] & (slot >= 0)] = -1
+        return slot
 
     def _address_slots(self, address: Rows) -> Ints:
         return self.slots(self.lane.position_of(address))
@@ -124,8 +127,9 @@ class Window:
         """Go on with the hosts that have answered the sweep; the others are the rest's, which waits for them on."""
         assert self.sweep
         self._moved = self.sweep.passes.ledger.silent(slice(None))
-        places = self.first + np.flatnonzero(self._moved)
-        rest = Window(self.lane, self.first, self.hosts[self._moved], self._key, self._tos, places)
+        positions = self.stretch.positions()
+        rest = Window(self.lane, self.stretch._replace(places=positions[self._moved]), self._key, self._tos)
+        self.stretch = self.stretch._replace(places=positions[~self._moved])
         assert rest.sweep
         rest.sweep.passes.go_on_from(self.sweep.passes)
         self.sweep_ended()

@@ -34,7 +34,7 @@ def judged(frame: bytes, version: int = 4, **more: Any) -> tuple[list[tuple[str,
     counts: Counter[str] = Counter()
     ours = lane(version, **more)
     found = ours.match(parse(batch(frame), counts), counts)
-    hosts = [to_text(ours.hosts_at(place, 1))[0] for place in found.place.tolist()]
+    hosts = [to_text(ours.hosts_at(found.place[at : at + 1]))[0] for at in range(len(found.place))]
     words = [Reason(code).word for code in found.reason.tolist()]
     rows = list(zip(hosts, words, found.port.tolist(), found.number.tolist(), strict=True))
     return rows, {cause: count for cause, count in counts.items() if count}
@@ -154,7 +154,7 @@ def test_a_target_port_that_is_ours_is_probed_from_the_spare_one() -> None:
 def test_shards_are_disjoint_and_jointly_complete(targets: str, count: int) -> None:
     whole = lane(targets=targets)
     shards = [lane(targets=targets, shard=Shard(number, count)) for number in range(1, count + 1)]
-    parts = [to_text(shard.hosts_at(0, shard.host_count)) for shard in shards]
+    parts = [to_text(shard.hosts_at(np.arange(shard.host_count))) for shard in shards]
     everyone = [host for part in parts for host in part]
     assert sorted(everyone) == sorted(to_text(whole.hosts.pick(np.arange(whole.hosts.size))))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -165,9 +165,9 @@ def test_shards_are_disjoint_and_jointly_complete(targets: str, count: int) -> N
 def test_positions_lead_to_hosts_and_back(version: int, shard: Shard) -> None:
     ours = lane(version, shard=shard)
     n = ours.host_count
-    hosts = ours.hosts_at(0, n)
+    hosts = ours.hosts_at(np.arange(n))
     assert ours.position_of(hosts).tolist() == list(range(n))
-    assert to_text(np.concatenate([ours.hosts_at(i, 1) for i in range(n)])) == to_text(hosts)
+    assert to_text(np.concatenate([ours.hosts_at(np.array([i])) for i in range(n)])) == to_text(hosts)
 
 
 def test_another_shards_host_is_no_target() -> None:
@@ -197,7 +197,7 @@ def test_a_hundred_thousand_excludes_and_still_each_host_once() -> None:
     for number in (1, 2, 3):
         ours = replace(lane(shard=Shard(number, 3)), hosts=hosts)
         for first in range(0, ours.host_count, 50_000):
-            found = ours.hosts_at(first, min(50_000, ours.host_count - first))
+            found = ours.hosts_at(np.arange(first, min(first + 50_000, ours.host_count)))
             np.add.at(seen, (found["lo"] & np.uint64(0xFFFFFFFF)).astype(np.int64) - base, 1)
     wanted = np.ones(1 << 20, np.int64)
     wanted[numbers] = 0

@@ -21,6 +21,7 @@ import numpy as np
 from scanner import probe
 from scanner.dispatch import BATCH
 from scanner.lab import Box
+from scanner.schedule import Stretch
 from scanner.window import Window
 
 from .result import Plan, Result
@@ -51,7 +52,7 @@ def built(plan: Plan) -> list[Result]:
 def _build(version: int, options: str, seconds: float) -> float:
     spec = "198.19.0.0/16" if version == 4 else "2001:db8:ff::/112"
     lane = lane_of(spec, ports=16, options=options)
-    window = Window(lane, 0, lane.hosts_at(0, lane.host_count), key=1, tos=4)
+    window = Window(lane, Stretch(0, 0, lane.host_count), key=1, tos=4)
     rows = np.zeros((BATCH, 256), np.uint8)
     window.begin_pass(0)
     made, began = 0, time.perf_counter()
@@ -118,7 +119,7 @@ def _frame() -> bytes:
     lane = lane_of("198.19.0.1", ports=1, options="mss", macs=MACS)
     rows = np.zeros((1, lane.probe.length), np.uint8)
     port = np.array([80], np.uint16)
-    target = lane.hosts_at(0, 1)
+    target = lane.hosts_at(np.zeros(1, np.int64))
     probe.stamp(lane.probe, rows, target, port, 40000, lane.sequence(target, port, 40000))
     return rows.tobytes()
 
