@@ -19,9 +19,10 @@ from .addresses import to_text
 from .evidence import HostFacts, words_of
 from .handshake import OUTCOMES, SECOND, Outcome
 from .headers import Ints, Rows
-from .ledger import Ledger, Mark, Replies, blank
+from .ledger import Known, Ledger, Mark, Replies, blank
 from .passes import Passes
 from .ports import service_name
+from .schedule import Stretch
 from .verdict import Reason, Verdict, state_of
 
 _WORDS = {int(reason): (state_of(reason).value, reason.word) for reason in Reason if reason}
@@ -30,7 +31,9 @@ _WORDS = {int(reason): (state_of(reason).value, reason.word) for reason in Reaso
 class Block:
     """The targets of some hosts: target number = host slot × ports + port index."""
 
-    def __init__(self, hosts: Rows, ports: npt.NDArray[np.uint16], key: int) -> None:
+    def __init__(self, stretch: Stretch, hosts: Rows, ports: npt.NDArray[np.uint16], key: int) -> None:
+        """`hosts` are the stretch's, ADDRESS[n]."""
+        self.stretch = stretch
         self.hosts, self.names = hosts, to_text(hosts)
         self.ports = ports.tolist()
         self.width = len(self.ports)
@@ -46,6 +49,21 @@ class Block:
         self._answered = np.zeros((rows, retry.MAX_PASSES), np.int64)
         self._control = np.zeros((rows, 2), np.int64)
         self._asked_again: set[int] = set()
+        if stretch.known:
+            self._recall(stretch.known)
+
+    def known(self) -> Known:
+        """What has been learned so far."""
+        target = np.flatnonzero(self.ledger.was_answered())
+        record = self.ledger.records(target)
+        return Known(target, record, record["time"] - self._trips[target], [])
+
+    def _recall(self, known: Known) -> None:
+        """Take over what an earlier block of this stretch has learned; answers count as if to the first pass."""
+        self.ledger.restore(known.target, known.record)
+        self._trips[known.target] = known.record["time"] - known.sent
+        tcp = known.target[self.ledger.rank(known.target) >= 2]
+        np.add.at(self._answered[:, 0], self._group(tcp), 1)
 
     def _all(self) -> Ints:
         return np.arange(self.ledger.n)

@@ -105,6 +105,7 @@ def syn(
     output_grepable: opt.OutputGrepable = None,
     output_normal: opt.OutputNormal = None,
     force: opt.Force = False,
+    resume: opt.Resume = None,
     only_open: opt.OnlyOpen = False,
     everything: opt.Everything = False,
     quiet: opt.Quiet = False,
@@ -120,7 +121,8 @@ def syn(
     from .ahead import Ahead
 
     with Ahead() as ahead:
-        from .command import ScanRequest, run_syn
+        from .command import run_syn
+        from .request import ScanRequest
 
         raise typer.Exit(run_syn(ScanRequest(**options_given), ahead))
 
@@ -152,6 +154,7 @@ def connect(
     output_grepable: opt.OutputGrepable = None,
     output_normal: opt.OutputNormal = None,
     force: opt.Force = False,
+    resume: opt.Resume = None,
     only_open: opt.OnlyOpen = False,
     everything: opt.Everything = False,
     quiet: opt.Quiet = False,
@@ -160,7 +163,8 @@ def connect(
 ) -> None:
     """Full three-way handshake through the system's own sockets. Needs no privileges."""
     options_given = _given(locals())
-    from .command import ScanRequest, run_connect
+    from .command import run_connect
+    from .request import ScanRequest
 
     raise typer.Exit(run_connect(ScanRequest(**options_given)))
 
@@ -189,8 +193,8 @@ def plan(
 ) -> None:
     """What `syn` would send: targets, packets, time, routes, what is left out. Sends nothing, needs no privileges."""
     options_given = _given(locals())
-    from .command import ScanRequest
     from .plan import run_plan
+    from .request import ScanRequest
 
     raise typer.Exit(run_plan(ScanRequest(**options_given)))
 

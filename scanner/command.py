@@ -10,119 +10,26 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .ahead import Ahead
-from .choice import Choice, choose, guard, skipped_text
-from .config import SynConfig
+from .choice import guard, skipped_text
 from .errors import ScannerError, UsageError
-from .hosts import read_list
-from .lane import Shard
-from .names import resolve
 from .output import MANY, Run, Summary, open_sinks
-from .popular import top_ports
-from .ports import USUAL_PORTS, Ports, format_ports, parse_ports, service_name
+from .ports import Ports, format_ports, service_name
 from .progress import AnySession, Progress
+from .request import ScanRequest
 from .session import Session
 from .summary import summary_lines, write_stats
+from .sums import Sums
 from .targets import HostSpace
 from .verdict import Verdict
 from .watch import Watch, scan_endpoints
 
+if TYPE_CHECKING:
+    from .resume import StateFile
+
 INTERRUPTED = 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanRequest:
-    """The options of `halfopen syn` or `connect` as they were typed; those that only `syn` has come last."""
-
-    targets: tuple[str, ...]
-    targets_file: tuple[str, ...]
-    ports: str | None
-    exclude: tuple[str, ...]
-    exclude_file: tuple[str, ...]
-    exclude_ports: str | None
-    all_addresses: bool
-    rate: str
-    max_rate: float | None
-    retries: int
-    max_missed: str
-    timeout: float | None
-    seed: int | None
-    shard: str
-    interface: str | None
-    source_ip: str | None
-    top_ports: int | None = None
-    list_ports: bool = False
-    yes: bool = False
-    form: str | None = None
-    output: tuple[str, ...] = ()
-    named: tuple[tuple[str, str], ...] = ()  # formats and files, as -oX and its kind name them
-    force: bool = False
-    only_open: bool = False
-    everything: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    stats: str | None = None
-    source_port: int | None = None
-    ttl: int = 64
-    tos: int = 4
-    options: str = "os"
-    senders: int = 1
-    verify: bool = False
-    record: str | None = None
-    ladder: str | None = None
-
-    def config(self) -> SynConfig:
-        """The checked configuration. Raises UsageError."""
-        missed, share = _missed(self.max_missed)
-        return SynConfig(
-            rate=None if self.rate == "auto" else _number("--rate", self.rate, "auto, or frames a second"),
-            max_rate=self.max_rate, retries=self.retries, max_missed=missed, max_missed_share=share,
-            timeout=self.timeout, seed=self.seed,
-            shard=_shard(self.shard), interface=self.interface, source_ip=self.source_ip, source_port=self.source_port,
-            ttl=self.ttl, tos=self.tos, options=self.options, senders=self.senders,
-        )  # fmt: skip
-
-    def port_column(self) -> Ports:
-        """The ports. Raises UsageError."""
-        if self.top_ports is None:
-            return parse_ports(USUAL_PORTS if self.ports is None else self.ports, self.exclude_ports)
-        if self.ports is not None:
-            raise UsageError(f"--top-ports {self.top_ports} and -p {self.ports} both choose the ports: leave one out")
-        return parse_ports(format_ports(top_ports(self.top_ports)), self.exclude_ports)
-
-    def choice(self) -> Choice:
-        """The targets. Raises UsageError."""
-        specs = [*self.targets, *(spec for path in self.targets_file for spec in read_list(path))]
-        if not specs:
-            raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
-        excludes = [part for each in self.exclude for part in each.split(",")]
-        excludes += [spec for path in self.exclude_file for spec in read_list(path)]
-        return choose(specs, excludes, resolve, self.all_addresses)
-
-
-def _number(option: str, text: str, wanted: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is not {wanted}") from None
-
-
-def _missed(text: str) -> tuple[float, float | None]:
-    """The bound as a number, or as a share of the responders."""
-    wanted = "a number such as 0.01, or a percentage such as 1%"
-    if text.endswith("%"):
-        return 1.0, _number("--max-missed", text[:-1], wanted) / 100
-    return _number("--max-missed", text, wanted), None
-
-
-def _shard(text: str) -> Shard:
-    try:
-        number, count = text.split("/")
-        return Shard(int(number), int(count))
-    except ValueError:
-        raise UsageError(f"--shard {text!r} is not i/n, such as 1/4") from None
 
 
 def warn(text: str) -> None:
@@ -166,11 +73,15 @@ def run_syn(request: ScanRequest, ahead: Ahead) -> int:
     ports = request.port_column()
     hosts = careful_hosts(request)
     watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports))
-    session = Session(hosts, ports, config, warn, watch.see, request.verify, ahead.build)
+    state = _state(request, hosts, ports)
+    standing = state.note.standing if state and state.note else None
+    session = Session(
+        hosts, ports, config, warn, watch.see, request.verify, ahead.build, standing, keep=state is not None
+    )
     ahead.done()
     watch.open(session.links)
     with _watched(watch, session):
-        code = _run(request, session, Run(command_line(), "syn", format_ports(ports), len(ports)), watch.noting)
+        code = _run(request, session, Run(command_line(), "syn", format_ports(ports), len(ports)), state, watch.noting)
     if request.ladder is not None:
         from .offline import print_ladders
 
@@ -186,32 +97,69 @@ def run_connect(request: ScanRequest) -> int:
         return print_ports(request)
     config = request.config()
     ports = request.port_column()
-    session = ConnectSession(careful_hosts(request), ports, config)
-    return _run(request, session, Run(command_line(), "connect", format_ports(ports), len(ports)), lambda rows: rows)
+    hosts = careful_hosts(request)
+    state = _state(request, hosts, ports)
+    standing = state.note.standing if state and state.note else None
+    session = ConnectSession(hosts, ports, config, standing, keep=state is not None)
+    return _run(request, session, Run(command_line(), "connect", format_ports(ports), len(ports)), state)
+
+
+def _state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> "StateFile | None":
+    """The file of `--resume`. Raises UsageError where it could not be kept to, or does not fit."""
+    if request.resume is None:
+        return None
+    from .resume import StateFile
+
+    if not any(path != "-" for path in (*request.output, *(path for _, path in request.named))):
+        raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
+    return StateFile(request.resume, request.inputs(hosts, ports))
 
 
 def _run(
-    request: ScanRequest, session: AnySession, run: Run, note: Callable[[Iterable[Verdict]], Iterable[Verdict]]
+    request: ScanRequest,
+    session: AnySession,
+    run: Run,
+    state: "StateFile | None",
+    note: Callable[[Iterable[Verdict]], Iterable[Verdict]] = lambda rows: rows,
 ) -> int:
     """The way from a session's batches to the outputs, the same for every kind of scan."""
     size = session.sums.targets
+    before = state.note if state else None
     try:
         outputs = open_sinks(
             request.form, request.output, named=request.named, force=request.force, everything=request.everything,
-            only_open=request.only_open, targets=size, run=run,
+            only_open=request.only_open, targets=size, run=run, written=before.outputs if before else None,
         )  # fmt: skip
     except ScannerError:
         session.close()
         raise
+
+    def sums() -> Sums:
+        return session.tally().after(before.sums) if before else session.tally()
+
+    def keep() -> None:
+        assert state
+        state.save(session.standing(), sums(), outputs.written())
+
     write_silent = request.everything or (size <= MANY and not request.only_open)
+    if state:
+        keep()
     with _interrupts(session), Progress(session, request.quiet, request.verbose) as progress:
         for rows in session.batches(write_silent, progress.tick, request.only_open):
             with progress.paused():
                 outputs.write(note(rows))
-    lines = summary_lines(session.sums)
+            if state and state.due:
+                keep()
+    if state and session.sums.interrupted:
+        keep()
+    lines = summary_lines(sums())
+    if state and session.sums.interrupted:
+        lines[-1] = f"interrupted: to go on, {run.command}"
     outputs.finish(Summary("\n".join(lines), interrupted=session.sums.interrupted))
+    if state and not session.sums.interrupted:
+        state.remove()
     if request.stats:
-        write_stats(session.sums, request.stats)
+        write_stats(sums(), request.stats)
     if not request.quiet:
         print("\n".join(lines), file=sys.stderr)
     return INTERRUPTED if session.sums.interrupted else 0

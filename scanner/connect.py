@@ -17,7 +17,6 @@ Limits: no TTL of the reply, no ICMP sender, no words that compare replies (fire
 the kernel keeps what they would need to itself.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +35,9 @@ from .pacing import TokenBucket
 from .permutation import Permutation
 from .retry import RoundTrips, enough
 from .schedule import Schedule, Stretch
-from .session import Glance, Sums
+from .session import key_of
+from .standing import Standing
+from .sums import Glance, Sums
 from .targets import HostSpace
 from .verdict import Reason, Verdict
 
@@ -50,11 +51,18 @@ LONGEST_SLEEP = 0.05
 class ConnectSession:
     """One scan by connect(). Iterate over `batches`; `stop` may be called from a signal handler."""
 
-    def __init__(self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig) -> None:
+    def __init__(
+        self,
+        hosts: HostSpace,
+        ports: npt.NDArray[np.uint16],
+        config: SynConfig,
+        standing: Standing | None = None,
+        keep: bool = False,
+    ) -> None:
+        """`standing`, `keep`: as for a half-open scan (`Session`). Raises UsageError."""
         if config.source_port is not None:
             raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
-        seed = os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True)
-        key = Key.from_bytes(seed)
+        key = Key(*standing.key) if standing else key_of(config)
         self.sums = Sums(targets=hosts.size * len(ports), asked_rate=config.rate)
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
         # The system's own stack and the number of sockets set the pace; towards public addresses so does politeness.
@@ -72,12 +80,20 @@ class ConnectSession:
         self._calls: Calls[Block] = Calls(Source(config.source_ip, config.interface))
         self._blocks: list[Block] = []
         number, count = config.shard
-        self.schedule = Schedule([max(0, (hosts.size - number) // count + 1)], len(ports))
+        self._size = max(0, (hosts.size - number) // count + 1)
+        self.schedule = (
+            Schedule([self._size], len(ports), standing.at, standing.left)
+            if standing
+            else Schedule([self._size], len(ports))
+        )
+        self._kept: list[Stretch] = []  # of blocks that were given up
+        self._keep = keep
         self._order = Permutation(hosts.size, key.k1)
         self._opened = 0  # blocks so far
         self._closed: deque[Block] = deque()
         self._ended: list[tuple[float, float]] = []
         self._stops = 0  # asked for
+        self._began = time.monotonic()
         self._paused_until = self._short_since = 0  # monotonic ns
 
     def _block(self, stretch: Stretch) -> Block:
@@ -85,7 +101,12 @@ class ConnectSession:
         number, count = self._config.shard
         place = stretch.positions().astype(np.uint64) * np.uint64(count) + np.uint64(number - 1)
         self._opened += 1
-        return Block(self._hosts.pick(self._order.forward(place)), self._ports, self._key.k1 + self._opened)
+        return Block(stretch, self._hosts.pick(self._order.forward(place)), self._ports, self._key.k1 + self._opened)
+
+    def standing(self) -> Standing:
+        """Where the scan stands now; to be asked when all rows given out have been written."""
+        left = [*self._kept, *(block.stretch for block in (*self._blocks, *self._closed)), *self.schedule.left]
+        return Standing((self._key.k0, self._key.k1), [("", 0, self._size, "")], self.schedule.at, left)
 
     def stop(self) -> None:
         """First call: start nothing more and wait out what is under way. Second call: end now."""
@@ -106,23 +127,28 @@ class ConnectSession:
     ) -> Iterator[Iterable[Verdict]]:
         """The verdicts of each block as it closes; without `write_silent` silent targets are only counted."""
         self.sums.started = time.time()
-        began = time.monotonic()
+        self._began = time.monotonic()
         offset = time.time_ns() - time.monotonic_ns()
         try:
             while self._blocks or not (self.schedule.exhausted or self._stops):
                 self._step(offset)
                 if any(not block.exhausted for block in self._blocks):
-                    self.sums.sending_seconds = time.monotonic() - began
+                    self.sums.sending_seconds = time.monotonic() - self._began
                 yield from self._rows(write_silent, only_open)
                 if tick:
                     tick(self)
             yield from self._rows(write_silent, only_open)
         finally:
             self._calls.close()
-            self.sums.seconds = time.monotonic() - began
-            self.sums.sending_seconds = self.sums.sending_seconds or self.sums.seconds
-            weight = sum(answered for answered, _ in self._ended)
-            self.sums.loss = sum(answered * loss for answered, loss in self._ended) / weight if weight else None
+            self.tally()
+
+    def tally(self) -> Sums:
+        """The sums so far."""
+        self.sums.seconds = time.monotonic() - self._began
+        self.sums.sending_seconds = self.sums.sending_seconds or self.sums.seconds
+        weight = sum(answered for answered, _ in self._ended)
+        self.sums.loss = sum(answered * loss for answered, loss in self._ended) / weight if weight else None
+        return self.sums
 
     def _step(self, offset: int) -> None:
         self._obey()
@@ -240,6 +266,9 @@ class ConnectSession:
     def _rows(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         while self._closed:
             block = self._closed.popleft()
+            if block.interrupted and self._keep:
+                self._kept.append(block.stretch._replace(known=block.known()))
+                continue
             estimate = block.assess()
             self.sums.expected_missed += estimate.missed
             self.sums.answered += block.ledger.answered

@@ -17,10 +17,12 @@ Words never change a state. Rows mostly share a handful of combinations, so comb
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .headers import Bools, Ints, Rows
 from .ledger import Mark, count_bits
-from .verdict import RANK, Reason
+from .verdict import RANK, Codes, Reason, classify_tcp
+from .wire import Segments
 
 Words = tuple[str, ...]
 
@@ -83,11 +85,34 @@ def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints
     return usual
 
 
+def marks_of(segments: Segments, reason: Codes, tos: int) -> npt.NDArray[np.uint16]:
+    """Mark bits that single replies show: resets by their TOS byte, bare SYNs, SYN/ACKs with a closed window.
+
+    `reason`: Reason codes uint8[n]; `tos`: the byte that probes carry, 0 if they carry no mark.
+    """
+    tcp = classify_tcp(segments.flags)
+    reset = ~segments.icmp & (tcp == Reason.RESET)
+    bits = np.where(reason == Reason.SPLIT_HANDSHAKE_SYN, Mark.UNVERIFIED, 0).astype(np.uint16)
+    bits |= np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
+    if tos:
+        marked = segments.tos == tos
+        bits |= np.where(reset & marked, Mark.RESET_MARKED, 0).astype(np.uint16)
+        bits |= np.where(reset & ~marked, Mark.RESET_UNMARKED, 0).astype(np.uint16)
+    return bits
+
+
+def repeated(records: Rows) -> Bools:
+    """RECORD[n] → which targets gave more replies than they got probes.
+
+    Two replies that differ are a conflict, not a repeat: each reason that was seen has one reply of its own.
+    """
+    expected = np.maximum(count_bits(records["passes"]), count_bits(records["seen"]))
+    return np.asarray((records["replies"] > expected) | (records["marks"] & Mark.REPEAT > 0))
+
+
 def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
-    # Two replies that differ are a conflict, not a repeat: each reason that was seen has one reply of its own.
-    expected = np.maximum(count_bits(records["passes"]), count_bits(records["seen"]))
-    repeat = (records["replies"] > expected) | (records["marks"] & Mark.REPEAT > 0)
+    repeat = repeated(records)
     lost = records["seen"] & ~np.left_shift(np.uint32(1), records["reason"].astype(np.uint32))
     host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))
     key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(16)

@@ -14,6 +14,7 @@ Limit: 5 bytes a target plus 36 a target that answered.
 
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,16 @@ class Mark(IntFlag):
     HANDSHAKE_REFUSED = 256
     SILENT_AFTER_HANDSHAKE = 512
     REPEAT = 1024  # more replies than probes
+
+
+class Known(NamedTuple):
+    """What has been learned of a window's targets: numbers int64[m], RECORD[m], when the answered probe left (ns; 0:
+    not known), and the ICMP senders (ADDRESS bytes) that records number."""
+
+    target: Ints
+    record: Rows
+    sent: Ints
+    senders: list[bytes]
 
 
 def count_bits(words: npt.NDArray[np.uint32]) -> Ints:
@@ -140,6 +151,13 @@ class Ledger:
         kept._used = len(kept._records)
         kept._slot[answered] = np.arange(1, kept._used)
         return kept
+
+    def restore(self, target: Ints, record: Rows) -> None:
+        """Take over records (RECORD[m]) of targets that have none, as they are."""
+        first = self._allocate(len(target))
+        self._records[first : self._used] = record
+        self._slot[target] = np.arange(first, self._used)
+        self.status[target] |= PROBED | RANK[record["reason"]]
 
     def fold(self, replies: Replies) -> Ints:
         """Merge a batch; returns the row numbers (in the batch) of first answers to targets silent until now."""

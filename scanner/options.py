@@ -51,6 +51,10 @@ Output = Annotated[
 OutputXml = Annotated[Text, typer.Option("-oX", metavar="FILE", help="nmap's XML to FILE of any name; - is stdout.")]
 OutputGrepable = Annotated[Text, typer.Option("-oG", metavar="FILE", help="nmap's grepable form to FILE, or -.")]
 OutputNormal = Annotated[Text, typer.Option("-oN", metavar="FILE", help="The table to FILE, or -.")]
+Resume = Annotated[
+    Text,
+    typer.Option(metavar="STATE", help="Keep where the scan stands in this file; where it is there, go on from it."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite output files.")]
 OnlyOpen = Annotated[bool, typer.Option("--open", help="Only open ports.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")]

@@ -19,13 +19,14 @@ import numpy.typing as npt
 
 from .addresses import to_text
 from .choice import Choice
-from .command import ScanRequest, print_ports
+from .command import print_ports
 from .config import SynConfig
 from .hosts import parse_hosts
 from .lane import Lane
 from .live import Scan
 from .names import resolve
 from .ports import format_ports
+from .request import ScanRequest
 from .retry import FIRST_WAIT, MIN_PASSES_UNANSWERED
 from .session import key_of, settings_of
 from .special import MANY_PUBLIC, public_hosts

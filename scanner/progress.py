@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
-from .session import Glance, Sums
+from .standing import Standing
+from .sums import Glance, Sums
 from .verdict import Verdict
 
 _INTERVAL = 0.2
@@ -29,6 +30,10 @@ class AnySession(Protocol):
     def close(self) -> None: ...
 
     def glance(self) -> Glance: ...
+
+    def standing(self) -> Standing: ...
+
+    def tally(self) -> Sums: ...
 
     def batches(
         self, write_silent: bool = True, tick: Callable[[Any], None] | None = None, only_open: bool = False

@@ -75,7 +75,7 @@ def _answered(window: Window, hosts: list[str], targets: Ints, only_open: bool) 
     if only_open:
         wanted = RANK[records["reason"]] == 3
         targets, records, slot, facts = targets[wanted], records[wanted], slot[wanted], facts.take(wanted)
-    sent = window.passes.sent_at(targets, records["pass"])
+    sent = window.sent_at(targets, records["pass"])
     port = window.lane.ports[targets % window.width].tolist()
     reason = records["reason"].tolist()
     senders = [None, *map(raw_text, window.senders[1:])]

@@ -14,17 +14,22 @@ from typing import NamedTuple
 import numpy as np
 
 from .headers import Ints
+from .ledger import Known
 
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
 
 
 class Stretch(NamedTuple):
-    """`size` hosts from position `first` of a lane's order on; or those at `places` alone, int64, ascending."""
+    """`size` hosts from position `first` of a lane's order on; or those at `places` alone, int64, ascending.
+
+    `known`: what an earlier part of a resumed scan has learned of them.
+    """
 
     lane: int
     first: int
     size: int
     places: Ints | None = None
+    known: Known | None = None
 
     def positions(self) -> Ints:
         """The hosts' positions in the lane's order, int64[hosts], ascending."""

@@ -13,10 +13,8 @@ import select
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from threading import Thread
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +22,7 @@ import numpy.typing as npt
 from .addresses import any_public, to_text
 from .config import PUBLIC_RATE, SynConfig
 from .cookie import Key
-from .errors import ScanError
+from .errors import ScanError, UsageError
 from .headers import LINK_ETHERNET, LINK_RAW
 from .live import Scan, Settings
 from .netif import interface, tx_counters
@@ -32,6 +30,9 @@ from .probe import Build
 from .results import rows, silent
 from .routes import Route
 from .scapy_frames import build
+from .schedule import Schedule, Stretch
+from .standing import LaneFacts, Standing
+from .sums import Glance, Sums
 from .targets import HostSpace
 from .transport import Transport
 from .transport.ring import NO_LINK_HEADER
@@ -44,43 +45,6 @@ LONGEST_SLEEP = 0.05
 LEAST_SLEEP = 0.002  # while replies trickle in: one look for many instead of one each
 ROWS_A_TURN = 8192  # written between two looks at what has arrived: some 15 ms, in which 25,000 replies may come
 SAME_PORT_PAUSE = 0.6  # Linux answers a half-open connection at most once in 0.5 s
-
-
-class Glance(NamedTuple):
-    """For the progress line: probes so far, the latest pass, replies."""
-
-    sent: int
-    passes: int
-    replies: int
-
-
-@dataclass
-class Sums:
-    """What a scan did. Times in seconds, the rest in frames, targets or replies."""
-
-    targets: int = 0
-    started: float = 0.0
-    seconds: float = 0.0
-    sending_seconds: float = 0.0
-    sent: Counter[str] = field(default_factory=Counter)
-    replies: int = 0
-    late: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    ring_drops: int = 0
-    interface_drops: int = 0
-    expected_missed: float = 0.0
-    loss: float | None = None
-    answered: int = 0
-    passes: int = 0
-    silent_counted: int = 0
-    interrupted: bool = False
-    asked_rate: float | None = None  # None: auto
-    shortages: Counter[str] = field(default_factory=Counter)  # of this machine's own: starts that were put off
-
-    @property
-    def rate(self) -> float:
-        """Frames a second while sending."""
-        return self.sent.total() / self.sending_seconds if self.sending_seconds else 0.0
 
 
 def key_of(config: SynConfig) -> Key:
@@ -114,12 +78,15 @@ class Session:
         see: Sequence[See] = (),
         verify: bool = False,
         build: Build = build,
+        standing: Standing | None = None,
+        keep: bool = False,
     ) -> None:
         """`see` is told of every frame sent and received; with `verify` open ports get a full handshake, too.
 
-        `build` makes frames of recipes.
+        `build` makes frames of recipes. `standing`: the scan goes on from there; with `keep` what an interrupt leaves
+        unfinished is not given out as rows, but kept for `standing()`. Raises UsageError or ScanError.
         """
-        self.key = key_of(config)
+        self.key = Key(*standing.key) if standing else key_of(config)
         self.sums = Sums(asked_rate=config.rate)
         self._offset = time.time_ns() - time.monotonic_ns()
         self._see, self._verify = see, (config.source_ip, config.interface) if verify else None
@@ -127,14 +94,41 @@ class Session:
         self.links: set[int] = set()  # link types (LINKTYPE_ numbers) that `see` will meet
         self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None, build)
         self.sums.targets = sum(lane.host_count for lane in self.wiring.lanes) * len(ports)
-        self.scan = Scan(self.wiring.lanes, settings_of(config, hosts), self.key)
+        lanes = self.wiring.lanes
+        self._kept: list[Stretch] = []  # of windows that were given up
+        self._keep = keep
+        schedule = Schedule(
+            [lane.host_count for lane in lanes],
+            len(ports),
+            standing.at if standing else (0, 0),
+            self._checked(standing).left if standing else (),
+        )
+        self.scan = Scan(lanes, settings_of(config, hosts), self.key, schedule)
         self._names = {lane.name for lane in self.wiring.lanes}
         self._dropped_before = self._interface_drops()
         self._stops = 0
         self._ended: list[tuple[float, float | None]] = []
-        self._began = 0.0
+        self._began = time.monotonic()
         self._failure: ScanError | None = None
         self._closing: Thread | None = None
+
+    def _lane_facts(self) -> list[LaneFacts]:
+        return [
+            (lane.name, lane.version, lane.host_count, "" if lane.gateway is None else to_text(lane.gateway)[0])
+            for lane in self.wiring.lanes
+        ]
+
+    def _checked(self, standing: Standing) -> Standing:
+        if standing.lanes != self._lane_facts():
+            self.wiring.close()
+            raise UsageError("the routes to the targets are not what they were when the scan began: scan anew")
+        return standing
+
+    def standing(self) -> Standing:
+        """Where the scan stands now; to be asked when all rows given out have been written."""
+        at_work = [window.stretch for window in (*self.scan.open, *self.scan.closed)]
+        left = [*self._kept, *at_work, *self.scan.schedule.left]
+        return Standing((self.key.k0, self.key.k1), self._lane_facts(), self.scan.schedule.at, left)
 
     def now(self) -> int:
         """The scan's clock: nanoseconds since 1970, steady."""
@@ -187,7 +181,6 @@ class Session:
             yield from self._closed(write_silent, only_open)
             raise
         finally:
-            self.sums.seconds = time.monotonic() - self._began
             self._finish()
 
     def _turn(self) -> float:
@@ -236,6 +229,9 @@ class Session:
     def _closed(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         while self.scan.closed:
             window = self.scan.closed.popleft()
+            if window.interrupted and self._keep:
+                self._kept.append(window.stretch._replace(known=window.known()))
+                continue
             self.sums.expected_missed += window.estimate.missed
             self.sums.answered += window.ledger.answered
             self.sums.passes = max(self.sums.passes, window.passes.number)
@@ -275,14 +271,20 @@ class Session:
         self._closing.start()
 
     def _finish(self) -> None:
+        self.tally()
+        if not self._closing:
+            self._end()
+        assert self._closing
+        self._closing.join()
+
+    def tally(self) -> Sums:
+        """The sums so far."""
         sums, scan = self.sums, self.scan
+        sums.seconds = time.monotonic() - self._began
         sums.sent, sums.replies, sums.late = scan.dispatch.sent, scan.replies, scan.late
         sums.rejected = Counter({cause: count for cause, count in scan.rejected.items() if count})
         weight = sum(answered for answered, _ in self._ended)
         sums.loss = (
             sum(answered * loss for answered, loss in self._ended if loss is not None) / weight if weight else None
         )
-        if not self._closing:
-            self._end()
-        assert self._closing
-        self._closing.join()
+        return sums

@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from . import probe, retry
+from .evidence import marks_of, repeated
 from .headers import Bools, Bytes, Ints, Rows
 from .lane import Lane, Matches
-from .ledger import ABSENT, Ledger, Mark, Replies, blank
+from .ledger import ABSENT, Known, Ledger, Mark, Replies, blank
 from .neighbours import Sweep
 from .pacing import HostPace
 from .passes import Passes
 from .schedule import Stretch
-from .verdict import Reason, classify_tcp
 
 LIMITED_ANSWERS = 20  # of a host in one pass, before its pace means anything
 LIMIT_MARGIN = 1.25  # over the pace that it showed
@@ -59,6 +59,7 @@ class Window:
         self.passes = Passes(self.ledger, key)
         self.senders = [b""]  # who sent ICMP errors for others: ADDRESS bytes; 0 is the target itself
         self._sender_number: dict[bytes, int] = {}
+        self._recalled: dict[int, int] = {}  # when probes of an earlier part of a resumed scan left, by target
         self.interrupted = False
         self.pace = HostPace(len(hosts))
         self.walls = np.zeros(len(hosts), np.bool_)  # hosts that are open on ports that nobody chose, too
@@ -71,6 +72,8 @@ class Window:
         needs_sweep = lane.query is not None and lane.gateway is None
         self.sweep = Sweep(hosts, lane.query, key, self._address_slots) if needs_sweep and lane.query else None
         self.phase = Phase.SWEEP if self.sweep else Phase.PROBE
+        if stretch.known:
+            self._recall(stretch.known)
 
     @property
     def current(self) -> Passes:
@@ -119,8 +122,8 @@ class Window:
     def sweep_ended(self) -> None:
         """No more queries: hosts without an answer are absent; on with the ports of the others."""
         assert self.sweep
-        missing = self.sweep.passes.ledger.silent(slice(None))
-        self.ledger.absent(np.repeat(missing, self.width))
+        missing = np.repeat(self.sweep.passes.ledger.silent(slice(None)), self.width)
+        self.ledger.absent(missing & self.ledger.silent(slice(None)))
         self.phase = Phase.PROBE
 
     def split(self) -> "Window":
@@ -140,7 +143,8 @@ class Window:
         """bool[hosts]: asked in every pass of the sweep, and silent."""
         if self.sweep is None or self.phase is Phase.SWEEP:
             return np.zeros(len(self.hosts), np.bool_)
-        return self.sweep.passes.ledger.silent(slice(None)) & ~self._moved
+        spoken = self.ledger.was_answered().reshape(-1, self.width).any(axis=1)  # an earlier part of a resumed scan
+        return self.sweep.passes.ledger.silent(slice(None)) & ~self._moved & ~spoken
 
     def begin_pass(self, now: int) -> None:
         """The next pass, with its control probes; hosts that answer no faster however often asked go slower."""
@@ -190,7 +194,7 @@ class Window:
         record = blank(len(target))
         record["reason"], record["time"], record["pass"] = found.reason, segments.time, found.number
         record["port"], record["window"], record["ttl"] = segments.dport, segments.window, segments.ttl
-        record["marks"] = marks(found, self._tos)
+        record["marks"] = marks_of(segments, found.reason, self._tos)
         late = found.number < self.passes.number
         record["marks"][late] |= np.uint16(Mark.LATE)
         if segments.icmp.any():
@@ -273,6 +277,34 @@ class Window:
         """Targets with a TCP answer."""
         return int(self._answered.sum())
 
+    def known(self) -> Known:
+        """What has been learned so far."""
+        target = np.flatnonzero(self.ledger.was_answered())
+        record = self.ledger.records(target)
+        return Known(target, record, self.sent_at(target, record["pass"]), self.senders)
+
+    def _recall(self, known: Known) -> None:
+        """Take over what an earlier window of this stretch has learned, before the first pass.
+
+        Who answered it counts as if in the first pass: what is printed as missed is then rather too much.
+        """
+        record = known.record.copy()
+        record["marks"][repeated(record)] |= np.uint16(Mark.REPEAT)
+        record["replies"], record["passes"] = 1, 1  # bit 0: a pass before ours
+        self.ledger.restore(known.target, record)
+        self.senders = known.senders
+        self._sender_number = {address: number for number, address in enumerate(self.senders) if number}
+        self._recalled = dict(zip(known.target.tolist(), known.sent.tolist(), strict=True))
+        tcp = known.target[self.ledger.rank(known.target) >= 2]
+        np.add.at(self._answered[:, 0], self._group(tcp), 1)
+
+    def sent_at(self, target: Ints, number: npt.NDArray[np.uint8]) -> Ints:
+        """When the probe of pass `number` to each target left, ns; 0 where that is not known."""
+        if not self._recalled:
+            return self.passes.sent_at(target, number)
+        before = np.array([self._recalled.get(each, -1) for each in target.tolist()], np.int64)
+        return np.where(before >= 0, before, self.passes.sent_at(target, number))
+
     def _group(self, target: Ints) -> Ints:
         return target // self.width if self._apart else np.zeros(len(target), np.int64)
 
@@ -280,17 +312,3 @@ class Window:
         """Whether no item of the rounds under way is silent."""
         ledger = self.current.ledger
         return ledger.answered + ledger.missing >= ledger.n
-
-
-def marks(found: Matches, tos: int) -> npt.NDArray[np.uint16]:
-    """Mark bits that single replies show: resets by their TOS byte, bare SYNs, SYN/ACKs with a closed window."""
-    segments = found.segments
-    tcp = classify_tcp(segments.flags)
-    reset = ~segments.icmp & (tcp == Reason.RESET)
-    bits = np.where(found.reason == Reason.SPLIT_HANDSHAKE_SYN, Mark.UNVERIFIED, 0).astype(np.uint16)
-    bits |= np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
-    if tos:
-        marked = segments.tos == tos
-        bits |= np.where(reset & marked, Mark.RESET_MARKED, 0).astype(np.uint16)
-        bits |= np.where(reset & ~marked, Mark.RESET_UNMARKED, 0).astype(np.uint16)
-    return bits

@@ -15,6 +15,7 @@ from scanner.hosts import parse_hosts
 from scanner.names import resolve
 from scanner.ports import parse_ports
 from scanner.retry import Estimate, estimate
+from scanner.schedule import Stretch
 from scanner.verdict import Reason, Verdict, state_of
 from scanner.verify import CONTROL_PORTS, HIGH, control_ports
 
@@ -50,7 +51,7 @@ def test_the_table_of_error_numbers() -> None:
 
 
 def block(*hosts: str, ports: str = "20-24") -> Block:
-    made = Block(from_text(*hosts), parse_ports(ports), 1)
+    made = Block(Stretch(0, 0, len(hosts)), from_text(*hosts), parse_ports(ports), 1)
     made.begin_pass(0)
     return made
 

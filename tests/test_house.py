@@ -16,7 +16,7 @@ MODULES = {
 PURE = {
     "addresses", "headers", "link", "wire", "verdict", "ledger", "pacing", "retry", "passes", "permutation", "cookie",
     "evidence", "targets", "regions", "ports", "lane", "window", "dispatch", "neighbours", "results", "probe",
-    "packets", "scapy_frames", "schedule",
+    "packets", "scapy_frames", "schedule", "standing", "sums",
 }  # fmt: skip
 EDGES = ("transport.", "netif", "netlink", "routes", "capture", "names", "lab", "output", "connector")
 IO = {

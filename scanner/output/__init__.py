@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import ScanError, UsageError
 from ..verdict import Reason, State, Verdict
@@ -24,7 +25,7 @@ from .gnmap import Gnmap
 from .jsonl import JsonLines
 from .packing import split_suffix
 from .sink import Run, Sink, Summary
-from .stream import CLOSED_PIPE, Stream, closed_pipe, create, standard_output
+from .stream import CLOSED_PIPE, Stream, closed_pipe, create, reopen, standard_output
 from .table import Table
 from .xml import Xml
 
@@ -80,6 +81,11 @@ class Outputs:
         self._serve(lambda entry: entry.sink.finish(summary))
         self._sinks.clear()
 
+    def written(self) -> list[tuple[str, int, dict[str, Any]]]:
+        """Of each file: its name, how many bytes of it stand, and its format's memory (see `Sink`)."""
+        files = [entry for entry in self._sinks if not entry.stream.person]
+        return [(entry.stream.name, entry.stream.length, entry.sink.memory()) for entry in files]
+
     def _answered(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
         silent = Reason.NO_RESPONSE.word
         for verdict in verdicts:
@@ -112,22 +118,28 @@ def open_sinks(
     only_open: bool = False,
     targets: int = 0,
     run: Run | None = None,
+    written: Sequence[tuple[str, int, dict[str, Any]]] | None = None,
 ) -> Outputs:
     """Open `form` (None: table) on standard output, every file of `files`, and `named` ones, (format, path).
 
     `everything` (`--all`) folds, sums and leaves out nothing; `targets` is the size of the scan, 0 if
-    not known; `run` is for formats with a head. Raises UsageError for an unknown format or suffix, a name given
-    twice, a file that exists (without `force`) or cannot be written.
+    not known; `run` is for formats with a head. With `written`, what `Outputs.written` gave, the files are gone on with
+    from there. Raises UsageError for an unknown format or suffix, a name given twice, a file that exists (without
+    `force`), cannot be written, or does not hold what had been written.
     """
     form = _standard_form(form, [each for each, path in named if path == "-"])
     wanted = [(_form(path), path) for path in files if path != "-"] + [each for each in named if each[1] != "-"]
-    _each_once([path for _, path in wanted])
-    streams = [*_create_all([path for _, path in wanted], force), standard_output()]
+    names = [path for _, path in wanted]
+    _each_once(names)
+    opened = _create_all(names, force) if written is None else [reopen(path, length) for path, length, _ in written]
+    streams = [*opened, standard_output()]
     run = run or Run()
     sinks = [
         _Open(FORMATS[name](stream, everything, run), stream, machine=name != _SUMS_UP)
         for name, stream in zip([*(name for name, _ in wanted), form], streams, strict=True)
     ]
+    for entry, (_, _, memory) in zip(sinks, written or (), strict=False):
+        entry.sink.recall(memory)
     return Outputs(sinks, only_open, targets > MANY and not everything)
 
 

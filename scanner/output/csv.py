@@ -8,6 +8,7 @@ needed; unlike its rule 1 a line ends in a bare newline, as the tools that read 
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 from ..verdict import State, Verdict
 from .jsonl import Middle, chunks
@@ -58,3 +59,10 @@ class Csv:
     def finish(self, summary: Summary) -> None:
         """Close the file; the format has no place for a summary."""
         self._stream.close()
+
+    def memory(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Nothing."""

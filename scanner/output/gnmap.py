@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 from .. import __version__
 from ..verdict import Verdict
@@ -69,3 +70,11 @@ class Gnmap:
         seconds = f"{now - self._run.started:.2f} seconds"
         self._stream.write(f"# halfopen done at {time.ctime(now)} -- {addresses} scanned in {seconds}\n")
         self._stream.close()
+
+    def memory(self) -> dict[str, Any]:
+        """Hosts by status."""
+        return dict(self._hosts)
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Hosts by status."""
+        self._hosts = Counter({str(status): int(count) for status, count in memory.items()})

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 from ..verdict import State, Verdict
 from .sink import Summary
@@ -70,3 +71,10 @@ class JsonLines:
     def finish(self, summary: Summary) -> None:
         """Close the file; the format has no place for a summary."""
         self._stream.close()
+
+    def memory(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Nothing."""

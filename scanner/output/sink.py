@@ -9,7 +9,7 @@ batches. `finish` is also called after an interrupted scan, so that a file is cl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..verdict import Verdict
 
@@ -43,8 +43,16 @@ class Summary:
 
 
 class Sink(Protocol):
-    """One format on one stream. Both methods raise ScanError (disk) or BrokenPipeError (reader gone)."""
+    """One format on one stream. `write` and `finish` raise ScanError (disk) or BrokenPipeError (reader gone)."""
 
     def write(self, verdicts: Iterable[Verdict]) -> None: ...
 
     def finish(self, summary: Summary) -> None: ...
+
+    def memory(self) -> dict[str, Any]:
+        """What the end of the file will need of what has been written, as JSON takes it."""
+        ...
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on where another process has left off. Raises KeyError, TypeError or ValueError for what it is not."""
+        ...

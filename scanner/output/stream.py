@@ -114,6 +114,26 @@ def create(path: str, force: bool) -> Stream:
     return Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
 
 
+def reopen(path: str, length: int) -> Stream:
+    """A file that an earlier part of a scan has written, cut back to its first `length` bytes, to be written on.
+
+    Raises UsageError where there is no such file, or less of it than that.
+    """
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"cannot go on with {path}: {error.strerror}; scan anew, or bring it back") from error
+    facts = os.fstat(file)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size < length:
+        os.close(file)
+        raise UsageError(f"cannot go on with {path}: {length:,} bytes of it had been written and they are not there")
+    os.ftruncate(file, length)
+    os.lseek(file, length, os.SEEK_SET)
+    stream = Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
+    stream.length = length
+    return stream
+
+
 def closed_pipe() -> int:
     """What a command does after BrokenPipeError (`| head`): nothing more is written; returns its exit code, 141.
 

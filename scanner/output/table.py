@@ -12,9 +12,10 @@ usual words and grow with a block, never within it. Text from outside is made pr
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Any
 
 from ..verdict import Reason, State, Verdict
 from ..words import printable
@@ -179,6 +180,21 @@ class Table:
         if lines:
             self._stream.write("\n" * self._begun + "".join(lines))
         self._stream.close()
+
+    def memory(self) -> dict[str, Any]:
+        """The hosts that are summed at the end, and what the next block's shape depends on."""
+        return {
+            "silent": asdict(self._silent),
+            "down": {reason: asdict(absent) for reason, absent in self._down.items()},
+            "begun": self._begun,
+            "compact": list(self._compact),
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """What `memory` gave."""
+        self._silent = _Absent(**memory["silent"])
+        self._down = {reason: _Absent(**absent) for reason, absent in memory["down"].items()}
+        self._begun, self._compact = bool(memory["begun"]), tuple(map(int, memory["compact"]))
 
     def _title(self, name: Name) -> str:
         """The host, and who scanned it where a capture holds several scanners."""

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
 from statistics import fmean
+from typing import Any
 
 from .. import __version__
 from ..ports import format_ports
@@ -135,3 +136,11 @@ class Xml:
         hosts = _attributes(up=self._hosts["up"], down=self._hosts["down"], total=total)
         self._stream.write(f"<runstats>\n<finished{facts}/>\n<hosts{hosts}/>\n</runstats>\n</nmaprun>\n")
         self._stream.close()
+
+    def memory(self) -> dict[str, Any]:
+        """Hosts by status."""
+        return dict(self._hosts)
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Hosts by status."""
+        self._hosts = Counter({str(status): int(count) for status, count in memory.items()})
