@@ -10,12 +10,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .ahead import Ahead
 from .choice import guard, skipped_text
 from .errors import ScannerError, UsageError
-from .output import MANY, Run, Summary, open_sinks
+from .output import MANY, Outputs, Run, Summary, open_sinks
 from .ports import Ports, format_ports, service_name
 from .progress import AnySession, Progress
 from .request import ScanRequest
@@ -125,33 +126,35 @@ def _run(
     """The way from a session's batches to the outputs, the same for every kind of scan."""
     size = session.sums.targets
     before = state.note if state else None
+    if before:
+        run = replace(run, started=before.sums.started)
+
+    def sums() -> Sums:
+        return session.tally().after(before.sums) if before else session.tally()
+
+    def keep(outputs: Outputs) -> None:
+        assert state
+        state.save(session.standing(), sums(), outputs.written())
+
     try:
         outputs = open_sinks(
             request.form, request.output, named=request.named, force=request.force, everything=request.everything,
             only_open=request.only_open, targets=size, run=run, written=before.outputs if before else None,
         )  # fmt: skip
+        if state:
+            keep(outputs)
     except ScannerError:
         session.close()
         raise
-
-    def sums() -> Sums:
-        return session.tally().after(before.sums) if before else session.tally()
-
-    def keep() -> None:
-        assert state
-        state.save(session.standing(), sums(), outputs.written())
-
     write_silent = request.everything or (size <= MANY and not request.only_open)
-    if state:
-        keep()
     with _interrupts(session), Progress(session, request.quiet, request.verbose) as progress:
         for rows in session.batches(write_silent, progress.tick, request.only_open):
             with progress.paused():
                 outputs.write(note(rows))
             if state and state.due:
-                keep()
+                keep(outputs)
     if state and session.sums.interrupted:
-        keep()
+        keep(outputs)
     lines = summary_lines(sums())
     if state and session.sums.interrupted:
         lines[-1] = f"interrupted: to go on, {run.command}"

@@ -131,7 +131,7 @@ def open_sinks(
     wanted = [(_form(path), path) for path in files if path != "-"] + [each for each in named if each[1] != "-"]
     names = [path for _, path in wanted]
     _each_once(names)
-    opened = _create_all(names, force) if written is None else [reopen(path, length) for path, length, _ in written]
+    opened = _create_all(names, force) if written is None else _reopen_all(written)
     streams = [*opened, standard_output()]
     run = run or Run()
     sinks = [
@@ -168,6 +168,21 @@ def _each_once(paths: Sequence[str]) -> None:
         if os.path.realpath(path) in seen:
             raise UsageError(f"{path} is named twice as an output file: name it once")
         seen.add(os.path.realpath(path))
+
+
+def _reopen_all(written: Sequence[tuple[str, int, dict[str, Any]]]) -> list[Stream]:
+    """All files cut back to what is known to be good, or, if one is not what it was, none."""
+    streams: list[Stream] = []
+    try:
+        for path, length, _ in written:
+            streams.append(reopen(path, length))
+    except UsageError:
+        for stream in streams:
+            stream.close()
+        raise
+    for stream in streams:
+        stream.cut_back()
+    return streams
 
 
 def _create_all(paths: Sequence[str], force: bool) -> list[Stream]:

@@ -77,6 +77,11 @@ class Stream:
         if stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode):
             self._raw.truncate(0)
 
+    def cut_back(self) -> None:
+        """Take away what a file holds behind `length`, and write there."""
+        self._raw.truncate(self.length)
+        self._raw.seek(self.length)
+
     def close(self) -> None:
         """Close the file; standard output stays open. Raises ScanError: some disks speak up only here."""
         if self.person:
@@ -115,7 +120,7 @@ def create(path: str, force: bool) -> Stream:
 
 
 def reopen(path: str, length: int) -> Stream:
-    """A file that an earlier part of a scan has written, cut back to its first `length` bytes, to be written on.
+    """A file of which an earlier part of a scan has written `length` bytes; what follows them stays until `cut_back`.
 
     Raises UsageError where there is no such file, or less of it than that.
     """
@@ -127,8 +132,6 @@ def reopen(path: str, length: int) -> Stream:
     if not stat.S_ISREG(facts.st_mode) or facts.st_size < length:
         os.close(file)
         raise UsageError(f"cannot go on with {path}: {length:,} bytes of it had been written and they are not there")
-    os.ftruncate(file, length)
-    os.lseek(file, length, os.SEEK_SET)
     stream = Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
     stream.length = length
     return stream

@@ -1,0 +1,397 @@
+"""A scan that is taken up again: the numbers, the note on disk, what is refused, and whole scans.
+
+The whole scans hold one thing against the truth: each target is decided exactly once in what was written, whatever
+moment the end came at, and however often.
+"""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from scanner.cli import main
+from scanner.hosts import parse_hosts
+from scanner.lab import Box, here
+from scanner.lane import Shard
+from scanner.ledger import Known, blank
+from scanner.live import Scan, Settings
+from scanner.output import Summary, open_sinks
+from scanner.results import rows
+from scanner.resume import StateFile
+from scanner.schedule import Schedule, Stretch
+from scanner.standing import Standing, standing_of
+from scanner.sums import Sums
+from scanner.transport.memory import Faults, MemoryTransport
+from scanner.verdict import Reason, Verdict
+from tests.conftest import SECOND, Clock, lane_of, memory
+from tests.test_scan import NET, NET_PORTS, answers_all, target, wanted
+
+OBSTACLE = here()
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# ── numbers ──
+
+
+def handed(schedule: Schedule, rate: Callable[[], float], most: int = 1 << 30) -> list[Stretch]:
+    found = []
+    while len(found) < most and (stretch := schedule.next(rate())):
+        found.append(stretch)
+    return found
+
+
+def positions(stretches: list[Stretch]) -> list[tuple[int, int]]:
+    return sorted((each.lane, at) for each in stretches for at in each.positions().tolist())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_position_is_handed_out_once_whatever_the_rate_and_however_often_taken_up(seed: int) -> None:
+    luck = random.Random(seed)
+    sizes = [luck.choice([0, 1, 7, 1000, 12345]) for _ in range(luck.randint(1, 4))]
+    width, at, left, done = luck.choice([1, 3, 1000]), (0, 0), [], []
+    for _ in range(60):
+        schedule = Schedule(sizes, width, at, left)
+        begun = handed(schedule, lambda: luck.choice([0.0, 10.0, 5000.0]), luck.randint(0, 3))
+        luck.shuffle(begun)
+        ended = luck.randint(0, len(begun))
+        done += begun[:ended]
+        at, left = schedule.at, [*begun[ended:], *schedule.left]
+    done += handed(Schedule(sizes, width, at, left), lambda: 0.0)
+    assert positions(done) == [(lane, place) for lane, size in enumerate(sizes) for place in range(size)]
+
+
+def test_a_dropped_lane_hands_out_nothing_more() -> None:
+    schedule = Schedule([50, 50], 1, left=[Stretch(0, 3, 2), Stretch(1, 7, 1)])
+    schedule.drop(0)
+    assert positions(handed(schedule, lambda: 0.0)) == sorted([(1, 7), *((1, at) for at in range(50))])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_large_space_with_excludes_shards_and_interrupts_each_host_once(seed: int) -> None:
+    """A /13 less 100,000 addresses, three shards, taken up again at random places: the whole of IPv4 in small."""
+    luck = np.random.default_rng(seed)
+    numbers = luck.choice(1 << 19, 100_000, replace=False)
+    excludes = [f"10.{16 + (each >> 16)}.{each >> 8 & 255}.{each & 255}" for each in numbers.tolist()]
+    hosts = parse_hosts(["10.16.0.0/13"], excludes, lambda name: [])
+    seen = np.zeros(1 << 19, np.int64)
+    for number in (1, 2, 3):
+        lane = replace(lane_of(None), hosts=hosts, shard=Shard(number, 3))
+        standing = Standing((1, 2), [])
+        while True:
+            schedule = Schedule([lane.host_count], 1, standing.at, standing.left)
+            begun = handed(schedule, lambda: float(luck.choice([300.0, 4000.0])), int(luck.integers(1, 9)))
+            if not begun:
+                break
+            closed = int(luck.integers(0, len(begun) + 1))
+            for stretch in begun[:closed]:
+                found = lane.hosts_at(stretch.positions())
+                np.add.at(seen, (found["lo"] & np.uint64(0xFFFFFFFF)).astype(np.int64) - 0x0A100000, 1)
+            kept = Standing((1, 2), [], schedule.at, [*begun[closed:], *schedule.left])
+            standing = standing_of(json.loads(json.dumps(kept.as_json())))
+    assert np.array_equal(seen, ~np.isin(np.arange(1 << 19), numbers))
+
+
+# ── the note ──
+
+
+def test_a_standing_survives_json() -> None:
+    record = blank(2)
+    record["reason"], record["time"], record["ttl"] = [Reason.SYN_ACK, Reason.RESET], [5, 1 << 60], 64
+    known = Known(np.array([3, 9]), record, np.array([1, 0]), [b"", bytes(16)])
+    left = [Stretch(0, 5, 2), Stretch(1, 0, 9, np.array([2, 4, 1 << 40]), known)]
+    before = Standing((1, (1 << 64) - 1), [("eth0", 4, 9, "192.0.2.1"), ("lo", 6, 1, "")], (1, 9), left)
+    after = standing_of(json.loads(json.dumps(before.as_json())))
+    assert (after.key, after.lanes, after.at, after.left[0]) == (before.key, before.lanes, before.at, left[0])
+    again = after.left[1]
+    assert (again[:3], again.places.tolist()) == ((1, 0, 9), [2, 4, 1 << 40])  # type: ignore[union-attr]
+    assert again.known is not None
+    assert (again.known.target.tolist(), again.known.sent.tolist(), again.known.senders) == (
+        [3, 9],
+        [1, 0],
+        known.senders,
+    )
+    assert again.known.record.tobytes() == record.tobytes()
+
+
+def test_the_sums_of_two_parts() -> None:
+    first = Sums(targets=9, started=1.0, seconds=2.0, sent=Counter(probe=5), answered=3, loss=0.2, passes=4, replies=3)
+    second = Sums(targets=9, started=7.0, seconds=1.0, sent=Counter(probe=1, reset=2), answered=1, loss=0.6, passes=2)
+    whole = second.after(first)
+    assert (whole.targets, whole.started, whole.seconds, whole.answered) == (9, 1.0, 3.0, 4)
+    assert (whole.passes, whole.replies, dict(whole.sent)) == (4, 3, {"probe": 6, "reset": 2})
+    assert whole.loss == pytest.approx(0.3)
+    assert second.after(Sums()).loss == 0.6
+
+
+ROWS = [Verdict("192.0.2.1", 22, "open", "syn-ack"), Verdict("192.0.2.9", None, "down", "no-arp")]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.xml", "a.gnmap", "a.txt", "a.jsonl.gz", "a.xml.gz"])
+def test_a_file_is_cut_back_and_gone_on_with(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was written after the note is gone; the rest is as if one process had written it."""
+
+    def texts(path: Path) -> list[str]:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        lines = raw.decode().splitlines()
+        return [line for line in lines if "time=" not in line and "start" not in line and " at " not in line]
+
+    whole, parts = tmp_path / "whole" / name, tmp_path / "parts" / name
+    for path in (whole, parts):
+        path.parent.mkdir()
+    in_one = open_sinks("jsonl", [str(whole)])
+    in_one.write(ROWS)
+    in_one.write(ROWS[1:])
+    in_one.finish(Summary("all"))
+    first = open_sinks("jsonl", [str(parts)])
+    first.write(ROWS)
+    note = json.loads(json.dumps(first.written()))
+    first.write(ROWS[:1])
+    first.finish(Summary("interrupted"))
+    second = open_sinks("jsonl", [str(parts)], written=note)
+    second.write(ROWS[1:])
+    second.finish(Summary("all"))
+    assert texts(parts) == texts(whole)
+
+
+# ── what is refused ──
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state of a connect scan of one closed port, as if it had been killed at its beginning."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scan.jsonl").write_text("")
+    (tmp_path / "hosts").write_text("127.0.0.1\n")
+    monkeypatch.setattr(StateFile, "remove", lambda self: None)
+    assert halfopen("connect", *USUAL) == 0
+    return tmp_path / "scan.state"
+
+
+USUAL = ("-iL", "hosts", "-p", "1", "-o", "scan.jsonl", "-o", "scan.xml", "--resume", "scan.state", "--force", "-q")
+
+
+def halfopen(*arguments: str) -> int:
+    before, sys.argv = sys.argv, ["halfopen", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        sys.argv = before
+    raise AssertionError
+
+
+def changed(old: str, new: str) -> tuple[str, ...]:
+    return tuple(new if each == old else each for each in USUAL)
+
+
+def rewrite(old: str, new: str) -> None:
+    text = Path("scan.state").read_text()
+    assert old in text
+    Path("scan.state").write_text(text.replace(old, new))
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], Callable[[], object], str]] = {
+    "other ports": (changed("1", "1-9"), lambda: None, "whose -p was 1 and now is 1-9"),
+    "another output": (changed("scan.xml", "new.xml"), lambda: None, "whose -o was scan.jsonl scan.xml"),
+    "only open": ((*USUAL, "--open"), lambda: None, "whose --open was not given and now is True"),
+    "an exclude": ((*USUAL, "--exclude", "127.0.0.9"), lambda: None, "--exclude was not given and now is 127.0.0.9"),
+    "a list that changed": (USUAL, lambda: Path("hosts").write_text("127.0.0.2\n"), "list of hosts"),
+    "a file that is gone": (USUAL, lambda: Path("scan.jsonl").unlink(), "cannot go on with scan.jsonl"),
+    "a file that is cut": (USUAL, lambda: os.truncate("scan.xml", 3), "they are not there"),
+    "no state": (USUAL, lambda: Path("scan.state").write_text("{}"), "is no state of a scan"),
+    "not even JSON": (USUAL, lambda: Path("scan.state").write_bytes(b"\xff\0"), "is no state of a scan"),
+    "damage": (
+        USUAL,
+        lambda: rewrite('"key"', '"yek"'),
+        "is damaged",
+    ),
+    "packed damage": (
+        USUAL,
+        lambda: rewrite('"left": []', '"left": [{"lane": 0, "first": 0, "size": 1, "places": "eA=="}]'),
+        "is damaged",
+    ),
+    "a folder": (changed("scan.state", "."), lambda: None, "cannot read the state"),
+    "a folder that is not": (changed("scan.state", "no/scan.state"), lambda: None, "there is no folder no"),
+    "no file to go on with": (("127.0.0.1", "-p", "1", "--resume", "x"), lambda: None, "standard output cannot be cut"),
+    "standard output only": (("127.0.0.1", "-p", "1", "--resume", "x", "-oX", "-"), lambda: None, "cannot be cut back"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_in_one_line(case: str, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, spoil, words = REFUSED[case]
+    spoil()
+    files = {path: path.read_bytes() for path in kept.parent.iterdir()}
+    capsys.readouterr()
+    assert halfopen("connect", *arguments) == 2
+    said = capsys.readouterr()
+    assert (said.out, len(said.err.splitlines()), words in said.err) == ("", 1, True), said.err
+    assert {path: path.read_bytes() for path in kept.parent.iterdir()} == files
+
+
+def test_a_finished_scan_leaves_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hosts").write_text("127.0.0.1\n")
+    assert halfopen("connect", *USUAL) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hosts", "scan.jsonl", "scan.xml"]
+
+
+def test_a_note_that_cannot_be_written_ends_the_scan_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("127.0.0.1\n")
+    (tmp_path / "scan.state.new").symlink_to("/dev/full")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "scanner", "connect", *USUAL]
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "halfopen: cannot keep the state in scan.state: No space left on device\n"
+
+
+# ── whole scans ──
+
+
+def part(
+    scan: Scan, clock: Clock, wire: MemoryTransport, until: int, keep: bool
+) -> tuple[list[Verdict], list[Stretch]]:
+    """A part of a scan: rows of windows that closed, and stretches that did not; with `keep` as after Ctrl-C."""
+    found: list[Verdict] = []
+    kept: list[Stretch] = []
+    while not scan.done:
+        if clock.now >= until and not scan.interrupted:
+            if not keep:
+                return found, [*(window.stretch for window in scan.open), *scan.schedule.left]
+            scan.interrupt()
+        wait = scan.step(clock.now)
+        clock.now += max(1, min(int(wait * SECOND), (wire.next_arrival() or clock.now + SECOND) - clock.now))
+        while scan.closed:
+            window = scan.closed.popleft()
+            if window.interrupted:
+                kept.append(window.stretch._replace(known=window.known()))
+            else:
+                found += rows(window, clock.now)
+    return found, [*kept, *scan.schedule.left]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("seed", range(8))
+def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended at random moments, by kill -9 or by Ctrl-C; small windows, so that several are open."""
+    monkeypatch.setattr("scanner.schedule.WINDOW_TARGETS", 3 * len(NET_PORTS))
+    luck = random.Random(seed)
+    clock = Clock()
+    wire = memory(answers_all(version, ports=NET_PORTS), clock, Faults(delay=(0.001, 0.2)), seed)
+    standing, found = Standing((1, 2), []), list[Verdict]()
+    turns = 0
+    while turns < 400:
+        turns += 1
+        lane = lane_of(wire, NET[version], NET_PORTS)
+        schedule = Schedule([lane.host_count], len(NET_PORTS), standing.at, standing.left)
+        if schedule.exhausted:
+            break
+        scan = Scan([lane], Settings(), lane.key, schedule)
+        more, left = part(scan, clock, wire, clock.now + int(luck.uniform(0, 4.0) * SECOND), luck.random() < 0.5)
+        found += more
+        standing = standing_of(json.loads(json.dumps(Standing((1, 2), [], schedule.at, left).as_json())))
+    assert set(Counter((row.ip, row.port) for row in found).values()) == {1}
+    assert {(row.ip, row.port): (row.state, row.reason) for row in found} == wanted(version)
+
+
+def test_who_has_answered_before_ctrl_c_is_not_asked_again() -> None:
+    clock = Clock()
+    wire = memory(answers_all(4, ports=NET_PORTS), clock)
+    lane = lane_of(wire, NET[4], NET_PORTS)
+    first = Scan([lane], Settings(), lane.key)
+    _, left = part(first, clock, wire, clock.now + SECOND // 10, keep=True)
+    asked = len(wire.probes_seen)
+    second = Scan([lane], Settings(), lane.key, Schedule([lane.host_count], len(NET_PORTS), first.schedule.at, left))
+    found, _ = part(second, clock, wire, 1 << 62, keep=False)
+    answered = [row for row in found if row.reason == "syn-ack"]
+    assert (len(answered), {row.rtt_ms is not None for row in answered}, {row.evidence for row in answered}) == (
+        32, {True}, {()},
+    )  # fmt: skip
+    again = Counter(target(frame)[:2] for frame in wire.probes_seen[asked:])
+    silent = sum(row.reason == "no-response" for row in found)
+    assert sum(count >= 2 for count in again.values()) >= silent  # those that were silent: whole passes of their own
+    assert sum(again.values()) < 16 * len(NET_PORTS) * 2
+
+
+SMALL_WINDOWS = (
+    "import scanner.schedule, scanner.resume\n"
+    "scanner.schedule.WINDOW_TARGETS, scanner.resume.INTERVAL = 800, 0.05\n"
+    "from scanner.process import run\n"
+    "run()"
+)
+FILES = ("scan.jsonl", "scan.csv.gz", "scan.xml")
+
+
+def until_done(start: Callable[[list[str]], "subprocess.Popen[str]"], folder: Path, luck: random.Random) -> int:
+    """Start the program again and again, ending it early, until it says that it is done; how often it was ended."""
+    outputs = [text for name in FILES for text in ("-o", str(folder / name))]
+    for turn in range(30):
+        process = start([*outputs, "--all", "--resume", str(folder / "scan.state")])
+        try:
+            if turn < 4:
+                time.sleep(luck.uniform(0.3, 1.2))
+                process.send_signal(luck.choice([signal.SIGKILL, signal.SIGINT]))
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode in (0, 130, -signal.SIGKILL), said
+        if process.returncode == 130:
+            assert f"to go on, halfopen {process.args[3]}" in said
+        if process.returncode == 0:
+            return turn
+    raise AssertionError("it never ends")
+
+
+def each_once(folder: Path) -> list[tuple[str, int]]:
+    """The targets of all three files, which must agree and name nobody twice; and the XML is whole."""
+    lines = [json.loads(line) for line in (folder / "scan.jsonl").read_text().splitlines()]
+    found = sorted((row["ip"], row["port"]) for row in lines)
+    table = gzip.decompress((folder / "scan.csv.gz").read_bytes()).decode().splitlines()[1:]
+    assert sorted((ip, int(port)) for ip, port in (line.split(",")[:2] for line in table)) == found
+    hosts = ElementTree.parse(folder / "scan.xml").getroot().findall("host")
+    in_xml = [(host.find("address"), port) for host in hosts for port in host.iter("port")]
+    assert sorted((at.get("addr"), int(port.get("portid", 0))) for at, port in in_xml if at is not None) == found
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_connect_killed_and_taken_up(seed: int, tmp_path: Path) -> None:
+    def start(more: list[str]) -> "subprocess.Popen[str]":
+        line = ["connect", "127.0.0.0/28", "-p", "1-400", "--rate", "2500"]
+        program = [sys.executable, "-c", SMALL_WINDOWS, *line, *more]
+        return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+    until_done(start, tmp_path, random.Random(seed))
+    assert each_once(tmp_path) == sorted((f"127.0.0.{low}", port) for low in range(16) for port in range(1, 401))
+
+
+@pytest.mark.live
+@pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+@pytest.mark.parametrize("seed", range(2))
+def test_syn_killed_and_taken_up(seed: int, tmp_path: Path) -> None:
+    with Box() as box:
+        box.listen([80])
+
+        def start(more: list[str]) -> "subprocess.Popen[str]":
+            line = ["syn", "198.19.0.0/20", "-p", "80,81", "--rate", "4000"]
+            program = [sys.executable, "-c", SMALL_WINDOWS, *line, *more]
+            return box.scanner.popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+        until_done(start, tmp_path, random.Random(seed))
+    every = ((f"198.19.{high}.{low}", port) for high in range(16) for low in range(256) for port in (80, 81))
+    assert each_once(tmp_path) == sorted(every)
