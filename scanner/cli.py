@@ -110,6 +110,10 @@ def syn(
     everything: opt.Everything = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    progress: opt.ProgressForm = "auto",
+    packet_trace: Annotated[
+        bool, typer.Option("--packet-trace", help="Print every frame, as Scapy sums it up, on stderr.")
+    ] = False,
     record: Annotated[
         opt.Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")
     ] = None,
@@ -159,6 +163,7 @@ def connect(
     everything: opt.Everything = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
+    progress: opt.ProgressForm = "auto",
     stats: opt.Stats = None,
 ) -> None:
     """Full three-way handshake through the system's own sockets. Needs no privileges."""

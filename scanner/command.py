@@ -18,7 +18,7 @@ from .choice import guard, skipped_text
 from .errors import ScannerError, UsageError
 from .output import MANY, Outputs, Run, Summary, open_sinks
 from .ports import Ports, format_ports, service_name
-from .progress import AnySession, Progress
+from .progress import AnySession, Progress, check_form
 from .request import ScanRequest
 from .session import Session
 from .summary import summary_lines, write_stats
@@ -71,9 +71,10 @@ def run_syn(request: ScanRequest, ahead: Ahead) -> int:
     if request.list_ports:
         return print_ports(request)
     config = request.config()
+    check_form(request.progress)
     ports = request.port_column()
     hosts = careful_hosts(request)
-    watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports))
+    watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports), request.packet_trace)
     state = _state(request, hosts, ports)
     standing = state.note.standing if state and state.note else None
     session = Session(
@@ -97,6 +98,7 @@ def run_connect(request: ScanRequest) -> int:
     if request.list_ports:
         return print_ports(request)
     config = request.config()
+    check_form(request.progress)
     ports = request.port_column()
     hosts = careful_hosts(request)
     state = _state(request, hosts, ports)
@@ -147,7 +149,7 @@ def _run(
         session.close()
         raise
     write_silent = request.everything or (size <= MANY and not request.only_open)
-    with _interrupts(session), Progress(session, request.quiet, request.verbose) as progress:
+    with _interrupts(session), Progress(session, request.quiet, request.verbose, request.progress) as progress:
         for rows in session.batches(write_silent, progress.tick, request.only_open):
             with progress.paused():
                 outputs.write(note(rows))

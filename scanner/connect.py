@@ -89,7 +89,7 @@ class ConnectSession:
         self._kept: list[Stretch] = []  # of blocks that were given up
         self._keep = keep
         self._order = Permutation(hosts.size, key.k1)
-        self._opened = 0  # blocks so far
+        self._opened = self._found_open = 0  # blocks, and targets
         self._closed: deque[Block] = deque()
         self._ended: list[tuple[float, float]] = []
         self._stops = 0  # asked for
@@ -119,8 +119,18 @@ class ConnectSession:
 
     def glance(self) -> Glance:
         """Where the scan stands."""
-        sent = self.sums.sent["probe"]
-        return Glance(sent, max((block.passes.number for block in self._blocks), default=0), self.sums.replies)
+        blocks = self._blocks
+        losses = [block.estimate.loss for block in blocks if block.estimate.loss is not None]
+        losses += [loss for _, loss in self._ended[-1:]]
+        return Glance(
+            self.sums.sent["probe"],
+            max((block.passes.number for block in blocks), default=self.sums.passes),
+            self.sums.answered + sum(block.ledger.answered for block in blocks),
+            self._found_open,
+            self.schedule.remaining + sum(block.ledger.n - block.passes.handed_first for block in blocks),
+            losses[0] if losses else None,
+            self.sums.expected_missed,
+        )
 
     def batches(
         self, write_silent: bool = True, tick: Callable[["ConnectSession"], None] | None = None, only_open: bool = False
@@ -243,7 +253,9 @@ class ConnectSession:
             fresh, trips = block.fold(mine, offset)
             self._trips.add(trips)
             self.sums.replies += len(mine) - sum(OUTCOMES[outcome.code] is Reason.NO_RESPONSE for outcome in mine)
-            for item in fresh[block.ledger.rank(fresh) == 3].tolist():
+            opened = fresh[block.ledger.rank(fresh) == 3]
+            self._found_open += len(opened)
+            for item in opened.tolist():
                 self.opened.append((block.names[item // block.width], block.ports[item % block.width]))
 
     def _advance(self, block: Block) -> None:

@@ -66,7 +66,7 @@ class Scan:
         """`schedule`: what to scan, if it is not all that there is."""
         self.schedule = schedule or Schedule([lane.host_count for lane in lanes], len(lanes[0].ports) if lanes else 1)
         self.lanes, self.settings = lanes, settings
-        self.replies = self.late = 0
+        self.replies = self.late = self.found_open = 0
         self.rejected: Counter[str] = Counter()  # frames by cause
         self.closed: deque[Window] = deque()
         self.news: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
@@ -193,6 +193,7 @@ class Scan:
         opened = fresh[window.ledger.rank(fresh) == 3]
         if len(opened):
             self.news.append((window, opened))
+            self.found_open += len(opened)
 
     def _asked(self, window: Window, found: Matches) -> Matches:
         """Without bare SYNs that answer nothing: they show no cookie, so that port must have asked that target."""

@@ -60,6 +60,9 @@ OnlyOpen = Annotated[bool, typer.Option("--open", help="Only open ports.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary and no progress.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Name open ports as they are found.")]
+ProgressForm = Annotated[
+    str, typer.Option("--progress", help="auto: a line on a terminal; json: a line a second on stderr; none.")
+]
 Options = Annotated[str, typer.Option(help="TCP options of a probe: os, mss or none.")]
 Stats = Annotated[Text, typer.Option(metavar="FILE", help="Write the sums of the summary as JSON.")]
 Ladder = Annotated[Text, typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")]

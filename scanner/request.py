@@ -50,6 +50,8 @@ class ScanRequest:
     everything: bool = False
     quiet: bool = False
     verbose: bool = False
+    progress: str = "auto"
+    packet_trace: bool = False
     stats: str | None = None
     source_port: int | None = None
     ttl: int = 64

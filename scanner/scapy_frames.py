@@ -28,10 +28,14 @@ class Recipe(NamedTuple):
 
 def build(recipe: Recipe) -> bytes:
     """The frame, with every field zero that is still to be stamped."""
+    _spare_the_routes()
+    return bytes(_query(recipe) if recipe.kind == "query" else _segment(recipe))
+
+
+def _spare_the_routes() -> None:
     from scapy.config import conf
 
     conf.route_autoload = conf.route6_autoload = False
-    return bytes(_query(recipe) if recipe.kind == "query" else _segment(recipe))
 
 
 def _segment(recipe: Recipe) -> Any:
@@ -70,3 +74,14 @@ def _query(recipe: Recipe) -> Any:
     body = ICMPv6ND_NS(tgt="::", cksum=0) / ICMPv6NDOptSrcLLAddr(lladdr=recipe.mac)
     packet = IPv6(src=recipe.address, dst="::", hlim=255, nh=58) / body
     return Ether(src=recipe.mac, dst="33:33:ff:00:00:00", type=0x86DD) / packet
+
+
+def frame_summary(frame: bytes, ethernet: bool) -> str:
+    """One line about any frame, in Scapy's words; without a link header it begins with IP."""
+    _spare_the_routes()
+    from scapy.layers.inet import IP
+    from scapy.layers.inet6 import IPv6
+    from scapy.layers.l2 import Ether
+
+    kind = Ether if ethernet else IPv6 if frame[:1] and frame[0] >> 4 == 6 else IP
+    return str(kind(frame).summary())

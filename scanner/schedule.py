@@ -62,6 +62,12 @@ class Schedule:
         return list(self._left)
 
     @property
+    def remaining(self) -> int:
+        """Targets that have not been handed out."""
+        left = sum(len(each.positions()) for each in self._left)
+        return (left + sum(self._sizes[self._lane :]) - self._position) * self._width
+
+    @property
     def exhausted(self) -> bool:
         """Whether there is no further stretch."""
         return not self._left and self._lane >= len(self._sizes)

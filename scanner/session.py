@@ -215,8 +215,20 @@ class Session:
 
     def glance(self) -> Glance:
         """Where the scan stands."""
-        passes = max((window.passes.number for window in self.scan.open), default=0)
-        return Glance(self.scan.dispatch.sent["probe"], passes, self.scan.replies)
+        at_work = [*self.scan.open, *self.scan.closed]
+        answered = self.sums.answered + sum(window.ledger.answered for window in at_work)
+        losses = [window.estimate.loss for window in at_work if window.estimate.loss is not None]
+        losses += [loss for _, loss in self._ended[-1:] if loss is not None]
+        asked = sum(window.ledger.n - window.passes.handed_first for window in self.scan.open)
+        return Glance(
+            self.scan.dispatch.sent["probe"],
+            max((window.passes.number for window in self.scan.open), default=self.sums.passes),
+            answered,
+            self.scan.found_open,
+            max(0, self.scan.schedule.remaining + asked),
+            losses[0] if losses else None,
+            self.sums.expected_missed,
+        )
 
     def _sleep(self, wait: float, poll: select.poll) -> None:
         if wait <= 0 or self.scan.done:

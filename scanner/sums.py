@@ -10,11 +10,16 @@ from typing import Any, NamedTuple
 
 
 class Glance(NamedTuple):
-    """For the progress line: probes so far, the latest pass, replies."""
+    """Where a scan stands: probes sent, the latest pass, targets that answered, were found open, have not been asked
+    yet, the loss per round trip (None: not measured), and the expected number of missed responders so far."""
 
     sent: int
     passes: int
-    replies: int
+    answered: int
+    opened: int
+    remaining: int
+    loss: float | None
+    missed: float
 
 
 @dataclass

@@ -1,12 +1,15 @@
-"""What of a live scan's packets is kept: a recording, and the ladders of a few targets.
+"""What of a live scan's packets is shown: a recording, the ladders of a few targets, a line for each frame.
 
-Both are listeners at the same taps, both are optional, and both need the verb's care in the same places: checked
+All are listeners at the same taps, all are optional, and all need the verb's care in the same places: checked
 before anything is sent, fed while the scan runs, finished however it ends. So they are one thing for
-the verb, and a scan without either has no tap at all.
+the verb, and a scan without any of them has no tap at all.
 
-Limit: with ladders every frame is parsed a second time; they are for few targets.
+Limit: with ladders every frame is parsed a second time, and Scapy sums up some thousand frames a second; both are for
+few targets.
 """
 
+import sys
+import time
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,9 +18,12 @@ import numpy.typing as npt
 
 from .addresses import to_text
 from .errors import UsageError
+from .headers import LINK_ETHERNET, Frames
+from .scapy_frames import frame_summary
 from .targets import HostSpace
 from .transport.tap import See
 from .verdict import Verdict
+from .words import printable
 
 if TYPE_CHECKING:
     from .record import Recorder
@@ -27,12 +33,16 @@ if TYPE_CHECKING:
 class Watch:
     """The listeners of one scan: `see` is for its Session."""
 
-    def __init__(self, record: str | None, force: bool, endpoints: list["Endpoint"]) -> None:
+    def __init__(
+        self, record: str | None, force: bool, endpoints: list["Endpoint"], packet_trace: bool = False
+    ) -> None:
         """Raises UsageError for a recording that cannot be."""
         self._recorder = _recorder(record, force) if record else None
         self._trace = _trace(endpoints) if endpoints else None
         self._verdicts: list[Verdict] = []
         self.see: list[See] = [each.see for each in (self._recorder, self._trace) if each]
+        if packet_trace:
+            self.see.append(print_frames)
 
     def open(self, links: Collection[int]) -> None:
         """Before the first frame: its link types. Raises UsageError."""
@@ -55,6 +65,15 @@ class Watch:
     def ladders(self) -> str:
         """The drawings, one below the other."""
         return "\n".join(self._trace.ladder(verdict) for verdict in self._verdicts) if self._trace else ""
+
+
+def print_frames(frames: Frames, name: str) -> None:
+    """A line on stderr for each frame: its time of day, the interface, and what Scapy says of it."""
+    columns = (frames.start.tolist(), frames.length.tolist(), frames.time.tolist(), frames.link.tolist())
+    for start, length, when, link in zip(*columns, strict=True):
+        clock = time.strftime("%H:%M:%S", time.localtime(when // 1_000_000_000))
+        text = frame_summary(frames.buffer[start : start + length].tobytes(), link == LINK_ETHERNET)
+        print(f"{clock}.{when // 1000 % 1_000_000:06} {name} {printable(text)}", file=sys.stderr)
 
 
 def _recorder(path: str, force: bool) -> "Recorder":
