@@ -27,7 +27,7 @@ from .transport import Transport
 from .transport.filter import program
 from .transport.portholder import HeldPorts, hold
 from .transport.rawip import RawIpTransport
-from .transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, Receiver, RingTransport, Sender
+from .transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, TX_BLOCKS, Receiver, RingTransport, Sender
 from .transport.senders import Senders
 
 LEAST_RX_BLOCKS = 8  # 8,192 frames
@@ -161,9 +161,9 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
     receiver = Receiver(face.name, face.kind, sieve, blocks)
     if route.local:
         return RawIpTransport(receiver)
-    return RingTransport(
-        receiver, Sender(face.name) if senders == 1 else Senders([Sender(face.name) for _ in range(senders)])
-    )
+    if senders == 1:
+        return RingTransport(receiver, Sender(face.name))
+    return RingTransport(receiver, Senders([Sender(face.name, 2 * TX_BLOCKS) for _ in range(senders)]))
 
 
 def lane_of(

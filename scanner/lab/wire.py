@@ -158,7 +158,7 @@ class _Direction:
 
     def __init__(self, source: str, sink: str, number: int, faults: Faults) -> None:
         self._receiver = Receiver(source, _ARPHRD_ETHER, [(0x06, 0, 0, ACCEPT)])
-        self._sender = Sender(sink)
+        self._sender = Sender(sink, slot=SLOT)
         self.fileno = self._receiver.fileno
         self._way, self._faults, self._number = faults.back if number else faults.out, faults, number
         self._quotas = Quotas(faults.resets, faults.silent_after) if number else Quotas(0, 0)

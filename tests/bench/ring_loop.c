@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-enum { SLOT = 256, BLOCK = 256 * 1024, BLOCKS = 32, SLOTS = BLOCKS * (BLOCK / SLOT) };
+enum { SLOT = 128, BLOCK = 256 * 1024, BLOCKS = 32, SLOTS = BLOCKS * (BLOCK / SLOT) };
 
 static void need(int holds, const char *what)
 {

@@ -8,6 +8,7 @@ limit on this machine. Frame sizes differ between tools: each row says its own, 
 of ours whose size is nearest.
 """
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -29,6 +30,8 @@ from .running import HALFOPEN, MACS, MASSCAN, ROOT, ZMAP, Run, drop_tcp, in_turn
 from .sink import lane_of
 
 GROUP_BUILT, GROUP_WIRE, GROUP_WALL = "Probes built, no IO", "SYNs through a veth pair", "Wall time of the same runs"
+LOOP, TWO_LOOPS = "C loop, one fixed frame", "two C loops at once"
+TWO_SENDERS = "halfopen --options mss --senders 2"
 OURS = {f"halfopen --options {options}": options for options in ("none", "mss", "os")}
 
 
@@ -102,14 +105,17 @@ def _contenders(box: Box, plan: Plan, folder: Path) -> tuple[dict[str, Callable[
     )
     zmap = (*ZMAP, "-p", "80", "-r", "0", "-c", "0", "-P", str(ports // 2), "198.18.0.0/15")
     commands: dict[str, Sequence[str]] = {name: (*syn, "--options", options) for name, options in OURS.items()}
+    commands[TWO_SENDERS] = (*syn, "--options", "mss", "--senders", "2")
     commands |= {"ZMap -T 1": (*zmap, "-T", "1"), "ZMap -T 2": (*zmap, "-T", "2")}
     commands["masscan"] = (*MASSCAN, "198.19.0.0/16", f"-p1-{ports}", "--rate", "100000000", "--wait", "0")
     loop = _compiled(folder)
     if loop:
-        commands["C loop, one fixed frame"] = (str(loop), "scan0", _frame().hex(), str(count))
+        alone = (str(loop), "scan0", _frame().hex(), str(count))
+        commands[LOOP] = alone
+        commands[TWO_LOOPS] = ("sh", "-c", f"{shlex.join(alone)} & {shlex.join(alone)}; wait")
     missing = {name: "not installed" for name, line in commands.items() if not installed(line[0])}
     if not loop:
-        missing["C loop, one fixed frame"] = "no C compiler"
+        missing[LOOP] = "no C compiler"
     present = {name: line for name, line in commands.items() if name not in missing}
     return {name: partial(run, box, line, limit=25, quiet=3) for name, line in present.items()}, missing
 
@@ -137,7 +143,9 @@ def _compiled(folder: Path) -> Path | None:
 
 def _nearest(name: str, sizes: dict[str, float]) -> str:
     """Our row whose frames are as long as this peer's, or nearest to it; "" for our own rows."""
-    return "" if name in OURS else min(OURS, key=lambda ours: abs(sizes[ours] - sizes[name]))
+    if name in (TWO_LOOPS, "ZMap -T 2"):
+        return TWO_SENDERS
+    return "" if name in OURS or name == TWO_SENDERS else min(OURS, key=lambda ours: abs(sizes[ours] - sizes[name]))
 
 
 def _rate(name: str, runs: list[Run], versus: str) -> Result:
