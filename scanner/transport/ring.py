@@ -167,7 +167,7 @@ class Sender:
         self._socket.bind((interface, 0))
         self._barrier = threading.Lock()
         self._batches: deque[tuple[int, int]] = deque()  # on their way: last slot, frames
-        self._freed = 0
+        self._committed = self._freed = 0
         self._progress = time.monotonic()
         self._failed: OSError | None = None
         self.tried_again = 0  # frames that a full device queue refused at first
@@ -178,9 +178,9 @@ class Sender:
 
     def reserve(self, limit: int) -> Bytes:
         ring = self._ring
-        count = ring.run(limit, 0xFFFFFFFF, STATUS_KERNEL)
-        if not count:
-            self.sent()
+        # Not beyond what has been counted as sent: the sign that a batch has left is its last slot, free again.
+        room = ring.slots - (self._committed - self.sent())
+        count = ring.run(min(limit, room), 0xFFFFFFFF, STATUS_KERNEL)
         return ring.rows[ring.head : ring.head + count, TX_DATA:]
 
     def commit(self, rows: int, length: int | Ints) -> None:
@@ -191,6 +191,7 @@ class Sender:
             pass
         header["status"] = STATUS_SEND_REQUEST
         ring.advance(rows)
+        self._committed += rows
         if not self._batches:
             self._progress = time.monotonic()
         self._batches.append(((ring.head - 1) % ring.slots, rows))

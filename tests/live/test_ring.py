@@ -1,0 +1,58 @@
+"""The transmit ring against a real kernel: what it says has left, and frames of every length."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from scanner.lab import Box, here
+from scanner.transport.ring import BLOCK, TX_DATA, TX_SLOT, Sender
+from scanner.transport.senders import Senders
+
+OBSTACLE = here()
+pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+
+FRAME = np.frombuffer(bytes.fromhex("020000000002" + "020000000001" + "88b5") + bytes(46), np.uint8)
+BLOCKS = 2
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    with Box() as made:
+        yield made
+
+
+def received(box: Box) -> int:
+    with box.target.entered():
+        text = open("/proc/thread-self/net/dev").read()
+    return int(text.partition("host0:")[2].split()[1])
+
+
+@pytest.mark.parametrize("rings", [1, 2])
+def test_what_has_left_is_known_while_the_ring_stays_full(box: Box, rings: int) -> None:
+    """A slot must not be written anew before its batch was counted, or the count stands still until there is a pause."""
+    with box.scanner.entered():
+        each = [Sender("scan0", BLOCKS) for _ in range(rings)]
+    sender = each[0] if rings == 1 else Senders(each)
+    slots = rings * BLOCKS * BLOCK // TX_SLOT
+    before, handed, most = received(box), 0, 0
+    until = time.monotonic() + 20
+    while handed < 20 * slots and time.monotonic() < until:
+        rows = sender.reserve(500)
+        rows[:, : len(FRAME)] = FRAME
+        if len(rows):
+            sender.commit(len(rows), len(FRAME))
+            handed += len(rows)
+        most = max(most, handed - sender.sent())
+    while sender.sent() < handed and time.monotonic() < until:
+        time.sleep(0.001)
+    left = sender.sent()
+    sender.close()
+    assert (handed >= 20 * slots, left == handed, most <= slots) == (True, True, True)
+    assert received(box) - before >= handed
+
+
+def test_the_longest_frame_of_ours_fits() -> None:
+    ethernet, ip, tcp, options = 14, 40, 20, 20
+    assert ethernet + ip + tcp + options <= TX_SLOT - TX_DATA
