@@ -48,6 +48,11 @@ def run_all(plan: Plan) -> list[Result]:
         smalls = [_run([*HALFOPEN, "classify", str(small), "--open", "-q"]) for _ in range(plan.runs)]
         larges = [_run([*HALFOPEN, "classify", str(large), "--open", "-q"]) for _ in range(plan.runs)]
         rows = _ours(smalls, larges, times)
+        for name, suffix in (("pcapng", ".pcapng"), ("gzip", ".pcap.gz")):
+            same = Path(folder, f"small{suffix}")
+            make(same, 1)
+            took = tuple(_run([*HALFOPEN, "classify", str(same), "--open", "-q"])[0] for _ in range(plan.runs))
+            rows.append(Result(GROUP, f"the same 1 M packets as {name}", "s", took))
         rows.append(
             _peer("tshark -T fields -e tcp.flags", ["tshark", "-r", str(few), "-T", "fields", "-e", "tcp.flags"], plan)
         )

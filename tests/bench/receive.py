@@ -3,21 +3,28 @@
 *Taken in* is all that a reply costs after the kernel has put it into the ring: parsed, matched by its cookie,
 classified, folded into the ledger, and for a SYN/ACK the reset stamped and handed over. The frames lie ready in memory
 in slots like the ring's, answer probes that the scan has really made, and come in the order of those probes.
-*Full duplex* is a scan at full rate of a host whose kernel answers every SYN; what was dropped stands beside it.
+*Full duplex* is a scan at full rate of a host whose kernel answers every SYN, and then of a program that does it from
+a prepared ring, so that the answers cost as little as they can; what was dropped stands beside it.
 """
 
 import re
+import subprocess
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scanner.lab import Box
 from scanner.live import Scan, Settings
 
 from .result import Plan, Result
-from .running import HALFOPEN, Run, in_turns, run
+from .running import HALFOPEN, Run, compiled, drop_tcp, in_turns, run
 from .sink import KEY, Sink, answers_to, lane_of
 
-GROUP_MEMORY, GROUP_DUPLEX = "Replies taken in, no IO", "Full duplex over a veth pair, every SYN answered with a reset"
+GROUP_MEMORY = "Replies taken in, no IO"
+GROUP_DUPLEX = "Full duplex over a veth pair, every SYN answered with a reset by a kernel"
+GROUP_RING = "Full duplex over a veth pair, every SYN answered from a prepared ring, one in 50 with a SYN/ACK"
 _KINDS = {"all closed (RST/ACK)": 0.0, "all open (SYN/ACK, a reset each)": 1.0, "one in 50 open": 0.02}
 _LONGEST = 20.0  # seconds
 _DROPS = re.compile(r"kernel drops: ([\d,]+) received, ([\d,]+) sent")
@@ -51,19 +58,48 @@ def _take(ports: int, share_open: float) -> float:
 
 
 def duplex(plan: Plan) -> list[Result]:
-    """Replies per second while probing at full rate, and what was dropped."""
+    """Replies per second while probing at full rate, and what was dropped: a kernel answers, then a prepared ring."""
     ports = 8 if plan.quick else 16
     size = ports << 16
     command = (*HALFOPEN, "syn", "198.19.0.0/16", "-p", f"1-{ports}", "--rate", "0", "--open")
-    with Box() as box:
-        runs = in_turns({"halfopen": lambda: run(box, command, limit=60)}, min(plan.runs, 3), budget=30)["halfopen"]
+    with TemporaryDirectory() as folder, Box() as box:
+        rows = _duplex_rows(GROUP_DUPLEX, size, _runs(plan, lambda: run(box, command, limit=60)))
+        program = compiled("answer_loop", Path(folder))
+        refused = drop_tcp(box) if program else "no C compiler"
+        if refused or not program:
+            return [
+                *rows,
+                Result(GROUP_RING, "SYNs/s that reach the target", "SYNs/s", note=f"not measured: {refused}"),
+            ]
+        answered = _runs(plan, lambda: _beside(box, program, command))
+        return [*rows, *_duplex_rows(GROUP_RING, size, answered)]
+
+
+def _runs(plan: Plan, once: Callable[[], Run]) -> list[Run]:
+    return in_turns({"halfopen": once}, min(plan.runs, 3), budget=30)["halfopen"]
+
+
+def _beside(box: Box, program: Path, command: Sequence[str]) -> Run:
+    """A run while the answering program is at work in the target's namespace; that ends by itself."""
+    line = (str(program), "host0", "50", "1")
+    with box.target.popen(line, stdin=-3, stdout=subprocess.PIPE, stderr=-3, text=True) as peer:
+        assert peer.stdout
+        peer.stdout.readline()
+        finished = run(box, command, limit=60)
+        said = peer.stdout.read().strip()
+    return finished._replace(out=said)
+
+
+def _duplex_rows(group: str, size: int, runs: list[Run]) -> list[Result]:
     rates = tuple(size * 0.98 / _middle(each) for each in runs)
     drops = ", ".join(_drops(each) for each in runs)
     notes = f"{size:,} targets; dropped (received/sent) in each run: {drops}"
+    if group == GROUP_RING and runs:
+        notes += f"; the peer: {runs[-1].out}"
     return [
-        Result(GROUP_DUPLEX, "SYNs/s that reach the target", "SYNs/s", tuple(each.rate for each in runs), note=notes),
-        Result(GROUP_DUPLEX, "targets decided, from the first SYN to the last", "targets/s", rates),
-        Result(GROUP_DUPLEX, "command to prompt", "s", tuple(each.seconds for each in runs)),
+        Result(group, "SYNs/s that reach the target", "SYNs/s", tuple(each.rate for each in runs), note=notes),
+        Result(group, "targets decided, from the first SYN to the last", "targets/s", rates),
+        Result(group, "command to prompt", "s", tuple(each.seconds for each in runs)),
     ]
 
 

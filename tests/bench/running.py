@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -98,6 +99,17 @@ class Run(NamedTuple):
 def installed(program: str) -> bool:
     """Whether there is such a program."""
     return shutil.which(program, path=SEARCH) is not None
+
+
+def compiled(name: str, folder: Path) -> Path | None:
+    """`tests/bench/NAME.c` as a program in `folder`; None where there is no compiler, or it fails."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    program = folder / name
+    source = ROOT / "tests" / "bench" / f"{name}.c"
+    done = subprocess.run([compiler, "-O2", "-o", program, source], capture_output=True, timeout=60, check=False)
+    return program if done.returncode == 0 else None
 
 
 def drop_tcp(box: Box) -> str | None:

@@ -29,6 +29,7 @@ SIZES: dict[str, tuple[str, int]] = {
     "10^10 targets": ("10.0.0.0/8", 600),
 }
 _MEGABYTE = 1e6
+_PUBLIC_IPV4 = 3_702_258_432  # addresses outside IANA's special-purpose blocks (RFC 6890)
 
 
 def run_all(plan: Plan) -> list[Result]:
@@ -100,6 +101,9 @@ def on_the_wire(plan: Plan, runs: int) -> list[Result]:
         if SIZES[name][1] > 100  # the others are over before their rate can be seen
         or name == "10^6 targets"
     ]
+    rates = [each.rate for each in done["10^8 targets"] if each.rate]
+    hours = tuple(_PUBLIC_IPV4 / rate / 3600 for rate in rates)
+    rows.append(Result(GROUP_WIRE, "IPv4 x 1 port at that rate", "hours", hours, note="reckoned, not scanned"))
     return rows + [
         Result(GROUP_WIRE, name, "MB peak", tuple(each.peak / _MEGABYTE for each in runs))
         for name, runs in done.items()

@@ -9,8 +9,6 @@ of ours whose size is nearest.
 """
 
 import shlex
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +24,7 @@ from scanner.schedule import Stretch
 from scanner.window import Window
 
 from .result import Plan, Result
-from .running import HALFOPEN, MACS, MASSCAN, ROOT, ZMAP, Run, drop_tcp, in_turns, installed, run
+from .running import HALFOPEN, MACS, MASSCAN, ZMAP, Run, compiled, drop_tcp, in_turns, installed, run
 from .sink import lane_of
 
 GROUP_BUILT, GROUP_WIRE, GROUP_WALL = "Probes built, no IO", "SYNs through a veth pair", "Wall time of the same runs"
@@ -108,7 +106,7 @@ def _contenders(box: Box, plan: Plan, folder: Path) -> tuple[dict[str, Callable[
     commands[TWO_SENDERS] = (*syn, "--options", "mss", "--senders", "2")
     commands |= {"ZMap -T 1": (*zmap, "-T", "1"), "ZMap -T 2": (*zmap, "-T", "2")}
     commands["masscan"] = (*MASSCAN, "198.19.0.0/16", f"-p1-{ports}", "--rate", "100000000", "--wait", "0")
-    loop = _compiled(folder)
+    loop = compiled("ring_loop", folder)
     if loop:
         alone = (str(loop), "scan0", _frame().hex(), str(count))
         commands[LOOP] = alone
@@ -128,17 +126,6 @@ def _frame() -> bytes:
     target = lane.hosts_at(np.zeros(1, np.int64))
     probe.stamp(lane.probe, rows, target, port, 40000, lane.sequence(target, port, 40000))
     return rows.tobytes()
-
-
-def _compiled(folder: Path) -> Path | None:
-    """The C loop, compiled; None where there is no compiler, or it fails."""
-    compiler = shutil.which("cc")
-    program = folder / "ring_loop"
-    if compiler is None:
-        return None
-    source = ROOT / "tests" / "bench" / "ring_loop.c"
-    done = subprocess.run([compiler, "-O2", "-o", program, source], capture_output=True, timeout=60, check=False)
-    return program if done.returncode == 0 else None
 
 
 def _nearest(name: str, sizes: dict[str, float]) -> str:
