@@ -55,16 +55,25 @@ def _root(
     pass
 
 
-_NMAPS_WAY = {"output_xml": "xml", "output_grepable": "gnmap", "output_normal": "table"}
+_NMAPS_WAY = {
+    "output_xml": ("xml", ".xml"),
+    "output_grepable": ("gnmap", ".gnmap"),
+    "output_normal": ("table", ".nmap"),
+}
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """A verb's parameters as its request's fields: repeatable ones as tuples."""
     repeatable = ("targets", "targets_file", "exclude", "exclude_file", "output", "captures", "scanner", "target")
     fields = {name: tuple(value or ()) if name in repeatable else value for name, value in options.items()}
+    named: list[tuple[str, str]] = []
     if _NMAPS_WAY.keys() <= fields.keys():
-        files = {form: fields.pop(name) for name, form in _NMAPS_WAY.items()}
-        fields["named"] = tuple((form, path) for form, path in files.items() if path)
+        base = fields.pop("output_all")
+        for name, (form, suffix) in _NMAPS_WAY.items():
+            path = fields.pop(name)
+            named += [(form, path)] if path else []
+            named += [(form, base + suffix)] if base else []
+        fields["named"] = tuple(named)
     return fields
 
 
@@ -104,6 +113,7 @@ def syn(
     output_xml: opt.OutputXml = None,
     output_grepable: opt.OutputGrepable = None,
     output_normal: opt.OutputNormal = None,
+    output_all: opt.OutputAll = None,
     force: opt.Force = False,
     resume: opt.Resume = None,
     only_open: opt.OnlyOpen = False,
@@ -157,6 +167,7 @@ def connect(
     output_xml: opt.OutputXml = None,
     output_grepable: opt.OutputGrepable = None,
     output_normal: opt.OutputNormal = None,
+    output_all: opt.OutputAll = None,
     force: opt.Force = False,
     resume: opt.Resume = None,
     only_open: opt.OnlyOpen = False,
@@ -224,6 +235,7 @@ def classify(
     output_xml: opt.OutputXml = None,
     output_grepable: opt.OutputGrepable = None,
     output_normal: opt.OutputNormal = None,
+    output_all: opt.OutputAll = None,
     force: opt.Force = False,
     only_open: opt.OnlyOpen = False,
     everything: opt.Everything = False,

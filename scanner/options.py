@@ -51,6 +51,7 @@ Output = Annotated[
 OutputXml = Annotated[Text, typer.Option("-oX", metavar="FILE", help="nmap's XML to FILE of any name; - is stdout.")]
 OutputGrepable = Annotated[Text, typer.Option("-oG", metavar="FILE", help="nmap's grepable form to FILE, or -.")]
 OutputNormal = Annotated[Text, typer.Option("-oN", metavar="FILE", help="The table to FILE, or -.")]
+OutputAll = Annotated[Text, typer.Option("-oA", metavar="BASE", help="BASE.xml, BASE.gnmap and BASE.nmap at once.")]
 Resume = Annotated[
     Text,
     typer.Option(metavar="STATE", help="Keep where the scan stands in this file; where it is there, go on from it."),

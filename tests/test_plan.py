@@ -132,13 +132,13 @@ def test_a_scan_writes_every_format_at_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names = ("a.jsonl.gz", "b.xml", "c.gnmap.gz")
-    files = [word for name in names for word in ("-o", name)] + ["-oX", "d", "-oG", "e", "-oN", "f"]
+    files = [word for name in names for word in ("-o", name)] + ["-oX", "d", "-oG", "e", "-oN", "f", "-oA", "g"]
     code, out, _ = said(capsys, monkeypatch, "connect", "127.0.0.1", "-p", "1", "-q", "-oG", "e", *files)
     texts = [subprocess.run(["zcat", "-f", path], capture_output=True, text=True, check=True).stdout for path in
-             (*names, "d", "e", "f")]  # fmt: skip
+             (*names, "d", "e", "f", "g.xml", "g.gnmap", "g.nmap")]  # fmt: skip
     starts = [re.sub("[^a-zA-Z<{#]", "", text)[:8] for text in texts]
     assert (code, starts, out.splitlines()[0]) == (
-        0, ["{ipportp", "<xmlvers", "#halfope", "<xmlvers", "#halfope", "PORTSTAT"], "127.0.0.1",
+        0, ["{ipportp", "<xmlvers", "#halfope", *["<xmlvers", "#halfope", "PORTSTAT"] * 2], "127.0.0.1",
     )  # fmt: skip
 
 
