@@ -70,9 +70,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     if _NMAPS_WAY.keys() <= fields.keys():
         base = fields.pop("output_all")
         for name, (form, suffix) in _NMAPS_WAY.items():
-            path = fields.pop(name)
-            named += [(form, path)] if path else []
-            named += [(form, base + suffix)] if base else []
+            paths = (fields.pop(name), base and f"{base}{suffix}")
+            named += [(form, str(path)) for path in paths if path]
         fields["named"] = tuple(named)
     return fields
 
