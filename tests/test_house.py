@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,10 @@ def test_help_pays_for_no_library() -> None:
             [sys.executable, "-c", program, *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
         )
         assert (done.stderr.strip(), bool(done.stdout)) == ("", True)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "bench").glob("*.py")), ids=lambda path: path.stem)
+def test_every_measurement_can_be_imported(path: Path) -> None:
+    """They run too long to be run here; but what has moved away under them is seen."""
+    if path.stem != "__main__":
+        import_module(f"tests.bench.{path.stem}")

@@ -28,7 +28,7 @@ from scanner.lab.permissions import run_inside
 from scanner.lab.scenes import CLAIMS, FAR_NET, SCENES, Scene, built, state_of
 
 from .running import HALFOPEN, MASSCAN, ZMAP, Run, installed, run
-from .scans import _READERS as READERS
+from .scans import READERS
 
 LIMIT, BUDGET = 60.0, 120.0
 OURS, SURE = "halfopen", "halfopen, tight"
