@@ -36,7 +36,7 @@ IO = {
     "mmap",
 }
 CALLS = {"open", "print", "input"}
-MOST_LINES, MOST_FUNCTION_LINES = 320, 60
+MOST_LINES, MOST_FUNCTION_LINES = 320, 50  # of a function's body: a list of parameters is data
 
 
 def tree(name: str) -> ast.Module:
@@ -97,7 +97,7 @@ def test_every_module_opens_with_its_essay(name: str) -> None:
 def test_lengths(name: str) -> None:
     lines = len(MODULES[name].read_text("utf-8").splitlines())
     functions = (node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno}
+    long = {node.name: node.end_lineno - node.body[0].lineno + 1 for node in functions if node.end_lineno}
     assert (lines <= MOST_LINES, {k: v for k, v in long.items() if v > MOST_FUNCTION_LINES}) == (True, {})
 
 
