@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Verdicts, classify, scan
-    from .verdict import Verdict
+    from .judge.verdict import Verdict
 
 __version__ = "0.1.0"
 __all__ = ["Verdict", "Verdicts", "__version__", "classify", "scan"]
 
-_HOMES = {"Verdict": "verdict", "Verdicts": "api", "classify": "api", "scan": "api"}
+_HOMES = {"Verdict": "judge.verdict", "Verdicts": "api", "classify": "api", "scan": "api"}
 
 
 def __getattr__(name: str) -> Any:

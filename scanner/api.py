@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .choice import choose, guard, skipped_text
-from .classification import DEFAULT_TIMEOUT, Classification, Selection
 from .config import SynConfig
 from .errors import UsageError
-from .hosts import parse_hosts
-from .names import resolve
+from .judge.verdict import Verdict
+from .offline.classification import DEFAULT_TIMEOUT, Classification, Selection
 from .output import MANY
-from .ports import USUAL_PORTS, Ports, parse_ports
-from .targets import HostSpace
-from .verdict import Verdict
+from .space.choice import choose, guard, skipped_text
+from .space.hosts import parse_hosts
+from .space.names import resolve
+from .space.ports import USUAL_PORTS, Ports, parse_ports
+from .space.targets import HostSpace
 
 if TYPE_CHECKING:
     from .progress import AnySession
@@ -140,10 +140,10 @@ def _session(
 ) -> "AnySession":
     """The scan itself; sockets are opened here."""
     if connect:
-        from .connect import ConnectSession
+        from .scanning.connect import ConnectSession
 
         return ConnectSession(hosts, ports, config)
-    from .session import Session
+    from .scanning.session import Session
 
     return Session(hosts, ports, config, notes.append, verify=verify)
 

@@ -131,7 +131,7 @@ def syn(
 ) -> None:
     """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
     options_given = _given(locals())
-    from .ahead import Ahead
+    from .scanning.ahead import Ahead
 
     with Ahead() as ahead:
         from .command import run_syn
@@ -242,7 +242,7 @@ def classify(
 ) -> None:
     """Verdicts from recorded packets, of any scanner or client. Needs no privileges and no network."""
     options_given = _given(locals())
-    from .offline import ClassifyRequest, run_classify
+    from .offline.run import ClassifyRequest, run_classify
 
     raise typer.Exit(run_classify(ClassifyRequest(**options_given)))
 
@@ -280,7 +280,7 @@ def diff(
     quiet: opt.Quiet = False,
 ) -> None:
     """What changed between two results, host by host. Exit code 0: nothing, 1: something, 2: an error."""
-    from .diff import DiffRequest, run_diff
+    from .saved.diff import DiffRequest, run_diff
 
     raise typer.Exit(run_diff(DiffRequest(old, new, form, reasons, only_open, everything, quiet)))
 

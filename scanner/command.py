@@ -13,19 +13,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .ahead import Ahead
-from .choice import guard, skipped_text
 from .errors import ScannerError, UsageError
+from .judge.verdict import Verdict
 from .output import MANY, Outputs, Run, Summary, open_sinks
-from .ports import Ports, format_ports, service_name
 from .progress import AnySession, Progress, check_form
 from .request import ScanRequest
-from .session import Session
+from .scanning.ahead import Ahead
+from .scanning.session import Session
+from .scanning.sums import Sums
+from .space.choice import guard, skipped_text
+from .space.ports import Ports, format_ports, service_name
+from .space.targets import HostSpace
 from .summary import summary_lines, write_stats
-from .sums import Sums
-from .targets import HostSpace
-from .verdict import Verdict
-from .watch import Watch, scan_endpoints
+from .watch.listeners import Watch, scan_endpoints
 
 if TYPE_CHECKING:
     from .resume import StateFile
@@ -85,7 +85,7 @@ def run_syn(request: ScanRequest, ahead: Ahead) -> int:
     with _watched(watch, session):
         code = _run(request, session, Run(command_line(), "syn", format_ports(ports), len(ports)), state, watch.noting)
     if request.ladder is not None:
-        from .offline import print_ladders
+        from .offline.run import print_ladders
 
         print_ladders(watch.ladders(), request.form)
     return code
@@ -93,7 +93,7 @@ def run_syn(request: ScanRequest, ahead: Ahead) -> int:
 
 def run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
-    from .connect import ConnectSession
+    from .scanning.connect import ConnectSession
 
     if request.list_ports:
         return print_ports(request)

@@ -17,23 +17,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .addresses import to_text
-from .choice import Choice
 from .command import print_ports
 from .config import SynConfig
-from .hosts import parse_hosts
-from .lane import Lane
-from .live import Scan
-from .names import resolve
-from .ports import format_ports
+from .judge.retry import FIRST_WAIT, MIN_PASSES_UNANSWERED
+from .packet.addresses import to_text
 from .request import ScanRequest
-from .retry import FIRST_WAIT, MIN_PASSES_UNANSWERED
-from .session import key_of, settings_of
-from .special import MANY_PUBLIC, public_hosts
+from .scanning.lane import Lane
+from .scanning.live import Scan
+from .scanning.session import key_of, settings_of
+from .scanning.window import Phase
+from .scanning.wiring import Way, lane_of, ways_of
+from .space.choice import Choice
+from .space.hosts import parse_hosts
+from .space.names import resolve
+from .space.ports import format_ports
+from .space.special import MANY_PUBLIC, public_hosts
 from .transport.memory import Faults, MemoryTransport
 from .transport.portholder import HeldPorts
-from .window import Phase
-from .wiring import Way, lane_of, ways_of
 
 PROBES_SHOWN = 10
 EXCLUDES_COUNTED = 20  # each costs a reading of the target list

@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from .errors import UsageError
-from .standing import Standing
-from .sums import Glance, Sums
-from .verdict import Verdict
+from .judge.verdict import Verdict
+from .scanning.standing import Standing
+from .scanning.sums import Glance, Sums
 
 FORMS = ("auto", "json", "none")
 _DRAWN, _TOLD, _LOOKED = 0.2, 1.0, 0.2  # seconds between two drawings, JSON lines, looks at the keyboard

@@ -7,15 +7,15 @@ of (targets, ports and configuration), each checked when it is asked for, and wh
 import hashlib
 from dataclasses import dataclass
 
-from .choice import Choice, choose
 from .config import SynConfig
 from .errors import UsageError
-from .hosts import read_list
-from .lane import Shard
-from .names import resolve
-from .popular import top_ports
-from .ports import USUAL_PORTS, Ports, format_ports, parse_ports
-from .targets import HostSpace
+from .scanning.lane import Shard
+from .space.choice import Choice, choose
+from .space.hosts import read_list
+from .space.names import resolve
+from .space.popular import top_ports
+from .space.ports import USUAL_PORTS, Ports, format_ports, parse_ports
+from .space.targets import HostSpace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .errors import ScanError, UsageError
-from .standing import Standing, standing_of
-from .sums import Sums, sums_of
+from .scanning.standing import Standing, standing_of
+from .scanning.sums import Sums, sums_of
 
 FORMAT = "halfopen scan state, version 1"
 INTERVAL = 2.0  # seconds between two notes, at least

@@ -7,7 +7,7 @@ and why, frames that this machine lost itself, the loss on the path and what was
 import json
 
 from .errors import ScanError
-from .sums import Sums
+from .scanning.sums import Sums
 
 _QUIET = (
     "other-protocol",

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scanner.headers import LINK_RAW
 from scanner.lab import Box, Kind
 from scanner.lab.scene import DEMO, demo_box
-from scanner.live import Settings
-from scanner.record import Recorder
+from scanner.packet.headers import LINK_RAW
+from scanner.scanning.live import Settings
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
+from scanner.watch.record import Recorder
 from tests.conftest import Clock, bench_of, lane_of, memory
 
 ROOT = Path(__file__).resolve().parents[1]

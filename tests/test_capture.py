@@ -22,7 +22,7 @@ from scanner.capture import NO_TIME, CaptureReader, Damage, PcapWriter, open_cap
 from scanner.capture import source as source_module
 from scanner.capture.walk import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, SLACK, Grammar, PcapngBlocks, PcapRecords, walk
 from scanner.errors import ScanError, UsageError
-from scanner.headers import Frames
+from scanner.packet.headers import Frames
 
 Row = tuple[int, int, bytes]
 S = 1_000_000_000
@@ -299,7 +299,7 @@ def test_standard_input() -> None:
 
 def test_only_python_and_numpy_are_needed() -> None:
     code = (
-        "import socket, sys; del socket.AF_PACKET; import scanner.capture, scanner.link;"
+        "import socket, sys; del socket.AF_PACKET; import scanner.capture, scanner.packet.link;"
         "print({'scapy', 'typer', 'netaddr', 'rich'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

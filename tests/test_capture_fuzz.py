@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scanner.capture import open_captures
 from scanner.capture.source import CAPACITY
 from scanner.capture.walk import SLACK
-from scanner.link import Cause, network_layer
+from scanner.packet.link import Cause, network_layer
 from tests.test_capture import WHOLE
 
 SEEDS = [data for data, _ in WHOLE.values() if len(data) < 4096]

@@ -5,19 +5,19 @@ import errno
 import numpy as np
 import pytest
 
-from scanner.addresses import from_text
-from scanner.block import Block
 from scanner.config import SynConfig
-from scanner.connect import ConnectSession
 from scanner.errors import UsageError
-from scanner.handshake import OUTCOMES, RETRY, Outcome
-from scanner.hosts import parse_hosts
-from scanner.names import resolve
-from scanner.ports import parse_ports
-from scanner.retry import Estimate, estimate
-from scanner.schedule import Stretch
-from scanner.verdict import Reason, Verdict, state_of
-from scanner.verify import CONTROL_PORTS, HIGH, control_ports
+from scanner.judge.retry import Estimate, estimate
+from scanner.judge.verdict import Reason, Verdict, state_of
+from scanner.packet.addresses import from_text
+from scanner.scanning.block import Block
+from scanner.scanning.connect import ConnectSession
+from scanner.scanning.handshake import OUTCOMES, RETRY, Outcome
+from scanner.scanning.schedule import Stretch
+from scanner.scanning.verify import CONTROL_PORTS, HIGH, control_ports
+from scanner.space.hosts import parse_hosts
+from scanner.space.names import resolve
+from scanner.space.ports import parse_ports
 
 MS = 1_000_000
 START = 1_700_000_000_000_000_000  # ns since 1970 at monotonic 0

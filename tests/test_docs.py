@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from scanner.cli import app
+from scanner.judge.verdict import Reason
+from scanner.judge.words import EVIDENCE
 from scanner.lab.scene import DEMO
-from scanner.verdict import Reason
-from scanner.words import EVIDENCE
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

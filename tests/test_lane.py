@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from conftest import KEY, OUR_PORT, ROUTER, THEIR_PORT, THEM, US, batch, lane_of, rst, segment, syn, synack, unreachable
 
-from scanner.addresses import from_text, to_text
-from scanner.cookie import Key, sequence
-from scanner.hosts import parse_hosts
-from scanner.lane import Lane, Shard
-from scanner.verdict import Reason
-from scanner.wire import parse
+from scanner.judge.verdict import Reason
+from scanner.packet.addresses import from_text, to_text
+from scanner.packet.cookie import Key, sequence
+from scanner.packet.wire import parse
+from scanner.scanning.lane import Lane, Shard
+from scanner.space.hosts import parse_hosts
 
 TARGETS = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}
 PASSES = 3

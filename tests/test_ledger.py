@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.ledger import Ledger, Mark, Replies, blank
-from scanner.verdict import Reason
+from scanner.judge.ledger import Ledger, Mark, Replies, blank
+from scanner.judge.verdict import Reason
 
 RANKS = {
     Reason.HOST_UNREACH: 1,

@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from scanner.headers import Frames
-from scanner.link import LINK_TYPES, Cause, network_layer
+from scanner.packet.headers import Frames
+from scanner.packet.link import LINK_TYPES, Cause, network_layer
 
 V4, V6 = b"\x45" + bytes(19), b"\x60" + bytes(39)
 MAC = bytes(12)

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from scanner.classification import Classification
 from scanner.config import SynConfig
-from scanner.headers import LINK_RAW
-from scanner.hosts import parse_hosts
+from scanner.judge.verdict import Verdict
 from scanner.lab import Box, Kind, here
 from scanner.lab.firewall import require
 from scanner.lab.scene import demo_box
-from scanner.live import Settings
-from scanner.ports import parse_ports
-from scanner.record import Recorder
-from scanner.session import Session
+from scanner.offline.classification import Classification
+from scanner.packet.headers import LINK_RAW
+from scanner.scanning.live import Settings
+from scanner.scanning.session import Session
+from scanner.space.hosts import parse_hosts
+from scanner.space.ports import parse_ports
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
-from scanner.verdict import Verdict
+from scanner.watch.record import Recorder
 from tests.conftest import Clock, bench_of, lane_of, memory
 
 Row = tuple[str, int | None, str, str, int | None, str | None]

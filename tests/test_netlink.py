@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner import netlink
-from scanner.netlink import LinkFacts, Message, RouteFacts, RouteType
+from scanner.net import netlink
+from scanner.net.netlink import LinkFacts, Message, RouteFacts, RouteType
 
 recorded = pytest.mark.skipif(sys.byteorder != "little", reason="the recorded messages are little-endian")
 EXPIRY = "14000600fffffffffffffffff3490300f3490300"  # IFA_CACHEINFO, of no interest

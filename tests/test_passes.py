@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.ledger import Ledger, Replies, blank
-from scanner.passes import Passes
-from scanner.verdict import Reason
+from scanner.judge.ledger import Ledger, Replies, blank
+from scanner.judge.verdict import Reason
+from scanner.scanning.passes import Passes
 
 SECOND = 1_000_000_000
 

@@ -12,9 +12,9 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from scanner import probe
-from scanner.addresses import from_ints
-from scanner.headers import MAPPED, Bytes
+from scanner.packet import probe
+from scanner.packet.addresses import from_ints
+from scanner.packet.headers import MAPPED, Bytes
 
 STAMP = 0x12345678
 OPTIONS: dict[str, Callable[[int], list[tuple[str, object]]]] = {

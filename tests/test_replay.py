@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from scanner import replay
-from scanner.exchanges import Exchanges
-from scanner.headers import LINK_RAW
-from scanner.replay import NO_TIME, Ending, judge, rows, settle
+from scanner.offline import replay
+from scanner.offline.exchanges import Exchanges
+from scanner.offline.replay import NO_TIME, Ending, judge, rows, settle
+from scanner.packet.headers import LINK_RAW
 from tests.conftest import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 
 Row = tuple[str | None, str, int | None, str, str, tuple[str, ...]]

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scanner.gather import Gathering
+from scanner.judge.verdict import Verdict
+from scanner.judge.words import EVIDENCE
 from scanner.report import model as model_module
 from scanner.report.charts import Bar, histogram
 from scanner.report.maps import STYLES, Map
 from scanner.report.model import Model, model_of
-from scanner.verdict import Verdict
-from scanner.words import EVIDENCE
+from scanner.saved.gather import Gathering
 from tests.browser import CHROMIUM, Browser
 
 pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install halfopen[report]")

@@ -22,19 +22,19 @@ import numpy as np
 import pytest
 
 from scanner.cli import main
-from scanner.hosts import parse_hosts
+from scanner.judge.ledger import Known, blank
+from scanner.judge.verdict import Reason, Verdict
 from scanner.lab import Box, here
-from scanner.lane import Shard
-from scanner.ledger import Known, blank
-from scanner.live import Scan, Settings
 from scanner.output import Summary, open_sinks
-from scanner.results import rows
 from scanner.resume import StateFile
-from scanner.schedule import Schedule, Stretch
-from scanner.standing import Standing, standing_of
-from scanner.sums import Sums
+from scanner.scanning.lane import Shard
+from scanner.scanning.live import Scan, Settings
+from scanner.scanning.results import rows
+from scanner.scanning.schedule import Schedule, Stretch
+from scanner.scanning.standing import Standing, standing_of
+from scanner.scanning.sums import Sums
+from scanner.space.hosts import parse_hosts
 from scanner.transport.memory import Faults, MemoryTransport
-from scanner.verdict import Reason, Verdict
 from tests.conftest import SECOND, Clock, lane_of, memory
 from tests.test_scan import NET, NET_PORTS, answers_all, target, wanted
 
@@ -288,7 +288,7 @@ def part(
 @pytest.mark.parametrize("seed", range(8))
 def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended at random moments, by kill -9 or by Ctrl-C; small windows, so that several are open."""
-    monkeypatch.setattr("scanner.schedule.WINDOW_TARGETS", 3 * len(NET_PORTS))
+    monkeypatch.setattr("scanner.scanning.schedule.WINDOW_TARGETS", 3 * len(NET_PORTS))
     luck = random.Random(seed)
     clock = Clock()
     wire = memory(answers_all(version, ports=NET_PORTS), clock, Faults(delay=(0.001, 0.2)), seed)
@@ -328,8 +328,8 @@ def test_who_has_answered_before_ctrl_c_is_not_asked_again() -> None:
 
 
 SMALL_WINDOWS = (
-    "import scanner.schedule, scanner.resume\n"
-    "scanner.schedule.WINDOW_TARGETS, scanner.resume.INTERVAL = 800, 0.05\n"
+    "import scanner.scanning.schedule, scanner.resume\n"
+    "scanner.scanning.schedule.WINDOW_TARGETS, scanner.resume.INTERVAL = 800, 0.05\n"
     "from scanner.process import run\n"
     "run()"
 )

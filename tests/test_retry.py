@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scanner.retry import (
+from scanner.judge.retry import (
     CONTROL_PROBES,
     FIRST_WAIT,
     LEAST_WAIT,

@@ -33,14 +33,14 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from scanner.addresses import from_text, to_text
-from scanner.cookie import Key, sequence
-from scanner.headers import LINK_ETHERNET, Bytes, Frames
-from scanner.lane import Shard
-from scanner.live import OPEN_WINDOWS, Settings
-from scanner.neighbours import answers
+from scanner.judge.verdict import Verdict
+from scanner.packet.addresses import from_text, to_text
+from scanner.packet.cookie import Key, sequence
+from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
+from scanner.scanning.lane import Shard
+from scanner.scanning.live import OPEN_WINDOWS, Settings
+from scanner.scanning.neighbours import answers
 from scanner.transport.memory import Faults, Host
-from scanner.verdict import Verdict
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
 NET = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scanner.choice import choose, guard, skipped_text
 from scanner.errors import UsageError
-from scanner.hosts import parse_hosts, written_blocks
-from scanner.popular import OURS, top_ports
-from scanner.special import entries, public_hosts
+from scanner.space.choice import choose, guard, skipped_text
+from scanner.space.hosts import parse_hosts, written_blocks
+from scanner.space.popular import OURS, top_ports
+from scanner.space.special import entries, public_hosts
 
 
 def resolve(name: str) -> list[str]:

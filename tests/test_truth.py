@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import SECOND, Clock, bench, bench_of, lane_of, wire_bytes
 
-from scanner.live import Settings
-from scanner.retry import FIRST_WAIT, NEAR_WAIT, RoundTrips
+from scanner.judge.retry import FIRST_WAIT, NEAR_WAIT, RoundTrips
+from scanner.scanning.live import Settings
 from scanner.transport.memory import Faults, Host, MemoryTransport, answer
 
 NET, PORTS = "198.18.1.0/28", (22, 23, 81)

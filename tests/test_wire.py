@@ -33,9 +33,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.ipsec import AH
 from scapy.packet import Packet
 
-from scanner.addresses import to_text
-from scanner.headers import Frames
-from scanner.wire import UNSUPPORTED_LINK, Segments, join, parse
+from scanner.packet.addresses import to_text
+from scanner.packet.headers import Frames
+from scanner.packet.wire import UNSUPPORTED_LINK, Segments, join, parse
 
 ADDRESSES = ("src", "dst", "sender")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..headers import Frames, Ints
+from ..packet.headers import Frames, Ints
 from .pcap import MAGICS, pcap_batches
 from .pcapng import MAGIC, pcapng_batches
 from .source import CAPACITY, Source

@@ -16,7 +16,7 @@ from struct import pack, unpack_from
 
 import numpy as np
 
-from ..headers import Frames, Ints, read
+from ..packet.headers import Frames, Ints, read
 from .source import Source
 from .tally import CaptureReader
 from .walk import MAX_RECORD, PcapRecords, walk

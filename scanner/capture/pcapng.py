@@ -19,7 +19,7 @@ from struct import unpack_from
 import numpy as np
 import numpy.typing as npt
 
-from ..headers import Bools, Frames, Ints, Rows, read
+from ..packet.headers import Bools, Frames, Ints, Rows, read
 from .source import Source
 from .tally import NO_TIME, RECORDED_BY, CaptureReader
 from .walk import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, PcapngBlocks, walk

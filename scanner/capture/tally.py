@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..headers import Frames
+from ..packet.headers import Frames
 
 NO_TIME = -(1 << 63)  # the `time` of a frame whose record carries no time stamp
 

@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..headers import Bools, Bytes, Ints
+from ..packet.headers import Bools, Bytes, Ints
 
 Words = npt.NDArray[np.uint32]
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScanError, UsageError
-from ..headers import Bytes, Frames, Ints
+from ..packet.headers import Bytes, Frames, Ints
 from .tally import RECORDED_BY
 
 _SNAPLEN = 1 << 18

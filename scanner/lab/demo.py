@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterable
 
 from ..config import SynConfig
-from ..hosts import parse_hosts
+from ..judge.verdict import Verdict
 from ..output import Summary, open_sinks
-from ..ports import format_ports, parse_ports
-from ..session import Session
+from ..scanning.session import Session
+from ..scanning.wiring import Warn
+from ..space.hosts import parse_hosts
+from ..space.ports import format_ports, parse_ports
 from ..summary import summary_lines
-from ..verdict import Verdict
-from ..wiring import Warn
 from .box import Box
 from .scene import DEMO, PortKind, demo_box
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from ..verdict import State
+from ..judge.verdict import State
 from .box import Box
 from .firewall import KINDS, Kind, Ports
 from .wire import Faults, Way, both

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScanError
-from ..headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, RST, Bools, Bytes, Frames, Ints
+from ..packet.headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, RST, Bools, Bytes, Frames, Ints
 from ..transport.filter import ACCEPT
 from ..transport.ring import SLOT, TX_DATA, Receiver, Sender
 from .namespace import Namespace

@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from ..verdict import State, Verdict
+from ..judge.verdict import State, Verdict
 from .sink import Summary
 from .stream import Stream
 

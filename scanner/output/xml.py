@@ -22,9 +22,9 @@ from statistics import fmean
 from typing import Any
 
 from .. import __version__
-from ..ports import format_ports
-from ..verdict import Verdict
-from ..words import printable
+from ..judge.verdict import Verdict
+from ..judge.words import printable
+from ..space.ports import format_ports
 from .hosts import Folded, HostRows, gather, pieces
 from .sink import Run, Summary
 from .stream import Stream

@@ -15,9 +15,9 @@ import sys
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from ..gather import Gathering
 from ..output.stream import create, standard_output
-from ..verdict_files import named, read_results
+from ..saved.gather import Gathering
+from ..saved.verdict_files import named, read_results
 from .model import model_of
 
 

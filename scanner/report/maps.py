@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..addresses import word_text
-from ..gather import HOST_ONLY, host_numbers
-from ..headers import Ints, Rows
+from ..packet.addresses import word_text
+from ..packet.headers import Ints, Rows
+from ..saved.gather import HOST_ONLY, host_numbers
 
 GRID_HOSTS, GRID_PORTS = 256, 1024
 SQUARES = 16  # hosts that may have a square of their own
@@ -121,7 +121,7 @@ def cell_of_hosts(drawn: Map, numbers: list[int]) -> list[int]:
     assert drawn.kind == "hilbert", "other maps name their hosts"
     from ipaddress import ip_address
 
-    from ..addresses import to_int
+    from ..packet.addresses import to_int
 
     base = to_int(ip_address(drawn.base))
     cells = [number - base >> drawn.bits for number in numbers]

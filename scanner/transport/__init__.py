@@ -8,7 +8,7 @@ inside the process, for tests).
 
 from typing import NamedTuple, Protocol
 
-from ..headers import Bytes, Frames
+from ..packet.headers import Bytes, Frames
 
 
 class Drops(NamedTuple):

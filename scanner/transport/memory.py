@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..headers import ACK, ICMP, IPV4, IPV6, LINK_RAW, RST, SYN, TCP, Bytes, Frames
+from ..packet.headers import ACK, ICMP, IPV4, IPV6, LINK_RAW, RST, SYN, TCP, Bytes, Frames
 from . import Drops
 
 _SLOT = 256

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from ..errors import ScanError, ScannerError, UsageError
-from ..netlink import Address
+from ..net.netlink import Address
 
 FIRST, LAST = 32768, 60999  # Linux's default ip_local_port_range: ports a client is expected to send from
 _SO_ATTACH_FILTER = 26

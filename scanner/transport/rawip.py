@@ -13,7 +13,7 @@ import socket
 import numpy as np
 
 from ..errors import ScanError
-from ..headers import LINK_RAW, Bytes
+from ..packet.headers import LINK_RAW, Bytes
 from . import Drops
 from .ring import NO_PERMISSION, Receiver
 

@@ -35,7 +35,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import ScanError
-from ..headers import LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints
+from ..packet.headers import LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints
 from . import Drops
 from .filter import Instructions, attach
 

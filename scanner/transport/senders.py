@@ -7,7 +7,7 @@ scan learns what has left as one running number.
 
 from collections import deque
 
-from ..headers import Bytes
+from ..packet.headers import Bytes
 from .ring import Sender
 
 

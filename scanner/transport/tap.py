@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..headers import ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, LINK_ETHERNET, LINK_RAW, Bytes, Frames, overlay
+from ..packet.headers import ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, LINK_ETHERNET, LINK_RAW, Bytes, Frames, overlay
 from . import Drops, Transport
 
 See = Callable[[Frames, str], None]  # frames, and the name of the interface

@@ -17,9 +17,9 @@ from subprocess import DEVNULL, Popen
 
 import numpy as np
 
-from scanner import addresses, headers, probe
 from scanner.capture import PcapWriter
-from scanner.headers import LINK_ETHERNET, Frames, Ints
+from scanner.packet import addresses, headers, probe
+from scanner.packet.headers import LINK_ETHERNET, Frames, Ints
 
 from .result import Plan, Result
 from .running import HALFOPEN, ROOT

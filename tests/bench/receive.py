@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scanner.lab import Box
-from scanner.live import Scan, Settings
+from scanner.scanning.live import Scan, Settings
 
 from .result import Plan, Result
 from .running import HALFOPEN, Run, compiled, drop_tcp, in_turns, run

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from scanner.lab import Box
-from scanner.live import Scan, Settings
+from scanner.scanning.live import Scan, Settings
 
 from .result import Plan, Result
 from .running import HALFOPEN, ROOT, drop_tcp, in_turns, run

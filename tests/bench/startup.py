@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from scanner.headers import IPV4, PROTO_TCP
 from scanner.lab import Box
+from scanner.packet.headers import IPV4, PROTO_TCP
 
 from .result import Plan, Result
 from .running import HALFOPEN, MASSCAN, ROOT, ZMAP, in_turns, installed, run

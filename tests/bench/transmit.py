@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from scanner import probe
-from scanner.dispatch import BATCH
 from scanner.lab import Box
-from scanner.schedule import Stretch
-from scanner.window import Window
+from scanner.packet import probe
+from scanner.scanning.dispatch import BATCH
+from scanner.scanning.schedule import Stretch
+from scanner.scanning.window import Window
 
 from .result import Plan, Result
 from .running import HALFOPEN, MACS, MASSCAN, ZMAP, Run, compiled, drop_tcp, in_turns, installed, run

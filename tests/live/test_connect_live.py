@@ -9,24 +9,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from scanner import verify
-from scanner.addresses import from_text
 from scanner.config import SynConfig
-from scanner.connect import ConnectSession
 from scanner.errors import ScanError
-from scanner.handshake import Calls, Source, descriptor_room, hang_up
-from scanner.hosts import parse_hosts
+from scanner.judge.ledger import Mark
+from scanner.judge.verdict import Reason, Verdict, state_of
 from scanner.lab import Box, Kind, here
 from scanner.lab.firewall import require
 from scanner.lab.scene import DEMO, install
-from scanner.lane import Shard
-from scanner.ledger import Mark
-from scanner.names import resolve
-from scanner.pacing import TokenBucket
-from scanner.ports import parse_ports
-from scanner.results import rows as rows_of
-from scanner.session import Session
-from scanner.verdict import Reason, Verdict, state_of
+from scanner.packet.addresses import from_text
+from scanner.scanning import verify
+from scanner.scanning.connect import ConnectSession
+from scanner.scanning.handshake import Calls, Source, descriptor_room, hang_up
+from scanner.scanning.lane import Shard
+from scanner.scanning.pacing import TokenBucket
+from scanner.scanning.results import rows as rows_of
+from scanner.scanning.session import Session
+from scanner.space.hosts import parse_hosts
+from scanner.space.names import resolve
+from scanner.space.ports import parse_ports
 
 OBSTACLE = here()
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]

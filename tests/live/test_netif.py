@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scanner import netif, routes
-from scanner.addresses import to_int
 from scanner.errors import ScanError, UsageError
 from scanner.lab import Namespace, here
+from scanner.net import netif, routes
+from scanner.packet.addresses import to_int
 
 OBSTACLE = here()
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]

@@ -1,0 +1,273 @@
+"""Which way to a target, asked of the kernel.
+
+Routing is more than a table: policy rules, several tables, next-hop objects and source addresses decide, and a
+program that reads the main table itself sends some packets the wrong way. So the kernel is asked about real
+destinations (RTM_GETROUTE, as `ip route get` does). Not about each of 2^32 addresses: the answer can change only
+where a prefix of some table, or of a rule, begins or ends. The targets are cut at these places, each piece is asked
+once by its first address, and neighbours with one answer become one piece again.
+
+Limits: of a route over several next hops one is used for the whole piece; IPv6 source selection (RFC 6724) can
+differ within a piece, one valid source is used; rules that look at marks, TOS or ports are followed for an unmarked
+TCP packet to port 0. A route that changes during the scan is not noticed.
+
+Source: rtnetlink(7); net/ipv4/route.c and net/ipv6/route.c (what RTM_GETROUTE answers).
+"""
+
+import errno
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import pairwise
+from typing import NamedTuple
+
+from ..errors import UsageError
+from ..packet.headers import MAPPED
+from . import netlink
+from .netif import Interface, Refused, ask, dump, interfaces
+from .netlink import Address, Message, RouteType
+
+_IPV4_FIRST, _IPV4_END = MAPPED, MAPPED + (1 << 32)
+_LINK_LOCAL = IPv6Network("fe80::/10")
+# Destinations that no host has, whatever the tables say, by IP version (RFC 6890).
+_NOT_HOSTS: dict[int, tuple[tuple[IPv4Network | IPv6Network, str], ...]] = {
+    4: (
+        (IPv4Network("0.0.0.0/8"), "an address of 'this network', no host"),
+        (IPv4Network("224.0.0.0/4"), "a multicast address, no host"),
+        (IPv4Network("255.255.255.255/32"), "the broadcast address, no host"),
+    ),
+    6: (
+        (IPv6Network("::/128"), "the unspecified address, no host"),
+        (IPv6Network("ff00::/8"), "a multicast address, no host"),
+    ),
+}
+_REFUSALS = {
+    errno.ENETUNREACH: "no route",
+    errno.EHOSTUNREACH: "no route, or one of type unreachable",
+    errno.EACCES: "a route of type prohibit",
+    errno.EINVAL: "a route of type blackhole",
+    errno.ENODEV: "the interface is gone",
+}
+# IPv4 answers such routes with an error, IPv6 in some kernels with a message of this type.
+_DEAD_ENDS = {
+    int(RouteType.BLACKHOLE): errno.EINVAL,
+    int(RouteType.UNREACHABLE): errno.EHOSTUNREACH,
+    int(RouteType.PROHIBIT): errno.EACCES,
+    int(RouteType.THROW): errno.ENETUNREACH,
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a packet leaves. `gateway` None: the target is on the link. `local`: it is this machine itself.
+
+    The gateway may be of the other family (RFC 5549: IPv4 by way of an IPv6 router).
+    """
+
+    interface: Interface
+    gateway: Address | None
+    source: Address
+    local: bool
+
+
+class Path(NamedTuple):
+    """The addresses first..last (128-bit integers, IPv4 mapped) and their route."""
+
+    route: Route
+    first: int
+    last: int
+
+
+class Skipped(NamedTuple):
+    """Addresses first..last that cannot be scanned, and why: the second half of a sentence that begins with them."""
+
+    first: int
+    last: int
+    reason: str
+
+
+class Paths(NamedTuple):
+    """What a set of targets came to; both lists ascend."""
+
+    paths: list[Path]
+    skipped: list[Skipped]
+
+
+class _Unusable(NamedTuple):
+    """Why a destination gets no probe; `fatal` where the user must decide first, because hosts may be there."""
+
+    reason: str
+    fatal: bool
+
+
+class _Wish(NamedTuple):
+    """What the user asked for, `-e` and `--source-ip`."""
+
+    interface: Interface | None
+    source: Address | None
+
+
+_Answer = Route | _Unusable
+
+
+def route(address: Address, *, interface: Interface | None = None, source: Address | None = None) -> Route:
+    """The route to one address. Raises UsageError if there is none, or if no host can have that address.
+
+    `interface` and `source` are the user's wishes; a source that is not ours is kept and does not choose the route.
+    """
+    [answer] = _answers([address], _Wish(interface, source))
+    if isinstance(answer, _Unusable):
+        raise UsageError(f"{address} {answer.reason}")
+    return answer
+
+
+def paths(spans: list[tuple[int, int]], *, interface: Interface | None = None, source: Address | None = None) -> Paths:
+    """The routes of whole address blocks.
+
+    `spans` are (first, last) pairs of 128-bit integers, IPv4 mapped (`addresses.to_int`), ascending and disjoint.
+    Addresses that no host has (broadcast, multicast …) are skipped with the reason as long as something is left to
+    scan. Raises UsageError, naming the first address, where there is no route, or nothing is left.
+    """
+    cuts = _cuts(spans)
+    pieces = _cut(spans, cuts)
+    regions = [bisect_right(cuts, first) for first, _ in pieces]  # spans between the same two cuts share one question
+    asked = {region: _address(first) for region, (first, _) in zip(regions, pieces, strict=True)}
+    answer_of = dict(zip(asked, _answers(list(asked.values()), _Wish(interface, source)), strict=True))
+    runs = _merge(pieces, [answer_of[region] for region in regions])
+    usable = [Path(answer, first, last) for answer, first, last in runs if isinstance(answer, Route)]
+    others = [(answer, first, last) for answer, first, last in runs if isinstance(answer, _Unusable)]
+    errors = [each for each in others if each[0].fatal] or ([] if usable else others)
+    if errors:
+        answer, first, last = errors[0]
+        raise UsageError(f"{_text(first, last)} {answer.reason}")
+    return Paths(usable, [Skipped(first, last, answer.reason) for answer, first, last in others])
+
+
+def boundaries(version: int) -> list[int]:
+    """Where answers may change: first address, and last + 1, of every prefix of every table and rule, ascending.
+
+    Integers of the IP version given (4 or 6): 32 or 128 bits, and one more for the end of the whole space.
+    """
+    header = netlink.ROUTE.pack(netlink.FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0)
+    found: set[int] = set()
+    for network in (*(block for block, _ in _NOT_HOSTS[version]), *((_LINK_LOCAL,) if version == 6 else ())):
+        found.update((int(network[0]), int(network[-1]) + 1))
+    for kind in (netlink.RTM_GETROUTE, netlink.RTM_GETRULE):
+        for message in dump(kind, header):
+            family, first, size = netlink.prefix(message.body)
+            if family == version:
+                found.update((first, first + size))
+    return sorted(found)
+
+
+def _cuts(spans: list[tuple[int, int]]) -> list[int]:
+    """Boundaries of the families that the spans touch, as mapped 128-bit integers."""
+    cuts = {_IPV4_FIRST, _IPV4_END}
+    if any(first < _IPV4_END and last >= _IPV4_FIRST for first, last in spans):
+        cuts.update(MAPPED + each for each in boundaries(4))
+    if any(first < _IPV4_FIRST or last >= _IPV4_END for first, last in spans):
+        cuts.update(boundaries(6))
+    return sorted(cuts)
+
+
+def _cut(spans: list[tuple[int, int]], cuts: list[int]) -> list[tuple[int, int]]:
+    pieces: list[tuple[int, int]] = []
+    for first, last in spans:
+        inside = cuts[bisect_right(cuts, first) : bisect_right(cuts, last)]
+        pieces += [(begin, end - 1) for begin, end in pairwise([first, *inside, last + 1])]
+    return pieces
+
+
+def _merge(pieces: list[tuple[int, int]], answers: list[_Answer]) -> list[tuple[_Answer, int, int]]:
+    runs: list[tuple[_Answer, int, int]] = []
+    for (first, last), answer in zip(pieces, answers, strict=True):
+        if runs and runs[-1][2] + 1 == first and runs[-1][0] == answer:
+            runs[-1] = (answer, runs[-1][1], last)
+        else:
+            runs.append((answer, first, last))
+    return runs
+
+
+def _answers(targets: list[Address], wish: _Wish) -> list[_Answer]:
+    """What becomes of each target, in order."""
+    answers: dict[int, _Answer] = {}
+    for at, target in enumerate(targets):
+        known = _without_asking(target, wish)
+        if known is not None:
+            answers[at] = known
+    asked = [at for at in range(len(targets)) if at not in answers]
+    every = interfaces()
+    for at, reply in zip(asked, _ask([targets[at] for at in asked], every, wish), strict=True):
+        answers[at] = _judge(reply, every, wish)
+    return [answers[at] for at in range(len(targets))]
+
+
+def _without_asking(target: Address, wish: _Wish) -> _Unusable | None:
+    if wish.source is not None and wish.source.version != target.version:
+        return _Unusable(f"is IPv{target.version}, unlike the source address {wish.source}: one family at a time", True)
+    if target in _LINK_LOCAL and wish.interface is None:
+        return _Unusable("is link-local, every interface has its own: choose one with -e", False)
+    for network, reason in _NOT_HOSTS[target.version]:
+        if target in network:
+            return _Unusable(f"is {reason}", False)
+    return None
+
+
+def _ask(targets: list[Address], every: dict[int, Interface], wish: _Wish) -> list[Message | Refused]:
+    """The kernel's answers. A source that is not ours is not asked with: the kernel would refuse it."""
+    source = wish.source if wish.source is not None and _is_ours(wish.source) else None
+    if wish.interface is None:
+        return ask([netlink.route_request(target, source, None) for target in targets])
+    # This machine's own addresses are never reached through another interface, whatever was wished.
+    own = {address.ip for each in every.values() for address in each.addresses}
+    index = wish.interface.index
+    questions = [(each, source, None if each in own or each.is_loopback else index) for each in targets]
+    replies = ask([netlink.route_request(*each) for each in questions])
+    # Told an interface, the kernel takes an IPv4 target without a route for a neighbour on that link. Asked for the
+    # entry of the table instead (RTM_F_FIB_MATCH) it admits that there is none.
+    entries = ask([netlink.route_request(*each, netlink.RTM_F_FIB_MATCH) for each in questions])
+    return [entry if isinstance(entry, Refused) else reply for reply, entry in zip(replies, entries, strict=True)]
+
+
+def _is_ours(source: Address) -> bool:
+    [answer] = ask([netlink.route_request(source, None, None)])
+    return not isinstance(answer, Refused) and netlink.route(answer.body).kind == RouteType.LOCAL
+
+
+def _judge(reply: Message | Refused, every: dict[int, Interface], wish: _Wish) -> _Answer:
+    if isinstance(reply, Refused):
+        return _Unusable(_refusal(reply.errno, wish), True)
+    facts = netlink.route(reply.body)
+    interface = every.get(facts.index or 0)
+    if facts.kind == RouteType.BROADCAST:
+        return _Unusable(f"is a broadcast address of {interface.name if interface else 'this machine'}, no host", False)
+    if facts.kind == RouteType.MULTICAST:
+        return _Unusable("is a multicast address, no host", False)
+    if facts.kind in _DEAD_ENDS or interface is None:
+        return _Unusable(_refusal(_DEAD_ENDS.get(facts.kind, errno.ENETUNREACH), wish), True)
+    local = facts.kind in (RouteType.LOCAL, RouteType.ANYCAST) or interface.loopback
+    if wish.interface is not None and not local and interface.index != wish.interface.index:
+        return _Unusable(_refusal(errno.ENETUNREACH, wish), True)
+    source = wish.source if wish.source is not None else facts.source
+    if source is None:
+        return _Unusable(f"would leave by {interface.name}, which has no address to send from: give --source-ip", True)
+    return Route(interface, facts.gateway, source, local)
+
+
+def _refusal(number: int, wish: _Wish) -> str:
+    through = f" through {wish.interface.name}" if wish.interface is not None else ""
+    origin = f" from {wish.source}" if wish.source is not None else ""
+    what = _REFUSALS.get(number, os.strerror(number))
+    if number == errno.EINVAL and wish.source is not None:
+        what += ", or the source address does not fit"
+    return f"cannot be reached{through}{origin} ({what}): leave it out (--exclude), or add a route"
+
+
+def _address(number: int) -> Address:
+    if _IPV4_FIRST <= number < _IPV4_END:
+        return IPv4Address(number - MAPPED)
+    return IPv6Address(number)
+
+
+def _text(first: int, last: int) -> str:
+    return str(_address(first)) if first == last else f"{_address(first)}-{_address(last)}"

@@ -1,0 +1,242 @@
+"""Where IP begins in a captured frame, whatever link it was captured on.
+
+"tcp" has to mean tcp under VLAN tags, MPLS labels, PPPoE sessions and LLC/SNAP, on Linux cooked captures and BSD
+loopbacks; a reader that knows Ethernet only answers such files with a silent zero. Every row is a
+position and the protocol that stands there; a table maps each protocol to one small step that
+moves a column of rows on by one layer, until they stand on IP or it is clear why not. What is not
+understood gets a cause, so that it can be counted and named.
+
+Plain Ethernet with IP inside, nearly everything there is, goes by a path of its own: one gather and two comparisons.
+Limits: at most 24 layers; radio (802.11), USB and the like are "not supported"; NFLOG of little-endian machines only.
+
+Sources: the LINKTYPE_ list of tcpdump.org; IEEE 802.1Q, 802.2; RFC 1042 (SNAP), RFC 3032 (MPLS), RFC 2516 (PPPoE),
+RFC 1661 and 1662 (PPP), RFC 1547 (Cisco HDLC).
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints, read
+
+Codes = npt.NDArray[np.uint8]
+
+
+class Cause(IntEnum):
+    """Why a frame has no network layer that can be read; 0 where it has one."""
+
+    NONE = 0
+    LINK_TYPE = 1
+    TRUNCATED = 2
+    ARP = 3
+    NOT_IP = 4
+    MALFORMED = 5
+
+    @property
+    def words(self) -> str:
+        """The cause as it is counted and printed."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Cause.NONE: "IP",
+    Cause.LINK_TYPE: "link type not supported",
+    Cause.TRUNCATED: "cut off before IP begins",
+    Cause.ARP: "ARP",
+    Cause.NOT_IP: "not IP",
+    Cause.MALFORMED: "malformed link layer",
+}
+
+
+class Network(NamedTuple):
+    """`at` is where IP begins in frames.buffer (if it does), `version` 4, 6 or 0 for none, `cause` why none."""
+
+    at: Ints
+    version: Codes
+    cause: Codes
+
+
+# What may stand at a row's position. From 0x600 up it is an EtherType; below, a length (so 802.2 LLC follows), as
+# in the type field of Ethernet itself. Steps without an EtherType have numbers beyond 16 bits.
+_LLC, _MIN_ETHERTYPE = 0, 0x600
+_MPLS, _MPLS_MULTICAST, _PPPOE = 0x8847, 0x8848, 0x8864
+_VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
+_RAW, _ETHERNET, _AF, _COOKED, _COOKED2, _PPP, _PPP_PROTOCOL = range(0x10000, 0x10007)
+_SERIAL, _CISCO, _PPPOE_LINK, _NFLOG, _NFLOG_FIELD = range(0x10007, 0x1000C)
+_NOT_IP, _BROKEN = 0x1000C, 0x1000D  # nobody has a step for these
+
+LINK_TYPES = {
+    0: _AF, 108: _AF, LINK_ETHERNET: _ETHERNET, 9: _PPP, 50: _SERIAL, 51: _PPPOE_LINK, 104: _CISCO, 113: _COOKED,
+    276: _COOKED2, 12: _RAW, 14: _RAW, LINK_RAW: _RAW, 228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6, 239: _NFLOG,
+}  # fmt: skip
+
+_ADDRESS_FAMILIES = {2: ETHERTYPE_IPV4, 10: ETHERTYPE_IPV6, 24: ETHERTYPE_IPV6, 28: ETHERTYPE_IPV6, 30: ETHERTYPE_IPV6}
+_PPP_PROTOCOLS = {0x21: ETHERTYPE_IPV4, 0x57: ETHERTYPE_IPV6, 0x281: _MPLS, 0x283: _MPLS_MULTICAST}
+
+_U8, _U16, _U32 = np.dtype("u1"), np.dtype(">u2"), np.dtype(">u4")
+_MOST_LAYERS = 24
+
+
+class _Step(NamedTuple):
+    """`needs` bytes must be there; then `move(buffer, at)` gives the next position and what stands there."""
+
+    needs: int
+    move: Callable[[Bytes, Ints], tuple[Ints, Ints]]
+
+
+def network_layer(frames: Frames) -> Network:
+    """Find IP in every frame: at int64[n], version uint8[n], cause uint8[n] (codes of Cause). Any bytes will do."""
+    buffer, start, length = frames.buffer, frames.start, frames.length
+    at = start + 14
+    ethertype = read(buffer, start + 12, _U16)
+    nibble = read(buffer, at, _U8).astype(np.uint8) >> 4
+    is4 = (ethertype == ETHERTYPE_IPV4) & (nibble == 4)
+    plain = is4 | ((ethertype == ETHERTYPE_IPV6) & (nibble == 6))
+    plain &= (frames.link == LINK_ETHERNET) & (length > 14)
+    version = np.where(is4, np.uint8(4), np.uint8(6))
+    cause = np.zeros(len(frames), np.uint8)
+    rest = np.flatnonzero(~plain)
+    if len(rest):
+        at[rest], version[rest], cause[rest] = _slow(frames.take(rest))
+    return Network(at, version, cause)
+
+
+def _slow(frames: Frames) -> Network:
+    """Layer by layer, for any link."""
+    at, end = frames.start.copy(), frames.start + frames.length
+    protocol = _lookup(LINK_TYPES, frames.link.astype(np.int64), -1)
+    version = np.zeros(len(frames), np.uint8)
+    cause = np.where(protocol < 0, np.uint8(Cause.LINK_TYPE), np.uint8(Cause.MALFORMED))
+    rows = np.flatnonzero(protocol >= 0)
+    for _ in range(_MOST_LAYERS):
+        rows = _settle(frames.buffer, rows, at, end, protocol, version, cause)
+        if not len(rows):
+            break
+        _advance(frames.buffer, rows, at, end, protocol)
+    return Network(at, version, cause)
+
+
+def _settle(buffer: Bytes, rows: Ints, at: Ints, end: Ints, protocol: Ints, version: Codes, cause: Codes) -> Ints:
+    """Give every row that has arrived its version or cause; returns the rows that go on."""
+    here = protocol[rows]
+    room = end[rows] - at[rows]
+    is_ip = (here == ETHERTYPE_IPV4) | (here == ETHERTYPE_IPV6) | (here == _RAW)
+    nibble = read(buffer, at[rows], _U8).astype(np.uint8) >> 4
+    expected = np.where(here == ETHERTYPE_IPV4, 4, np.where(here == ETHERTYPE_IPV6, 6, nibble))
+    good = is_ip & (room > 0) & (nibble == expected) & ((nibble == 4) | (nibble == 6))
+    needs = _lookup(
+        {kind: step.needs for kind, step in _STEPS.items()}, np.where(here < _MIN_ETHERTYPE, _LLC, here), -1
+    )
+    goes_on = (needs >= 0) & (room >= needs)
+    code = np.select(
+        [good, is_ip & (room <= 0) | (needs > room), is_ip & (here != _RAW), here == ETHERTYPE_ARP, here == _BROKEN],
+        [Cause.NONE, Cause.TRUNCATED, Cause.MALFORMED, Cause.ARP, Cause.MALFORMED],
+        Cause.NOT_IP,
+    )
+    version[rows] = np.where(good, nibble, 0)
+    cause[rows] = np.where(goes_on, np.uint8(Cause.MALFORMED), code)  # who goes on for ever is malformed
+    return rows[goes_on]
+
+
+def _advance(buffer: Bytes, rows: Ints, at: Ints, end: Ints, protocol: Ints) -> None:
+    """Move every row on by one layer."""
+    here = np.where(protocol[rows] < _MIN_ETHERTYPE, _LLC, protocol[rows])
+    for kind in np.unique(here).tolist():
+        mine = rows[here == kind]
+        at[mine], protocol[mine] = _STEPS[kind].move(buffer, at[mine])
+
+
+def _lookup(table: dict[int, int], keys: Ints, default: int) -> Ints:
+    """table[key] for a column of keys."""
+    known = np.array(sorted(table), np.int64)
+    values = np.array([table[key] for key in known.tolist()], np.int64)
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[place] == keys, values[place], default)
+
+
+def _u(buffer: Bytes, at: Ints, kind: np.dtype) -> Ints:
+    return read(buffer, at, kind).astype(np.int64)
+
+
+def _typed(type_at: int, payload_at: int) -> _Step:
+    """A header that holds an EtherType at a fixed place, and nothing else of interest."""
+    return _Step(payload_at, lambda buffer, at: (at + payload_at, _u(buffer, at + type_at, _U16)))
+
+
+def _llc(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """802.2: SNAP with the OUI of plain EtherTypes goes on, all else is not IP."""
+    snap = (_u(buffer, at, _U32) == 0xAAAA0300) & (_u(buffer, at + 4, _U16) == 0)
+    ethertype = _u(buffer, at + 6, _U16)
+    return at + 8, np.where(snap & (ethertype >= _MIN_ETHERTYPE), ethertype, _NOT_IP)
+
+
+def _mpls(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """One label; below the last one only the first nibble tells what is there (RFC 3032, 2.1 and 2.2)."""
+    return at + 4, np.where(_u(buffer, at, _U32) & 0x100, _RAW, _MPLS)
+
+
+def _pppoe(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """Version 1, type 1, code 0 is session data; the rest is discovery (RFC 2516, 4)."""
+    return at + 6, np.where(_u(buffer, at, _U16) == 0x1100, _PPP, _NOT_IP)
+
+
+def _ppp(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """The address and control bytes ff 03 may be left out (RFC 1661, 6.6)."""
+    return at + np.where(_u(buffer, at, _U16) == 0xFF03, 2, 0), np.full(len(at), _PPP_PROTOCOL)
+
+
+def _ppp_protocol(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """A protocol whose first byte is odd is one byte long (RFC 1661, 2 and 6.5)."""
+    short = _u(buffer, at, _U8)
+    odd = short & 1 == 1
+    protocol = np.where(odd, short, _u(buffer, at, _U16))
+    return at + np.where(odd, 1, 2), _lookup(_PPP_PROTOCOLS, protocol, _NOT_IP)
+
+
+def _serial(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """PPP in HDLC framing, or Cisco HDLC, told apart by the first byte."""
+    first = _u(buffer, at, _U8)
+    return at, np.where((first == 0x0F) | (first == 0x8F), _CISCO, _PPP)
+
+
+def _af(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """An address family of the machine that captured, in its byte order: whichever reading is small."""
+    family = _u(buffer, at, _U32)
+    family = np.where(family > 0xFFFF, _u(buffer, at, np.dtype("<u4")), family)
+    return at + 4, _lookup(_ADDRESS_FAMILIES, family, _NOT_IP)
+
+
+def _nflog(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """Version 0, then fields of length, type, value."""
+    return at + 4, np.where(_u(buffer, at + 1, _U8) == 0, _NFLOG_FIELD, _NOT_IP)
+
+
+def _nflog_field(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """Type 9 is the packet; other fields are passed over, padded to four bytes."""
+    size = _u(buffer, at, np.dtype("<u2"))
+    payload = _u(buffer, at + 2, np.dtype("<u2")) & 0x7FFF == 9
+    protocol = np.where(size < 4, _BROKEN, np.where(payload, _RAW, _NFLOG_FIELD))
+    return at + np.where(payload, 4, (size + 3) & ~3), protocol
+
+
+_STEPS = {
+    _LLC: _Step(8, _llc),
+    **{tag: _typed(2, 4) for tag in _VLAN},
+    _MPLS: _Step(4, _mpls),
+    _MPLS_MULTICAST: _Step(4, _mpls),
+    _PPPOE: _Step(6, _pppoe),
+    _ETHERNET: _typed(12, 14),
+    _AF: _Step(4, _af),
+    _COOKED: _typed(14, 16),
+    _COOKED2: _typed(0, 20),
+    _PPP: _Step(2, _ppp),
+    _PPP_PROTOCOL: _Step(2, _ppp_protocol),
+    _SERIAL: _Step(2, _serial),
+    _CISCO: _typed(2, 4),
+    _PPPOE_LINK: _Step(6, _pppoe),
+    _NFLOG: _Step(4, _nflog),
+    _NFLOG_FIELD: _Step(4, _nflog_field),
+}

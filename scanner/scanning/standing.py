@@ -1,0 +1,91 @@
+"""How a scan stands: all that it takes to go on with it in another process.
+
+Rows leave a scan when their window closes, and what is left is arithmetic (`schedule`): the key of all orders and
+cookies, the place behind the last stretch that was begun, and the stretches that were begun and have not closed.
+Those are simply scanned again. Only when the user ends a scan in good order there is time to keep what they have
+found so far (`Known`), so that nobody is asked twice who has answered already.
+
+As text it is JSON, with columns of numbers packed; no part of it is code.
+"""
+
+import base64
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..judge.ledger import RECORD, Known
+from .schedule import Stretch
+
+LaneFacts = tuple[str, int, int, str]  # interface, IP version, hosts of this shard, gateway or ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The key (k0, k1), the lanes that positions refer to, and what is still to be done."""
+
+    key: tuple[int, int]
+    lanes: list[LaneFacts]
+    at: tuple[int, int] = (0, 0)
+    left: list[Stretch] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `json.dumps`."""
+        return {
+            "key": list(self.key),
+            "lanes": [list(lane) for lane in self.lanes],
+            "at": list(self.at),
+            "left": [_stretch_json(each) for each in self.left],
+        }
+
+
+def standing_of(text: dict[str, Any]) -> Standing:
+    """What `as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+    return Standing(
+        (int(text["key"][0]), int(text["key"][1])),
+        [(str(name), int(version), int(hosts), str(gateway)) for name, version, hosts, gateway in text["lanes"]],
+        (int(text["at"][0]), int(text["at"][1])),
+        [_stretch_of(each) for each in text["left"]],
+    )
+
+
+def _stretch_json(stretch: Stretch) -> dict[str, Any]:
+    found: dict[str, Any] = {"lane": stretch.lane, "first": stretch.first, "size": stretch.size}
+    if stretch.places is not None:
+        found["places"] = _packed(stretch.places)
+    known = stretch.known
+    if known is not None:
+        found["known"] = {
+            "target": _packed(known.target),
+            "record": _packed(known.record),
+            "sent": _packed(known.sent),
+            "senders": [sender.hex() for sender in known.senders],
+        }
+    return found
+
+
+def _stretch_of(text: dict[str, Any]) -> Stretch:
+    places = _unpacked(text["places"], np.int64) if "places" in text else None
+    stretch = Stretch(int(text["lane"]), int(text["first"]), int(text["size"]), places)
+    known = text.get("known")
+    if known is None:
+        return stretch
+    columns = (
+        _unpacked(known["target"], np.int64),
+        _unpacked(known["record"], RECORD),
+        _unpacked(known["sent"], np.int64),
+    )
+    return stretch._replace(known=Known(*columns, [bytes.fromhex(sender) for sender in known["senders"]]))
+
+
+def _packed(column: npt.NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(column.tobytes())).decode()
+
+
+def _unpacked(text: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype).copy()
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
