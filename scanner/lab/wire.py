@@ -147,10 +147,11 @@ def _ethertype(rows: Bytes) -> Ints:
 
 
 def _is_neighbour(rows: Bytes) -> Bools:
-    """ARP, and ICMPv6 types 133 to 137 (RFC 4861)."""
+    """ARP, ICMPv6 types 133 to 137 (RFC 4861), and whatever else is sent to a group: the kernel's own chatter."""
     kind = _ethertype(rows)
+    group = rows[:, 0] & 1 > 0
     discovery = (kind == 0x86DD) & (rows[:, 20] == 58) & (rows[:, 54] >= 133) & (rows[:, 54] <= 137)
-    return np.asarray((kind == ETHERTYPE_ARP) | discovery)
+    return np.asarray((kind == ETHERTYPE_ARP) | discovery | group)
 
 
 class _Direction:
