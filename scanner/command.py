@@ -5,6 +5,7 @@ Signals are caught only while a scan runs: the first Ctrl-C stops sending and wa
 the second ends at once; what was learned is written either way.
 """
 
+import os
 import shlex
 import signal
 import sys
@@ -75,7 +76,7 @@ def run_syn(request: ScanRequest, ahead: Ahead) -> int:
     ports = request.port_column()
     hosts = careful_hosts(request)
     watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports), request.packet_trace)
-    state = _state(request, hosts, ports)
+    state = _state(request, "syn", hosts, ports)
     standing = state.note.standing if state and state.note else None
     session = Session(
         hosts, ports, config, warn, watch.see, request.verify, ahead.build, standing, keep=state is not None
@@ -101,21 +102,24 @@ def run_connect(request: ScanRequest) -> int:
     check_form(request.progress)
     ports = request.port_column()
     hosts = careful_hosts(request)
-    state = _state(request, hosts, ports)
+    state = _state(request, "connect", hosts, ports)
     standing = state.note.standing if state and state.note else None
     session = ConnectSession(hosts, ports, config, standing, keep=state is not None)
     return _run(request, session, Run(command_line(), "connect", format_ports(ports), len(ports)), state)
 
 
-def _state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> "StateFile | None":
+def _state(request: ScanRequest, verb: str, hosts: HostSpace, ports: Ports) -> "StateFile | None":
     """The file of `--resume`. Raises UsageError where it could not be kept to, or does not fit."""
     if request.resume is None:
         return None
     from .resume import StateFile
 
-    if not any(path != "-" for path in (*request.output, *(path for _, path in request.named))):
+    if not request.files:
         raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
-    return StateFile(request.resume, request.inputs(hosts, ports))
+    others = [*request.files, *filter(None, (request.record, request.stats))]
+    if os.path.realpath(request.resume) in map(os.path.realpath, others):
+        raise UsageError(f"--resume {request.resume} is also a file to be written: give the state a name of its own")
+    return StateFile(request.resume, request.inputs(verb, hosts, ports))
 
 
 def _run(

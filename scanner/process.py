@@ -7,6 +7,7 @@ kernel takes the memory back faster than the interpreter takes every module apar
 
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -17,6 +18,7 @@ GARBAGE = 100_000  # objects made before the collector looks at them
 def run() -> NoReturn:
     """The entry point: `cli.main`, then the end of the process with its exit code."""
     gc.set_threshold(GARBAGE, 50, 50)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # who asks how far we are may ask too early, or too late
     _have_standard_streams()
     from .cli import main
 
@@ -38,5 +40,6 @@ def _have_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -101,7 +101,7 @@ class Progress:
         if self._asked:
             self._asked = False
             with self.paused():
-                print(self._text(self._session.glance(), now), file=sys.stderr)
+                _say(self._text(self._session.glance(), now))
         if now >= self._next:
             if self._json:
                 self._next = now + _TOLD
@@ -119,7 +119,7 @@ class Progress:
             "pass": glance.passes, "answered": glance.answered, "open": glance.opened, "loss": glance.loss,
             "expected_missed": glance.missed, "seconds_left": self._left(glance, now),
         }  # fmt: skip
-        print(json.dumps(facts), file=sys.stderr, flush=True)
+        _say(json.dumps(facts))
 
     def _draw(self, now: float) -> None:
         if self._status is None:
@@ -160,7 +160,7 @@ class Progress:
     def _name_open(self) -> None:
         while self._session.opened:
             host, port = self._session.opened.popleft()
-            print(f"open {host} {port}/tcp", file=sys.stderr)
+            _say(f"open {host} {port}/tcp")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -172,6 +172,12 @@ class Progress:
         finally:
             if self._status:
                 self._status.start()
+
+
+def _say(line: str) -> None:
+    """A line on stderr; who does not listen any more takes nothing from the scan."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Keys:

@@ -5,6 +5,7 @@ of (targets, ports and configuration), each checked when it is asked for, and wh
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 
 from .config import SynConfig
@@ -81,14 +82,21 @@ class ScanRequest:
             raise UsageError(f"--top-ports {self.top_ports} and -p {self.ports} both choose the ports: leave one out")
         return parse_ports(format_ports(top_ports(self.top_ports)), self.exclude_ports)
 
-    def inputs(self, hosts: HostSpace, ports: Ports) -> dict[str, str]:
+    @property
+    def files(self) -> list[str]:
+        """The output files, without standard output."""
+        return [path for path in (*self.output, *(path for _, path in self.named)) if path != "-"]
+
+    def inputs(self, verb: str, hosts: HostSpace, ports: Ports) -> dict[str, str]:
         """What a resumed scan must share with its earlier part, by the names that users know."""
+        named = [f"{form}:{os.path.realpath(path)}" for form, path in self.named if path != "-"]
         options = {
+            "verb": verb,
             "targets": self.targets, "-iL": self.targets_file, "-p": format_ports(ports), "--exclude": self.exclude,
             "--exclude-file": self.exclude_file, "--shard": self.shard, "--seed": self.seed, "-e": self.interface,
             "--source-ip": self.source_ip, "--source-port": self.source_port, "--ttl": self.ttl, "--tos": self.tos,
             "--options": self.options, "--verify": self.verify, "--open": self.only_open, "--all": self.everything,
-            "-o": (*self.output, *(path for _, path in self.named)),
+            "-o": (*(os.path.realpath(path) for path in self.output if path != "-"), *named),
         }  # fmt: skip
         spans = hashlib.sha256(repr(hosts.spans()).encode()).hexdigest()[:16]
         meant = {"list of hosts (of all targets, files, names and excludes)": f"{hosts.size:,} hosts with sum {spans}"}

@@ -59,13 +59,15 @@ class Mark(IntFlag):
 
 
 class Known(NamedTuple):
-    """What has been learned of a window's targets: numbers int64[m], RECORD[m], when the answered probe left (ns; 0:
-    not known), and the ICMP senders (ADDRESS bytes) that records number."""
+    """What has been learned of a stretch's targets: numbers int64[m], RECORD[m], when the answered probe left (ns; 0:
+    not known), the ICMP senders (ADDRESS bytes) that records number, and the hosts' MAC addresses, V6[hosts] (zero: not
+    known; empty: not needed)."""
 
     target: Ints
     record: Rows
     sent: Ints
     senders: list[bytes]
+    macs: Rows
 
 
 def count_bits(words: npt.NDArray[np.uint32]) -> Ints:

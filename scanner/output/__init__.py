@@ -131,15 +131,18 @@ def open_sinks(
     wanted = [(_form(path), path) for path in files if path != "-"] + [each for each in named if each[1] != "-"]
     names = [path for _, path in wanted]
     _each_once(names)
-    opened = _create_all(names, force) if written is None else _reopen_all(written)
+    opened = _create_all(names, force) if written is None else _reopen_all(written, len(names))
     streams = [*opened, standard_output()]
     run = run or Run()
     sinks = [
         _Open(FORMATS[name](stream, everything, run), stream, machine=name != _SUMS_UP)
         for name, stream in zip([*(name for name, _ in wanted), form], streams, strict=True)
     ]
-    for entry, (_, _, memory) in zip(sinks, written or (), strict=False):
-        entry.sink.recall(memory)
+    for entry, (path, _, memory) in zip(sinks, written or (), strict=False):
+        try:
+            entry.sink.recall(memory)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"what was noted of {path} is damaged ({error!r}): scan anew") from error
     return Outputs(sinks, only_open, targets > MANY and not everything)
 
 
@@ -170,10 +173,12 @@ def _each_once(paths: Sequence[str]) -> None:
         seen.add(os.path.realpath(path))
 
 
-def _reopen_all(written: Sequence[tuple[str, int, dict[str, Any]]]) -> list[Stream]:
+def _reopen_all(written: Sequence[tuple[str, int, dict[str, Any]]], count: int) -> list[Stream]:
     """All files cut back to what is known to be good, or, if one is not what it was, none."""
     streams: list[Stream] = []
     try:
+        if len(written) != count or any(length < 0 for _, length, _ in written):
+            raise UsageError("what was noted of the output files is damaged: scan anew")
         for path, length, _ in written:
             streams.append(reopen(path, length))
     except UsageError:

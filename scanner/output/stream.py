@@ -11,6 +11,7 @@ A failing disk is a `ScanError` that names the file. A reader that has gone away
 BrokenPipeError; `closed_pipe` says how a command ends then.
 """
 
+import fcntl
 import os
 import select
 import stat
@@ -110,6 +111,7 @@ def create(path: str, force: bool) -> Stream:
         regular = not os.path.exists(path) or stat.S_ISREG(os.stat(path).st_mode)
         new_only = os.O_EXCL if regular and not force else 0
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | new_only, 0o666)
+        _lock(file, path)
     except FileExistsError as error:
         raise UsageError(f"{path} exists and is not overwritten: name another file, or add --force") from error
     except OSError as error:
@@ -117,6 +119,18 @@ def create(path: str, force: bool) -> Stream:
             f"{path!r} cannot be written ({error.strerror}): name a file in a folder that you may write to"
         ) from error
     return Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
+
+
+def _lock(file: int, path: str) -> None:
+    """Two scans must not write one file: the second is refused. The system takes the lock away with the process."""
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(file)
+            raise UsageError(f"{path} is being written by another scan: wait for it, or name another file") from error
+        except OSError:
+            pass  # a file system without locks
 
 
 def reopen(path: str, length: int) -> Stream:
@@ -128,6 +142,7 @@ def reopen(path: str, length: int) -> Stream:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"cannot go on with {path}: {error.strerror}; scan anew, or bring it back") from error
+    _lock(file, path)
     facts = os.fstat(file)
     if not stat.S_ISREG(facts.st_mode) or facts.st_size < length:
         os.close(file)

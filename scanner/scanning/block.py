@@ -56,7 +56,7 @@ class Block:
         """What has been learned so far."""
         target = np.flatnonzero(self.ledger.was_answered())
         record = self.ledger.records(target)
-        return Known(target, record, record["time"] - self._trips[target], [])
+        return Known(target, record, record["time"] - self._trips[target], [b""], np.zeros(0, "V6"))
 
     def _recall(self, known: Known) -> None:
         """Take over what an earlier block of this stretch has learned; answers count as if to the first pass."""
@@ -128,8 +128,8 @@ class Block:
 
     def assess(self) -> retry.Estimate:
         """What was probably missed so far; never more than there are silent targets."""
-        found = retry.estimate_hosts(self._answered[:, : self.passes.number], self._control)
-        measured = self.passes.number >= retry.MIN_PASSES
+        found = retry.estimate_hosts(self._answered[:, : self.passes.complete], self._control)
+        measured = self.passes.complete >= retry.MIN_PASSES
         silent = float(self.ledger.n - self.ledger.answered)
         self.estimate = retry.Estimate(min(found.missed, silent), found.loss if measured else None)
         return self.estimate

@@ -38,7 +38,7 @@ from .live import OPEN_WINDOWS
 from .pacing import TokenBucket
 from .schedule import Schedule, Stretch
 from .session import key_of
-from .standing import Standing
+from .standing import LaneFacts, Standing, check
 from .sums import Glance, Sums
 
 BATCH = 256  # calls started between two looks at the answers
@@ -46,6 +46,20 @@ FIRST_CALLS = 4096
 SHORTAGE_PAUSE = 0.05
 SHORTAGE_LIMIT = 10.0  # seconds without any room and with nothing under way: waiting will not help
 LONGEST_SLEEP = 0.05
+
+
+def _lane(hosts: int) -> LaneFacts:
+    """All hosts of the shard, for whoever resumes."""
+    return "", 0, hosts, ""
+
+
+def _check(standing: Standing, hosts: int, width: int) -> None:
+    try:
+        if standing.lanes != [_lane(hosts)]:
+            raise ValueError("it is another kind of scan's")
+        check(standing, width)
+    except ValueError as error:
+        raise UsageError(f"the state does not fit ({error}): scan anew") from error
 
 
 class ConnectSession:
@@ -63,7 +77,7 @@ class ConnectSession:
         if config.source_port is not None:
             raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
         key = Key(*standing.key) if standing else key_of(config)
-        self.sums = Sums(targets=hosts.size * len(ports), asked_rate=config.rate)
+        self.sums = Sums(targets=hosts.size * len(ports), asked_rate=config.rate, started=time.time())
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
         # The system's own stack and the number of sockets set the pace; towards public addresses so does politeness.
         self._rate = (
@@ -81,6 +95,8 @@ class ConnectSession:
         self._blocks: list[Block] = []
         number, count = config.shard
         self._size = max(0, (hosts.size - number) // count + 1)
+        if standing:
+            _check(standing, self._size, len(ports))
         self.schedule = (
             Schedule([self._size], len(ports), standing.at, standing.left)
             if standing
@@ -106,7 +122,7 @@ class ConnectSession:
     def standing(self) -> Standing:
         """Where the scan stands now; to be asked when all rows given out have been written."""
         left = [*self._kept, *(block.stretch for block in (*self._blocks, *self._closed)), *self.schedule.left]
-        return Standing((self._key.k0, self._key.k1), [("", 0, self._size, "")], self.schedule.at, left)
+        return Standing((self._key.k0, self._key.k1), [_lane(self._size)], self.schedule.at, left)
 
     def stop(self) -> None:
         """First call: start nothing more and wait out what is under way. Second call: end now."""
@@ -136,7 +152,6 @@ class ConnectSession:
         self, write_silent: bool = True, tick: Callable[["ConnectSession"], None] | None = None, only_open: bool = False
     ) -> Iterator[Iterable[Verdict]]:
         """The verdicts of each block as it closes; without `write_silent` silent targets are only counted."""
-        self.sums.started = time.time()
         self._began = time.monotonic()
         offset = time.time_ns() - time.monotonic_ns()
         try:
@@ -268,7 +283,7 @@ class ConnectSession:
             block.begin_pass(time.monotonic_ns())
 
     def _enough(self, block: Block) -> bool:
-        return enough(block.passes.number, self._config.passes, block.assess(), self._config.max_missed)
+        return enough(block.passes.complete, self._config.passes, block.assess(), self._config.max_missed)
 
     def _close(self, block: Block, interrupted: bool) -> None:
         block.interrupted = interrupted

@@ -270,7 +270,8 @@ class Scan:
         passes = window.current
         if window.phase is Phase.PROBE or passes.number != 1 or not passes.all_left or self.interrupted:
             return False
-        return not window.is_rest and passes.ledger.answered > 0 and not window.everyone_answered()
+        first = not window.is_rest and window.stretch.known is None  # what is known is numbered by all of its hosts
+        return first and passes.ledger.answered > 0 and not window.everyone_answered()
 
     def _to_ports(self, window: Window, now: int) -> None:
         if all(lane.query is not None and lane.gateway is None for lane in self.lanes):

@@ -59,7 +59,7 @@ class Passes:
     def go_on_from(self, other: "Passes") -> None:
         """Begin with the last round of `other` behind us, which asked these items, too, and is being waited for."""
         self.number, self.began, self.last_sent = other.number, other.began, other.last_sent
-        self._log = [([], []) for _ in range(other.number)]
+        self._log = [([0], [other.began]) for _ in range(other.number)]
         self._next = self.ledger.n
         self.ledger.probed(np.arange(self.ledger.n))
 

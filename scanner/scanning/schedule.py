@@ -35,6 +35,14 @@ class Stretch(NamedTuple):
         """The hosts' positions in the lane's order, int64[hosts], ascending."""
         return np.arange(self.first, self.first + self.size) if self.places is None else self.places
 
+    def slots(self, place: Ints) -> Ints:
+        """Positions int64[m] → which of the stretch's hosts each is, from 0; -1 for others."""
+        if self.places is None:
+            slot = place - self.first
+            return np.where((slot >= 0) & (slot < self.size), slot, -1)
+        at = np.minimum(np.searchsorted(self.places, place), len(self.places) - 1)
+        return np.where(self.places[at] == place, at, -1)
+
 
 class Schedule:
     """The stretches of a scan over lanes of `sizes` hosts with `width` ports each."""
@@ -45,6 +53,7 @@ class Schedule:
         """`at`: the lane and the position in it to go on from; `left`: stretches to be taken before that."""
         self._sizes, self._width, self._left = list(sizes), width, list(left)
         self._lane, self._position = at
+        self.dropped: list[Stretch] = []
         self._settle()
 
     def _settle(self) -> None:
@@ -74,19 +83,27 @@ class Schedule:
 
     def next(self, rate: float) -> Stretch | None:
         """The next stretch, for `rate` probes a second (0: unlimited); None: there is none."""
-        if self._left:
-            return self._left.pop(0)
-        if self.exhausted:
-            return None
         targets = rate * WINDOW_SECONDS if rate else WINDOW_TARGETS
         most = max(1, min(max(WINDOW_HOSTS, int(targets) // self._width), WINDOW_TARGETS // self._width))
+        if self._left:
+            stretch = self._left.pop(0)
+            if stretch.places is None and stretch.known is None and stretch.size > most:
+                self._left.insert(0, stretch._replace(first=stretch.first + most, size=stretch.size - most))
+                stretch = stretch._replace(size=most)
+            return stretch
+        if self.exhausted:
+            return None
         found = Stretch(self._lane, self._position, min(most, self._sizes[self._lane] - self._position))
         self._position += found.size
         self._settle()
         return found
 
     def drop(self, lane: int) -> None:
-        """Hand out nothing more of this lane: its hosts cannot be reached."""
+        """Hand out nothing more of this lane, whose hosts cannot be reached now; `dropped` has what is not done."""
+        self.dropped += [each for each in self._left if each.lane == lane]
         self._left = [each for each in self._left if each.lane != lane]
+        first = self._position if lane == self._lane else 0
+        if lane >= self._lane and first < self._sizes[lane]:
+            self.dropped.append(Stretch(lane, first, self._sizes[lane] - first))
         self._sizes[lane] = 0
         self._settle()

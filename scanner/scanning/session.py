@@ -36,7 +36,7 @@ from ..transport.tap import See, Tap
 from .live import Scan, Settings
 from .results import rows, silent
 from .schedule import Schedule, Stretch
-from .standing import LaneFacts, Standing
+from .standing import LaneFacts, Standing, check
 from .sums import Glance, Sums
 from .window import Window
 from .wiring import Wiring, connect
@@ -87,7 +87,7 @@ class Session:
         unfinished is not given out as rows, but kept for `standing()`. Raises UsageError or ScanError.
         """
         self.key = Key(*standing.key) if standing else key_of(config)
-        self.sums = Sums(asked_rate=config.rate)
+        self.sums = Sums(asked_rate=config.rate, started=time.time())
         self._offset = time.time_ns() - time.monotonic_ns()
         self._see, self._verify = see, (config.source_ip, config.interface) if verify else None
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open, if anybody wants to know
@@ -122,12 +122,17 @@ class Session:
         if standing.lanes != self._lane_facts():
             self.wiring.close()
             raise UsageError("the routes to the targets are not what they were when the scan began: scan anew")
+        try:
+            check(standing, len(self.wiring.lanes[0].ports))
+        except ValueError as error:
+            self.wiring.close()
+            raise UsageError(f"the state is damaged ({error}): scan anew") from error
         return standing
 
     def standing(self) -> Standing:
         """Where the scan stands now; to be asked when all rows given out have been written."""
         at_work = [window.stretch for window in (*self.scan.open, *self.scan.closed)]
-        left = [*self._kept, *at_work, *self.scan.schedule.left]
+        left = [*self._kept, *at_work, *self.scan.schedule.left, *self.scan.schedule.dropped]
         return Standing((self.key.k0, self.key.k1), self._lane_facts(), self.scan.schedule.at, left)
 
     def now(self) -> int:
@@ -161,7 +166,6 @@ class Session:
     ) -> Iterator[Iterable[Verdict]]:
         """The verdicts of each window as it closes; without `write_silent` silent targets are only counted."""
         self._began = time.monotonic()
-        self.sums.started = time.time()
         poll = select.poll()
         for transport in self.wiring.transports:
             if transport.fileno() >= 0:
@@ -219,7 +223,7 @@ class Session:
         answered = self.sums.answered + sum(window.ledger.answered for window in at_work)
         losses = [window.estimate.loss for window in at_work if window.estimate.loss is not None]
         losses += [loss for _, loss in self._ended[-1:] if loss is not None]
-        asked = sum(window.ledger.n - window.passes.handed_first for window in self.scan.open)
+        asked = sum(window.ledger.n - window.ledger.missing - window.passes.handed_first for window in self.scan.open)
         return Glance(
             self.scan.dispatch.sent["probe"],
             max((window.passes.number for window in self.scan.open), default=self.sums.passes),
@@ -241,7 +245,8 @@ class Session:
     def _closed(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         while self.scan.closed:
             window = self.scan.closed.popleft()
-            if window.interrupted and self._keep:
+            unverified = self._verify is not None and self.sums.interrupted
+            if self._keep and (window.interrupted or unverified):
                 self._kept.append(window.stretch._replace(known=window.known()))
                 continue
             self.sums.expected_missed += window.estimate.missed

@@ -51,6 +51,28 @@ def standing_of(text: dict[str, Any]) -> Standing:
     )
 
 
+def check(standing: Standing, width: int) -> None:
+    """Raises ValueError for places that the lanes, with `width` ports a host, do not have."""
+    sizes = [hosts for _, _, hosts, _ in standing.lanes]
+    lane, position = standing.at
+    holds = 0 <= lane <= len(sizes) and 0 <= position <= (sizes[lane] if lane < len(sizes) else 0)
+    for stretch in standing.left:
+        holds = holds and 0 <= stretch.lane < len(sizes) and stretch.first >= 0 and stretch.size > 0
+        holds = holds and stretch.first + stretch.size <= sizes[stretch.lane]
+        places, known = stretch.places, stretch.known
+        if holds and places is not None:
+            holds = len(places) > 0 and bool((places >= stretch.first).all() and (np.diff(places) > 0).all())
+            holds = holds and int(places[-1]) < stretch.first + stretch.size
+        if holds and known is not None:
+            hosts = stretch.size if places is None else len(places)
+            inside = bool(((known.target >= 0) & (known.target < hosts * width)).all())
+            holds = (
+                inside and len(known.macs) in (0, hosts) and bool((known.record["sender"] < len(known.senders)).all())
+            )
+    if not holds:
+        raise ValueError("it names places that there are not")
+
+
 def _stretch_json(stretch: Stretch) -> dict[str, Any]:
     found: dict[str, Any] = {"lane": stretch.lane, "first": stretch.first, "size": stretch.size}
     if stretch.places is not None:
@@ -62,6 +84,7 @@ def _stretch_json(stretch: Stretch) -> dict[str, Any]:
             "record": _packed(known.record),
             "sent": _packed(known.sent),
             "senders": [sender.hex() for sender in known.senders],
+            "macs": _packed(known.macs),
         }
     return found
 
@@ -72,12 +95,13 @@ def _stretch_of(text: dict[str, Any]) -> Stretch:
     known = text.get("known")
     if known is None:
         return stretch
-    columns = (
-        _unpacked(known["target"], np.int64),
-        _unpacked(known["record"], RECORD),
-        _unpacked(known["sent"], np.int64),
+    target, sent = (_unpacked(known[name], np.int64) for name in ("target", "sent"))
+    record, macs = _unpacked(known["record"], RECORD), _unpacked(known["macs"], "V6")
+    if not len(target) == len(record) == len(sent):
+        raise ValueError("columns of different lengths")
+    return stretch._replace(
+        known=Known(target, record, sent, [bytes.fromhex(sender) for sender in known["senders"]], macs)
     )
-    return stretch._replace(known=Known(*columns, [bytes.fromhex(sender) for sender in known["senders"]]))
 
 
 def _packed(column: npt.NDArray[Any]) -> str:

@@ -65,4 +65,7 @@ class Sums:
 def sums_of(text: dict[str, Any]) -> Sums:
     """What `vars` of Sums and JSON have made of them. Raises TypeError for anything else."""
     counters = {name: Counter(text[name]) for name in ("sent", "rejected", "shortages")}
+    for name, value in text.items():
+        if name not in counters and not isinstance(value, int | float | None):
+            raise TypeError(f"{name} is no number")
     return Sums(**{**text, **counters})

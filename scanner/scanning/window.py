@@ -53,7 +53,7 @@ class Window:
         self.lane, self.stretch = lane, stretch
         self.is_rest = stretch.places is not None  # of a window that has split
         self.hosts = hosts = lane.hosts_at(stretch.positions())
-        self._key = key
+        self._whole, self._key = stretch, key
         self._moved = np.zeros(len(hosts), np.bool_)  # hosts that the rest has taken over
         self.width = len(lane.ports)
         self.ledger = Ledger(len(hosts) * self.width)
@@ -93,12 +93,7 @@ class Window:
 
     def slots(self, place: Ints) -> Ints:
         """Positions in the lane's order, int64[m] → numbers of this window's hosts, -1 for what is not one."""
-        places = self.stretch.places
-        if self.is_rest and places is not None:
-            at = np.minimum(np.searchsorted(places, place), len(places) - 1)
-            return np.where(places[at] == place, at, -1)
-        slot = place - self.stretch.first
-        slot[(slot < 0) | (slot >= len(self.hosts))] = -1
+        slot = self._whole.slots(place)
         if self._moved.any():
             slot[self._moved[slot] & (slot >= 0)] = -1
         return slot
@@ -123,9 +118,13 @@ class Window:
     def sweep_ended(self) -> None:
         """No more queries: hosts without an answer are absent; on with the ports of the others."""
         assert self.sweep
-        missing = np.repeat(self.sweep.passes.ledger.silent(slice(None)), self.width)
-        self.ledger.absent(missing & self.ledger.silent(slice(None)))
+        self.ledger.absent(np.repeat(self._unknown(), self.width))
         self.phase = Phase.PROBE
+
+    def _unknown(self) -> Bools:
+        """bool[hosts]: nobody has said, now or in an earlier part of a resumed scan, which MAC address they have."""
+        assert self.sweep
+        return np.asarray(self.sweep.passes.ledger.silent(slice(None)) & (self.sweep.macs == np.void(bytes(6))))
 
     def split(self) -> "Window":
         """Go on with the hosts that have answered the sweep; the others are the rest's, which waits for them on."""
@@ -144,8 +143,7 @@ class Window:
         """bool[hosts]: asked in every pass of the sweep, and silent."""
         if self.sweep is None or self.phase is Phase.SWEEP:
             return np.zeros(len(self.hosts), np.bool_)
-        spoken = self.ledger.was_answered().reshape(-1, self.width).any(axis=1)  # an earlier part of a resumed scan
-        return self.sweep.passes.ledger.silent(slice(None)) & ~self._moved & ~spoken
+        return self._unknown() & ~self._moved
 
     def begin_pass(self, now: int) -> None:
         """The next pass, with its control probes; hosts that answer no faster however often asked go slower."""
@@ -279,10 +277,15 @@ class Window:
         return int(self._answered.sum())
 
     def known(self) -> Known:
-        """What has been learned so far."""
+        """What has been learned so far of the stretch: of the hosts that have not moved."""
+        stayed = np.flatnonzero(~self._moved)
+        number = np.cumsum(~self._moved) - 1
         target = np.flatnonzero(self.ledger.was_answered())
+        target = target[~self._moved[target // self.width]]
         record = self.ledger.records(target)
-        return Known(target, record, self.sent_at(target, record["pass"]), self.senders)
+        macs = self.sweep.macs[stayed] if self.sweep else np.zeros(0, "V6")
+        renumbered = number[target // self.width] * self.width + target % self.width
+        return Known(renumbered, record, self.sent_at(target, record["pass"]), self.senders, macs)
 
     def _recall(self, known: Known) -> None:
         """Take over what an earlier window of this stretch has learned, before the first pass.
@@ -295,6 +298,8 @@ class Window:
         self.ledger.restore(known.target, record)
         self.senders = known.senders
         self._sender_number = {address: number for number, address in enumerate(self.senders) if number}
+        if self.sweep and len(known.macs):
+            self.sweep.macs[:] = known.macs
         self._recalled = dict(zip(known.target.tolist(), known.sent.tolist(), strict=True))
         tcp = known.target[self.ledger.rank(known.target) >= 2]
         np.add.at(self._answered[:, 0], self._group(tcp), 1)

@@ -11,6 +11,7 @@ few targets.
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,7 +74,8 @@ def print_frames(frames: Frames, name: str) -> None:
     for start, length, when, link in zip(*columns, strict=True):
         clock = time.strftime("%H:%M:%S", time.localtime(when // 1_000_000_000))
         text = frame_summary(frames.buffer[start : start + length].tobytes(), link == LINK_ETHERNET)
-        print(f"{clock}.{when // 1000 % 1_000_000:06} {name} {printable(text)}", file=sys.stderr)
+        with suppress(OSError):  # who does not listen any more takes nothing from the scan
+            print(f"{clock}.{when // 1000 % 1_000_000:06} {name} {printable(text)}", file=sys.stderr)
 
 
 def _recorder(path: str, force: bool) -> "Recorder":
