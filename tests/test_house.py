@@ -25,7 +25,8 @@ IMPURE = {"space.hosts", "space.names", "space.popular", "space.special", "space
 PURE = {name for name in MODULES if name.split(".")[0] in ("packet", "judge", "space")} - IMPURE | {
     f"scanning.{name}"
     for name in (
-        "lane", "schedule", "window", "passes", "pacing", "dispatch", "neighbours", "results", "standing", "sums",
+        "lane", "schedule", "window", "control", "passes", "pacing", "dispatch", "neighbours", "results", "standing",
+        "sums",
     )
 }  # fmt: skip
 EDGES = ("transport.", "net", "capture", "space.names", "lab", "output")

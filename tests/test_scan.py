@@ -659,9 +659,11 @@ def test_neighbours_are_asked_first_and_the_absent_are_down(version: int, deaf: 
     present = {(host, port): state for host in everyone[:5] for port, state in WANTED.items()}
     assert done.table() == present | {(host, None): down for host in everyone[5:]}
     asked = {target(frame)[0] for frame in wire.probes_seen}
+    most = wire.queries.count(everyone[-1])
     assert (asked, wire.wrong_macs, Counter(wire.queries)) == (
-        set(everyone[:5]), 0, Counter(dict.fromkeys(everyone[:5], deaf + 1) | dict.fromkeys(everyone[5:], 3)),
+        set(everyone[:5]), 0, Counter(dict.fromkeys(everyone[:5], deaf + 1) | dict.fromkeys(everyone[5:], most)),
     )  # fmt: skip
+    assert 3 < most <= 8  # the later the others answered, the longer are these asked
 
 
 @pytest.mark.parametrize("deaf", [0, 1, 2])
@@ -687,7 +689,9 @@ def test_hosts_that_answer_at_once_do_not_wait_for_those_that_do_not(deaf: int) 
         (host, None): ("down", "no-arp") for host in everyone[6:]
     }
     assert [window.is_rest for window in done.windows] in ([True, False], [False, True])
-    assert heard == Counter(dict.fromkeys(everyone[:5], 1) | {late: deaf + 1} | dict.fromkeys(everyone[6:], 3))
+    most = heard[everyone[-1]]
+    assert heard == Counter(dict.fromkeys(everyone[:5], 1) | {late: deaf + 1} | dict.fromkeys(everyone[6:], most))
+    assert 3 < most <= 8
 
 
 def test_too_deaf_to_be_there() -> None:

@@ -95,10 +95,10 @@ class RoundTrips:
     Bins are eighths of an octave from 1 µs to about 4,000 s, so the tail is known within 9 %.
     """
 
-    def __init__(self, first_wait: float = FIRST_WAIT, fixed: float | None = None) -> None:
+    def __init__(self, first_wait: float = FIRST_WAIT, fixed: float | None = None, least: float = LEAST_WAIT) -> None:
         self.count = 0
         self._counts = np.zeros(256, np.int64)
-        self.first_wait, self._fixed = first_wait, fixed
+        self.first_wait, self._fixed, self._least = first_wait, fixed, least
 
     def add(self, nanoseconds: npt.NDArray[np.int64]) -> None:
         """Measured round trips; clock noise below 1 µs counts as 1 µs."""
@@ -125,4 +125,4 @@ class RoundTrips:
         if self._fixed is not None:
             return self._fixed
         tail = self.quantile(TAIL)
-        return self.first_wait if tail is None else max(LEAST_WAIT, MARGIN * tail)
+        return self.first_wait if tail is None else max(self._least, MARGIN * tail)

@@ -34,16 +34,15 @@ from .timing import Timing
 from .window import Phase, Window
 
 OPEN_WINDOWS = 3
-SWEEP_FIRST_WAIT, SWEEP_PASSES = 0.4, 3
+SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT, GATEWAY_PASSES = 0.4, 0.04, 3
+SWEEP_LAST_WAIT = 0.3  # seconds before a host is called down: who sleeps wakes up slowly
 SPLIT_WAIT = 0.02  # seconds after the first queries: who has answered by then need not wait for the others
 FULL_RING_PAUSE = 0.0005
 RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
 GOOD_BATCH = 0.8  # of a full bucket: worth waking up for
 MOST_RESETS = 8  # for one target: who repeats a SYN/ACK more often than that is not waiting for a reset
-HOST_START = 200.0
-NO_LIMIT = 1e9
+HOST_START, NO_LIMIT = 200.0, 1e9
 SECOND = 1_000_000_000
-_NOTHING = np.zeros(0, np.bool_)
 
 
 class Settings(NamedTuple):
@@ -57,6 +56,10 @@ class Settings(NamedTuple):
     timeout: float | None = None
     tos: int = probe.TOS_LOWER_EFFORT
     pause: float = 0.0  # seconds between passes, at least (one source port for all passes needs 0.6)
+
+    def bound(self, found: int) -> float:
+        """How many responders may be missed where `found` were not."""
+        return self.max_missed if self.max_missed_share is None else self.max_missed_share * max(1, found)
 
 
 class Scan:
@@ -74,7 +77,7 @@ class Scan:
         self.interrupted = False
         self.failed = ""  # why some targets could not be scanned
         self.round_trips = RoundTrips(fixed=settings.timeout)
-        self._sweep_trips = RoundTrips(first_wait=SWEEP_FIRST_WAIT)
+        self._sweep_trips = RoundTrips(SWEEP_FIRST_WAIT, least=SWEEP_LEAST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
         controller = self._auto() if settings.rate is None else None
         self._timing = Timing(self.round_trips, controller)
@@ -96,7 +99,7 @@ class Scan:
 
     @property
     def sending(self) -> bool:
-        """Whether frames are due (as against waiting for replies)."""
+        """Whether frames are due."""
         return self.dispatch.owing or any(not window.current.handed_out for window in self.open)
 
     def interrupt(self) -> None:
@@ -123,8 +126,7 @@ class Scan:
         sources: list[tuple[Transport, Source]] = [(sweep.lane.transport, sweep) for sweep in self._gateways]
         sources += [(window.lane.transport, window) for window in self.open]
         full = self.dispatch.send(sources, now)
-        handed = sum(window.passes.handed_first for window in self.open) + self._handed_closed
-        rate = self._timing.rate(handed, now)
+        rate = self._timing.rate(sum(window.passes.handed_first for window in self.open) + self._handed_closed, now)
         self.dispatch.bucket.rate = self.dispatch.bucket.rate if rate is None else rate
         for window in list(self.open):
             self._advance(window, now)
@@ -170,14 +172,14 @@ class Scan:
         owed = found.reason == Reason.SYN_ACK
         left = np.ones(len(found.reason), np.bool_)
         for window in self.open:
-            mine = left & (window.slots(found.place) >= 0) if window.lane is lane else _NOTHING
+            mine = left & (window.slots(found.place) >= 0) if window.lane is lane else np.zeros(0, np.bool_)
             if mine.any():
                 left &= ~mine
                 self._fold_window(window, found if mine.all() else found.take(mine))
                 owed[mine] &= window.replies(found)[mine] <= MOST_RESETS
         self.rejected["late-after-close"] += int(np.count_nonzero(left))
-        self.rejected["reset-not-sent"] += self.dispatch.owe_resets(found, np.flatnonzero(owed), lane, frames)
-        self.rejected["reset-not-sent"] += int(np.count_nonzero((found.reason == Reason.SYN_ACK) & ~owed))
+        refused = int(np.count_nonzero((found.reason == Reason.SYN_ACK) & ~owed))
+        self.rejected["reset-not-sent"] += refused + self.dispatch.owe_resets(found, np.flatnonzero(owed), lane, frames)
 
     def _fold_window(self, window: Window, found: Matches) -> None:
         if not found.number.all():  # one source port for all passes: a reply is the current one's
@@ -208,7 +210,9 @@ class Scan:
 
     def _open_windows(self, now: int) -> None:
         """Open the next window when the others have sent what they have for now."""
-        waiting = self._gateways or self.interrupted or self._is_full
+        rests = sum(window.is_rest for window in self.open)
+        full = rests >= OPEN_WINDOWS or len(self.open) - rests >= OPEN_WINDOWS
+        waiting = self._gateways or self.interrupted or full
         if waiting or not all(window.current.handed_out for window in self.open):
             return
         window = self.next_window()
@@ -224,17 +228,12 @@ class Scan:
         self._opened += 1
         return Window(self.lanes[stretch.lane], stretch, self._key.k1 + self._opened, self.settings.tos)
 
-    @property
-    def _is_full(self) -> bool:
-        rests = sum(window.is_rest for window in self.open)
-        return rests >= OPEN_WINDOWS or len(self.open) - rests >= OPEN_WINDOWS
-
     def _advance_gateway(self, sweep: GatewaySweep, now: int) -> None:
         if sweep.answered:
             sweep.lane.next_hop(sweep.macs[0].tobytes())
             self._gateways.remove(sweep)
         elif not sweep.passes.number or (sweep.passes.all_left and self._over(sweep.passes, now, self._sweep_trips)):
-            if sweep.passes.number >= SWEEP_PASSES:
+            if sweep.passes.number >= GATEWAY_PASSES:
                 assert sweep.lane.gateway is not None
                 gateway = to_text(sweep.lane.gateway)[0]
                 self.failed = (
@@ -257,9 +256,10 @@ class Scan:
             return
         if self.interrupted:
             self._close(window, interrupted=sweeping or not (everyone or self._enough(window)))
-        elif sweeping and (everyone or passes.number >= SWEEP_PASSES):
-            window.sweep_ended()
-            self._to_ports(window, now)
+        elif sweeping and (everyone or self._swept(window)):
+            if everyone or now - passes.last_sent >= SWEEP_LAST_WAIT * SECOND:
+                window.sweep_ended()
+                self._to_ports(window, now)
         elif sweeping or not (everyone or self._enough(window)):
             self._begin_or_close(window, now)
         else:
@@ -268,10 +268,14 @@ class Scan:
     def _may_split(self, window: Window) -> bool:
         """Whether some hosts of a first sweep have answered, and others have not."""
         passes = window.current
-        if window.phase is Phase.PROBE or passes.number != 1 or not passes.all_left or self.interrupted:
+        if self.interrupted or window.phase is Phase.PROBE or passes.number != 1 or not passes.all_left:
             return False
         first = not window.is_rest and window.stretch.known is None  # what is known is numbered by all of its hosts
         return first and passes.ledger.answered > 0 and not window.everyone_answered()
+
+    def _swept(self, window: Window) -> bool:
+        """Whether so few hosts were probably missed that all their targets together are below the bound."""
+        return window.sweep is not None and window.sweep.enough(self.settings.bound(1) / window.width)
 
     def _to_ports(self, window: Window, now: int) -> None:
         if all(lane.query is not None and lane.gateway is None for lane in self.lanes):
@@ -290,8 +294,7 @@ class Scan:
         return now - passes.last_sent >= trips.wait() * SECOND
 
     def _enough(self, window: Window) -> bool:
-        share = self.settings.max_missed_share
-        bound = self.settings.max_missed if share is None else share * max(1, window.responders)
+        bound = self.settings.bound(window.responders)
         return enough(window.passes.complete, self.settings.passes, window.assess(), bound)
 
     def _close(self, window: Window, interrupted: bool) -> None:
@@ -311,5 +314,7 @@ class Scan:
         for window in self.open:
             trips = self._sweep_trips if window.phase is Phase.SWEEP else self.round_trips
             wait = max(trips.wait(), self.settings.pause)
+            if trips is self._sweep_trips and self._swept(window):
+                wait = max(wait, SWEEP_LAST_WAIT)
             due.append(window.current.last_sent + (SPLIT_WAIT if self._may_split(window) else wait) * SECOND)
         return max(0.0, (min(due) - now) / SECOND) if due else 0.0

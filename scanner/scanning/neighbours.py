@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..judge import retry
 from ..judge.ledger import Ledger, Replies, blank
 from ..judge.verdict import Reason
 from ..packet.addresses import from_words
@@ -35,6 +36,7 @@ from ..packet.probe import NDP_FIXED, NDP_OPTION, Query, stamp_query
 from .lane import Lane
 from .passes import Passes
 
+MOST_PASSES = 8
 _ARP_REPLY, _ADVERTISEMENT, _TARGET_LINK_ADDRESS = 2, 136, 2
 
 
@@ -83,6 +85,7 @@ class Sweep:
     def __init__(self, addresses: Rows, query: Query, key: int, slot_of: Callable[[Rows], Ints]) -> None:
         self.macs = np.zeros(len(addresses), "V6")
         self.passes = Passes(Ledger(len(addresses)), key)
+        self.heard = np.zeros(retry.MAX_PASSES, np.int64)  # first answers by pass; of a split window's both parts
         self._addresses, self._query, self._slot_of = addresses, query, slot_of
 
     kind = "query"
@@ -113,8 +116,17 @@ class Sweep:
         slot = slot[ours]
         fresh = self.passes.ledger.fold(Replies(slot, record))
         self.macs[slot[fresh]] = mac[ours[fresh]]
+        self.heard[max(0, self.passes.number - 1)] += len(fresh)
         sent = self.passes.sent_at(slot[fresh], record["pass"][fresh])
         return time[ours[fresh]][sent > 0] - sent[sent > 0]
+
+    def assess(self) -> retry.Estimate:
+        """How many hosts were probably missed so far, by the passes in which the others answered."""
+        return retry.estimate(self.heard[: self.passes.complete])
+
+    def enough(self, bound: float) -> bool:
+        """Whether another round is not worth it: fewer than `bound` hosts are expected to be missed."""
+        return retry.enough(self.passes.complete, MOST_PASSES, self.assess(), bound)
 
     @property
     def answered(self) -> int:

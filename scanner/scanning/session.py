@@ -249,7 +249,7 @@ class Session:
             if self._keep and (window.interrupted or unverified):
                 self._kept.append(window.stretch._replace(known=window.known()))
                 continue
-            self.sums.expected_missed += window.estimate.missed
+            self.sums.expected_missed += window.estimate.missed + window.missed_with_hosts
             self.sums.answered += window.ledger.answered
             self.sums.passes = max(self.sums.passes, window.passes.number)
             if window.estimate.loss is not None:

@@ -10,7 +10,6 @@ the expected number of missed responders is below the bound. Hosts that answer a
 are not there: the window splits, and the rest is swept on in a window of its own.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -21,6 +20,7 @@ from ..judge.evidence import marks_of, repeated
 from ..judge.ledger import ABSENT, Known, Ledger, Mark, Replies, blank
 from ..packet import probe
 from ..packet.headers import Bools, Bytes, Ints, Rows
+from .control import Controls
 from .lane import Lane, Matches
 from .neighbours import Sweep
 from .pacing import HostPace
@@ -29,21 +29,12 @@ from .schedule import Stretch
 
 LIMITED_ANSWERS = 20  # of a host in one pass, before its pace means anything
 LIMIT_MARGIN = 1.25  # over the pace that it showed
-GONE_PROBES, GONE_PASSES = 30, 2  # control probes of a host, in so many passes, none of them answered: it has gone
 LEAST_PASS = 0.001  # seconds
 
 
 class Phase(Enum):
     SWEEP = "sweep"
     PROBE = "probe"
-
-
-@dataclass
-class Control:
-    """Targets that have answered and are asked again in one pass, to measure loss."""
-
-    targets: Ints  # ascending
-    back: npt.NDArray[np.bool_]
 
 
 class Window:
@@ -65,11 +56,12 @@ class Window:
         self.pace = HostPace(len(hosts))
         self.walls = np.zeros(len(hosts), np.bool_)  # hosts that are open on ports that nobody chose, too
         self.estimate = retry.Estimate(0.0, None)
+        self.missed_with_hosts = 0.0  # targets of hosts whose every answer to the sweep was probably lost
         self._tos = tos
         # First TCP answers by host and pass; hosts with fewer ports than an estimate of their own needs share a row.
         self._apart = self.width >= retry.OWN_ESTIMATE
         self._answered = np.zeros((len(hosts) if self._apart else 1, retry.MAX_PASSES), np.int64)
-        self._control: list[Control] = []
+        self._control = Controls()
         needs_sweep = lane.query is not None and lane.gateway is None
         self.sweep = Sweep(hosts, lane.query, key, self._address_slots) if needs_sweep and lane.query else None
         self.phase = Phase.SWEEP if self.sweep else Phase.PROBE
@@ -118,6 +110,8 @@ class Window:
     def sweep_ended(self) -> None:
         """No more queries: hosts without an answer are absent; on with the ports of the others."""
         assert self.sweep
+        missing = float(np.count_nonzero(self._unknown() & ~self._moved))
+        self.missed_with_hosts = min(self.sweep.assess().missed, missing) * self.width
         self.ledger.absent(np.repeat(self._unknown(), self.width))
         self.phase = Phase.PROBE
 
@@ -135,6 +129,7 @@ class Window:
         self.stretch = self.stretch._replace(places=positions[~self._moved])
         assert rest.sweep
         rest.sweep.passes.go_on_from(self.sweep.passes)
+        rest.sweep.heard[:] = self.sweep.heard
         self.sweep_ended()
         return rest
 
@@ -149,7 +144,8 @@ class Window:
         """The next pass, with its control probes; hosts that answer no faster however often asked go slower."""
         if self.phase is Phase.PROBE and self.passes.number:
             self._spare_hosts(now)
-        self.current.begin(now, self._choose_control() if self.phase is Phase.PROBE else None)
+        probing = self.phase is Phase.PROBE
+        self.current.begin(now, self._control.choose(self.ledger, self.passes.number) if probing else None)
 
     def _spare_hosts(self, now: int) -> None:
         """Slow down hosts that answered this pass about as often as the one before: they limit their answers."""
@@ -162,16 +158,6 @@ class Window:
             self.pace.limit(host, last[host] / seconds * LIMIT_MARGIN, now)
         if self.pace.slow:
             self.passes.admit = lambda items, when: self.pace.admit(items // self.width, when)
-
-    def _choose_control(self) -> Ints | None:
-        """Up to 100 targets with a TCP answer, spread evenly over those there are."""
-        self._control.append(Control(np.zeros(0, np.int64), np.zeros(0, np.bool_)))
-        if not self.passes.number:
-            return None
-        known = np.flatnonzero(self.ledger.rank(slice(None)) >= 2)
-        chosen = known[:: max(1, -(-len(known) // retry.CONTROL_PROBES))] if len(known) else known
-        self._control[-1] = Control(chosen, np.zeros(len(chosen), np.bool_))
-        return chosen if len(chosen) else None
 
     def target_of(self, found: Matches) -> Ints:
         """The target's number in this window, for each match."""
@@ -199,7 +185,7 @@ class Window:
         if segments.icmp.any():
             record["sender"] = self._sender_numbers(found)
         seen_in = found.number if resent is None else np.where(resent, self.passes.number, found.number)
-        self._credit_control(target, found, found.number == seen_in)
+        self._control.credit(target, found.number, (found.number == seen_in) & ~segments.icmp)
         fresh = self.ledger.fold(Replies(target, record))
         tcp = fresh[~segments.icmp[fresh]]
         np.add.at(self._answered, (self._group(target[tcp]), seen_in[tcp].astype(np.int64) - 1), 1)
@@ -216,27 +202,14 @@ class Window:
                 self.senders.append(address)
         return number
 
-    def _credit_control(self, target: Ints, found: Matches, prompt: Bools) -> None:
-        for number, control in enumerate(self._control, 1):
-            if len(control.targets):
-                answers = target[(found.number == number) & prompt & ~found.segments.icmp]
-                at = np.searchsorted(control.targets, answers)
-                at = np.minimum(at, len(control.targets) - 1)
-                control.back[at[control.targets[at] == answers]] = True
-
     def control_result(self) -> tuple[int, int]:
         """Control probes of the latest pass: how many, and how many of them were lost."""
-        back = self._control[-1].back if self._control else np.zeros(0, np.bool_)
-        return len(back), int(np.count_nonzero(~back))
+        return self._control.latest
 
     def assess(self) -> retry.Estimate:
         """What was probably missed so far; never more than there are silent targets."""
-        control = np.zeros((len(self._answered), 2), np.int64)
-        for each in self._control:
-            np.add.at(control[:, 0], self._group(each.targets), 1)
-            np.add.at(control[:, 1], self._group(each.targets[~each.back]), 1)
-        passes = self.passes.complete
-        gone = self._gone(passes)
+        passes, groups = self.passes.complete, len(self._answered)
+        control, gone = self._control.sums(self._group, groups), self._control.gone(passes, self._group, groups)
         control[gone] = 0  # they tell of the host, not of the path
         found = retry.estimate_hosts(self._answered[:, :passes], control)
         silent = self.ledger.n - self.ledger.answered - self.ledger.missing
@@ -244,17 +217,6 @@ class Window:
         missed = found.missed + (self._missed_since(gone) if gone.any() else 0.0)
         self.estimate = retry.Estimate(min(missed, float(silent)), found.loss if measured else None)
         return self.estimate
-
-    def _gone(self, passes: int) -> Bools:
-        """bool[groups]: which hosts have fallen silent for good: every control probe of their last passes was lost."""
-        lost, last_passes = np.zeros((2, len(self._answered)), np.int64)
-        silent_since = np.ones(len(lost), np.bool_)
-        for each in reversed(self._control[:passes]):
-            asked = np.bincount(self._group(each.targets), minlength=len(lost))
-            silent_since &= np.bincount(self._group(each.targets[each.back]), minlength=len(lost)) == 0
-            lost += np.where(silent_since, asked, 0)
-            last_passes += silent_since & (asked > 0)
-        return np.asarray((lost >= GONE_PROBES) & (last_passes >= GONE_PASSES))
 
     def _missed_since(self, gone: Bools) -> float:
         """Responders to be expected among the targets of hosts that have gone (bool[groups]).
