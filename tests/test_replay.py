@@ -7,7 +7,8 @@ import pytest
 
 from scanner.offline import replay
 from scanner.offline.exchanges import Exchanges
-from scanner.offline.replay import NO_TIME, Ending, judge, rows, settle
+from scanner.offline.replay import NO_TIME, Ending, judge, rows
+from scanner.offline.settling import settle
 from scanner.packet.headers import LINK_RAW
 from tests.conftest import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 
@@ -37,6 +38,12 @@ def row(state: str, reason: str, *evidence: str, port: int = 443, version: int =
     return (us or US[version], THEM[version], port, state, reason, evidence)
 
 
+def long_syn(version: int, data: bytes = b"x" * 24, flags: str = "S") -> bytes:
+    """A SYN with data behind it, as TCP Fast Open and `hping3 -d` send."""
+    here = {"src": US[version], "dst": THEM[version], "sport": 40000, "dport": 443}
+    return segment(flags, version, seq=1000, ack=0, payload=data, **here)  # type: ignore[arg-type]
+
+
 OTHER = "198.18.0.9"
 NOISE = rst(sport=9, dport=9, ack=9)  # something that reached the prober, so that silence is no one-way capture
 
@@ -57,6 +64,22 @@ EITHER_FAMILY = {
     ),
     "closed": lambda v: ([syn(v), rst(v)], [row("closed", "reset", version=v)]),
     "closed, a reset without ACK": lambda v: ([syn(v), segment("R", v)], [row("closed", "reset", version=v)]),
+    "closed, with data behind the SYN": lambda v: (
+        [long_syn(v), rst(v, ack=1025, seq=0)],
+        [row("closed", "reset", version=v)],
+    ),
+    "closed, with FIN in the SYN": lambda v: (
+        [long_syn(v, b"", "SF"), rst(v, ack=1002, seq=0)],
+        [row("closed", "reset", version=v)],
+    ),
+    "open, and the data is acknowledged, too": lambda v: (
+        [long_syn(v), synack(v, ack=1025), ours("R", v, seq=1025)],
+        [row("open", "syn-ack", "half-open", version=v)],
+    ),
+    "open, and the data is not acknowledged": lambda v: (
+        [long_syn(v), synack(v)],
+        [row("open", "syn-ack", version=v)],
+    ),
     "closed, a reset that acknowledges the SYN's own number": lambda v: (
         [syn(v), rst(v, ack=1000)],
         [row("closed", "reset", version=v)],
@@ -244,3 +267,60 @@ def test_flows_that_are_over_may_be_forgotten(
     ]
     assert exchanges.retired.flows > 0
     assert [each for each in found if each[2] != 1000] == expected
+
+
+# ── hosts that probe each other, and other rarities ──
+
+BACK = {"src": THEM[4], "dst": US[4], "sport": 443, "dport": 40000}  # a SYN the other way on the same ports
+SYN_BACK = syn(seq=7, **BACK)  # type: ignore[arg-type]
+RST_BACK = segment("RA", src=US[4], dst=THEM[4], sport=40000, dport=443, seq=0, ack=8)
+BOTH_CLOSED = [row("closed", "reset"), ("198.18.1.7", "198.18.0.1", 40000, "closed", "reset", ())]
+RARE = {
+    "a reset first, then a SYN of its own": ([syn(), rst(seq=0), SYN_BACK, RST_BACK], [1, 2, 3, 4], BOTH_CLOSED),
+    "silence, then much later a SYN of its own": (
+        [syn(), SYN_BACK, RST_BACK],
+        [0, 600 * SECOND, 600 * SECOND + 1],
+        [row("filtered", "no-response"), BOTH_CLOSED[1]],
+    ),
+    "nobody sent the prober anything, but it answers others": (
+        [syn(), segment("SA", src=US[4], dst=OTHER, sport=40000, dport=5)],
+        [1, 2],
+        [row("unknown", "one-way-capture")],
+    ),
+    "one SYN 65,536 times": ([syn()] * 65536 + [synack()], range(65537), [row("open", "syn-ack")]),
+    "a quote whose length was changed by who quotes it": (
+        [syn(), unreachable(quoting=syn()[:2] + b"\0\x14" + syn()[4:], code=13)],
+        [1, 2],
+        [row("filtered", "admin-prohibited")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("frames", "times", "expected"), RARE.values(), ids=RARE)
+def test_rare_and_judged_right(frames: list[bytes], times: Sequence[int], expected: list[Row]) -> None:
+    assert sorted(verdicts(frames, list(times), PATIENT, False, size=1 << 17)) == sorted(expected)
+
+
+def test_a_slow_answer_is_not_given_up_among_many_silent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "FEW_FLOWS", 8)
+    exchanges = Exchanges()
+    every = [syn(), *(syn(dport=1000, sport=port) for port in range(1, 60)), synack()]
+    times = [1, *range(2, 61), SECOND]
+    for at, frame in enumerate(every):
+        fresh = exchanges.flows.count
+        exchanges.feed(batch(frame, times=[times[at]]))
+        replay.retire(exchanges, fresh, times[at])
+    settle(exchanges)
+    assert [each.state for each in rows(exchanges, judge(exchanges, PATIENT)) if each.port == 443] == ["open"]
+
+
+def test_very_many_routers_are_numbered_in_no_time() -> None:
+    exchanges = Exchanges()
+    frames = []
+    for number in range(3000):
+        probe = syn(dport=number + 1)
+        frames += [probe, unreachable(quoting=probe, sender=f"198.18.{number >> 8}.{number & 255}")]
+    exchanges.feed(batch(*frames, times=range(len(frames))))
+    settle(exchanges)
+    senders = {each.icmp_from for each in rows(exchanges, judge(exchanges, PATIENT))}
+    assert len(senders) == 3000

@@ -42,7 +42,7 @@ ADDRESSES = ("src", "dst", "sender")
 
 def rows(found: Segments) -> list[dict[str, Any]]:
     """Segments as dictionaries, addresses as text, by frame."""
-    columns = {f.name: getattr(found, f.name) for f in fields(found)}
+    columns = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "size"}  # it has tests of its own
     lists = {name: to_text(column) if name in ADDRESSES else column.tolist() for name, column in columns.items()}
     table = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
     return sorted(table, key=lambda row: row["frame"])
@@ -255,3 +255,24 @@ def test_what_is_read_outlives_the_buffer() -> None:
     before = rows(found)
     buffer[:] = 0xFF
     assert rows(found) == before
+
+
+SIZES = {
+    "nothing": ("S", b"", [], 0),
+    "data": ("S", b"x" * 24, [], 24),
+    "FIN": ("SF", b"", [], 1),
+    "both": ("SF", b"x" * 24, [], 25),
+    "options are no data": ("S", b"x", [("MSS", 1460), ("Timestamp", (1, 0))], 1),
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("case", SIZES)
+def test_how_many_sequence_numbers_a_segment_takes(case: str, version: int) -> None:
+    """By the headers, so that a capture of the first 54 bytes tells it, too; padding of a short frame is no data."""
+    flags, data, options, size = SIZES[case]
+    ip = IP(src=US[4], dst=THEM[4]) if version == 4 else IPv6(src=US[6], dst=THEM[6])
+    raw = bytes(ip / TCP(sport=1, dport=2, flags=flags, options=options) / data)
+    cut = len(raw) - len(data)
+    for frame in (raw, raw[:cut], raw + bytes(6)):
+        assert parse(batch(frame), Counter()).size.tolist() == [size]

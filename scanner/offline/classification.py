@@ -20,8 +20,9 @@ from ..packet.headers import Bools, Ints
 from ..packet.link import Cause
 from ..packet.wire import UNSUPPORTED_LINK
 from ..space.targets import HostSpace
-from .exchanges import Exchanges
-from .replay import Ending, Judged, judge, retire, rows, settle, target_keys
+from .exchanges import ENDING, TAKEN, Exchanges
+from .replay import Ending, Judged, judge, retire, rows
+from .settling import settle, settle_bare_syns, target_keys
 
 DEFAULT_TIMEOUT = 1.0
 _PASSED_OVER = {Cause.LINK_TYPE.words, Cause.ARP.words}  # the one is named by its number; nobody misses the other
@@ -58,8 +59,9 @@ class Classification:
         for frames in self.reader:
             fresh = self.exchanges.flows.count
             self.exchanges.feed(frames)
-            retire(self.exchanges, fresh)
+            retire(self.exchanges, fresh, self.reader.largest_time)
             if "-" in self.paths:
+                settle_bare_syns(self.exchanges)
                 found, known = known, self._open_targets(told)
                 if found.size:
                     told = _tell(told, found, self.exchanges.targets.count)
@@ -109,7 +111,10 @@ class Classification:
         self.exchanges.retired.grow(self.exchanges.targets.count)
         probed = self.exchanges.retired.probed[: self.exchanges.targets.count]
         probed[of[self.exchanges.probes[:n] > 0]] = True
-        self.orphaned = int(np.count_nonzero(~probed))
+        replied = np.zeros(len(probed), np.bool_)
+        unasked = self.exchanges.probes[:n] == 0
+        replied[of[unasked & (self.exchanges.marks[:n] & (ENDING | TAKEN) == 0)]] = True
+        self.orphaned = int(np.count_nonzero(replied & ~probed))
 
     @property
     def failed(self) -> int:

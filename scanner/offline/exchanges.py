@@ -36,6 +36,7 @@ _SHIFT = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 _SIX = np.uint64(1 << 16)  # in a target's key, above the port: the addresses are numbers of IPv6 addresses
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
+TAKEN = np.uint16(1 << 14)  # in `marks`: a SYN that was the reply to another one
 
 
 class Exchanges:
@@ -57,6 +58,8 @@ class Exchanges:
         self._scanners = np.zeros(0, np.uint64)  # who has sent a SYN, ascending
         self._reached_last = np.uint64(0)
         self.senders = [b""]
+        self._sender_number = {b"": 0}
+        self.behind: dict[tuple[int, int, int], int] = {}  # flows of SYNs that carry data or FIN, by what follows it
         self._six = Numbering()
 
     # ── keys ──
@@ -91,6 +94,11 @@ class Exchanges:
         self._grow(self.flows.count)
         return found
 
+    def flow_behind(self, target: Ints, our_port: U16, seq: U32) -> Ints:
+        """The flow whose SYN, with its data and FIN, ends before `seq` + 1; -1 where there is none."""
+        keys = zip(target.tolist(), our_port.tolist(), seq.tolist(), strict=True)
+        return np.array([self.behind.get(key, -1) for key in keys], np.int64)
+
     def _grow(self, count: int) -> None:
         self.ledger.grow(count)
         if count > len(self.first):
@@ -108,6 +116,8 @@ class Exchanges:
         old = np.empty_like(flows)
         old[number] = flows
         self.ledger = self.ledger.kept(old)
+        place = dict(zip(old.tolist(), range(len(old)), strict=True)) if self.behind else {}
+        self.behind = {key: place[flow] for key, flow in self.behind.items() if flow in place}
         for name in columns:
             setattr(self, name, getattr(self, name)[old])
 
@@ -156,8 +166,14 @@ class Exchanges:
         target = self._target(src[at], dst[at], segments.dport[at], six[at], True)
         flow = self._flow(target, segments.sport[at], segments.seq[at], True)
         np.minimum.at(self.first, flow, segments.time[at])
-        np.add.at(self.probes, flow, np.where(self.probes[flow] < 0xFF00, 1, 0).astype(np.uint16))
+        distinct, count = np.unique(flow, return_counts=True)
+        self.probes[distinct] = np.minimum(self.probes[distinct].astype(np.int64) + count, 0xFFFF)
         self.tos[flow], self.ttl[flow] = segments.tos[at], segments.ttl[at]
+        long = np.flatnonzero(segments.size[at])
+        if long.size:
+            behind = segments.seq[at[long]] + segments.size[at[long]]
+            keys = zip(target[long].tolist(), segments.sport[at[long]].tolist(), behind.tolist(), strict=True)
+            self.behind.update(zip(keys, flow[long].tolist(), strict=True))
         if not self._sent_by_scanner(src[at]).all():
             self._scanners = np.union1d(self._scanners, src[at])
 
@@ -196,6 +212,9 @@ class Exchanges:
         target = self._target(src[rows], dst[rows], segments.dport[rows], six[rows], False)
         rows, target = rows[target >= 0], target[target >= 0]
         flow = self._flow(target, segments.sport[rows], segments.seq[rows] - np.uint32(1), False)
+        if self.behind and (flow < 0).any():
+            behind = self.flow_behind(target, segments.sport[rows], segments.seq[rows] - np.uint32(1))
+            flow = np.where(flow < 0, behind, flow)
         rows, flow = rows[flow >= 0], flow[flow >= 0]
         found[rows] = True
         reset = segments.flags[rows] & RST != 0
@@ -236,6 +255,9 @@ class Exchanges:
         if odd.size:
             flow[odd] = self._flow(target[odd], segments.dport[odd], segments.ack[odd], False)
         new = np.flatnonzero(flow < 0)
+        if new.size and self.behind:
+            flow[new] = self.flow_behind(target[new], segments.dport[new], seq[new])
+            new = np.flatnonzero(flow < 0)
         if new.size:
             flow[new] = self._flow(target[new], segments.dport[new], seq[new], True)
         return flow
@@ -244,7 +266,7 @@ class Exchanges:
         number = np.zeros(len(segments), np.uint32)
         for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
             address = segments.sender[row].tobytes()
-            if address not in self.senders:
+            number[row] = self._sender_number.setdefault(address, len(self.senders))
+            if number[row] == len(self.senders):
                 self.senders.append(address)
-            number[row] = self.senders.index(address)
         return number

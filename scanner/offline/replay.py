@@ -5,9 +5,6 @@ flows of one (scanner, target, port) fold into one record by the same ledger, an
 evidence is drawn from it, as in a live scan. What differs is silence: a live scan knows that it
 waited, a capture may have ended too early or show one direction only, and then the claim is
 `unknown`, not `filtered`.
-
-Of two hosts that send each other SYNs on the same pair of ports, the later SYN is the reply to the
-earlier (split handshake or simultaneous open).
 """
 
 from collections.abc import Iterator
@@ -22,9 +19,12 @@ from ..judge.verdict import RANK, REASON_WORD, STATE_WORD, Reason, Verdict, know
 from ..packet.addresses import raw_text, word_text
 from ..packet.headers import Bools, Ints, Rows
 from ..space.ports import service_names
-from .exchanges import ENDING, Exchanges
+from .exchanges import ENDING, TAKEN, Exchanges
+from .retired import NEVER
+from .settling import flow_keys, settle_bare_syns, target_keys
 
 NO_TIME = -(1 << 63)
+GIVEN_UP = 3_000_000_000  # ns without an answer, where flows are too many to be kept
 FEW_FLOWS = 1 << 19  # so many are kept in any case
 
 
@@ -57,82 +57,20 @@ class Judged:
         return Judged(self.target[rows], self.record[rows], self.first[rows], self.rtt[rows], self.orphan[rows], facts)
 
 
-def settle(exchanges: Exchanges) -> None:
-    """What can only be known at the end: resets and bare SYNs that found no flow when they were read."""
-    _settle_resets(exchanges)
-    _settle_bare_syns(exchanges)
+def retire(exchanges: Exchanges, fresh: int, now: int = NEVER) -> None:
+    """Fold flows that are over into their targets, if flows have become many; those from number `fresh` on stay.
 
-
-def _settle_resets(exchanges: Exchanges) -> None:
-    """A reset that acknowledges the sequence number itself, read before its probe."""
-    n = exchanges.flows.count
-    flows = np.flatnonzero((exchanges.probes[:n] == 0) & exchanges.ledger.was_answered())
-    flows = flows[exchanges.ledger.records(flows)["reason"] == Reason.RESET]
-    if not flows.size:
-        return
-    keys = exchanges.flows.keys[flows]
-    low = np.uint64(0xFFFFFFFF)
-    seq = (keys[:, 0] + np.uint64(1)) & low
-    other = exchanges.flows.find(keys[:, 0] & ~low | seq, keys[:, 1].copy())
-    known = np.flatnonzero((other >= 0) & (exchanges.probes[other] > 0))
-    exchanges.ledger.fold(Replies(other[known], exchanges.ledger.records(flows[known])))
-
-
-def _settle_bare_syns(exchanges: Exchanges) -> None:
-    """SYNs that answer an earlier SYN the other way: a reply, and no probe of their own."""
-    scanner, target, port, six = target_keys(exchanges, np.arange(exchanges.targets.count))
-    both = np.isin(scanner, np.unique(target)) & np.isin(target, np.unique(scanner))
-    if not both.any():
-        return
-    of, our_port, seq = flow_keys(exchanges)
-    probed = exchanges.probes[: len(of)] > 0
-    by_pair: dict[tuple[int, ...], list[int]] = {}
-    rows = np.flatnonzero(probed & both[of])
-    for flow in rows[np.argsort(exchanges.first[rows], kind="stable")].tolist():
-        t = of[flow]
-        here = (int(scanner[t]), int(target[t]), int(port[t]), int(our_port[flow]), int(six[t]))
-        back = (here[1], here[0], here[3], here[2], here[4])
-        earlier = [other for other in by_pair.get(back, []) if seq[other] != seq[flow]]
-        if earlier:
-            _fold_bare_syn(exchanges, earlier[-1], flow)
-        else:
-            by_pair.setdefault(here, []).append(flow)
-
-
-def _fold_bare_syn(exchanges: Exchanges, probe: int, syn: int) -> None:
-    record = exchanges.ledger.records(np.array([probe])).copy()
-    record[:] = 0
-    record["reason"], record["time"], record["pass"] = Reason.SPLIT_HANDSHAKE_SYN, exchanges.first[syn], 1
-    record["marks"], record["ttl"] = Mark.UNVERIFIED, exchanges.ttl[syn]
-    exchanges.ledger.fold(Replies(np.array([probe]), record))
-    exchanges.probes[syn] = 0
-
-
-def target_keys(exchanges: Exchanges, targets: Ints) -> tuple[Ints, Ints, Ints, Bools]:
-    """Scanner number, target number, port and "is IPv6" of each target."""
-    a, b = exchanges.targets.keys[targets, 0], exchanges.targets.keys[targets, 1]
-    scanner, target = (a >> np.uint64(32)).view(np.int64), (a & np.uint64(0xFFFFFFFF)).view(np.int64)
-    return scanner, target, (b & np.uint64(0xFFFF)).view(np.int64), b >> np.uint64(16) > 0
-
-
-def flow_keys(exchanges: Exchanges) -> tuple[Ints, Ints, Ints]:
-    """Target, source port and sequence number of each flow."""
-    keys = exchanges.flows.keys
-    low = np.uint64(0xFFFFFFFF)
-    return (keys[:, 0] >> np.uint64(32)).view(np.int64), keys[:, 1].view(np.int64), (keys[:, 0] & low).view(np.int64)
-
-
-def retire(exchanges: Exchanges, fresh: int) -> None:
-    """Fold flows that are over into their targets, if flows have become many; those from number `fresh` on stay."""
+    `now`: the largest time so far, ns. A flow without an answer is given up only when one would have come by now.
+    """
     n, m = exchanges.flows.count, exchanges.targets.count
     if n <= max(FEW_FLOWS, m + m // 4):
         return
-    _settle_bare_syns(exchanges)
+    settle_bare_syns(exchanges)
     probed = exchanges.probes[:n] > 0
     answered = exchanges.ledger.was_answered()[:n]
     over = probed & answered & (np.arange(n) < fresh)
     if 2 * np.count_nonzero(over) < n:  # mostly silence: what has not been answered by now is given up too
-        over = probed & (np.arange(n) < fresh)
+        over |= probed & (np.arange(n) < fresh) & (exchanges.first[:n] < now - GIVEN_UP)
     of, _, _ = flow_keys(exchanges)
     flows, replied = np.flatnonzero(over), np.flatnonzero(over & answered)
     exchanges.retired.grow(m)
@@ -152,7 +90,7 @@ def judge(exchanges: Exchanges, ending: Ending, orphans: bool = False) -> Judged
     probed = retired.probed[:m].copy()
     probed[of[seen]] = True
     replied = exchanges.ledger.was_answered()
-    orphan_flow = replied & ~seen & ~probed[of] & (exchanges.marks[:n] & ENDING == 0)
+    orphan_flow = replied & ~seen & ~probed[of] & (exchanges.marks[:n] & (ENDING | TAKEN) == 0)
     wanted = seen | orphan_flow if orphans else seen
     flows = np.flatnonzero(wanted & replied)
     record = _flow_records(exchanges, flows)
@@ -172,7 +110,9 @@ def judge(exchanges: Exchanges, ending: Ending, orphans: bool = False) -> Judged
     result["seen"] = seen_reasons[target]
     result["replies"] = 0  # what is a repeat was judged flow by flow
     silent = result["reason"] == Reason.NONE
-    result["reason"][silent] = _silence(exchanges, target[silent], first[target[silent]], ending)
+    result["reason"][silent] = _silence(
+        exchanges, target[silent], first[target[silent]], ending, np.flatnonzero(probed)
+    )
     rtt = _round_trips(exchanges, of, flows, record, target, result)
     return Judged(target, result, first[target], rtt, ~probed[target], _facts(exchanges, target, result))
 
@@ -189,7 +129,7 @@ def _facts(exchanges: Exchanges, target: Ints, record: Rows) -> HostFacts:
 def _flow_records(exchanges: Exchanges, flows: Ints) -> Rows:
     """The flows' records, with what is known only from the probe: TOS marks, repeats, and which attempt it was."""
     record = exchanges.ledger.records(flows)
-    marks = exchanges.marks[flows] & ~ENDING
+    marks = exchanges.marks[flows] & ~(ENDING | TAKEN)
     completed = marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
     marks[completed] &= ~np.uint16(Mark.HALF_OPEN)  # a connection that was made and then reset
     marks[RANK[record["reason"]] < 3] = 0
@@ -218,11 +158,11 @@ def _attempt(exchanges: Exchanges, flows: Ints) -> Ints:
     return np.minimum(position[flows] + 1, 31)
 
 
-def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending) -> Ints:
-    """The reason of unanswered targets."""
+def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending, asked: Ints) -> Ints:
+    """The reason of unanswered targets. A host that was itself probed (`asked`: targets) has been reached."""
     scanner, _, _, six = target_keys(exchanges, target)
     marked = np.where(six, scanner | 1 << 32, scanner)
-    _, everyone, _, every_six = target_keys(exchanges, np.arange(exchanges.targets.count))
+    _, everyone, _, every_six = target_keys(exchanges, asked)
     reached = np.union1d(
         np.array(sorted(exchanges.reached), np.int64), np.where(every_six, everyone | 1 << 32, everyone)
     )

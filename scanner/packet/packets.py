@@ -25,13 +25,17 @@ _EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)  # IPv6 headers that another he
 _FRAGMENT, _AUTHENTICATION = 44, 51
 
 
+_UNTOLD = 1 << 20  # a total length beyond any
+
+
 @dataclass(frozen=True)
 class Packets:
     """IP packets of one family: where the payload lies, and the header's facts."""
 
     row: Ints
     at: Ints  # of the payload
-    end: Ints
+    end: Ints  # of what was captured of it
+    length: Ints  # of the payload, by the header
     protocol: U8
     first: Bools  # not a later fragment
     src: Rows
@@ -44,24 +48,29 @@ class Packets:
         return Packets(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
-def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints) -> Packets:
-    """IP headers at `at`; rows whose header is not whole are left out."""
-    return (_ipv4 if family == 4 else _ipv6)(buffer, rows, at, end)
+def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted: bool = False) -> Packets:
+    """IP headers at `at`; rows whose header is not whole are left out.
+
+    The length in a header that an ICMP error quotes is not believed: some stacks change it before they quote.
+    """
+    return (_ipv4 if family == 4 else _ipv6)(buffer, rows, at, end, quoted)
 
 
-def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> Packets:
+def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packets:
     header = read(buffer, at, IPV4)
     size = (header["version_ihl"] & 15).astype(np.int64) * 4
     total = header["total_length"].astype(np.int64)
     whole = (at + IPV4.itemsize <= end) & (size >= IPV4.itemsize) & (at + size <= end)
-    whole &= (total >= size) | (total == 0)  # segmentation offload leaves 0
+    total[(total == 0) | quoted] = _UNTOLD  # segmentation offload leaves 0
+    whole &= total >= size
     if not whole.all():
         rows, at, end, header = rows[whole], at[whole], end[whole], header[whole]
         size, total = size[whole], total[whole]
     return Packets(
         row=rows,
         at=at + size,
-        end=np.where(total == 0, end, np.minimum(end, at + total)),
+        end=np.minimum(end, at + total),
+        length=np.where(total < _UNTOLD, total, end - at) - size,
         protocol=header["protocol"],
         first=header["fragment"] & 0x1FFF == 0,
         src=from_words(0, header["src"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
@@ -71,19 +80,21 @@ def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> Packets:
     )
 
 
-def _ipv6(buffer: Bytes, rows: Ints, at: Ints, end: Ints) -> Packets:
+def _ipv6(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packets:
     whole = at + IPV6.itemsize <= end
     if not whole.all():
         rows, at, end = rows[whole], at[whole], end[whole]
     header = read(buffer, at, IPV6)
     length = header["payload_length"].astype(np.int64)
     payload = at + IPV6.itemsize
-    end = np.where(length == 0, end, np.minimum(end, payload + length))  # 0: jumbogram or offload
+    length = np.where((length == 0) | quoted, np.maximum(0, end - payload), length)  # 0: jumbogram or offload
+    stop, end = payload + length, np.minimum(end, payload + length)
     protocol, payload, first = _extensions(buffer, header["next_header"].copy(), payload, end)
     return Packets(
         row=rows,
         at=payload,
         end=end,
+        length=stop - payload,
         protocol=protocol,
         first=first,
         src=from_words(header["src_hi"], header["src_lo"], len(at)),

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from .addresses import from_words
 from .headers import (
     ARP,
+    FIN,
     ICMP,
     IPV4,
     IPV6,
@@ -76,6 +77,7 @@ class Segments:
     ack: U32
     flags: U8
     window: U16
+    size: U32  # of the data, by the headers, and 1 for FIN: the sequence numbers behind a SYN's own
     ttl: U8
     tos: U8
     icmp: Bools
@@ -185,7 +187,7 @@ def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], a
     packets, header = packets.take(error), header[error]
 
     index = np.arange(len(packets.row))
-    quoted = ip_layer(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end)
+    quoted = ip_layer(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end, quoted=True)
     headless = _headless(packets, family, quoted.row) if aside else ()
     if aside and len(headless):
         aside.cut.append((packets.src[headless], packets.dst[headless]))
@@ -233,6 +235,7 @@ def _segments_of(
         ack=tcp["ack"].astype(np.uint32),
         flags=tcp["flags"],
         window=tcp["window"].astype(np.uint16),
+        size=_data_size(tcp, packets.length) if icmp is None else np.zeros(n, np.uint32),
         ttl=packets.ttl,
         tos=packets.tos,
         icmp=np.full(n, icmp is not None),
@@ -242,6 +245,12 @@ def _segments_of(
     )
 
 
+def _data_size(tcp: Rows, length: Ints) -> U32:
+    """Sequence numbers that a segment takes besides its SYN (RFC 9293 3.4: SEG.LEN)."""
+    data = length - (tcp["offset"] >> 4).astype(np.int64) * 4
+    return np.asarray(np.maximum(0, data) + (tcp["flags"] & FIN), np.uint32)
+
+
 _EMPTY = np.zeros(0, TCP)
-_EMPTY_PACKETS = Packets(*(np.zeros(0, kind) for kind in ("i8", "i8", "i8", "u1", "?")),
+_EMPTY_PACKETS = Packets(*(np.zeros(0, kind) for kind in ("i8", "i8", "i8", "i8", "u1", "?")),
                           *(from_words(0, 0, 0) for _ in "sd"), *(np.zeros(0, "u1") for _ in "tt"))  # fmt: skip
