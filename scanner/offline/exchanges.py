@@ -46,7 +46,7 @@ class Exchanges:
         self.targets, self.flows = Numbering(), Numbering()
         self.ledger = Ledger(0)  # of flows: what the replies said
         self.first = np.zeros(0, np.int64)  # by flow: time of the first SYN; NEVER: no SYN seen
-        self.probes = np.zeros(0, np.uint16)  # by flow: SYNs, saturating
+        self.probes = np.zeros(0, np.uint32)  # by flow: SYNs
         self.tos = np.zeros(0, np.uint8)  # by flow: the probe's TOS byte
         self.marks = np.zeros(0, np.uint16)  # by flow: what the scanner did afterwards
         self.ttl = np.zeros(0, np.uint8)  # by flow: of the latest SYN
@@ -166,8 +166,7 @@ class Exchanges:
         target = self._target(src[at], dst[at], segments.dport[at], six[at], True)
         flow = self._flow(target, segments.sport[at], segments.seq[at], True)
         np.minimum.at(self.first, flow, segments.time[at])
-        distinct, count = np.unique(flow, return_counts=True)
-        self.probes[distinct] = np.minimum(self.probes[distinct].astype(np.int64) + count, 0xFFFF)
+        np.add.at(self.probes, flow, np.uint32(1))
         self.tos[flow], self.ttl[flow] = segments.tos[at], segments.ttl[at]
         long = np.flatnonzero(segments.size[at])
         if long.size:
