@@ -35,8 +35,8 @@ from scanner.scanning.standing import Standing, standing_of
 from scanner.scanning.sums import Sums
 from scanner.space.hosts import parse_hosts
 from scanner.transport.memory import Faults, MemoryTransport
-from tests.conftest import SECOND, Clock, lane_of, memory
-from tests.test_scan import NET, NET_PORTS, answers_all, target, wanted
+from tests.conftest import OUR_MAC, SECOND, Clock, lane_of, memory
+from tests.test_scan import NET, NET_PORTS, WANTED, Link, answers_all, link, target, wanted
 
 OBSTACLE = here()
 ROOT = Path(__file__).resolve().parents[1]
@@ -225,9 +225,30 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[], object], str]] = {
     ),
     "a folder": (changed("scan.state", "."), lambda: None, "cannot read the state"),
     "a folder that is not": (changed("scan.state", "no/scan.state"), lambda: None, "there is no folder no"),
+    "the state is an output": (changed("scan.state", "scan.xml"), lambda: None, "is also a file to be written"),
+    "places that there are not": (USUAL, lambda: rewrite('"at": [0, 0]', '"at": [7, 0]'), "that there are not"),
+    "a length below zero": (USUAL, lambda: rewrite('"length": 0', '"length": -1'), "is damaged"),
+    "sums that are words": (USUAL, lambda: rewrite('"seconds": ', '"seconds": "x", "old": '), "is damaged"),
     "no file to go on with": (("127.0.0.1", "-p", "1", "--resume", "x"), lambda: None, "standard output cannot be cut"),
     "standard output only": (("127.0.0.1", "-p", "1", "--resume", "x", "-oX", "-"), lambda: None, "cannot be cut back"),
 }  # fmt: skip
+
+
+def test_another_verb_does_not_go_on(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert halfopen("syn", *USUAL) == 2
+    assert "whose verb was connect and now is syn" in capsys.readouterr().err
+
+
+def test_another_folder_is_another_file(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = kept.parent / "other"
+    other.mkdir()
+    (other / "hosts").write_text("127.0.0.1\n")
+    (other / "scan.jsonl").write_text("somebody's\n")
+    (other / "scan.xml").write_text("work\n" * 1000)
+    monkeypatch.chdir(other)
+    assert halfopen("connect", *changed("scan.state", str(kept))) == 2
+    assert ((other / "scan.jsonl").read_text(), (other / "scan.xml").stat().st_size) == ("somebody's\n", 5000)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -263,7 +284,7 @@ def test_a_note_that_cannot_be_written_ends_the_scan_with_one_line(tmp_path: Pat
 
 
 def part(
-    scan: Scan, clock: Clock, wire: MemoryTransport, until: int, keep: bool
+    scan: Scan, clock: Clock, wire: MemoryTransport | Link, until: int, keep: bool
 ) -> tuple[list[Verdict], list[Stretch]]:
     """A part of a scan: rows of windows that closed, and stretches that did not; with `keep` as after Ctrl-C."""
     found: list[Verdict] = []
@@ -308,6 +329,31 @@ def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkey
     assert {(row.ip, row.port): (row.state, row.reason) for row in found} == wanted(version)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("seed", range(6))
+def test_on_a_link_with_absent_hosts(seed: int, version: int) -> None:
+    """Windows split there, what is known is numbered by the hosts that stayed, and each target has one row."""
+    luck = random.Random(seed)
+    everyone = list(answers_all(version))
+    wire, clock = link(version, luck.sample(everyone, 10))
+    standing, found = Standing((1, 2), []), list[Verdict]()
+    for _ in range(400):
+        lane = lane_of(wire, NET[version], NET_PORTS, mac=OUR_MAC)
+        schedule = Schedule([lane.host_count], len(NET_PORTS), standing.at, standing.left)
+        if schedule.exhausted:
+            break
+        scan = Scan([lane], Settings(rate=luck.choice([0.0, 60.0])), lane.key, schedule)
+        more, left = part(scan, clock, wire, clock.now + int(luck.uniform(0, 4.0) * SECOND), luck.random() < 0.8)
+        found += more
+        standing = standing_of(json.loads(json.dumps(Standing((1, 2), [], schedule.at, left).as_json())))
+    present = {(host, port): state for host in wire.macs for port, state in WANTED.items()}
+    down = ("down", "no-arp" if version == 4 else "no-ndp")
+    assert Counter((row.ip, row.port) for row in found).most_common(1)[0][1] == 1
+    assert {(row.ip, row.port): (row.state, row.reason) for row in found} == present | {
+        (host, None): down for host in everyone if host not in wire.macs
+    }
+
+
 def test_who_has_answered_before_ctrl_c_is_not_asked_again() -> None:
     clock = Clock()
     wire = memory(answers_all(4, ports=NET_PORTS), clock)
@@ -325,6 +371,37 @@ def test_who_has_answered_before_ctrl_c_is_not_asked_again() -> None:
     silent = sum(row.reason == "no-response" for row in found)
     assert sum(count >= 2 for count in again.values()) >= silent  # those that were silent: whole passes of their own
     assert sum(again.values()) < 16 * len(NET_PORTS) * 2
+
+
+def test_a_lane_that_could_not_be_reached_is_still_to_be_done() -> None:
+    schedule = Schedule([50, 50], 1, at=(0, 10), left=[Stretch(0, 3, 2)])
+    schedule.drop(0)
+    assert positions(schedule.dropped) == [(0, 3), (0, 4), *((0, at) for at in range(10, 50))]
+    again = Schedule([50, 50], 1, schedule.at, schedule.dropped)
+    assert positions(handed(again, lambda: 1.0)) == sorted(
+        [*positions(schedule.dropped), *((1, at) for at in range(50))]
+    )
+
+
+def test_a_pass_that_was_cut_is_not_enough(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-3000", "--retries", "0", "--rate", "1500"]
+    line += ["--all", "-o", str(tmp_path / "scan.jsonl"), "--resume", str(tmp_path / "scan.state")]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        time.sleep(1.3)
+        first.send_signal(signal.SIGINT)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, check=False)
+    ports = [json.loads(row)["port"] for row in (tmp_path / "scan.jsonl").read_text().splitlines()]
+    assert (first.returncode, done.returncode, sorted(ports)) == (130, 0, list(range(1, 3001)))
+
+
+def test_two_scans_do_not_write_one_file(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-2000", "--rate", "1000"]
+    line += ["-o", str(tmp_path / "scan.jsonl"), "--resume", str(tmp_path / "scan.state")]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        time.sleep(1.0)
+        second = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (first.returncode, second.returncode) == (0, 2)
+    assert second.stderr.endswith("is being written by another scan: wait for it, or name another file\n")
 
 
 SMALL_WINDOWS = (

@@ -9,7 +9,7 @@ Sending: the kernel walks on to slots that become ready while its send() runs, a
 interpreter lock. So one thread does nothing but call send() while the scan stamps the next slots.
 Slots to send are half as large as those to receive: the longest frame of ours has 94 bytes. That, and rings of 131,072
 slots, made 2.6 M frames a second of 2.2 M where two rings are at work on two cores; smaller rings (8,192 slots: 1.9 M),
-another switch interval of the interpreter (20 µs to 20 ms) and batches of 2,048 or 8,192 frames were no better.
+another switch interval of the interpreter (20 µs to 20 ms) were no better.
 PACKET_QDISC_BYPASS makes a full device queue an ENOBUFS (the slot stays requested and goes with the next
 call) instead of a silent drop. A frame counts as sent when its slot is free again.
 
