@@ -5,6 +5,9 @@ f-string. Nearly all of a row repeats (state, reason, protocol, TTL, service, ev
 combinations in a whole scan), so that middle is made once per combination, through `json.dumps`, and
 remembered; a row then costs one look-up. Address and port need no escaping, they are ours.
 
+Tried and left: whole chunks through one `%` template over zipped columns took 47 ms instead of 62 for 65,535 rows, and
+needed a second way for rows that lack a field.
+
 `ttl` and `service` are always there, null when unknown; `rtt_ms` and what follows only when known.
 A host that is down has just `ip`, `state` and `reason`. Limit: the memory of middles is bounded, and
 a network that sends a new TTL with every reply to every service makes us slow, not wrong.

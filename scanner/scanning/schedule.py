@@ -5,7 +5,9 @@ has to do is those and the stretches that were begun and not finished. That is a
 know: it takes the unfinished stretches first and goes on behind the last one. Shards and excludes are below
 this, in the numbering, and need no thought here.
 
-A stretch is what fills 10 s at the rate of its day, at least 16 hosts and at most 2^20 targets.
+A stretch is what fills 10 s at the rate of its day, at least 16 hosts and at most 2^20 targets. Smaller ones would let
+rows be written earlier, and were left: the loss is estimated window by window, and with few responders in each a sparse
+scan would need a third pass over its silent targets.
 """
 
 from collections.abc import Iterable, Sequence
