@@ -10,7 +10,7 @@ from .errors import UsageError
 from .judge.retry import MAX_PASSES
 from .packet.probe import TOS_LOWER_EFFORT
 from .packet.scapy_frames import OPTION_SETS
-from .scanning.lane import WHOLE, Shard
+from .space.targets import WHOLE, Shard
 
 PUBLIC_RATE = 10_000.0  # where "auto" ends towards public addresses, unless told otherwise
 MAX_RATE = 1e9  # beyond any wire; and what is no number stops here too

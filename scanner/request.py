@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from .config import SynConfig
 from .errors import UsageError
-from .scanning.lane import Shard
 from .space.choice import Choice, choose
 from .space.hosts import read_list
 from .space.names import resolve
 from .space.popular import top_ports
 from .space.ports import USUAL_PORTS, Ports, format_ports, parse_ports
-from .space.targets import HostSpace
+from .space.targets import HostSpace, Shard
 
 
 @dataclass(frozen=True, kw_only=True)

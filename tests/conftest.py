@@ -27,10 +27,11 @@ from scanner.packet import addresses, probe  # noqa: E402
 from scanner.packet.cookie import Key  # noqa: E402
 from scanner.packet.headers import LINK_ETHERNET, LINK_RAW, Frames  # noqa: E402
 from scanner.scanning import results  # noqa: E402
-from scanner.scanning.lane import Lane, Shard  # noqa: E402
+from scanner.scanning.lane import Lane  # noqa: E402
 from scanner.scanning.live import Scan, Settings  # noqa: E402
 from scanner.scanning.window import Window  # noqa: E402
 from scanner.space.hosts import parse_hosts  # noqa: E402
+from scanner.space.targets import Shard  # noqa: E402
 from scanner.transport.memory import Faults, Host, MemoryTransport  # noqa: E402
 
 US = {4: "198.18.0.1", 6: "2001:db8::1"}

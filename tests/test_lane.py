@@ -12,8 +12,9 @@ from scanner.judge.verdict import Reason
 from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
 from scanner.packet.wire import parse
-from scanner.scanning.lane import Lane, Shard
+from scanner.scanning.lane import Lane
 from scanner.space.hosts import parse_hosts
+from scanner.space.targets import Shard
 
 TARGETS = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}
 PASSES = 3

@@ -27,13 +27,13 @@ from scanner.judge.verdict import Reason, Verdict
 from scanner.lab import Box, here
 from scanner.output import Summary, open_sinks
 from scanner.resume import StateFile
-from scanner.scanning.lane import Shard
 from scanner.scanning.live import Scan, Settings
 from scanner.scanning.results import rows
 from scanner.scanning.schedule import Schedule, Stretch
 from scanner.scanning.standing import Standing, standing_of
 from scanner.scanning.sums import Sums
 from scanner.space.hosts import parse_hosts
+from scanner.space.targets import Shard
 from scanner.transport.memory import Faults, MemoryTransport
 from tests.conftest import OUR_MAC, SECOND, Clock, lane_of, memory
 from tests.test_scan import NET, NET_PORTS, WANTED, Link, answers_all, link, target, wanted

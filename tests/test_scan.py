@@ -37,9 +37,9 @@ from scanner.judge.verdict import Verdict
 from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
-from scanner.scanning.lane import Shard
 from scanner.scanning.live import OPEN_WINDOWS, Settings
 from scanner.scanning.neighbours import answers
+from scanner.space.targets import Shard
 from scanner.transport.memory import Faults, Host
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}

@@ -14,6 +14,7 @@ window), something in front of the host answers for it, or a tarpit does.
 Words never change a state. Rows mostly share a handful of combinations, so combinations are translated, not rows.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +84,24 @@ def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints
     order = np.argsort(count, kind="stable")  # the most frequent is written last
     usual[pairs[order] // limit] = pairs[order] % limit
     return usual
+
+
+class IcmpSenders:
+    """Who sent ICMP errors for others: `names` are ADDRESS bytes by number; 0 is the target itself."""
+
+    def __init__(self, names: Sequence[bytes] = (b"",)) -> None:
+        self.names = list(names)
+        self._number = {name: number for number, name in enumerate(names)}
+
+    def numbers(self, segments: Segments) -> npt.NDArray[np.uint32]:
+        """The number of each segment's sender, uint32[n]; new ones are entered."""
+        number = np.zeros(len(segments), np.uint32)
+        for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
+            name = segments.sender[row].tobytes()
+            number[row] = self._number.setdefault(name, len(self.names))
+            if number[row] == len(self.names):
+                self.names.append(name)
+        return number
 
 
 def marks_of(segments: Segments, reason: Codes, tos: int) -> npt.NDArray[np.uint16]:

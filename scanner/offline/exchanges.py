@@ -20,6 +20,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
+from ..judge.evidence import IcmpSenders
 from ..judge.ledger import Ledger, Mark, Replies, blank
 from ..judge.verdict import Reason, classify_icmp, classify_tcp
 from ..packet.addresses import is_ipv4
@@ -57,8 +58,7 @@ class Exchanges:
         self.reached: set[int] = set()  # addresses that something was sent to, SYNs apart
         self._scanners = np.zeros(0, np.uint64)  # who has sent a SYN, ascending
         self._reached_last = np.uint64(0)
-        self.senders = [b""]
-        self._sender_number = {b"": 0}
+        self.senders = IcmpSenders()
         self.behind: dict[tuple[int, int, int], int] = {}  # flows of SYNs that carry data or FIN, by what follows it
         self._six = Numbering()
 
@@ -239,7 +239,7 @@ class Exchanges:
         record["marks"] = np.where(
             (reason == Reason.SYN_ACK) & (segments.window == 0), np.uint16(Mark.ZERO_WINDOW), np.uint16(0)
         )
-        record["sender"] = self._sender_numbers(segments)
+        record["sender"] = self.senders.numbers(segments)
         self.reply_tos[flow[reset]] = segments.tos[reset]
         self.ledger.fold(Replies(flow, record))
         # A reset that answers a SYN has sequence number 0 (RFC 9293 3.10.7.1); another one ends some connection.
@@ -260,12 +260,3 @@ class Exchanges:
         if new.size:
             flow[new] = self._flow(target[new], segments.dport[new], seq[new], True)
         return flow
-
-    def _sender_numbers(self, segments: Segments) -> U32:
-        number = np.zeros(len(segments), np.uint32)
-        for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
-            address = segments.sender[row].tobytes()
-            number[row] = self._sender_number.setdefault(address, len(self.senders))
-            if number[row] == len(self.senders):
-                self.senders.append(address)
-        return number

@@ -237,4 +237,4 @@ class Names:
         return self._known[number, six]
 
     def sender(self, number: int) -> str | None:
-        return raw_text(self._exchanges.senders[number]) if number else None
+        return raw_text(self._exchanges.senders.names[number]) if number else None

@@ -23,20 +23,10 @@ from ..packet.headers import ACK, RST, SYN, Ints, Rows
 from ..packet.probe import Query, Template
 from ..packet.wire import Segments
 from ..space.permutation import Permutation
-from ..space.targets import HostSpace
+from ..space.targets import WHOLE, HostSpace, Shard
 from ..transport import Transport
 
 U16 = npt.NDArray[np.uint16]
-
-
-class Shard(NamedTuple):
-    """This process's part of the hosts: number 1 … of."""
-
-    number: int = 1
-    of: int = 1
-
-
-WHOLE = Shard()
 
 
 @dataclass

@@ -78,7 +78,7 @@ def _answered(window: Window, hosts: list[str], targets: Ints, only_open: bool) 
     sent = window.sent_at(targets, records["pass"])
     port = window.lane.ports[targets % window.width].tolist()
     reason = records["reason"].tolist()
-    senders = [None, *map(raw_text, window.senders[1:])]
+    senders = [None, *map(raw_text, window.senders.names[1:])]
     return verdicts(
         map(hosts.__getitem__, slot.tolist()),
         port,

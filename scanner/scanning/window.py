@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..judge import retry
-from ..judge.evidence import marks_of, repeated
+from ..judge.evidence import IcmpSenders, marks_of, repeated
 from ..judge.ledger import ABSENT, Known, Ledger, Mark, Replies, blank
 from ..packet import probe
 from ..packet.headers import Bools, Bytes, Ints, Rows
@@ -49,8 +49,7 @@ class Window:
         self.width = len(lane.ports)
         self.ledger = Ledger(len(hosts) * self.width)
         self.passes = Passes(self.ledger, key)
-        self.senders = [b""]  # who sent ICMP errors for others: ADDRESS bytes; 0 is the target itself
-        self._sender_number: dict[bytes, int] = {}
+        self.senders = IcmpSenders()
         self._recalled: dict[int, int] = {}  # when probes of an earlier part of a resumed scan left, by target
         self.interrupted = False
         self.pace = HostPace(len(hosts))
@@ -183,24 +182,13 @@ class Window:
         late = found.number < self.passes.number
         record["marks"][late] |= np.uint16(Mark.LATE)
         if segments.icmp.any():
-            record["sender"] = self._sender_numbers(found)
+            record["sender"] = self.senders.numbers(segments)
         seen_in = found.number if resent is None else np.where(resent, self.passes.number, found.number)
         self._control.credit(target, found.number, (found.number == seen_in) & ~segments.icmp)
         fresh = self.ledger.fold(Replies(target, record))
         tcp = fresh[~segments.icmp[fresh]]
         np.add.at(self._answered, (self._group(target[tcp]), seen_in[tcp].astype(np.int64) - 1), 1)
         return fresh
-
-    def _sender_numbers(self, found: Matches) -> npt.NDArray[np.uint32]:
-        """0 where the target itself sent the reply, else the number of the sender's address."""
-        segments = found.segments
-        number = np.zeros(len(segments), np.uint32)
-        for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
-            address = segments.sender[row].tobytes()
-            number[row] = self._sender_number.setdefault(address, len(self.senders))
-            if number[row] == len(self.senders):
-                self.senders.append(address)
-        return number
 
     def control_result(self) -> tuple[int, int]:
         """Control probes of the latest pass: how many, and how many of them were lost."""
@@ -247,7 +235,7 @@ class Window:
         record = self.ledger.records(target)
         macs = self.sweep.macs[stayed] if self.sweep else np.zeros(0, "V6")
         renumbered = number[target // self.width] * self.width + target % self.width
-        return Known(renumbered, record, self.sent_at(target, record["pass"]), self.senders, macs)
+        return Known(renumbered, record, self.sent_at(target, record["pass"]), self.senders.names, macs)
 
     def _recall(self, known: Known) -> None:
         """Take over what an earlier window of this stretch has learned, before the first pass.
@@ -258,8 +246,7 @@ class Window:
         record["marks"][repeated(record)] |= np.uint16(Mark.REPEAT)
         record["replies"], record["passes"] = 1, 1  # bit 0: a pass before ours
         self.ledger.restore(known.target, record)
-        self.senders = known.senders
-        self._sender_number = {address: number for number, address in enumerate(self.senders) if number}
+        self.senders = IcmpSenders(known.senders)
         if self.sweep and len(known.macs):
             self.sweep.macs[:] = known.macs
         self._recalled = dict(zip(known.target.tolist(), known.sent.tolist(), strict=True))

@@ -14,6 +14,7 @@ Limit: 2^62 hosts, so that numbers, and their sums, fit a signed word.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,16 @@ from .regions import IPV4, SHIFTS, Block, Box, Carved, box_size, clip, octet_val
 Words = npt.NDArray[np.uint64]
 
 MOST_HOSTS = 1 << 62
+
+
+class Shard(NamedTuple):
+    """This process's part of the hosts: number 1 … of."""
+
+    number: int = 1
+    of: int = 1
+
+
+WHOLE = Shard()
 
 
 class Ranks:

@@ -20,13 +20,13 @@ from scanner.packet.addresses import from_text
 from scanner.scanning import verify
 from scanner.scanning.connect import ConnectSession
 from scanner.scanning.handshake import Calls, Source, descriptor_room, hang_up
-from scanner.scanning.lane import Shard
 from scanner.scanning.pacing import TokenBucket
 from scanner.scanning.results import rows as rows_of
 from scanner.scanning.session import Session
 from scanner.space.hosts import parse_hosts
 from scanner.space.names import resolve
 from scanner.space.ports import parse_ports
+from scanner.space.targets import Shard
 
 OBSTACLE = here()
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
