@@ -15,6 +15,7 @@ Bounded: one command has a minute, and a contender that has used its budget for 
 import argparse
 import json
 import math
+import re
 import sys
 import tempfile
 import time
@@ -67,7 +68,8 @@ def commands(scene: Scene, seed: int, stats: str) -> dict[str, Sequence[str]]:
     ports = f"-p{scene.port_list}"
     # masscan spaces its retries by a second's worth of targets and begins anew when there are fewer.
     rate = str(min(10_000, len(scene.truth)))
-    found["masscan"] = (*MASSCAN, scene.targets, ports, "--rate", rate, "--retries", "2", "--wait", "3", "-oL", "-")
+    targets = re.sub(r"^(\d+\.\d+\.\d+\.)(\d+)-(\d+)$", r"\1\2-\1\3", scene.targets)  # its way to write a range
+    found["masscan"] = (*MASSCAN, targets, ports, "--rate", rate, "--retries", "2", "--wait", "3", "-oL", "-")
     if scene.targets == FAR_NET:
         found["ZMap"] = (*ZMAP, "-p", "80", "-r", "10000", "-c", "3", "-P", "3", scene.targets)
     return {name: line for name, line in found.items() if installed(line[0])}
