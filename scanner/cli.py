@@ -103,9 +103,7 @@ def syn(
     ttl: Annotated[int, typer.Option(help="Time to live of what is sent.")] = 64,
     tos: Annotated[int, typer.Option(help="TOS byte of probes; 0 gives up the mark that tells forged resets.")] = 4,
     options: opt.Options = "os",
-    senders: Annotated[
-        int, typer.Option(help="Transmit rings with a thread each; 2 for more than a million probes a second.")
-    ] = 1,
+    senders: opt.Senders = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Complete a handshake with every open port, too.")] = False,
     form: opt.Form = None,
     output: opt.Output = None,
@@ -120,9 +118,7 @@ def syn(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
     progress: opt.ProgressForm = "auto",
-    packet_trace: Annotated[
-        bool, typer.Option("--packet-trace", help="Print every frame, as Scapy sums it up, on stderr.")
-    ] = False,
+    packet_trace: opt.PacketTrace = False,
     record: Annotated[
         opt.Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")
     ] = None,

@@ -66,4 +66,6 @@ ProgressForm = Annotated[
 ]
 Options = Annotated[str, typer.Option(help="TCP options of a probe: os, mss or none.")]
 Stats = Annotated[Text, typer.Option(metavar="FILE", help="Write the sums of the summary as JSON.")]
+Senders = Annotated[int, typer.Option(help="Transmit rings with a thread each; 2 for more than a million a second.")]
+PacketTrace = Annotated[bool, typer.Option("--packet-trace", help="Print every frame, as Scapy sums it up, on stderr.")]
 Ladder = Annotated[Text, typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")]

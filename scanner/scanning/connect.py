@@ -36,9 +36,9 @@ from .block import Block
 from .handshake import OUTCOMES, PATIENCE, SECOND, Calls, Source, descriptor_room, error_text
 from .live import OPEN_WINDOWS
 from .pacing import TokenBucket
-from .schedule import Schedule, Stretch
+from .schedule import Stretch
 from .session import key_of
-from .standing import LaneFacts, Standing, check
+from .standing import LaneFacts, Standing, schedule_of
 from .sums import Glance, Sums
 
 BATCH = 256  # calls started between two looks at the answers
@@ -46,20 +46,6 @@ FIRST_CALLS = 4096
 SHORTAGE_PAUSE = 0.05
 SHORTAGE_LIMIT = 10.0  # seconds without any room and with nothing under way: waiting will not help
 LONGEST_SLEEP = 0.05
-
-
-def _lane(hosts: int) -> LaneFacts:
-    """All hosts of the shard, for whoever resumes."""
-    return "", 0, hosts, ""
-
-
-def _check(standing: Standing, hosts: int, width: int) -> None:
-    try:
-        if standing.lanes != [_lane(hosts)]:
-            raise ValueError("it is another kind of scan's")
-        check(standing, width)
-    except ValueError as error:
-        raise UsageError(f"the state does not fit ({error}): scan anew") from error
 
 
 class ConnectSession:
@@ -94,14 +80,9 @@ class ConnectSession:
         self._calls: Calls[Block] = Calls(Source(config.source_ip, config.interface))
         self._blocks: list[Block] = []
         number, count = config.shard
-        self._size = max(0, (hosts.size - number) // count + 1)
-        if standing:
-            _check(standing, self._size, len(ports))
-        self.schedule = (
-            Schedule([self._size], len(ports), standing.at, standing.left)
-            if standing
-            else Schedule([self._size], len(ports))
-        )
+        # One lane for whoever resumes: the kernel finds the ways.
+        self._lanes: list[LaneFacts] = [("", 0, max(0, (hosts.size - number) // count + 1), "")]
+        self.schedule = schedule_of(self._lanes, len(ports), standing)
         self._kept: list[Stretch] = []  # of blocks that were given up
         self._keep = keep
         self._order = Permutation(hosts.size, key.k1)
@@ -122,7 +103,7 @@ class ConnectSession:
     def standing(self) -> Standing:
         """Where the scan stands now; to be asked when all rows given out have been written."""
         left = [*self._kept, *(block.stretch for block in (*self._blocks, *self._closed)), *self.schedule.left]
-        return Standing((self._key.k0, self._key.k1), [_lane(self._size)], self.schedule.at, left)
+        return Standing((self._key.k0, self._key.k1), self._lanes, self.schedule.at, left)
 
     def stop(self) -> None:
         """First call: start nothing more and wait out what is under way. Second call: end now."""

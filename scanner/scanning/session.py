@@ -35,8 +35,8 @@ from ..transport.ring import NO_LINK_HEADER
 from ..transport.tap import See, Tap
 from .live import Scan, Settings
 from .results import rows, silent
-from .schedule import Schedule, Stretch
-from .standing import LaneFacts, Standing, check
+from .schedule import Stretch
+from .standing import LaneFacts, Standing, schedule_of
 from .sums import Glance, Sums
 from .window import Window
 from .wiring import Wiring, connect
@@ -97,12 +97,11 @@ class Session:
         lanes = self.wiring.lanes
         self._kept: list[Stretch] = []  # of windows that were given up
         self._keep = keep
-        schedule = Schedule(
-            [lane.host_count for lane in lanes],
-            len(ports),
-            standing.at if standing else (0, 0),
-            self._checked(standing).left if standing else (),
-        )
+        try:
+            schedule = schedule_of(self._lane_facts(), len(ports), standing)
+        except UsageError:
+            self.wiring.close()
+            raise
         self.scan = Scan(lanes, settings_of(config, hosts), self.key, schedule)
         self._names = {lane.name for lane in self.wiring.lanes}
         self._dropped_before = self._interface_drops()
@@ -117,17 +116,6 @@ class Session:
             (lane.name, lane.version, lane.host_count, "" if lane.gateway is None else to_text(lane.gateway)[0])
             for lane in self.wiring.lanes
         ]
-
-    def _checked(self, standing: Standing) -> Standing:
-        if standing.lanes != self._lane_facts():
-            self.wiring.close()
-            raise UsageError("the routes to the targets are not what they were when the scan began: scan anew")
-        try:
-            check(standing, len(self.wiring.lanes[0].ports))
-        except ValueError as error:
-            self.wiring.close()
-            raise UsageError(f"the state is damaged ({error}): scan anew") from error
-        return standing
 
     def standing(self) -> Standing:
         """Where the scan stands now; to be asked when all rows given out have been written."""

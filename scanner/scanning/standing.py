@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import UsageError
 from ..judge.ledger import RECORD, Known
-from .schedule import Stretch
+from .schedule import Schedule, Stretch
 
 LaneFacts = tuple[str, int, int, str]  # interface, IP version, hosts of this shard, gateway or ""
 
@@ -51,8 +52,22 @@ def standing_of(text: dict[str, Any]) -> Standing:
     )
 
 
-def check(standing: Standing, width: int) -> None:
-    """Raises ValueError for places that the lanes, with `width` ports a host, do not have."""
+def schedule_of(lanes: list[LaneFacts], width: int, standing: Standing | None) -> Schedule:
+    """What is to be scanned over these lanes with `width` ports a host: all of it, or what `standing` has left.
+
+    Raises UsageError where the standing is not of these lanes.
+    """
+    sizes = [hosts for _, _, hosts, _ in lanes]
+    if standing is None:
+        return Schedule(sizes, width)
+    if standing.lanes != lanes:
+        raise UsageError("the ways to the targets are not what they were when the scan began: scan anew")
+    _check(standing, width)
+    return Schedule(sizes, width, standing.at, standing.left)
+
+
+def _check(standing: Standing, width: int) -> None:
+    """Raises UsageError for places that the lanes do not have."""
     sizes = [hosts for _, _, hosts, _ in standing.lanes]
     lane, position = standing.at
     holds = 0 <= lane <= len(sizes) and 0 <= position <= (sizes[lane] if lane < len(sizes) else 0)
@@ -70,7 +85,7 @@ def check(standing: Standing, width: int) -> None:
                 inside and len(known.macs) in (0, hosts) and bool((known.record["sender"] < len(known.senders)).all())
             )
     if not holds:
-        raise ValueError("it names places that there are not")
+        raise UsageError("the state is damaged (it names places that there are not): scan anew")
 
 
 def _stretch_json(stretch: Stretch) -> dict[str, Any]:
