@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Verdicts, classify, scan
-    from .judge.verdict import Verdict
+    from .verdict.table import Verdict
 
-__version__ = "0.1.0"
+from ._version import __version__
+
 __all__ = ["Verdict", "Verdicts", "__version__", "classify", "scan"]
 
-_HOMES = {"Verdict": "judge.verdict", "Verdicts": "api", "classify": "api", "scan": "api"}
+_HOMES = {"Verdict": "verdict.table", "Verdicts": "api", "classify": "api", "scan": "api"}
 
 
 def __getattr__(name: str) -> Any:

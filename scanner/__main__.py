@@ -1,6 +1,6 @@
 """`python -m scanner` is the command `halfopen`."""
 
-from .process import run
+from .cli.entry import run
 
 if __name__ == "__main__":
     run()

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
 from .config import SynConfig
 from .errors import UsageError
-from .judge.verdict import Verdict
-from .offline.classification import DEFAULT_TIMEOUT, Classification, Selection
 from .output import MANY
-from .space.choice import choose, guard, skipped_text
-from .space.hosts import parse_hosts
-from .space.names import resolve
-from .space.ports import USUAL_PORTS, Ports, parse_ports
-from .space.targets import HostSpace
+from .targets.choice import choose, guard, skipped_text
+from .targets.hostspace import HostSpace
+from .targets.names import resolve
+from .targets.ports import USUAL_PORTS, Ports, parse_ports
+from .targets.spec import parse_hosts
+from .verdict.table import Verdict
 
 if TYPE_CHECKING:
-    from .progress import AnySession
+    from .cli.progress import AnySession
 
 Texts = str | Iterable[str]
 PortSpec = str | int | Iterable[int]
@@ -124,7 +124,7 @@ def scan(
     summary: list[str] = []
 
     def rows() -> Iterator[Verdict]:
-        from .summary import summary_lines
+        from .rounds.summary import summary_lines
 
         session = _session(choice.hosts, column, config, notes, connect, verify)
         wanted = session.sums.targets <= MANY if silent is None else silent
@@ -140,10 +140,10 @@ def _session(
 ) -> "AnySession":
     """The scan itself; sockets are opened here."""
     if connect:
-        from .scanning.connect import ConnectSession
+        from .connect.scan import ConnectSession
 
         return ConnectSession(hosts, ports, config)
-    from .scanning.session import Session
+    from .halfopen.session import Session
 
     return Session(hosts, ports, config, notes.append, verify=verify)
 

@@ -4,18 +4,25 @@ The command line and the Python interface both end here: plain data, frozen, wit
 crosses options checked once, when it is made. Nothing later asks whether two options fit together.
 """
 
+import os
 from dataclasses import dataclass
 
 from .errors import UsageError
-from .judge.retry import MAX_PASSES
+from .packet.cookie import Key
 from .packet.probe import TOS_LOWER_EFFORT
-from .packet.scapy_frames import OPTION_SETS
-from .space.targets import WHOLE, Shard
+from .packet.template import OPTION_SETS
+from .targets.hostspace import WHOLE, Shard
+from .verdict.loss import MAX_PASSES
 
 PUBLIC_RATE = 10_000.0  # where "auto" ends towards public addresses, unless told otherwise
 MAX_RATE = 1e9  # beyond any wire; and what is no number stops here too
 MAX_SENDERS = 8
 SEED_BITS = 127
+
+
+def key_of(config: "SynConfig") -> Key:
+    """The key of order and cookies: from the seed, or a new one."""
+    return Key.from_bytes(os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True))
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,17 @@ from scapy.layers.inet6 import ICMPv6Unknown, IPv6  # noqa: E402
 from scapy.layers.l2 import Ether  # noqa: E402
 from scapy.packet import Packet  # noqa: E402
 
-from scanner.judge.verdict import Verdict  # noqa: E402
+from scanner.halfopen import results  # noqa: E402
+from scanner.halfopen.lane import Lane  # noqa: E402
+from scanner.halfopen.scan import Scan, Settings  # noqa: E402
+from scanner.halfopen.window import Window  # noqa: E402
 from scanner.packet import addresses, probe  # noqa: E402
 from scanner.packet.cookie import Key  # noqa: E402
 from scanner.packet.headers import LINK_ETHERNET, LINK_RAW, Frames  # noqa: E402
-from scanner.scanning import results  # noqa: E402
-from scanner.scanning.lane import Lane  # noqa: E402
-from scanner.scanning.live import Scan, Settings  # noqa: E402
-from scanner.scanning.window import Window  # noqa: E402
-from scanner.space.hosts import parse_hosts  # noqa: E402
-from scanner.space.targets import Shard  # noqa: E402
+from scanner.targets.hostspace import Shard  # noqa: E402
+from scanner.targets.spec import parse_hosts  # noqa: E402
 from scanner.transport.memory import Faults, Host, MemoryTransport  # noqa: E402
+from scanner.verdict.table import Verdict  # noqa: E402
 
 US = {4: "198.18.0.1", 6: "2001:db8::1"}
 THEM = {4: "198.18.1.7", 6: "2001:db8:1::7"}

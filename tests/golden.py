@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import scanner.cli
+import scanner.cli.verbs
 
 PCAPS = Path(__file__).resolve().parents[1] / "pcaps"
 USUAL = ("--timeout", "0")
@@ -37,7 +37,7 @@ def classify(capture: Path, folder: Path) -> tuple[int, str]:
     out = folder / "rows.jsonl"
     options = ARGUMENTS.get(capture.name, USUAL)
     try:
-        scanner.cli.app(args=["classify", str(capture), *options, "-q", "--force", "-o", str(out)])
+        scanner.cli.verbs.app(args=["classify", str(capture), *options, "-q", "--force", "-o", str(out)])
     except SystemExit as ended:
         return int(ended.code or 0), out.read_text()
     raise AssertionError("the program ends with an exit code")

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from scanner.halfopen.scan import Settings
 from scanner.lab import Box, Kind
 from scanner.lab.scene import DEMO, demo_box
 from scanner.packet.headers import LINK_RAW
-from scanner.scanning.live import Settings
+from scanner.trace.recorder import Recorder
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
-from scanner.watch.record import Recorder
 from tests.conftest import Clock, bench_of, lane_of, memory
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -127,7 +127,7 @@ def test_what_is_skipped_is_in_the_notes() -> None:
 def test_importing_the_package_costs_nothing_and_names_stay_functions() -> None:
     code = (
         "import sys, scanner; print(sorted({'numpy', 'scapy', 'typer'} & set(sys.modules)))\n"
-        "import scanner.offline.classification, scanner.api; print(scanner.classify.__name__, scanner.scan.__name__)"
+        "import scanner.classifier.classification, scanner.api; print(scanner.classify.__name__, scanner.scan.__name__)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 
 from scanner.capture import NO_TIME, CaptureReader, Damage, PcapWriter, open_captures
 from scanner.capture import source as source_module
-from scanner.capture.walk import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, SLACK, Grammar, PcapngBlocks, PcapRecords, walk
+from scanner.capture.records import (
+    MAX_BLOCK,
+    MAX_RECORD,
+    SECTION_HEADER,
+    SLACK,
+    Grammar,
+    PcapngBlocks,
+    PcapRecords,
+    walk,
+)
 from scanner.errors import ScanError, UsageError
 from scanner.packet.headers import Frames
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanner.capture import open_captures
+from scanner.capture.records import SLACK
 from scanner.capture.source import CAPACITY
-from scanner.capture.walk import SLACK
 from scanner.packet.link import Cause, network_layer
 from tests.test_capture import WHOLE
 

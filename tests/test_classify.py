@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scanner import cli
-from scanner.offline.classification import Classification
+from scanner.classifier.classification import Classification
+from scanner.cli import verbs as cli
 from tests.golden import PCAPS
 
 RAW = PCAPS / "raw-ip.pcap"
@@ -175,7 +175,7 @@ def test_several_files_are_one_capture_in_time_order(tmp_path: Path) -> None:
 
 def test_from_a_pipe_open_ports_come_early_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scanner.capture import open_captures
-    from scanner.offline import classification
+    from scanner.classifier import classification
 
     def in_pieces(paths: list[str]) -> object:
         reader = open_captures([str(DEMO)])

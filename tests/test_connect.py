@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from scanner.config import SynConfig
+from scanner.connect.calls import OUTCOMES, RETRY, Outcome
+from scanner.connect.scan import ConnectSession
+from scanner.connect.window import Block
 from scanner.errors import UsageError
-from scanner.judge.retry import Estimate, estimate
-from scanner.judge.verdict import Reason, Verdict, state_of
+from scanner.halfopen.verify import CONTROL_PORTS, HIGH, control_ports
 from scanner.packet.addresses import from_text
-from scanner.scanning.block import Block
-from scanner.scanning.connect import ConnectSession
-from scanner.scanning.handshake import OUTCOMES, RETRY, Outcome
-from scanner.scanning.schedule import Stretch
-from scanner.scanning.verify import CONTROL_PORTS, HIGH, control_ports
-from scanner.space.hosts import parse_hosts
-from scanner.space.names import resolve
-from scanner.space.ports import parse_ports
+from scanner.rounds.schedule import Stretch
+from scanner.targets.names import resolve
+from scanner.targets.ports import parse_ports
+from scanner.targets.spec import parse_hosts
+from scanner.verdict.loss import Estimate, estimate
+from scanner.verdict.table import Reason, Verdict, state_of
 
 MS = 1_000_000
 START = 1_700_000_000_000_000_000  # ns since 1970 at monotonic 0

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scanner.judge.verdict import Verdict
 from scanner.output.jsonl import line
-from scanner.saved.diff import Change, Claim, Row, compare, json_line, table
-from scanner.saved.gather import Gathering
+from scanner.results.columns import Gathering
+from scanner.results.diff import Change, Claim, Row, compare, json_line, table
+from scanner.verdict.table import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 A, B, SIX = "192.0.2.7", "192.0.2.10", "2001:db8::7"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from scanner.cli import app
-from scanner.judge.verdict import Reason
-from scanner.judge.words import EVIDENCE
+from scanner.cli.verbs import app
 from scanner.lab.scene import DEMO
+from scanner.verdict.sentences import EVIDENCE
+from scanner.verdict.table import Reason
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

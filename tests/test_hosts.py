@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scanner.errors import UsageError
 from scanner.packet.addresses import from_ints, from_text, to_int, to_text
 from scanner.packet.headers import MAPPED
-from scanner.space import regions
-from scanner.space.hosts import HostSpace, parse_hosts, read_list
+from scanner.targets import regions
+from scanner.targets.spec import HostSpace, parse_hosts, read_list
 
 NAMES = {"one.example": ["192.0.2.1"], "two.example": ["2001:db8::2", "192.0.2.2"], "1-2.example": ["192.0.2.12"]}
 
@@ -194,7 +194,7 @@ def test_space_is_the_set(
     expected = union_of(include) - union_of(exclude)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regions, "FEW_BLOCKS", few_blocks)
-        patch.setattr("scanner.space.hosts.FEW_BLOCKS", few_blocks)
+        patch.setattr("scanner.targets.spec.FEW_BLOCKS", few_blocks)
         if not expected:
             assert refusal(*include, exclude=tuple(exclude)).startswith("every target was excluded")
             return

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from scanner.errors import ScanError
-from scanner.judge.verdict import Reason, classify_icmp, classify_tcp, state_of
 from scanner.lab import Box, Kind, Listeners, Namespace, firewall, here, permissions
 from scanner.lab import namespace as namespaces
 from scanner.lab.scene import DEMO, demo_box
+from scanner.verdict.table import Reason, classify_icmp, classify_tcp, state_of
 
 OBSTACLE = here()
 live = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.judge.verdict import Reason, Verdict
-from scanner.judge.words import EVIDENCE, REASONS, evidence_sentence, printable, reason_phrase
-from scanner.watch.ladder import WIDTH, Step, draw
+from scanner.trace.ladder import WIDTH, Step, draw
+from scanner.verdict.sentences import EVIDENCE, REASONS, evidence_sentence, printable, reason_phrase
+from scanner.verdict.table import Reason, Verdict
 
 MS = 1_000_000
 ISN, THEIRS = 0xFFFF_FFFF, 5_000_000

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from conftest import KEY, OUR_PORT, ROUTER, THEIR_PORT, THEM, US, batch, lane_of, rst, segment, syn, synack, unreachable
 
-from scanner.judge.verdict import Reason
+from scanner.halfopen.lane import Lane
 from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
-from scanner.packet.wire import parse
-from scanner.scanning.lane import Lane
-from scanner.space.hosts import parse_hosts
-from scanner.space.targets import Shard
+from scanner.packet.parse import parse
+from scanner.targets.hostspace import Shard
+from scanner.targets.spec import parse_hosts
+from scanner.verdict.table import Reason
 
 TARGETS = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}
 PASSES = 3

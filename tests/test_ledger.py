@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.judge.ledger import Ledger, Mark, Replies, blank
-from scanner.judge.verdict import Reason
+from scanner.verdict.ledger import Ledger, Mark, Replies, blank
+from scanner.verdict.table import Reason
 
 RANKS = {
     Reason.HOST_UNREACH: 1,

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from scanner.classifier.classification import Classification
 from scanner.config import SynConfig
-from scanner.judge.verdict import Verdict
+from scanner.halfopen.scan import Settings
+from scanner.halfopen.session import Session
 from scanner.lab import Box, Kind, here
 from scanner.lab.firewall import require
 from scanner.lab.scene import demo_box
-from scanner.offline.classification import Classification
 from scanner.packet.headers import LINK_RAW
-from scanner.scanning.live import Settings
-from scanner.scanning.session import Session
-from scanner.space.hosts import parse_hosts
-from scanner.space.ports import parse_ports
+from scanner.targets.ports import parse_ports
+from scanner.targets.spec import parse_hosts
+from scanner.trace.recorder import Recorder
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
-from scanner.watch.record import Recorder
+from scanner.verdict.table import Verdict
 from tests.conftest import Clock, bench_of, lane_of, memory
 
 Row = tuple[str, int | None, str, str, int | None, str | None]

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from scanner.errors import ScanError, UsageError
-from scanner.judge.verdict import Verdict
 from scanner.output import Run, Sink, Summary, open_sinks
 from scanner.output.gnmap import Gnmap
 from scanner.output.packing import pack, split_suffix
 from scanner.output.stream import Stream, create
 from scanner.output.xml import Xml
+from scanner.verdict.table import Verdict
 
 DTD = Path("/usr/share/nmap/nmap.dtd")
 RUN = Run("halfopen syn 192.0.2.7 -o 'a b.xml'", "syn", "22,80", 2, 1700000000.0)

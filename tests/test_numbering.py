@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.offline.numbering import Numbering
+from scanner.classifier.numbering import Numbering
 
 # Few distinct words, so that batches repeat keys, within themselves and from one to the next.
 WORD = st.integers(0, 3) | st.integers(2**64 - 3, 2**64 - 1) | st.sampled_from([1 << 32, 1 << 63])

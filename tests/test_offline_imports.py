@@ -11,16 +11,16 @@ POOR = """
 import socket, sys
 for name in [name for name in dir(socket) if name.startswith(("AF_PACKET", "PF_PACKET", "PACKET_"))]:
     delattr(socket, name)
-OURS = ("scanner.scanning.session", "scanner.transport", "scanner.net.netlink")
+OURS = ("scanner.halfopen.session", "scanner.transport", "scanner.net.netlink")
 for name in ("scapy", "typer", "netaddr", "rich", *OURS):
     sys.modules[name] = None
 """
 LIBRARY = """
-from scanner.offline.classification import Classification
+from scanner.classifier.classification import Classification
 print(sum(1 for rows in Classification([CAPTURE]).batches() for row in rows))
 """
 PROGRAM = """
-from scanner.offline.run import ClassifyRequest, run_classify
+from scanner.classifier.run import ClassifyRequest, run_classify
 request = ClassifyRequest((CAPTURE,), 0.0, False, (), TARGET, "22-80", None, "csv", (), False, True, False, True)
 sys.exit(run_classify(request))
 """

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.errors import ScanError, UsageError
-from scanner.judge.verdict import Reason, State, Verdict
 from scanner.output import Outputs, Sink, Summary, open_sinks
 from scanner.output.csv import COLUMNS, Csv
 from scanner.output.csv import line as csv_line
@@ -22,6 +21,7 @@ from scanner.output.jsonl import JsonLines
 from scanner.output.jsonl import line as json_line
 from scanner.output.stream import Stream, create
 from scanner.output.table import Table
+from scanner.verdict.table import Reason, State, Verdict
 
 OPEN = Verdict("192.0.2.7", 443, "open", "syn-ack", ttl=64, service="https")
 FULL = Verdict("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", ("firewall-reset", "late"),
@@ -377,7 +377,7 @@ LIMITED = """
 import resource, sys
 from scanner.errors import ScanError
 from scanner.output import Summary, open_sinks
-from scanner.judge.verdict import Verdict
+from scanner.verdict.table import Verdict
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 outputs = open_sinks("jsonl", [sys.argv[1], sys.argv[2]])
 rows = [Verdict("192.0.2.7", port, "open", "syn-ack") for port in range(10)]
@@ -418,7 +418,7 @@ def test_a_device_may_be_named_and_its_failure_is_told(tmp_path: Path) -> None:
 PIPED = """
 import sys
 from scanner.output import Summary, closed_pipe, open_sinks
-from scanner.judge.verdict import Verdict
+from scanner.verdict.table import Verdict
 outputs = open_sinks(sys.argv[2], [sys.argv[1]])
 try:
     for batch in range(1000):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.scanning.pacing import BLIND_RATE, LEAST_RATE, HostPace, RateController, TokenBucket
+from scanner.rounds.pacing import BLIND_RATE, LEAST_RATE, HostPace, RateController, TokenBucket
 
 START = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.judge.ledger import Ledger, Replies, blank
-from scanner.judge.verdict import Reason
-from scanner.scanning.passes import Passes
+from scanner.rounds.passes import Passes
+from scanner.verdict.ledger import Ledger, Replies, blank
+from scanner.verdict.table import Reason
 
 SECOND = 1_000_000_000
 

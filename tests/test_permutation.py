@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.space.permutation import Permutation
+from scanner.targets.permutation import Permutation
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 31, 64, 101, 997, 1024, 1025, 4096, 65537)
 KEYS = (0, 1, -1, 1 << 64, (1 << 128) + 5)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from scanner import examples
-from scanner.cli import app, main
-from scanner.plan import _bytes, _duration
+from scanner.cli import examples
+from scanner.cli.plan import _bytes, _duration
+from scanner.cli.verbs import app, main
 
 ROOT = Path(__file__).parent.parent
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -81,7 +81,7 @@ def test_a_line_of_a_plan(name: str, capsys: pytest.CaptureFixture[str], monkeyp
 
 def test_a_plan_opens_no_socket_but_that_of_the_routes() -> None:
     code = (
-        "import socket, sys; from scanner.cli import main; made = socket.socket\n"
+        "import socket, sys; from scanner.cli.verbs import main; made = socket.socket\n"
         "class Counted(made):\n"
         "    def __init__(self, family=-1, *rest, **more):\n"
         "        print(int(family), file=sys.stderr); super().__init__(family, *rest, **more)\n"
@@ -150,7 +150,7 @@ def test_a_person_is_asked(
     answer: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is sent after a yes is not tried here: a connect scan of one closed port is put in its place."""
-    from scanner import command
+    from scanner.cli import run as command
 
     class Person:
         isatty: Callable[[], bool] = staticmethod(lambda: True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.errors import UsageError
-from scanner.space.ports import format_ports, parse_ports, service_name, service_ports
+from scanner.targets.ports import format_ports, parse_ports, service_name, service_ports
 
 SPECS = [
     ("80", [80]),

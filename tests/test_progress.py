@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from scanner.cli.progress import Progress, check_form
 from scanner.errors import UsageError
 from scanner.lab import Box, here
-from scanner.progress import Progress, check_form
-from scanner.scanning.schedule import Schedule, Stretch
-from scanner.scanning.standing import Standing
-from scanner.scanning.sums import Glance, Sums
+from scanner.rounds.resume_point import Standing
+from scanner.rounds.schedule import Schedule, Stretch
+from scanner.rounds.statistics import Glance, Sums
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-3000", "--rate", "1000", "--open"]

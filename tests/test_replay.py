@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from scanner.offline import replay
-from scanner.offline.exchanges import Exchanges
-from scanner.offline.replay import NO_TIME, Ending, judge, rows
-from scanner.offline.settling import settle
+from scanner.classifier import judge as replay
+from scanner.classifier.flows import Exchanges
+from scanner.classifier.judge import NO_TIME, Ending, judge, rows
+from scanner.classifier.settling import settle
 from scanner.packet.headers import LINK_RAW
 from tests.conftest import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 

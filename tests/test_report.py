@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scanner.judge.verdict import Verdict
-from scanner.judge.words import EVIDENCE
 from scanner.report import model as model_module
 from scanner.report.charts import Bar, histogram
 from scanner.report.maps import STYLES, Map
 from scanner.report.model import Model, model_of
-from scanner.saved.gather import Gathering
+from scanner.results.columns import Gathering
+from scanner.verdict.sentences import EVIDENCE
+from scanner.verdict.table import Verdict
 from tests.browser import CHROMIUM, Browser
 
 pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install halfopen[report]")
@@ -190,9 +190,8 @@ def test_the_same_rows_give_the_same_page() -> None:
 
 
 def report(*arguments: str, cwd: Path, code: str = "") -> tuple[int, str]:
-    program = (
-        f"import sys; {code}\nfrom scanner.cli import main\nsys.argv = ['halfopen', 'report', *sys.argv[1:]]\nmain()"
-    )
+    argv = "sys.argv = ['halfopen', 'report', *sys.argv[1:]]"
+    program = f"import sys; {code}\nfrom scanner.cli.verbs import main\n{argv}\nmain()"
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=cwd,

@@ -21,20 +21,20 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from scanner.cli import main
-from scanner.judge.ledger import Known, blank
-from scanner.judge.verdict import Reason, Verdict
+from scanner.cli.state_file import StateFile
+from scanner.cli.verbs import main
+from scanner.halfopen.results import rows
+from scanner.halfopen.scan import Scan, Settings
 from scanner.lab import Box, here
 from scanner.output import Summary, open_sinks
-from scanner.resume import StateFile
-from scanner.scanning.live import Scan, Settings
-from scanner.scanning.results import rows
-from scanner.scanning.schedule import Schedule, Stretch
-from scanner.scanning.standing import Standing, standing_of
-from scanner.scanning.sums import Sums
-from scanner.space.hosts import parse_hosts
-from scanner.space.targets import Shard
+from scanner.rounds.resume_point import Standing, standing_of
+from scanner.rounds.schedule import Schedule, Stretch
+from scanner.rounds.statistics import Sums
+from scanner.targets.hostspace import Shard
+from scanner.targets.spec import parse_hosts
 from scanner.transport.memory import Faults, MemoryTransport
+from scanner.verdict.ledger import Known, blank
+from scanner.verdict.table import Reason, Verdict
 from tests.conftest import OUR_MAC, SECOND, Clock, lane_of, memory
 from tests.test_scan import NET, NET_PORTS, WANTED, Link, answers_all, link, target, wanted
 
@@ -309,7 +309,7 @@ def part(
 @pytest.mark.parametrize("seed", range(8))
 def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended at random moments, by kill -9 or by Ctrl-C; small windows, so that several are open."""
-    monkeypatch.setattr("scanner.scanning.schedule.WINDOW_TARGETS", 3 * len(NET_PORTS))
+    monkeypatch.setattr("scanner.rounds.schedule.WINDOW_TARGETS", 3 * len(NET_PORTS))
     luck = random.Random(seed)
     clock = Clock()
     wire = memory(answers_all(version, ports=NET_PORTS), clock, Faults(delay=(0.001, 0.2)), seed)
@@ -405,9 +405,9 @@ def test_two_scans_do_not_write_one_file(tmp_path: Path) -> None:
 
 
 SMALL_WINDOWS = (
-    "import scanner.scanning.schedule, scanner.resume\n"
-    "scanner.scanning.schedule.WINDOW_TARGETS, scanner.resume.INTERVAL = 800, 0.05\n"
-    "from scanner.process import run\n"
+    "import scanner.rounds.schedule, scanner.cli.state_file\n"
+    "scanner.rounds.schedule.WINDOW_TARGETS, scanner.cli.state_file.INTERVAL = 800, 0.05\n"
+    "from scanner.cli.entry import run\n"
     "run()"
 )
 FILES = ("scan.jsonl", "scan.csv.gz", "scan.xml")

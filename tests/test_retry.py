@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scanner.judge.retry import (
+from scanner.verdict.loss import (
     CONTROL_PROBES,
     FIRST_WAIT,
     LEAST_WAIT,

@@ -33,14 +33,14 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from scanner.judge.verdict import Verdict
+from scanner.halfopen.neighbours import answers
+from scanner.halfopen.scan import OPEN_WINDOWS, Settings
 from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
-from scanner.scanning.live import OPEN_WINDOWS, Settings
-from scanner.scanning.neighbours import answers
-from scanner.space.targets import Shard
+from scanner.targets.hostspace import Shard
 from scanner.transport.memory import Faults, Host
+from scanner.verdict.table import Verdict
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
 NET = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}

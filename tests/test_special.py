@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import UsageError
-from scanner.space.choice import choose, guard, skipped_text
-from scanner.space.hosts import parse_hosts, written_blocks
-from scanner.space.popular import OURS, top_ports
-from scanner.space.special import entries, public_hosts
+from scanner.targets.choice import choose, guard, skipped_text
+from scanner.targets.popular import OURS, top_ports
+from scanner.targets.spec import parse_hosts, written_blocks
+from scanner.targets.special import entries, public_hosts
 
 
 def resolve(name: str) -> list[str]:

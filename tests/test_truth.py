@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from conftest import SECOND, Clock, bench, bench_of, lane_of, wire_bytes
 
-from scanner.judge.retry import FIRST_WAIT, NEAR_WAIT, RoundTrips
-from scanner.scanning.live import Settings
+from scanner.halfopen.scan import Settings
 from scanner.transport.memory import Faults, Host, MemoryTransport, answer
+from scanner.verdict.loss import FIRST_WAIT, NEAR_WAIT, RoundTrips
 
 NET, PORTS = "198.18.1.0/28", (22, 23, 81)
 ACTIONS = {22: "open", 23: "closed", 81: "drop"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from scanner.judge.verdict import RANK, Codes, Reason, State, classify_icmp, classify_tcp, state_of
+from scanner.verdict.table import RANK, Codes, Reason, State, classify_icmp, classify_tcp, state_of
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 EVERY_BYTE = np.arange(256, dtype=np.uint8)

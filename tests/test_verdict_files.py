@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.errors import UsageError
-from scanner.judge.verdict import Verdict
 from scanner.output.csv import COLUMNS
 from scanner.output.csv import line as csv_line
 from scanner.output.jsonl import line as json_line
-from scanner.saved.verdict_files import read_results
+from scanner.results.read import read_results
+from scanner.verdict.table import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 PCAPS = ROOT / "pcaps"

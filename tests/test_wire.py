@@ -35,7 +35,7 @@ from scapy.packet import Packet
 
 from scanner.packet.addresses import to_text
 from scanner.packet.headers import Frames
-from scanner.packet.wire import UNSUPPORTED_LINK, Segments, join, parse
+from scanner.packet.parse import UNSUPPORTED_LINK, Segments, join, parse
 
 ADDRESSES = ("src", "dst", "sender")
 

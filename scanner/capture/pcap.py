@@ -17,9 +17,9 @@ from struct import pack, unpack_from
 import numpy as np
 
 from ..packet.headers import Frames, Ints, read
+from .records import MAX_RECORD, PcapRecords, walk
 from .source import Source
 from .tally import CaptureReader
-from .walk import MAX_RECORD, PcapRecords, walk
 
 HEADER = 24
 MICRO, NANO, MODIFIED = 0xA1B2C3D4, 0xA1B23C4D, 0xA1B2CD34

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..packet.headers import Bools, Frames, Ints, Rows, read
+from .records import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, PcapngBlocks, walk
 from .source import Source
 from .tally import NO_TIME, RECORDED_BY, CaptureReader
-from .walk import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, PcapngBlocks, walk
 
 MAGIC = SECTION_HEADER.to_bytes(4, "big")
 INTERFACE, OLD_PACKET, SIMPLE_PACKET, STATISTICS, PACKET = 1, 2, 3, 5, 6

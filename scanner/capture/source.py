@@ -18,8 +18,8 @@ from io import FileIO
 
 import numpy as np
 
+from .records import SLACK
 from .tally import CaptureReader
-from .walk import SLACK
 
 CAPACITY = 1 << 22
 _PIECE = 1 << 18  # packed bytes taken from the file at once

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterable
 
 from ..config import SynConfig
-from ..judge.verdict import Verdict
+from ..halfopen.session import Session
+from ..halfopen.setup import Warn
 from ..output import Summary, open_sinks
-from ..scanning.session import Session
-from ..scanning.wiring import Warn
-from ..space.hosts import parse_hosts
-from ..space.ports import format_ports, parse_ports
-from ..summary import summary_lines
+from ..rounds.summary import summary_lines
+from ..targets.ports import format_ports, parse_ports
+from ..targets.spec import parse_hosts
+from ..verdict.table import Verdict
 from .box import Box
 from .scene import DEMO, PortKind, demo_box
 

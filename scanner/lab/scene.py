@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from ..judge.verdict import Reason, State
+from ..verdict.table import Reason, State
 from .box import Box
 from .firewall import Kind
 

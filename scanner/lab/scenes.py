@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from ..judge.verdict import State
+from ..verdict.table import State
 from .box import Box
 from .firewall import KINDS, Kind, Ports
 from .wire import Faults, Way, both

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from ..errors import ScanError
 from ..packet.headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, RST, Bools, Bytes, Frames, Ints
-from ..transport.filter import ACCEPT
+from ..transport.bpf import ACCEPT
 from ..transport.ring import SLOT, TX_DATA, Receiver, Sender
 from .namespace import Namespace
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from ..errors import UsageError
 from ..packet.headers import MAPPED
 from . import netlink
-from .netif import Interface, Refused, ask, dump, interfaces
+from .interfaces import Interface, Refused, ask, dump, interfaces
 from .netlink import Address, Message, RouteType
 
 _IPV4_FIRST, _IPV4_END = MAPPED, MAPPED + (1 << 32)

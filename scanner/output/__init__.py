@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ScanError, UsageError
-from ..judge.verdict import Reason, State, Verdict
+from ..verdict.table import Reason, State, Verdict
 from .csv import Csv
 from .gnmap import Gnmap
 from .jsonl import JsonLines

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from ..judge.verdict import State, Verdict
+from ..verdict.table import State, Verdict
 from .jsonl import Middle, chunks
 from .sink import Summary
 from .stream import Stream

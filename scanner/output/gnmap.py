@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 from .. import __version__
-from ..judge.verdict import Verdict
-from ..judge.words import printable
+from ..verdict.sentences import printable
+from ..verdict.table import Verdict
 from .hosts import HostRows, gather, pieces
 from .sink import Run, Summary
 from .stream import Stream

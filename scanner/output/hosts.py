@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..judge.verdict import Reason, State, Verdict
+from ..verdict.table import Reason, State, Verdict
 from .table import FOLD, Kind, kind_of, place_of
 
 PIECE = 1 << 20  # characters to a write, about

@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from ..judge.verdict import State, Verdict
+from ..verdict.table import State, Verdict
 from .sink import Summary
 from .stream import Stream
 

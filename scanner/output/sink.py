@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..judge.verdict import Verdict
+from ..verdict.table import Verdict
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from ..judge.verdict import Reason, State, Verdict
-from ..judge.words import printable
+from ..verdict.sentences import printable
+from ..verdict.table import Reason, State, Verdict
 from .jsonl import chunks
 from .sink import Summary
 from .stream import Stream

@@ -22,9 +22,9 @@ from statistics import fmean
 from typing import Any
 
 from .. import __version__
-from ..judge.verdict import Verdict
-from ..judge.words import printable
-from ..space.ports import format_ports
+from ..targets.ports import format_ports
+from ..verdict.sentences import printable
+from ..verdict.table import Verdict
 from .hosts import Folded, HostRows, gather, pieces
 from .sink import Run, Summary
 from .stream import Stream

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from . import scapy_frames
+from . import template as scapy_frames
 from .headers import ARP, ETHERNET, ICMP, IPV4, IPV6, TCP, Bytes, Rows, overlay
-from .scapy_frames import Recipe
+from .template import Recipe
 
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]

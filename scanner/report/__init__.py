@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..output.stream import create, standard_output
-from ..saved.gather import Gathering
-from ..saved.verdict_files import named, read_results
+from ..results.columns import Gathering
+from ..results.read import named, read_results
 from .model import model_of
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..packet.addresses import word_text
 from ..packet.headers import Ints, Rows
-from ..saved.gather import HOST_ONLY, host_numbers
+from ..results.columns import HOST_ONLY, host_numbers
 
 GRID_HOSTS, GRID_PORTS = 256, 1024
 SQUARES = 16  # hosts that may have a square of their own

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..judge.verdict import Reason, State
-from ..judge.words import evidence_sentence, printable, reason_phrase
 from ..packet.addresses import to_text
 from ..packet.headers import ADDRESS, Ints, Rows
-from ..saved.gather import HOST_ONLY, UNKNOWN_TTL, Gathering, Kind, host_numbers
+from ..results.columns import HOST_ONLY, UNKNOWN_TTL, Gathering, Kind, host_numbers
+from ..verdict.sentences import evidence_sentence, printable, reason_phrase
+from ..verdict.table import Reason, State
 from .charts import Bar, Histogram, bars, histogram
 from .maps import STYLES, Map, cell_of_hosts, maps_of
 

@@ -37,7 +37,7 @@ import numpy as np
 from ..errors import ScanError
 from ..packet.headers import LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints
 from . import Drops
-from .filter import Instructions, attach
+from .bpf import Instructions, attach
 
 SOL_PACKET = 263
 PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scanner.halfopen.scan import Scan, Settings
 from scanner.lab import Box
-from scanner.scanning.live import Scan, Settings
 
 from .result import Plan, Result
 from .running import HALFOPEN, Run, compiled, drop_tcp, in_turns, run

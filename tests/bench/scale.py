@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from scanner.halfopen.scan import Scan, Settings
 from scanner.lab import Box
-from scanner.scanning.live import Scan, Settings
 
 from .result import Plan, Result
 from .running import HALFOPEN, ROOT, drop_tcp, in_turns, run

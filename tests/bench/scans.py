@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from scanner.lab import Box, Kind
-from scanner.space.ports import parse_ports
+from scanner.targets.ports import parse_ports
 
 from .result import Plan, Result
 from .running import HALFOPEN, MASSCAN, ZMAP, Run, in_turns, installed, run

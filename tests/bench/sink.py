@@ -8,12 +8,12 @@ have the size of a ring's slots, since the distance between frames is part of wh
 import numpy as np
 import numpy.typing as npt
 
+from scanner.halfopen.lane import Lane
 from scanner.packet import probe
 from scanner.packet.addresses import from_text
 from scanner.packet.cookie import Key
 from scanner.packet.headers import ACK, ETHERNET, IPV4, LINK_ETHERNET, RST, SYN, TCP, Bytes, Frames, overlay
-from scanner.scanning.lane import Lane
-from scanner.space.hosts import parse_hosts
+from scanner.targets.spec import parse_hosts
 from scanner.transport import Drops
 
 KEY = Key(0x0706050403020100, 0x0F0E0D0C0B0A0908)

@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from scanner.halfopen.transmit import BATCH
+from scanner.halfopen.window import Window
 from scanner.lab import Box
 from scanner.packet import probe
-from scanner.scanning.dispatch import BATCH
-from scanner.scanning.schedule import Stretch
-from scanner.scanning.window import Window
+from scanner.rounds.schedule import Stretch
 
 from .result import Plan, Result
 from .running import HALFOPEN, MACS, MASSCAN, ZMAP, Run, compiled, drop_tcp, in_turns, installed, run

@@ -10,23 +10,23 @@ from collections.abc import Iterator
 import pytest
 
 from scanner.config import SynConfig
+from scanner.connect.calls import Calls, Source, descriptor_room, hang_up
+from scanner.connect.scan import ConnectSession
 from scanner.errors import ScanError
-from scanner.judge.ledger import Mark
-from scanner.judge.verdict import Reason, Verdict, state_of
+from scanner.halfopen import verify
+from scanner.halfopen.results import rows as rows_of
+from scanner.halfopen.session import Session
 from scanner.lab import Box, Kind, here
 from scanner.lab.firewall import require
 from scanner.lab.scene import DEMO, install
 from scanner.packet.addresses import from_text
-from scanner.scanning import verify
-from scanner.scanning.connect import ConnectSession
-from scanner.scanning.handshake import Calls, Source, descriptor_room, hang_up
-from scanner.scanning.pacing import TokenBucket
-from scanner.scanning.results import rows as rows_of
-from scanner.scanning.session import Session
-from scanner.space.hosts import parse_hosts
-from scanner.space.names import resolve
-from scanner.space.ports import parse_ports
-from scanner.space.targets import Shard
+from scanner.rounds.pacing import TokenBucket
+from scanner.targets.hostspace import Shard
+from scanner.targets.names import resolve
+from scanner.targets.ports import parse_ports
+from scanner.targets.spec import parse_hosts
+from scanner.verdict.ledger import Mark
+from scanner.verdict.table import Reason, Verdict, state_of
 
 OBSTACLE = here()
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]

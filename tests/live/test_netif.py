@@ -9,7 +9,8 @@ import pytest
 
 from scanner.errors import ScanError, UsageError
 from scanner.lab import Namespace, here
-from scanner.net import netif, routes
+from scanner.net import interfaces as netif
+from scanner.net import routes
 from scanner.packet.addresses import to_int
 
 OBSTACLE = here()

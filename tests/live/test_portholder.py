@@ -10,7 +10,7 @@ import pytest
 
 from scanner.errors import UsageError
 from scanner.lab import Namespace, here
-from scanner.transport import portholder
+from scanner.transport import held_ports as portholder
 
 OBSTACLE = here()
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scanner.cli import main
+from scanner.cli.verbs import main
 from scanner.lab import Box, Kind, Listeners, here
 from tests.live.syn_wire import SYN, Done, Tap, command, done, environment, scan
 

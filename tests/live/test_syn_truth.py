@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from scanner.judge.verdict import State
 from scanner.lab import Box, Kind, here, scene
+from scanner.verdict.table import State
 from tests.live.syn_wire import RST, SYN, SYN_ACK, Tap, scan
 
 OBSTACLE = here()

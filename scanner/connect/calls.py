@@ -1,0 +1,257 @@
+"""Many connect() calls at once, by an ordinary user's sockets.
+
+The kernel does the handshake; here is only the bookkeeping around it. A call is started without blocking, epoll
+says when it has an answer, and the answer is an error number that `OUTCOMES` translates, the whole table of
+what connect() can say about a target. Some errors speak of this machine instead (no descriptor, no port,
+no memory): then nothing was asked, and the caller waits and tries again with fewer at once.
+
+The loop is the product's speed, so it does as little as it can: sockets are the bare C type, born non-blocking;
+closing one takes it out of epoll; only a connection that came about is told to close by reset
+(SO_LINGER with a time of 0), so that no TIME_WAIT piles up here and no FIN exchange follows. A socket
+that never connected sends nothing when it is closed.
+
+Limits: the kernel repeats a SYN by itself after one second, so a call that is to count as one probe must be
+given up before (`PATIENCE`); what arrives after that is lost, because the socket is gone. The kernel maps
+several ICMP codes to one number: a port unreachable arrives as "refused", a prohibited host as "unreachable".
+
+Sources: connect(2), tcp(7), socket(7); net/ipv4/icmp.c (icmp_err_convert); net/ipv4/tcp_input.c (tcp_reset:
+ECONNREFUSED only while the SYN is out, ECONNRESET only after the SYN/ACK).
+"""
+
+import errno
+import os
+import resource
+import select
+import socket
+from collections import deque
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Generic, NamedTuple, TypeVar
+
+from ..errors import ScanError
+from ..verdict.table import Reason
+
+Owner = TypeVar("Owner")
+
+RETRY = Reason.NONE  # not the target's word: this machine was short of something
+
+OUTCOMES: dict[int, Reason] = {
+    0: Reason.SYN_ACK,
+    errno.ECONNRESET: Reason.SYN_ACK,  # connected, and reset before we looked
+    errno.ECONNREFUSED: Reason.CONN_REFUSED,
+    errno.EACCES: Reason.ADMIN_PROHIBITED,
+    errno.EPERM: Reason.ADMIN_PROHIBITED,
+    errno.ENOPROTOOPT: Reason.PROTO_UNREACH,
+    errno.EHOSTUNREACH: Reason.HOST_UNREACH,
+    errno.ENETUNREACH: Reason.NET_UNREACH,
+    errno.ENONET: Reason.DEST_UNREACH,
+    errno.ETIMEDOUT: Reason.NO_RESPONSE,  # also when we gave up ourselves
+    errno.EHOSTDOWN: Reason.NO_RESPONSE,
+    errno.EMFILE: RETRY,
+    errno.ENFILE: RETRY,
+    errno.EADDRNOTAVAIL: RETRY,
+    errno.ENOBUFS: RETRY,
+}
+
+_ABOUT_TARGET = {code for code, reason in OUTCOMES.items() if reason is not RETRY}
+
+PATIENCE = 0.95  # seconds: the kernel sends its second SYN after 1 s (TCP_TIMEOUT_INIT)
+SPARE_DESCRIPTORS = 64  # for outputs, libraries and the terminal
+MOST_CALLS = 16_384  # at once, whatever the descriptor limit
+SECOND = 1_000_000_000
+
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+_RESET_ON_CLOSE = b"\1\0\0\0\0\0\0\0"  # struct linger { l_onoff = 1, l_linger = 0 }
+_IP_BIND_ADDRESS_NO_PORT = 24  # include/uapi/linux/in.h: the port is chosen by connect(), for the whole 4-tuple
+
+
+def descriptor_room() -> int:
+    """How many calls may be open at once: the soft descriptor limit is raised to the hard one first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    room = MOST_CALLS if hard == resource.RLIM_INFINITY else min(MOST_CALLS, hard - SPARE_DESCRIPTORS)
+    if room < 1:
+        raise ScanError(f"the descriptor limit of {hard} leaves no room for connections; raise it (ulimit -n 1024)")
+    return room
+
+
+class Source(NamedTuple):
+    """Where calls come from, if not from where the routes say: an address of ours, an interface's name."""
+
+    address: str | None = None
+    interface: str | None = None
+
+
+ANYWHERE = Source()
+
+
+class Outcome(NamedTuple, Generic[Owner]):
+    """How a call ended: whose it was, its item, an error number of `OUTCOMES`, monotonic ns, and the socket if kept."""
+
+    owner: Owner
+    item: int
+    code: int
+    started: int
+    ended: int
+    connection: socket.SocketType | None
+
+
+class _Call(Generic[Owner]):
+    """One call under way."""
+
+    __slots__ = ("fd", "item", "owner", "socket", "started")
+
+    def __init__(self, call_socket: socket.SocketType, fd: int, owner: Owner, item: int, started: int) -> None:
+        self.socket, self.fd, self.owner, self.item, self.started = call_socket, fd, owner, item, started
+
+
+class Calls(Generic[Owner]):
+    """The calls under way. `ended` gathers outcomes until somebody takes them.
+
+    With `keep`, a connection that came about is handed over open with its outcome; the taker closes it.
+    """
+
+    def __init__(self, source: Source = ANYWHERE, keep: bool = False) -> None:
+        self.ended: list[Outcome[Owner]] = []
+        self.shortage = 0  # the error number of the latest start that this machine had no room for
+        self._source, self._keep = source, keep
+        self._plain = source == ANYWHERE
+        self._epoll = select.epoll()
+        self._open: dict[int, _Call[Owner]] = {}
+        self._young: deque[_Call[Owner]] = deque()  # in the order of their start, as is
+        self._old: deque[_Call[Owner]] = deque()  # those that are given the full patience
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def start(self, owner: Owner, item: int, host: str, port: int) -> bool:
+        """Call host:port. False: nothing was started, this machine is short of `shortage`."""
+        started = monotonic_ns()
+        try:
+            call = socket.SocketType(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
+        except OSError as error:
+            return self._short(error.errno or 0)
+        if not self._plain:
+            self._bind(call)
+        code = call.connect_ex((host, port))
+        if code == errno.EINPROGRESS:
+            # On loopback and virtual links the answer arrives while connect() runs; asking is cheaper than waiting.
+            code = call.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.EINPROGRESS
+        if code == errno.EINPROGRESS:
+            fd = call.fileno()
+            self._epoll.register(fd, select.EPOLLOUT)
+            self._open[fd] = entry = _Call(call, fd, owner, item, started)
+            self._young.append(entry)
+            return True
+        if code and code in _ABOUT_TARGET:
+            call.close()
+            self.ended.append(Outcome(owner, item, code, started, monotonic_ns(), None))
+            return True
+        if OUTCOMES.get(code) is RETRY:
+            call.close()
+            return self._short(code)
+        self._settle(_Call(call, -1, owner, item, started), code, monotonic_ns())
+        return True
+
+    def _short(self, code: int) -> bool:
+        if OUTCOMES.get(code) is not RETRY:
+            raise _stop(code)
+        self.shortage = code
+        return False
+
+    def _bind(self, call: socket.SocketType) -> None:
+        try:
+            if self._source.interface:
+                call.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._source.interface.encode())
+            if self._source.address:
+                call.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                call.bind((self._source.address, 0))
+        except OSError as error:
+            call.close()
+            wished = " ".join(filter(None, self._source))
+            raise ScanError(f"cannot connect from {wished}: {error.strerror}; is it this machine's?") from error
+
+    def collect(self, seconds: float) -> None:
+        """Take in what has been answered; waits up to `seconds` for the first answer."""
+        ready = self._epoll.poll(seconds, max(1, len(self._open)))
+        now = monotonic_ns()
+        for fd, _ in ready:
+            entry = self._open.pop(fd)
+            self._settle(entry, entry.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), now)
+
+    def give_up(self, seconds: float, near: Callable[[Owner, int], bool], patience: float = PATIENCE) -> None:
+        """End unanswered calls: after `seconds` where `near(owner, item)` says so, after `patience` elsewhere."""
+        now = monotonic_ns()
+        for queue, wait in ((self._young, min(seconds, patience)), (self._old, patience)):
+            while queue:
+                entry = queue[0]
+                if self._open.get(entry.fd) is entry:
+                    if now - entry.started < wait * SECOND:
+                        break
+                    if wait < patience and not near(entry.owner, entry.item):
+                        self._old.append(entry)
+                    else:
+                        del self._open[entry.fd]
+                        self._settle(entry, errno.ETIMEDOUT, now)
+                queue.popleft()
+
+    def due(self, seconds: float, patience: float = PATIENCE) -> float:
+        """In how many seconds the next call may have to be given up; infinity when there is none."""
+        now = monotonic_ns()
+        waits = ((self._young, min(seconds, patience)), (self._old, patience))
+        left = [wait - (now - queue[0].started) / SECOND for queue, wait in waits if queue]
+        return max(0.0, min(left, default=float("inf")))
+
+    def _settle(self, entry: "_Call[Owner]", code: int, now: int) -> None:
+        if code not in _ABOUT_TARGET:
+            entry.socket.close()
+            raise _stop(code)
+        kept = None
+        if code == 0 and _met_itself(entry.socket):
+            code = errno.ECONNREFUSED
+        if code == 0 and self._keep:
+            kept = entry.socket
+            if entry.fd >= 0:
+                self._epoll.unregister(entry.fd)
+        else:
+            hang_up(entry.socket)
+        self.ended.append(Outcome(entry.owner, entry.item, code, entry.started, now, kept))
+
+    def take(self) -> list[Outcome[Owner]]:
+        """The outcomes since the last time."""
+        ended, self.ended = self.ended, []
+        return ended
+
+    def close(self) -> None:
+        """Drop every call that is under way, without an outcome."""
+        for entry in self._open.values():
+            hang_up(entry.socket)
+        self._open.clear()
+        self._young.clear()
+        self._old.clear()
+        self._epoll.close()
+
+
+def _met_itself(connection: socket.SocketType) -> bool:
+    """On our own address a call may be given the very port it calls, and connect to itself: nobody listens there."""
+    try:
+        return bool(connection.getsockname() == connection.getpeername())
+    except OSError:  # reset since
+        return False
+
+
+def hang_up(connection: socket.SocketType) -> None:
+    """Close; a connection that came about goes by reset, a call under way in silence."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    connection.close()
+
+
+def error_text(code: int) -> str:
+    """The error number's name and words."""
+    return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
+
+
+def _stop(code: int) -> ScanError:
+    hint = "a link-local address (fe80::) needs --interface" if code == errno.EINVAL else "see connect(2)"
+    return ScanError(f"connect() failed with {error_text(code)}: {hint}")

@@ -1,0 +1,256 @@
+"""Frames in, columns out.
+
+`parse` reads every frame of a batch at once and returns the TCP segments and the ICMP errors that
+quote one, as columns (`Segments`). It is the only parser: live replies, our own recorded probes and
+strangers' captures all pass here. Frames that are something else are counted by cause.
+
+An ICMP error is turned round: `src` is the address the quoted probe was sent to, `dst` who sent
+it, and so for the ports; so "who answered for which probe" reads the same for both kinds. `sender`
+is who really sent the frame.
+
+Each length is checked once, at its layer, before the layer's table is laid over the bytes. TCP is
+read where the IP header says it ends, so trailing bytes (padding, frame check sequence) are never
+mistaken for payload. Checksums are not looked at: offload leaves them unfinished on the sender's
+own machine and over virtual links.
+
+Limit: only first fragments are read (what `packets` cannot follow, neither can this).
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .addresses import from_words
+from .headers import (
+    ARP,
+    FIN,
+    ICMP,
+    IPV4,
+    IPV6,
+    MAPPED,
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+    PROTO_TCP,
+    TCP,
+    TCP_PORTS_SEQ,
+    Bools,
+    Frames,
+    Ints,
+    Rows,
+    read,
+)
+from .ip import Packets, ip_layer
+from .link import Cause, network_layer
+
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+
+UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
+QUOTE_BYTES = 8  # of TCP, that every ICMP error must bring back (RFC 792)
+_ARP_REPLY = 2
+_UNREACHABLE = np.zeros((2, 256), np.bool_)  # ICMP types that quote the packet at fault, by family
+_UNREACHABLE[0, [3, 4, 5, 11, 12]] = True
+_UNREACHABLE[1, [1, 2, 3, 4]] = True
+
+
+@dataclass(frozen=True)
+class Segments:
+    """TCP segments and ICMP errors, one row each; every column has the same length.
+
+    `frame` is the row in the Frames that were parsed. `icmp` marks ICMP errors: their addresses, ports and
+    `seq` come from the quoted probe with src and dst exchanged, `ack`, `flags` and `window` are 0;
+    `truncated` marks those whose quote is too short to hold ports and sequence number (they are 0).
+    """
+
+    frame: Ints
+    time: Ints
+    version: U8
+    src: Rows  # ADDRESS
+    dst: Rows
+    sender: Rows
+    sport: U16
+    dport: U16
+    seq: U32
+    ack: U32
+    flags: U8
+    window: U16
+    size: U32  # of the data, by the headers, and 1 for FIN: the sequence numbers behind a SYN's own
+    ttl: U8
+    tos: U8
+    icmp: Bools
+    icmp_type: U8
+    icmp_code: U8
+    truncated: Bools
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, rows: Ints | Bools) -> "Segments":
+        """The given rows (indices or mask) of every column."""
+        return Segments(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+
+
+@dataclass
+class Aside:
+    """What a batch holds besides segments, for whoever asks: ADDRESS columns.
+
+    `towards`: destinations of other IP packets and of ARP replies; `cut`: sender and receiver of ICMP errors that
+    were cut off inside the quoted IP header.
+    """
+
+    towards: list[Rows] = field(default_factory=list)
+    cut: list[tuple[Rows, Rows]] = field(default_factory=list)
+
+
+def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> Segments:
+    """TCP segments and ICMP errors of a batch; what else there was is added to `counts` by cause.
+
+    `aside`, where given, is filled with what judges nothing by itself.
+    """
+    at, version, cause = network_layer(frames)
+    if cause.any():
+        _count_unread(frames, cause, counts)
+        if aside and (cause == Cause.ARP).any():
+            aside.towards.append(_arp_targets(frames, at, np.flatnonzero(cause == Cause.ARP)))
+    end = frames.start + frames.length
+    parts = []
+    for family in (4, 6):
+        rows = np.flatnonzero(version == family)
+        if rows.size:
+            parts += _family(frames, family, rows, at[rows], end[rows], counts, aside)
+    if len(parts) == 1:
+        return parts[0]
+    return join(parts)
+
+
+def _arp_targets(frames: Frames, at: Ints, rows: Ints) -> Rows:
+    """Whom ARP replies were sent to."""
+    rows = rows[at[rows] + ARP.itemsize <= (frames.start + frames.length)[rows]]
+    body = read(frames.buffer, at[rows], ARP)
+    body = body[(body["operation"] == _ARP_REPLY) & (body["protocol_length"] == 4)]
+    return from_words(0, body["target"].astype(np.uint64) | np.uint64(MAPPED), len(body))
+
+
+def _count_unread(frames: Frames, cause: U8, counts: Counter[str]) -> None:
+    """Frames without an IP header, by cause; those of a link type that nobody here reads also by its number."""
+    for code, count in enumerate(np.bincount(cause).tolist()):
+        if code and count:
+            counts[Cause(code).words] += count
+    for link, count in zip(*np.unique(frames.link[cause == Cause.LINK_TYPE], return_counts=True), strict=True):
+        counts[f"{UNSUPPORTED_LINK} {link}"] += int(count)
+
+
+def join(parts: list[Segments]) -> Segments:
+    """Several batches as one; an empty list gives an empty batch."""
+    parts = parts or [_segments_of(np.zeros(0, np.int64), _EMPTY, _EMPTY_PACKETS, 4)]
+    return Segments(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Segments)})
+
+
+def _family(
+    frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], aside: Aside | None
+) -> list[Segments]:
+    packets = ip_layer(frames.buffer, family, rows, at, end)
+    counts["truncated"] += len(rows) - len(packets.row)
+    later = int(np.count_nonzero(~packets.first))
+    if later:
+        counts["fragment"] += later
+        packets = packets.take(packets.first)
+    tcp = packets.protocol == PROTO_TCP
+    if aside and not tcp.all():
+        aside.towards.append(packets.dst[~tcp])
+    icmp = packets.protocol == (PROTO_ICMP if family == 4 else PROTO_ICMPV6)
+    counts["other-protocol"] += len(tcp) - int(np.count_nonzero(tcp)) - int(np.count_nonzero(icmp))
+    parts = [_tcp(frames, family, packets if tcp.all() else packets.take(tcp), counts)]
+    if icmp.any():
+        parts.append(_icmp(frames, family, packets.take(icmp), counts, aside))
+    return parts
+
+
+def _tcp(frames: Frames, family: int, packets: Packets, counts: Counter[str]) -> Segments:
+    whole = packets.at + TCP.itemsize <= packets.end
+    if not whole.all():
+        counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
+        packets = packets.take(whole)
+    return _segments_of(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
+
+
+def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], aside: Aside | None) -> Segments:
+    whole = packets.at + ICMP.itemsize <= packets.end
+    counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
+    packets = packets.take(whole)
+    header = read(frames.buffer, packets.at, ICMP)
+    error = _UNREACHABLE[int(family == 6), header["type"]]
+    counts["other-icmp"] += len(error) - int(np.count_nonzero(error))
+    packets, header = packets.take(error), header[error]
+
+    index = np.arange(len(packets.row))
+    quoted = ip_layer(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end, quoted=True)
+    headless = _headless(packets, family, quoted.row) if aside else ()
+    if aside and len(headless):
+        aside.cut.append((packets.src[headless], packets.dst[headless]))
+    ours = quoted.first & (quoted.protocol == PROTO_TCP)
+    counts["icmp-quotes-other"] += len(index) - int(np.count_nonzero(ours)) - len(headless)
+    quoted = quoted.take(ours)
+    outer, header = packets.take(quoted.row), header[quoted.row]
+    truncated = quoted.at + QUOTE_BYTES > quoted.end
+    probe = read(frames.buffer, quoted.at, TCP_PORTS_SEQ)
+    probe[truncated] = 0
+
+    turned = np.zeros(len(probe), TCP)
+    turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
+    error_packets = replace(outer, src=quoted.dst, dst=quoted.src)
+    return _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
+
+
+def _headless(packets: Packets, family: int, whole: Ints) -> Ints:
+    """Rows of ICMP errors that were cut off inside the quoted IP header."""
+    rows = np.setdiff1d(np.arange(len(packets.row)), whole)
+    quote = packets.end[rows] - packets.at[rows] - ICMP.itemsize
+    return rows[(quote > 0) & (quote < (IPV4 if family == 4 else IPV6).itemsize)]
+
+
+def _segments_of(
+    time: Ints,
+    tcp: Rows,
+    packets: Packets,
+    family: int,
+    sender: Rows | None = None,
+    icmp: Rows | None = None,
+    truncated: Bools | None = None,
+) -> Segments:
+    n = len(tcp)
+    return Segments(
+        frame=packets.row,
+        time=time[packets.row],
+        version=np.full(n, family, np.uint8),
+        src=packets.src,
+        dst=packets.dst,
+        sender=packets.src if sender is None else sender,
+        sport=tcp["sport"].astype(np.uint16),
+        dport=tcp["dport"].astype(np.uint16),
+        seq=tcp["seq"].astype(np.uint32),
+        ack=tcp["ack"].astype(np.uint32),
+        flags=tcp["flags"],
+        window=tcp["window"].astype(np.uint16),
+        size=_data_size(tcp, packets.length) if icmp is None else np.zeros(n, np.uint32),
+        ttl=packets.ttl,
+        tos=packets.tos,
+        icmp=np.full(n, icmp is not None),
+        icmp_type=np.zeros(n, np.uint8) if icmp is None else icmp["type"],
+        icmp_code=np.zeros(n, np.uint8) if icmp is None else icmp["code"],
+        truncated=np.zeros(n, np.bool_) if truncated is None else truncated,
+    )
+
+
+def _data_size(tcp: Rows, length: Ints) -> U32:
+    """Sequence numbers that a segment takes besides its SYN (RFC 9293 3.4: SEG.LEN)."""
+    data = length - (tcp["offset"] >> 4).astype(np.int64) * 4
+    return np.asarray(np.maximum(0, data) + (tcp["flags"] & FIN), np.uint32)
+
+
+_EMPTY = np.zeros(0, TCP)
+_EMPTY_PACKETS = Packets(*(np.zeros(0, kind) for kind in ("i8", "i8", "i8", "i8", "u1", "?")),
+                          *(from_words(0, 0, 0) for _ in "sd"), *(np.zeros(0, "u1") for _ in "tt"))  # fmt: skip

@@ -1,0 +1,151 @@
+"""What replies say beyond the verdict, as words (their sentences are in `words`).
+
+A record keeps what all replies of one target showed as bits; a host's records together show more.
+
+Forged resets: probes carry a TOS byte that a Linux host copies into its own resets and netfilter's
+REJECT does not. A reset without the mark is the firewall's only by contrast: the same host must have
+sent at least two marked resets, and no port of it may have been seen both ways, because routers may
+clear the byte and other systems never copy it. A marked reset was sent by the host itself. TTL, compared among resets,
+proves nothing alone: behind address translation honest resets come from two distances.
+
+A wall of open ports: where nearly all of many probed ports are open with one fingerprint (TTL and
+window), something in front of the host answers for it, or a tarpit does.
+
+Words never change a state. Rows mostly share a handful of combinations, so combinations are translated, not rows.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..packet.headers import Bools, Ints, Rows
+from ..packet.parse import Segments
+from .ledger import Mark, count_bits
+from .table import RANK, Codes, Reason, classify_tcp
+
+Words = tuple[str, ...]
+
+LEAST_MARKED = 2  # resets with the mark, before one without it means anything
+MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, to call it a wall of open ports
+
+_PLAIN = (
+    (Mark.HANDSHAKE_COMPLETED, "handshake-completed"),
+    (Mark.HANDSHAKE_REFUSED, "handshake-refused"),
+    (Mark.SILENT_AFTER_HANDSHAKE, "silent-after-handshake"),
+    (Mark.HALF_OPEN, "half-open"),
+    (Mark.UNVERIFIED, "unverified"),
+    (Mark.QUOTE_TRUNCATED, "icmp-quote-truncated"),
+    (Mark.LATE, "late"),
+)
+_HOST_WORDS = ("firewall-reset", "host-reset", "ttl-differs", "all-open")
+
+
+class HostFacts(NamedTuple):
+    """What a host's replies say together about each of its rows: bool[n] by word, in the order of _HOST_WORDS."""
+
+    firewall_reset: Bools
+    host_reset: Bools
+    ttl_differs: Bools
+    all_open: Bools
+
+    def take(self, rows: Ints | Bools) -> "HostFacts":
+        """The given rows (indices or mask)."""
+        return HostFacts(*(fact[rows] for fact in self))
+
+
+def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
+    """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed, `records` RECORD[n]."""
+    hosts = len(probed)
+    reset = records["reason"] == Reason.RESET
+    marked = reset & (records["marks"] & Mark.RESET_MARKED > 0)
+    unmarked = reset & (records["marks"] & Mark.RESET_UNMARKED > 0)
+    both = np.bincount(host[marked & unmarked], minlength=hosts) > 0
+    contrast = (np.bincount(host[marked], minlength=hosts) >= LEAST_MARKED) & ~both
+    contrast &= np.bincount(host[unmarked], minlength=hosts) > 0
+    differs = reset & (records["ttl"] != _usual(host, hosts, reset, records["ttl"].astype(np.int64), 256)[host])
+    return HostFacts(unmarked & contrast[host], marked & contrast[host], differs, _all_open(host, probed, records))
+
+
+def _all_open(host: Ints, probed: Ints, records: Rows) -> Bools:
+    hosts = len(probed)
+    opened = RANK[records["reason"]] == 3
+    fingerprint = records["ttl"].astype(np.int64) << 16 | records["window"]
+    same = opened & (fingerprint == _usual(host, hosts, opened, fingerprint, 1 << 24)[host])
+    wall = (np.bincount(host[same], minlength=hosts) >= NEARLY_ALL * probed) & (probed >= MANY_PORTS)
+    return np.asarray(same & wall[host])
+
+
+def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints:
+    """Each host's most frequent value (below `limit`) among `rows`, the larger at a tie; -1 where there are none."""
+    pairs, count = np.unique(host[rows] * limit + value[rows], return_counts=True)
+    usual = np.full(hosts, -1, np.int64)
+    order = np.argsort(count, kind="stable")  # the most frequent is written last
+    usual[pairs[order] // limit] = pairs[order] % limit
+    return usual
+
+
+class IcmpSenders:
+    """Who sent ICMP errors for others: `names` are ADDRESS bytes by number; 0 is the target itself."""
+
+    def __init__(self, names: Sequence[bytes] = (b"",)) -> None:
+        self.names = list(names)
+        self._number = {name: number for number, name in enumerate(names)}
+
+    def numbers(self, segments: Segments) -> npt.NDArray[np.uint32]:
+        """The number of each segment's sender, uint32[n]; new ones are entered."""
+        number = np.zeros(len(segments), np.uint32)
+        for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
+            name = segments.sender[row].tobytes()
+            number[row] = self._number.setdefault(name, len(self.names))
+            if number[row] == len(self.names):
+                self.names.append(name)
+        return number
+
+
+def marks_of(segments: Segments, reason: Codes, tos: int) -> npt.NDArray[np.uint16]:
+    """Mark bits that single replies show: resets by their TOS byte, bare SYNs, SYN/ACKs with a closed window.
+
+    `reason`: Reason codes uint8[n]; `tos`: the byte that probes carry, 0 if they carry no mark.
+    """
+    tcp = classify_tcp(segments.flags)
+    reset = ~segments.icmp & (tcp == Reason.RESET)
+    bits = np.where(reason == Reason.SPLIT_HANDSHAKE_SYN, Mark.UNVERIFIED, 0).astype(np.uint16)
+    bits |= np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
+    if tos:
+        marked = segments.tos == tos
+        bits |= np.where(reset & marked, Mark.RESET_MARKED, 0).astype(np.uint16)
+        bits |= np.where(reset & ~marked, Mark.RESET_UNMARKED, 0).astype(np.uint16)
+    return bits
+
+
+def repeated(records: Rows) -> Bools:
+    """RECORD[n] → which targets gave more replies than they got probes.
+
+    Two replies that differ are a conflict, not a repeat: each reason that was seen has one reply of its own.
+    """
+    expected = np.maximum(count_bits(records["passes"]), count_bits(records["seen"]))
+    return np.asarray((records["replies"] > expected) | (records["marks"] & Mark.REPEAT > 0))
+
+
+def words_of(records: Rows, facts: HostFacts) -> list[Words]:
+    """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
+    repeat = repeated(records)
+    lost = records["seen"] & ~np.left_shift(np.uint32(1), records["reason"].astype(np.uint32))
+    host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))
+    key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(16)
+    key |= records["reason"].astype(np.uint64) << np.uint64(8) | repeat.astype(np.uint64) << np.uint64(7) | host_bits
+    distinct, back = np.unique(key, return_inverse=True)
+    table = [_words(word) for word in distinct.tolist()]
+    return [table[number] for number in back.ravel().tolist()]
+
+
+def _words(key: int) -> Words:
+    lost, marks, reason, repeat = key >> 32, key >> 16 & 0xFFFF, key >> 8 & 0xFF, key >> 7 & 1
+    words = [word for bit, word in enumerate(_HOST_WORDS) if key >> bit & 1]
+    words += [word for mark, word in _PLAIN if marks & mark]
+    if RANK[reason] == 3 and marks & Mark.ZERO_WINDOW:
+        words.append("syn-proxy")
+    words += [f"conflict:{other.word}" for other in Reason if lost >> other & 1]
+    return (*words, "repeat") if repeat else tuple(words)

@@ -1,0 +1,228 @@
+"""What is known of each target, one byte a target and one record for each that answered.
+
+Targets are numbered 0 … n-1 by the owner (a window of a live scan, or a capture's flows), so a
+target's byte is found by arithmetic. The byte holds the rank of what is known (0
+silence, 1 filtered, 2 closed, 3 open), whether a probe has left, and whether its host is down. A
+target that answers gets a record.
+`fold` merges a batch of replies: the highest rank wins and among equals the earliest, whatever the
+order of arrival; state, reason and TTL belong to the winner together; what lost remains as one bit
+a reason, so a conflict is never hidden. Folding is associative: a capture read in any batch sizes,
+or in any order, gives the same records.
+
+Limit: 5 bytes a target plus 36 a target that answered.
+"""
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..packet.headers import Bools, Bytes, Ints, Rows
+from .table import RANK
+
+PROBED, ABSENT = 0x80, 0x40
+_RANK_BITS = 0x03
+
+RECORD = np.dtype(
+    [
+        ("time", "i8"),  # of the winning reply, ns since 1970
+        ("seen", "u4"),  # one bit for each reason that any reply gave
+        ("sender", "u4"),  # who sent the winner: number in `senders`, 0 = the target itself
+        ("port", "u2"),  # our port that the winner answered
+        ("window", "u2"),
+        ("replies", "u2"),  # saturates
+        ("marks", "u2"),  # Mark bits of all replies
+        ("reason", "u1"),
+        ("ttl", "u1"),
+        ("pass", "u1"),  # the pass that the winner answered, from 1
+        ("passes", "u4"),  # one bit for each pass that was answered; more replies than bits are repeats
+    ]
+)
+
+
+class Mark(IntFlag):
+    """What single replies showed, gathered per target."""
+
+    UNVERIFIED = 1  # a bare SYN, which acknowledges nothing
+    LATE = 2  # arrived when a later pass was already under way
+    QUOTE_TRUNCATED = 4
+    RESET_MARKED = 8  # a reset that carries the probe's TOS byte
+    RESET_UNMARKED = 16
+    ZERO_WINDOW = 32  # a SYN/ACK with window 0
+    HALF_OPEN = 64  # a SYN/ACK answered by the prober's reset
+    HANDSHAKE_COMPLETED = 128
+    HANDSHAKE_REFUSED = 256
+    SILENT_AFTER_HANDSHAKE = 512
+    REPEAT = 1024  # more replies than probes
+
+
+class Known(NamedTuple):
+    """What has been learned of a stretch's targets: numbers int64[m], RECORD[m], when the answered probe left (ns; 0:
+    not known), the ICMP senders (ADDRESS bytes) that records number, and the hosts' MAC addresses, V6[hosts] (zero: not
+    known; empty: not needed)."""
+
+    target: Ints
+    record: Rows
+    sent: Ints
+    senders: list[bytes]
+    macs: Rows
+
+
+def count_bits(words: npt.NDArray[np.uint32]) -> Ints:
+    """How many bits of each uint32 are set."""
+    raw = np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4)
+    return np.asarray(np.unpackbits(raw, axis=1).sum(axis=1, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Replies that belong to targets: `target` numbers int64[m] and what
+    each says, RECORD[m] (`fold` sets `seen`, `passes` and `replies`)."""
+
+    target: Ints
+    record: Rows
+
+
+def blank(n: int) -> Rows:
+    """RECORD[n] of zeros, to be filled."""
+    return np.zeros(n, RECORD)
+
+
+class Ledger:
+    """The state of n numbered targets."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.missing = 0  # targets on hosts that are down
+        self.status: Bytes = np.zeros(n, np.uint8)
+        self._slot = np.zeros(n, np.uint32)  # 0: no record
+        self._records = blank(256)
+        self._used = 1
+
+    @property
+    def answered(self) -> int:
+        """Targets with at least one reply."""
+        return self._used - 1
+
+    def grow(self, n: int) -> None:
+        """Make room for targets up to n."""
+        if n > len(self.status):
+            size = max(n, 2 * len(self.status))
+            self.status = np.concatenate([self.status, np.zeros(size - len(self.status), np.uint8)])
+            self._slot = np.concatenate([self._slot, np.zeros(size - len(self._slot), np.uint32)])
+        self.n = max(self.n, n)
+
+    def probed(self, target: Ints) -> None:
+        """A probe for each of these targets has left."""
+        self.status[target] |= PROBED
+
+    def absent(self, target: Ints | Bools) -> None:
+        """These targets are on a host that is down: they are not to be probed and have no verdict."""
+        self.status[target] |= ABSENT
+        self.missing = int(np.count_nonzero(self.status & ABSENT))
+
+    def silent(self, target: Ints | slice) -> Bools:
+        """Which of these targets have not answered (and are not absent)."""
+        return np.asarray(self.status[target] & (_RANK_BITS | ABSENT) == 0)
+
+    def rank(self, target: Ints | slice) -> Bytes:
+        """The rank of what is known: 0 silence, 1 filtered, 2 closed, 3 open."""
+        return np.asarray(self.status[target] & np.uint8(_RANK_BITS))
+
+    def was_probed(self) -> Bools:
+        """bool[n]: a probe has left."""
+        return self.status[: self.n] >= PROBED
+
+    def was_answered(self) -> Bools:
+        """bool[n]: there is a record."""
+        return self._slot[: self.n] > 0
+
+    def records(self, target: Ints) -> Rows:
+        """RECORD[m] of the given targets; zeros (reason 0) where nothing answered."""
+        return self._records[self._slot[target]]
+
+    def kept(self, target: Ints) -> "Ledger":
+        """These targets alone, numbered anew from 0 in this order."""
+        kept = Ledger(len(target))
+        kept.status = self.status[target]
+        slot = self._slot[target]
+        answered = np.flatnonzero(slot)
+        kept._records = np.concatenate([blank(1), self._records[slot[answered]]])
+        kept._used = len(kept._records)
+        kept._slot[answered] = np.arange(1, kept._used)
+        return kept
+
+    def restore(self, target: Ints, record: Rows) -> None:
+        """Take over records (RECORD[m]) of targets that have none, as they are."""
+        first = self._allocate(len(target))
+        self._records[first : self._used] = record
+        self._slot[target] = np.arange(first, self._used)
+        self.status[target] |= PROBED | RANK[record["reason"]]
+
+    def fold(self, replies: Replies) -> Ints:
+        """Merge a batch; returns the row numbers (in the batch) of first answers to targets silent until now."""
+        if not len(replies.target):
+            return np.zeros(0, np.int64)
+        winner, incoming = _best(replies)
+        target = replies.target[winner]
+        slot = self._slot[target]
+        known = slot != 0
+        if known.any():
+            self._merge(target[known], slot[known], incoming[known])
+            winner, target, incoming = winner[~known], target[~known], incoming[~known]
+        first = self._allocate(len(target))
+        self._records[first : self._used] = incoming
+        self._slot[target] = np.arange(first, self._used)
+        self.status[target] |= RANK[incoming["reason"]]
+        return winner
+
+    def mark(self, target: Ints, mark: Mark) -> None:
+        """Set a mark on targets that have a record; others are left alone."""
+        slot = self._slot[target]
+        np.bitwise_or.at(self._records["marks"], slot[slot > 0], np.uint16(mark))
+
+    def _merge(self, target: Ints, slot: npt.NDArray[np.uint32], incoming: Rows) -> None:
+        current = self._records[slot]
+        rank, old = RANK[incoming["reason"]], RANK[current["reason"]]
+        better = (rank > old) | ((rank == old) & (incoming["time"] < current["time"]))
+        gathered = {name: incoming[name] | current[name] for name in ("seen", "marks", "passes")}
+        replies = np.minimum(incoming["replies"].astype(np.uint32) + current["replies"], 0xFFFF)
+        current[better] = incoming[better]
+        current["replies"] = replies
+        for name, bits in gathered.items():
+            current[name] = bits
+        self._records[slot] = current
+        self.status[target] = self.status[target] & PROBED | RANK[current["reason"]]
+
+    def _allocate(self, count: int) -> int:
+        """Take `count` records; returns the first one's number."""
+        first, self._used = self._used, self._used + count
+        if self._used > len(self._records):
+            grown = blank(max(self._used, 2 * len(self._records)))
+            grown[:first] = self._records[:first]
+            self._records = grown
+        return first
+
+
+def _best(replies: Replies) -> tuple[Ints, Rows]:
+    """The winning row of each distinct target, and its record with everything the target's rows saw."""
+    record, target = replies.record, replies.target
+    seen = np.left_shift(np.uint32(1), record["reason"].astype(np.uint32))
+    passes = np.left_shift(np.uint32(1), np.minimum(record["pass"], 31).astype(np.uint32))
+    ordered = np.sort(target)
+    if (ordered[1:] != ordered[:-1]).all():  # the usual batch: each target once
+        best = record.copy()
+        best["seen"], best["passes"], best["replies"] = seen, passes, 1
+        return np.arange(len(target)), best
+    order = np.lexsort((record["time"], -RANK[record["reason"]].astype(np.int8), target))
+    ordered = target[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    winner = order[starts]
+    best = record[winner]
+    best["seen"] = np.bitwise_or.reduceat(seen[order], starts)
+    best["passes"] = np.bitwise_or.reduceat(passes[order], starts)
+    best["marks"] = np.bitwise_or.reduceat(record["marks"][order], starts)
+    best["replies"] = np.minimum(np.diff(np.append(starts, len(order))), 0xFFFF)
+    return winner, best

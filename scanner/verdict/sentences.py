@@ -1,0 +1,82 @@
+"""What the words of a verdict mean, one sentence each.
+
+A row says why in one word (`reset`, `firewall-reset`); somebody who argues about a port, or learns,
+wants the sentence. Table, ladder and report take it from here, so that it reads the same everywhere.
+A sentence states what was seen and how far it carries, no more: evidence is not proof, and a word
+such as `firewall-reset` is a contrast between replies of one host.
+
+Words that come from a file may be anything: an unknown one gets a sentence that says so, and
+`printable` keeps control characters and look-alikes of another script off the terminal.
+"""
+
+from functools import lru_cache
+
+from .table import Reason
+
+EVIDENCE = {
+    "host-reset": "The reset came from the host itself: it carries the mark that our probe brought along.",
+    "firewall-reset": "Not sent by the stack that sent this host's marked resets: a firewall forged it, or another "
+                      "machine answers for this port.",
+    "ttl-differs": "The reply's TTL differs from that of the host's other resets: it may come from another machine.",
+    "syn-proxy": "The SYN/ACK offers no window at all: a SYN proxy answers here, and whether anybody listens behind it "
+                 "is not known.",
+    "all-open": "Nearly every probed port of this host answered alike: likely one device answering for all ports, not "
+                "that many services.",
+    "handshake-completed": "A full handshake was completed on this port.",
+    "handshake-refused": "A SYN was answered, but a full handshake was then refused.",
+    "silent-after-handshake": "The handshake was completed, then nothing came back from behind it.",
+    "half-open": "The SYN/ACK was answered by a reset, so no connection was made.",
+    "repeat": "The same answer came more than once.",
+    "late": "The answer came after its pass was over.",
+    "probe-not-captured": "The SYN that this answers is not in the capture.",
+    "icmp-quote-truncated": "The ICMP error quotes too little of the probe to show its ports or sequence number.",
+    "unverified": "The reply acknowledges nothing, so it cannot prove that it answers our probe.",
+    "interrupted": "The scan was stopped before the further passes that this target was due.",
+}  # fmt: skip
+
+_CONFLICT = "conflict:"
+
+REASONS = {
+    Reason.NO_RESPONSE: "nothing came back",
+    Reason.NET_UNREACH: "an ICMP error says that the network cannot be reached",
+    Reason.HOST_UNREACH: "an ICMP error says that the host cannot be reached",
+    Reason.PROTO_UNREACH: "an ICMP error says that the host does not speak the protocol",
+    Reason.PORT_UNREACH: "an ICMP error says that the port cannot be reached",
+    Reason.NET_PROHIBITED: "an ICMP error says that the network is prohibited",
+    Reason.HOST_PROHIBITED: "an ICMP error says that the host is prohibited",
+    Reason.ADMIN_PROHIBITED: "an ICMP error says that a rule forbids it",
+    Reason.DEST_UNREACH: "an ICMP error says that the destination cannot be reached",
+    Reason.TIME_EXCEEDED: "an ICMP error says that the probe ran out of hops or time on its way",
+    Reason.NO_ROUTE: "an ICMPv6 error says that there is no route",
+    Reason.BEYOND_SCOPE: "an ICMPv6 error says that our address has no meaning there",
+    Reason.REJECT_ROUTE: "an ICMPv6 error says that the route there rejects",
+    Reason.PARAM_PROBLEM: "an ICMPv6 error complains about a header of the probe",
+    Reason.RESET: "a reset came back",
+    Reason.CONN_REFUSED: "the connection was refused",
+    Reason.SYN_ACK: "a SYN/ACK came back",
+    Reason.SPLIT_HANDSHAKE_SYN: "a SYN came back, the other way to shake hands",
+    Reason.CAPTURE_ENDED: "the capture ended too soon after the probe to tell",
+    Reason.ONE_WAY_CAPTURE: "the capture holds no packet towards the prober at all",
+    Reason.NO_ARP: "nobody answered ARP for this address",
+    Reason.NO_NDP: "nobody answered neighbour discovery for this address",
+}
+_BY_WORD = {reason.word: sentence for reason, sentence in REASONS.items()}
+
+
+def evidence_sentence(word: str) -> str:
+    """The sentence of an evidence word, `conflict:<reason>` included."""
+    if word.startswith(_CONFLICT):
+        lost = _BY_WORD.get(word.removeprefix(_CONFLICT), "another answer came")
+        return f"The answers contradict each other: {lost} as well, and ranks lower."
+    return EVIDENCE.get(word, "This word is not known here.")
+
+
+def reason_phrase(word: str) -> str:
+    """What happened, for the reason as it is printed."""
+    return _BY_WORD.get(word, "this reason is not known here")
+
+
+@lru_cache(maxsize=1 << 12)
+def printable(text: str) -> str:
+    """Text from outside as plain ASCII: everything else, control characters first, as an escape."""
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")

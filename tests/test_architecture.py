@@ -1,0 +1,141 @@
+"""The layers, the pure modules and the sizes: rules that no reviewer needs to remember."""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "scanner"
+MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = {
+    name.removesuffix(".__init__"): path for name, path in MODULES.items() if name not in ("__init__", "__main__")
+}
+
+# Bottom up: a package may import those before it and itself. `errors`, `config` and the version are open to all.
+PACKAGES = (
+    "packet", "verdict", "targets", "net", "capture", "transport", "output", "rounds", "connect", "halfopen",
+    "trace", "classifier", "results", "report", "lab", "cli",
+)  # fmt: skip
+OPEN_TO_ALL = {"", "errors", "config", "_version"}
+IMPURE = {  # they read files, ask the resolver, or start Scapy's process
+    "targets.spec", "targets.names", "targets.popular", "targets.special", "targets.choice", "packet.helper",
+}  # fmt: skip
+PURE = {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", "targets", "rounds")} - IMPURE | {
+    f"halfopen.{name}" for name in ("lane", "window", "transmit", "neighbours", "results")
+}
+EDGES = ("transport.", "net", "capture", "targets.names", "lab", "output")
+IO = {
+    "socket",
+    "os",
+    "select",
+    "selectors",
+    "subprocess",
+    "time",
+    "random",
+    "secrets",
+    "signal",
+    "threading",
+    "pathlib",
+    "io",
+    "mmap",
+}
+CALLS = {"open", "print", "input"}
+MOST_LINES, MOST_FUNCTION_LINES = 320, 50  # of a function's body: a list of parameters is data
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text("utf-8"))
+
+
+def imports(name: str) -> set[str]:
+    """What a module imports anywhere in it: ours as `.module` from the package's root, others by their first name."""
+    found: set[str] = set()
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            inner = {".".join([*base, alias.name]) for alias in node.names}
+            found |= {f".{each}" for each in (inner & MODULES.keys() or {".".join(base)})}
+    return found
+
+
+def test_the_lists_are_true() -> None:
+    assert (PURE | IMPURE) - MODULES.keys() == set()
+    assert {name.split(".")[0] for name in MODULES if "." in name} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in PACKAGES])
+def test_packages_import_only_those_below(name: str) -> None:
+    package = name.split(".")[0]
+    below = {*PACKAGES[: PACKAGES.index(package) + 1]}
+    ours = {each[1:] for each in imports(name) if each.startswith(".")}
+    assert {each for each in ours if each.split(".")[0] not in below} <= OPEN_TO_ALL
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_import_no_edge_and_no_io(name: str) -> None:
+    wrong = {each for each in imports(name) if each in IO or each.startswith(tuple(f".{edge}" for edge in EDGES))}
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_read_write_and_print_nothing(name: str) -> None:
+    called = {n.func.id for n in ast.walk(tree(name)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    assert called & CALLS == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_know_only_pure_ones(name: str) -> None:
+    """Besides the types of a transport, and the errors."""
+    ours = {each[1:] for each in imports(name) if each.startswith(".")}
+    assert ours <= PURE | {"transport", "errors", ""}
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"), [("scapy", {"packet.template"}), ("typer", {"cli.options", "cli.verbs"})]
+)
+def test_who_imports_what(library: str, allowed: set[str]) -> None:
+    assert {name for name in MODULES if library in imports(name)} == allowed
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_opens_with_its_essay(name: str) -> None:
+    essay = ast.get_docstring(tree(name)) or ""
+    assert len(essay.split()) >= (4 if name.endswith("__main__") else 12)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_lengths(name: str) -> None:
+    lines = len(MODULES[name].read_text("utf-8").splitlines())
+    functions = (node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    long = {node.name: node.end_lineno - node.body[0].lineno + 1 for node in functions if node.end_lineno}
+    assert (lines <= MOST_LINES, {k: v for k, v in long.items() if v > MOST_FUNCTION_LINES}) == (True, {})
+
+
+def test_help_pays_for_no_library() -> None:
+    program = (
+        "import sys; from scanner.cli.verbs import main\n"
+        "sys.argv = ['halfopen', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'numpy', 'scapy', 'rich', 'netaddr'} & set(sys.modules)), file=sys.stderr)"
+    )
+    for arguments in (["--help"], ["syn", "--help"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+        )
+        assert (done.stderr.strip(), bool(done.stdout)) == ("", True)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "bench").glob("*.py")), ids=lambda path: path.stem)
+def test_every_measurement_can_be_imported(path: Path) -> None:
+    """They run too long to be run here; but what has moved away under them is seen."""
+    if path.stem != "__main__":
+        import_module(f"tests.bench.{path.stem}")
