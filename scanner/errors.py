@@ -1,23 +1,32 @@
-"""What can go wrong on purpose.
+"""What can go wrong, and how the user is told.
 
-Three kinds of wrong get three treatments. Strange bytes from the network or a file are counted
-with a cause and never raised. A user's mistake is a `UsageError` whose message names the offending
-text and the remedy. A scan that cannot go on (no permission, an interface that stopped) is a
-`ScanError`. Everything else is a bug of ours and is left to crash.
+There are three kinds of trouble. Strange bytes from the network or from a file are counted with a cause and never
+raised. A mistake of the user is a `UsageError`; its message names the text that is wrong and says what to do. A scan
+that cannot go on (no permission, an interface that stopped) raises a `ScanError`. Every other exception is a bug in
+halfopen and is not caught.
+
+Results go to standard output. Every other line goes through `note` to standard error.
 """
+
+import sys
 
 
 class ScannerError(Exception):
-    """Base of every error meant for the user: one line that says what to do next."""
+    """Base of every error for the user: one line that says what to do next."""
 
     exit_code = 1
 
 
 class ScanError(ScannerError):
-    """The run itself failed (permission, device, kernel); exit code 1."""
+    """The run failed (permission, device, kernel). Exit code 1."""
 
 
 class UsageError(ScannerError):
-    """The request cannot be carried out as written; nothing was sent; exit code 2."""
+    """The request cannot be carried out as written, and nothing was sent. Exit code 2."""
 
     exit_code = 2
+
+
+def note(text: str, prefix: str = "halfopen: ") -> None:
+    """Print a line on standard error, beside the results. `prefix` is empty for lines that programs read."""
+    print(f"{prefix}{text}", file=sys.stderr, flush=True)

@@ -80,3 +80,10 @@ def reason_phrase(word: str) -> str:
 def printable(text: str) -> str:
     """Text from outside as plain ASCII: everything else, control characters first, as an escape."""
     return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: `1 pass`, `2 passes`, `1,000 replies`, `0 targets`."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun}"
