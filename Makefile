@@ -5,6 +5,8 @@
 # Everything runs from .venv, which is made on first use (.ci/setup). PYTHON=… names another interpreter.
 
 PYTHON ?=
+# Tests run in parallel. Half of the time they wait for packets, so there are two workers to each core.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 PY := .venv/bin/python
 READY := .venv/.ready
 .DEFAULT_GOAL := check
@@ -16,7 +18,7 @@ demo: $(READY)
 
 # Where the user is not root, in a user namespace, so that the live tests can make their networks.
 test: $(READY)
-	@temp=$$(mktemp -d); PYTEST_DEBUG_TEMPROOT=$$temp $(PY) -m scanner.lab -m pytest -q $(ARGS); code=$$?; rm -rf $$temp; exit $$code
+	@temp=$$(mktemp -d); PYTEST_DEBUG_TEMPROOT=$$temp $(PY) -m scanner.lab -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS); code=$$?; rm -rf $$temp; exit $$code
 
 check: lint test
 

@@ -26,7 +26,7 @@ from scanner.packet.headers import LINK_RAW
 from scanner.trace.recorder import Recorder
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
-from tests.conftest import Clock, bench_of, lane_of, memory
+from tests.simulation import Clock, bench_of, lane_of, memory
 
 ROOT = Path(__file__).resolve().parents[1]
 PCAPS = ROOT / "pcaps"

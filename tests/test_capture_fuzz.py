@@ -14,7 +14,7 @@ from scanner.capture import open_captures
 from scanner.capture.records import SLACK
 from scanner.capture.source import CAPACITY
 from scanner.packet.link import Cause, network_layer
-from tests.test_capture import WHOLE
+from tests.capture_files import WHOLE
 
 SEEDS = [data for data, _ in WHOLE.values() if len(data) < 4096]
 CHANGES = st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=6)

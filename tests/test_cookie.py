@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import KEY, OUR_PORT, THEIR_PORT, THEM
 
 from scanner.packet.addresses import from_ints, from_text, to_text
 from scanner.packet.cookie import Key, sequence, siphash
 from scanner.packet.headers import Rows
+from tests.builders import KEY, OUR_PORT, THEIR_PORT, THEM
 
 # SipHash-2-4 with 64 bits of output, key 00 01 … 0f, message 00 01 02 … of so many bytes: the published vectors.
 VECTORS = {

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import bench
 
 from scanner.transport.memory import Faults, Host
 from scanner.verdict.evidence import host_facts, words_of
 from scanner.verdict.ledger import Mark, blank
 from scanner.verdict.table import Reason
+from tests.simulation import bench
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
 M, U, Z = Mark.RESET_MARKED, Mark.RESET_UNMARKED, Mark.ZERO_WINDOW

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import KEY, OUR_PORT, ROUTER, THEIR_PORT, THEM, US, batch, lane_of, rst, segment, syn, synack, unreachable
 
 from scanner.halfopen.lane import Lane
 from scanner.packet.addresses import from_text, to_text
@@ -15,6 +14,8 @@ from scanner.packet.parse import parse
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.table import Reason
+from tests.builders import KEY, OUR_PORT, ROUTER, THEIR_PORT, THEM, US, batch, rst, segment, syn, synack, unreachable
+from tests.simulation import lane_of
 
 TARGETS = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}
 PASSES = 3

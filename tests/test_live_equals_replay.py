@@ -24,7 +24,7 @@ from scanner.trace.recorder import Recorder
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
 from scanner.verdict.table import Verdict
-from tests.conftest import Clock, bench_of, lane_of, memory
+from tests.simulation import Clock, bench_of, lane_of, memory
 
 Row = tuple[str, int | None, str, str, int | None, str | None]
 

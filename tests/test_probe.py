@@ -5,7 +5,6 @@ from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 import pytest
-from conftest import OUR_MAC, THEIR_MAC, US
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
@@ -15,6 +14,7 @@ from scapy.layers.l2 import ARP, Ether
 from scanner.packet import probe
 from scanner.packet.addresses import from_ints
 from scanner.packet.headers import MAPPED, Bytes
+from tests.builders import OUR_MAC, THEIR_MAC, US
 
 STAMP = 0x12345678
 OPTIONS: dict[str, Callable[[int], list[tuple[str, object]]]] = {

@@ -10,7 +10,7 @@ from scanner.classifier.flows import Exchanges
 from scanner.classifier.judge import NO_TIME, Ending, judge, rows
 from scanner.classifier.settling import settle
 from scanner.packet.headers import LINK_RAW
-from tests.conftest import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
+from tests.builders import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 
 Row = tuple[str | None, str, int | None, str, str, tuple[str, ...]]
 PATIENT = Ending(1 << 60, 0)

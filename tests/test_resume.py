@@ -35,8 +35,8 @@ from scanner.targets.spec import parse_hosts
 from scanner.transport.memory import Faults, MemoryTransport
 from scanner.verdict.ledger import Known, blank
 from scanner.verdict.table import Reason, Verdict
-from tests.conftest import OUR_MAC, SECOND, Clock, lane_of, memory
-from tests.test_scan import NET, NET_PORTS, WANTED, Link, answers_all, link, target, wanted
+from tests.builders import OUR_MAC, SECOND
+from tests.simulation import NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, target, wanted
 
 OBSTACLE = here()
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,25 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import (
-    KEY,
-    OUR_MAC,
-    OUR_PORT,
-    SECOND,
-    THEIR_MAC,
-    US,
-    Bench,
-    Clock,
-    bench,
-    bench_of,
-    ethernet_batch,
-    lane_of,
-    memory,
-    rst,
-    segment,
-    synack,
-    wire_bytes,
-)
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
@@ -37,21 +18,32 @@ from scanner.halfopen.neighbours import answers
 from scanner.halfopen.scan import OPEN_WINDOWS, Settings
 from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
-from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
+from scanner.packet.headers import Bytes, Frames
 from scanner.targets.hostspace import Shard
 from scanner.transport.memory import Faults, Host
 from scanner.verdict.table import Verdict
+from tests.builders import KEY, OUR_MAC, OUR_PORT, SECOND, THEIR_MAC, ethernet_batch, rst, segment, synack
+from tests.simulation import (
+    CLOSED,
+    NET,
+    NET_PORTS,
+    OPEN,
+    SILENCE,
+    WANTED,
+    Bench,
+    Clock,
+    answers_all,
+    bench,
+    bench_of,
+    lane_of,
+    link,
+    memory,
+    target,
+    wanted,
+    wire_bytes,
+)
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
-NET = {4: "198.18.1.0/28", 6: "2001:db8:1::/124"}
-SILENCE = ("filtered", "no-response")
-OPEN, CLOSED = ("open", "syn-ack"), ("closed", "reset")
-
-
-def target(frame: bytes) -> tuple[str, int, int, int]:
-    """(their address, their port, our port, sequence number) of a frame that we sent."""
-    packet = IP(frame) if frame[0] >> 4 == 4 else IPv6(frame)
-    return packet.dst, packet[TCP].dport, packet[TCP].sport, packet[TCP].seq
 
 
 def flow_words(frame: bytes) -> tuple[bytes, bytes]:
@@ -99,16 +91,6 @@ class Tap:
 def tapped(hosts: dict[str, Host], faults: Faults | None = None, seed: int = 1, **tap: Any) -> tuple[Tap, Clock]:
     clock = Clock()
     return Tap(memory(hosts, clock, faults, seed), clock, **tap), clock
-
-
-def answers_all(version: int = 4, count: int = 16, **ports: Any) -> dict[str, Host]:
-    """Hosts that fill the net of the tests."""
-    prefix = NET[version].split("/")[0].removesuffix("0" if version == 4 else "")
-    if ports.get("ports"):
-        unreachable = (3, 1) if version == 4 else (1, 3)
-        actions = {port: unreachable if act == "unreachable" else act for port, act in ports["ports"].items()}
-        ports = {**ports, "ports": actions}
-    return {prefix + (str(i) if version == 4 else f"{i:x}" if i else ""): Host(**ports) for i in range(count)}
 
 
 # ── one row of each kind ──
@@ -179,8 +161,6 @@ def test_whole_rows() -> None:
 
 # ── what the wire does to frames changes no verdict ──
 
-NET_PORTS: dict[int, Any] = {22: "open", 80: "open", 81: "closed", 82: "drop", 443: "unreachable"}
-WANTED = {22: OPEN, 80: OPEN, 81: CLOSED, 82: SILENCE, 443: ("filtered", "host-unreach")}
 WIRES = {
     "perfect": Faults(),
     "a fifth lost each way": Faults(lose_probes=0.2, lose_replies=0.2),
@@ -190,10 +170,6 @@ WIRES = {
     "far away, out of order": Faults(delay=(0.05, 0.9)),
     "all of it": Faults(0.1, 0.1, 0.3, (0.001, 0.6)),
 }
-
-
-def wanted(version: int = 4) -> dict[tuple[str, int | None], tuple[str, str]]:
-    return {(host, port): state for host in answers_all(version) for port, state in WANTED.items()}
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -563,89 +539,6 @@ def test_neighbours_answers(name: str) -> None:
     rows, address, mac = answers(ethernet_batch(whole, whole[:41]))
     found = [(host, bytes(each).hex(":")) for host, each in zip(to_text(address), mac, strict=True)]
     assert (found, rows.tolist()) == (expected, [0] * len(expected))
-
-
-@dataclass
-class Link:
-    """Ethernet around the network in memory: neighbours answer for their address, the first `deaf` times not."""
-
-    inner: Any
-    clock: Clock
-    macs: dict[str, str]
-    deaf: int = 0
-    queries: list[str] = field(default_factory=list)
-    wrong_macs: int = 0
-    count: int = 0
-    answers: list[tuple[int, bytes]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.space = np.zeros((512, 256), np.uint8)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def reserve(self, limit: int) -> Bytes:
-        return self.space[:limit]
-
-    def sent(self) -> int:
-        return self.count
-
-    def next_arrival(self) -> int | None:
-        due = [when for when, _ in self.answers] + [when for when in [self.inner.next_arrival()] if when is not None]
-        return min(due, default=None)
-
-    def commit(self, rows: int, length: int) -> None:
-        self.count += rows
-        for row in self.space[:rows, :length]:
-            frame = Ether(row.tobytes())
-            if ARP in frame or ICMPv6ND_NS in frame:
-                self.ask(frame)
-            else:
-                packet = IP(bytes(frame.payload)) if IP in frame else IPv6(bytes(frame.payload))
-                self.wrong_macs += frame.dst != self.macs.get(packet.dst, self.macs.get("gateway"))
-                self.inner.reserve(1)[0, : length - 14] = row[14:]
-                self.inner.commit(1, length - 14)
-
-    def ask(self, frame: Any) -> None:
-        wanted = frame[ARP].pdst if ARP in frame else frame[ICMPv6ND_NS].tgt
-        self.queries.append(wanted)
-        mac = self.macs.get(wanted)
-        if mac is None or self.queries.count(wanted) <= self.deaf:
-            return
-        if ARP in frame:
-            reply = ARP(op=2, hwsrc=mac, psrc=wanted, hwdst=OUR_MAC, pdst=US[4])
-        else:
-            reply = IPv6(src=wanted, dst=US[6], hlim=255) / ICMPv6ND_NA(tgt=wanted) / ICMPv6NDOptDstLLAddr(lladdr=mac)
-        self.answers.append((self.clock.now + SECOND // 1000, bytes(Ether(src=mac, dst=OUR_MAC) / reply)))
-
-    def recv(self) -> Frames:
-        due = [answer for answer in self.answers if answer[0] <= self.clock.now]
-        self.answers = [answer for answer in self.answers if answer[0] > self.clock.now]
-        inner = self.inner.recv()
-        for start, length, when in zip(inner.start, inner.length, inner.time, strict=True):
-            packet = inner.buffer[start : start + length].tobytes()
-            kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
-            source = IP(packet).src if packet[0] >> 4 == 4 else IPv6(packet).src
-            mac = self.macs.get(source) or self.macs["gateway"]
-            due.append((int(when), bytes.fromhex((OUR_MAC + mac).replace(":", "")) + kind + packet))
-        length = np.array([len(frame) for _, frame in due], np.int64)
-        start = np.cumsum(length) - length
-        buffer = np.frombuffer(b"".join(frame for _, frame in due), np.uint8)
-        return Frames(
-            buffer,
-            start,
-            length,
-            np.array([when for when, _ in due], np.int64),
-            np.full(len(due), LINK_ETHERNET, np.uint16),
-        )
-
-
-def link(version: int, names: list[str], deaf: int = 0) -> tuple[Link, Clock]:
-    clock = Clock()
-    hosts = answers_all(version, ports=NET_PORTS)
-    inner = memory({name: hosts[name] for name in names}, clock)
-    macs = {name: f"02:00:00:00:01:{number:02x}" for number, name in enumerate(names)}
-    return Link(inner, clock, macs, deaf), clock
 
 
 @pytest.mark.parametrize("deaf", [0, 1, 2])

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scanner.errors import UsageError
@@ -205,6 +205,7 @@ def test_a_file_that_is_not_there() -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"{", b"<", JSON, CSV, NEW_NMAP.encode(), gzip.compress(JSON)]))
+@example(tail=b"\xef", begin=b"")  # the first byte of a byte order mark, and no more
 def test_strange_bytes_are_refused_in_one_line(tail: bytes, begin: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(begin + tail)

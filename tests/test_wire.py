@@ -6,20 +6,6 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from conftest import (
-    OUR_PORT,
-    ROUTER,
-    THEIR_PORT,
-    THEM,
-    US,
-    batch,
-    ethernet_batch,
-    rst,
-    segment,
-    syn,
-    synack,
-    unreachable,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -36,6 +22,20 @@ from scapy.packet import Packet
 from scanner.packet.addresses import to_text
 from scanner.packet.headers import Frames
 from scanner.packet.parse import UNSUPPORTED_LINK, Segments, join, parse
+from tests.builders import (
+    OUR_PORT,
+    ROUTER,
+    THEIR_PORT,
+    THEM,
+    US,
+    batch,
+    ethernet_batch,
+    rst,
+    segment,
+    syn,
+    synack,
+    unreachable,
+)
 
 ADDRESSES = ("src", "dst", "sender")
 

@@ -174,7 +174,7 @@ def _csv(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdi
     with _text(stream) as text:
         rows = csv.reader(place.count(text))
         try:
-            head = next(rows)
+            head = next(rows, [])  # a file that is only a part of a byte order mark holds no line
             if not set(_NEEDED) <= set(head):
                 raise place.wrong("is no result that halfopen can read back")
             for cells in rows:
