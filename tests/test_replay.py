@@ -1,14 +1,14 @@
-"""Exchanges packet by packet: what was recorded, and the row that it must become."""
+"""Flows packet by packet: what was recorded, and the row that it must become."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from scanner.classifier import judge as replay
-from scanner.classifier.flows import Exchanges
-from scanner.classifier.judge import NO_TIME, Ending, judge, rows
-from scanner.classifier.settling import settle
+from scanner.capture import NO_TIME
+from scanner.classifier import judge as module
+from scanner.classifier.flows import Flows
+from scanner.classifier.judge import Ending, judge, retire, rows, settle
 from scanner.packet.headers import LINK_RAW
 from tests.builders import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 
@@ -20,11 +20,11 @@ def verdicts(
     frames: Sequence[bytes], times: Sequence[int], ending: Ending, orphans: bool, size: int = 1000
 ) -> list[Row]:
     """The rows of a capture that is read in batches of `size` frames."""
-    exchanges = Exchanges()
+    flows = Flows()
     for first in range(0, len(frames), size):
-        exchanges.feed(batch(*frames[first : first + size], times=times[first : first + size]))
-    settle(exchanges)
-    found = rows(exchanges, judge(exchanges, ending, orphans))
+        flows.feed(batch(*frames[first : first + size], times=times[first : first + size]))
+    settle(flows)
+    found = rows(flows, judge(flows, ending, orphans))
     return [(row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence) for row in found]
 
 
@@ -235,10 +235,10 @@ def test_any_packet_towards_the_prober_shows_the_other_direction(frame: bytes) -
 
 
 def test_who_sent_an_icmp_error_and_how_long_it_took() -> None:
-    exchanges = Exchanges()
-    exchanges.feed(batch(syn(), unreachable(ttl=61), link=LINK_RAW, times=[5 * SECOND, 5 * SECOND + 1_500_000]))
-    settle(exchanges)
-    (found,) = rows(exchanges, judge(exchanges, PATIENT))
+    flows = Flows()
+    flows.feed(batch(syn(), unreachable(ttl=61), link=LINK_RAW, times=[5 * SECOND, 5 * SECOND + 1_500_000]))
+    settle(flows)
+    (found,) = rows(flows, judge(flows, PATIENT))
     assert (found.icmp_from, found.ttl, found.rtt_ms, found.time, found.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
 
 
@@ -250,22 +250,22 @@ AND_MORE = {name: case for name, case in CASES.items() if name != "silence, and 
 def test_flows_that_are_over_may_be_forgotten(
     frames: list[bytes], expected: list[Row], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same exchanges, and behind them many more, all to one port."""
-    monkeypatch.setattr(replay, "FEW_FLOWS", 8)
-    exchanges = Exchanges()
+    """The same flows, and behind them many more, all to one port."""
+    monkeypatch.setattr(module, "FEW_FLOWS", 8)
+    flows = Flows()
     ports = range(1, 40)
     again = [[syn(dport=1000, sport=port) for port in ports], [rst(sport=1000, dport=port, seq=0) for port in ports]]
     every = [*frames, *again[0], *again[1]]
     for first in range(0, len(every), size):
-        fresh = exchanges.flows.count
-        exchanges.feed(batch(*every[first : first + size], times=range(first + 1, first + size + 1)))
-        replay.retire(exchanges, fresh)
-    settle(exchanges)
+        fresh = flows.count
+        flows.feed(batch(*every[first : first + size], times=range(first + 1, first + size + 1)))
+        retire(flows, fresh)
+    settle(flows)
     found = [
         (row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence)
-        for row in rows(exchanges, judge(exchanges, PATIENT))
+        for row in rows(flows, judge(flows, PATIENT))
     ]
-    assert exchanges.retired.flows > 0
+    assert flows.retired.flows > 0
     assert [each for each in found if each[2] != 1000] == expected
 
 
@@ -302,25 +302,25 @@ def test_rare_and_judged_right(frames: list[bytes], times: Sequence[int], expect
 
 
 def test_a_slow_answer_is_not_given_up_among_many_silent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "FEW_FLOWS", 8)
-    exchanges = Exchanges()
+    monkeypatch.setattr(module, "FEW_FLOWS", 8)
+    flows = Flows()
     every = [syn(), *(syn(dport=1000, sport=port) for port in range(1, 60)), synack()]
     times = [1, *range(2, 61), SECOND]
     for at, frame in enumerate(every):
-        fresh = exchanges.flows.count
-        exchanges.feed(batch(frame, times=[times[at]]))
-        replay.retire(exchanges, fresh, times[at])
-    settle(exchanges)
-    assert [each.state for each in rows(exchanges, judge(exchanges, PATIENT)) if each.port == 443] == ["open"]
+        fresh = flows.count
+        flows.feed(batch(frame, times=[times[at]]))
+        retire(flows, fresh, times[at])
+    settle(flows)
+    assert [each.state for each in rows(flows, judge(flows, PATIENT)) if each.port == 443] == ["open"]
 
 
 def test_very_many_routers_are_numbered_in_no_time() -> None:
-    exchanges = Exchanges()
+    flows = Flows()
     frames = []
     for number in range(3000):
         probe = syn(dport=number + 1)
         frames += [probe, unreachable(quoting=probe, sender=f"198.18.{number >> 8}.{number & 255}")]
-    exchanges.feed(batch(*frames, times=range(len(frames))))
-    settle(exchanges)
-    senders = {each.icmp_from for each in rows(exchanges, judge(exchanges, PATIENT))}
+    flows.feed(batch(*frames, times=range(len(frames))))
+    settle(flows)
+    senders = {each.icmp_from for each in rows(flows, judge(flows, PATIENT))}
     assert len(senders) == 3000

@@ -1,5 +1,5 @@
-"""Verdicts from captures: the probes in them are found, replies are matched to them, and the same judge decides.
+"""Verdicts from captures: find the probes in them, match replies to probes, judge as a live scan does.
 
-`run` is the verb, `classification` the way from files to rows, `exchanges` what is remembered of each flow (`numbering`
-gives flows their numbers, `retired` keeps what old ones leave), `replay` the end of it.
+From the bottom: `keys` gives targets and flows their numbers, `flows` is what is remembered of each flow, `judge` turns
+flows into verdicts, `classification` is the way from files to rows.
 """

@@ -1,125 +1,151 @@
-"""The exchanges in a capture: who probed what, and what came back, gathered packet column by packet column.
+"""What a capture says about each flow, gathered batch by batch.
 
-Whose capture it is does not matter. A SYN without ACK is a probe and its sender a scanner; a flow is
-one probe as (scanner, target, port, source port, sequence number), so a retransmitted SYN is the
-same flow, and a probe from another port another flow of the same target. A SYN/ACK or RST names its
-flow by the acknowledgement, an ICMP error by the quoted header, and what the scanner sends
-afterwards (RST, ACK) by its own sequence number. Each flow gets its number from that key alone, so a
-reply that stands before its probe in the file finds it all the same.
+A SYN without ACK is a probe, and its sender a prober. A flow is one probe: (prober, target, port, source port,
+sequence number). A SYN that is sent again belongs to the same flow; a SYN from another source port is another flow of
+the same target. A SYN/ACK or RST names its flow by the acknowledgement number, an ICMP error by the header that it
+quotes, and a later packet of the prober (RST, ACK) by its own sequence number. So a reply finds its flow also where it
+stands before its probe in the file, and it does not matter which program sent the probes.
 
-Nothing is kept of a packet but what its flow's record gathers: memory grows with distinct flows
-(about 100 bytes each), not with packets, and `replay` retires flows that are over when they become many.
+Only what a flow's row gathers is kept of a packet: memory grows with distinct flows (about 110 bytes each), not with
+packets. When flows become many, `judge.retire` folds those that are over into `TargetTable`, one row a target.
 
-Limits: packets that belong to no half-open exchange (a connection's data) are read past. What a
-scanner sends afterwards only counts behind its SYN in the file: it acknowledges nothing of its own, and a flow for
-every segment of every connection would be the price.
+Limits: packets of a connection that carry data are ignored. A later packet of the prober counts only where its SYN
+stands before it in the file; otherwise every segment of every connection would need a flow.
 """
 
 from collections import Counter
 
 import numpy as np
-import numpy.typing as npt
 
 from ..packet.addresses import is_ipv4
-from ..packet.headers import ACK, MAPPED, RST, SYN, Bools, Frames, Ints, Rows
+from ..packet.headers import ACK, RST, SYN, Bools, Frames, Ints, Rows
 from ..packet.parse import Aside, Segments, parse
-from ..verdict.evidence import IcmpSenders
+from ..verdict.evidence import IcmpSenders, marks_of
 from ..verdict.ledger import Ledger, Mark, Replies, blank
-from ..verdict.table import Reason, classify_icmp, classify_tcp
-from .numbering import Numbering
-from .retired import NEVER, Retired
+from ..verdict.table import Codes, Reason, classify_icmp, classify_tcp
+from .keys import AddressNumbers, FlowKey, Numbering, TargetKey, flow_key, target_key
 
-U16 = npt.NDArray[np.uint16]
-U32 = npt.NDArray[np.uint32]
-U64 = npt.NDArray[np.uint64]
-
-_SHIFT = np.uint64(32)
-_LOW = np.uint64(0xFFFFFFFF)
-_SIX = np.uint64(1 << 16)  # in a target's key, above the port: the addresses are numbers of IPv6 addresses
+NEVER = np.iinfo(np.int64).max
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
-TAKEN = np.uint16(1 << 14)  # in `marks`: a SYN that was the reply to another one
+TAKEN = np.uint16(1 << 14)  # in `marks`: a SYN or a reply that was counted as a reply of another flow
+
+FLOW = np.dtype(
+    [
+        ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
+        ("probes", "u4"),  # SYNs
+        ("marks", "u2"),  # Mark bits of what the prober did afterwards, ENDING, TAKEN
+        ("tos", "u1"),  # TOS byte of the SYN
+        ("ttl", "u1"),  # of the latest SYN
+        ("reply_tos", "u1"),  # of the latest reset
+    ],
+    align=True,
+)
+TARGET = np.dtype(
+    [
+        ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
+        ("attempts", "i8"),  # flows
+        ("trip", "i8"),  # round trip of the reply that came at `trip_end`, ns; -1: not known
+        ("trip_end", "i8"),
+        ("seen", "u4"),  # one bit for each reason that any reply gave
+    ],
+    align=True,
+)
+_NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0), FLOW)
+_NO_FLOWS = np.array((NEVER, 0, -1, 0, 0), TARGET)
 
 
-class Exchanges:
-    """All flows of a capture, gathered batch by batch."""
+class TargetTable:
+    """What flows leave at their target: `rows` (TARGET) and `ledger`, by target number; `grow` before use."""
 
     def __init__(self) -> None:
-        self.targets, self.flows = Numbering(), Numbering()
-        self.ledger = Ledger(0)  # of flows: what the replies said
-        self.first = np.zeros(0, np.int64)  # by flow: time of the first SYN; NEVER: no SYN seen
-        self.probes = np.zeros(0, np.uint32)  # by flow: SYNs
-        self.tos = np.zeros(0, np.uint8)  # by flow: the probe's TOS byte
-        self.marks = np.zeros(0, np.uint16)  # by flow: what the scanner did afterwards
-        self.ttl = np.zeros(0, np.uint8)  # by flow: of the latest SYN
-        self.reply_tos = np.zeros(0, np.uint8)  # by flow: of the latest reset
-        self.retired = Retired()
-        self.counts: Counter[str] = Counter()
-        self.cut_quotes: set[tuple[int, int]] = set()  # (scanner, target) whose ICMP errors lack the ports
-        self.reached: set[int] = set()  # addresses that something was sent to, SYNs apart
-        self._scanners = np.zeros(0, np.uint64)  # who has sent a SYN, ascending
-        self._reached_last = np.uint64(0)
+        self.flows = 0  # folded so far
+        self.rows = np.zeros(0, TARGET)
+        self.ledger = Ledger(0)
+
+    def grow(self, count: int) -> None:
+        """Make room for `count` targets."""
+        self.rows = _grown(self.rows, count, _NO_FLOWS)
+        self.ledger.grow(count)
+
+    def add(self, target: Ints, first: Ints) -> None:
+        """Count flows: their targets, and when each was probed first."""
+        self.flows += len(target)
+        np.minimum.at(self.rows["first"], target, first)
+        np.add.at(self.rows["attempts"], target, 1)
+
+    def add_replies(self, target: Ints, record: Rows, trip: Ints) -> None:
+        """Fold the answered ones of them: RECORD[m], and the round trips in ns (-1: not known)."""
+        self.ledger.fold(Replies(target, record))
+        # The ledger takes each record for one reply, but a flow may have had several: their reasons are kept here.
+        np.bitwise_or.at(self.rows["seen"], target, record["seen"])
+        known = (trip >= 0) & (self.ledger.records(target)["time"] == record["time"])
+        self.rows["trip"][target[known]], self.rows["trip_end"][target[known]] = trip[known], record["time"][known]
+
+
+class Flows:
+    """All flows of a capture. `table` (FLOW) and `ledger` (what the replies said) have one row a flow."""
+
+    def __init__(self) -> None:
+        self.addresses = AddressNumbers()
+        self.targets = Numbering()
+        self.ledger = Ledger(0)
+        self.retired = TargetTable()
+        self.counts: Counter[str] = Counter()  # what was not understood, by cause
         self.senders = IcmpSenders()
-        self.behind: dict[tuple[int, int, int], int] = {}  # flows of SYNs that carry data or FIN, by what follows it
-        self._six = Numbering()
+        self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
+        self.reached: set[int] = set()  # addresses that something was sent to, apart from SYNs
+        self._numbers = Numbering()
+        self._table = np.zeros(0, FLOW)
+        self._probers = np.zeros(0, np.int64)  # addresses that have sent a SYN, ascending
+        self._long: dict[tuple[int, int, int], int] = {}  # flows of SYNs with data or FIN, by what acknowledges it all
 
-    # ── keys ──
+    # ── rows by key, keys by row ──
 
-    def _number(self, address: Rows, four: Bools) -> U64:
-        """Each address as 32 bits: an IPv4 address itself, an IPv6 address its number."""
-        if four.all():
-            return np.asarray(address["lo"] & _LOW)
-        number = np.asarray(address["lo"] & _LOW)
-        six = ~four
-        number[six] = self._six.intern(address["hi"][six].copy(), address["lo"][six].copy()).view(np.uint64)
+    @property
+    def count(self) -> int:
+        """How many flows there are."""
+        return self._numbers.count
+
+    @property
+    def table(self) -> Rows:
+        """FLOW[count], writable; void when the next batch is fed."""
+        return self._table[: self.count]
+
+    def keys(self) -> FlowKey:
+        """The keys of all flows."""
+        return flow_key(self._numbers.keys)
+
+    def target_keys(self, target: Ints) -> TargetKey:
+        """The keys of the given targets."""
+        return target_key(self.targets.keys[target])
+
+    def find(self, key: FlowKey) -> Ints:
+        """The number of each flow, -1 where there is none."""
+        return self._numbers.find(*key.words())
+
+    def find_long(self, key: FlowKey) -> Ints:
+        """The flow whose SYN, with its data and FIN, ends at `seq`; -1 where there is none."""
+        if not self._long:
+            return np.full(len(key.target), -1, np.int64)
+        keys = zip(*(column.tolist() for column in key), strict=True)
+        return np.array([self._long.get(one, -1) for one in keys], np.int64)
+
+    def _intern(self, key: FlowKey) -> Ints:
+        number = self._numbers.intern(*key.words())
+        self._table = _grown(self._table, self.count, _NO_PROBE)
+        self.ledger.grow(self.count)
         return number
 
-    def words_of(self, number: U64, six: Bools) -> tuple[U64, U64]:
-        """The two address words of each number."""
-        hi, lo = np.zeros(len(number), np.uint64), number | np.uint64(MAPPED)
-        if six.any():
-            keys = self._six.keys[number[six].view(np.int64)]
-            hi[six], lo[six] = keys[:, 0], keys[:, 1]
-        return hi, lo
-
-    def _target(self, scanner: U64, target: U64, port: U16, six: Bools, add: bool) -> Ints:
-        b = port.astype(np.uint64)
-        if six.any():
-            b |= np.where(six, _SIX, np.uint64(0))
-        look = self.targets.intern if add else self.targets.find
-        return look(scanner << _SHIFT | target, b)
-
-    def _flow(self, target: Ints, our_port: U16, seq: U32, add: bool) -> Ints:
-        look = self.flows.intern if add else self.flows.find
-        found = look(target.view(np.uint64) << _SHIFT | seq, our_port.astype(np.uint64))
-        self._grow(self.flows.count)
-        return found
-
-    def flow_behind(self, target: Ints, our_port: U16, seq: U32) -> Ints:
-        """The flow whose SYN, with its data and FIN, ends before `seq` + 1; -1 where there is none."""
-        keys = zip(target.tolist(), our_port.tolist(), seq.tolist(), strict=True)
-        return np.array([self.behind.get(key, -1) for key in keys], np.int64)
-
-    def _grow(self, count: int) -> None:
-        self.ledger.grow(count)
-        if count > len(self.first):
-            more = max(count, 2 * len(self.first)) - len(self.first)
-            self.first = np.concatenate([self.first, np.full(more, NEVER)])
-            for name in ("probes", "tos", "ttl", "marks", "reply_tos"):
-                column = getattr(self, name)
-                setattr(self, name, np.concatenate([column, np.zeros(more, column.dtype)]))
-
-    def keep(self, flows: Ints) -> None:
-        """Forget all other flows."""
-        keys, columns = self.flows.keys[flows], ("first", "probes", "tos", "ttl", "marks", "reply_tos")
-        self.flows = Numbering()
-        number = self.flows.intern(keys[:, 0].copy(), keys[:, 1].copy())
-        old = np.empty_like(flows)
-        old[number] = flows
-        self.ledger = self.ledger.kept(old)
-        place = dict(zip(old.tolist(), range(len(old)), strict=True)) if self.behind else {}
-        self.behind = {key: place[flow] for key, flow in self.behind.items() if flow in place}
-        for name in columns:
-            setattr(self, name, getattr(self, name)[old])
+    def keep(self, flow: Ints) -> None:
+        """Forget all other flows; those that stay get new numbers."""
+        keys = self._numbers.keys[flow]
+        self._numbers = Numbering()
+        number = self._numbers.intern(keys[:, 0].copy(), keys[:, 1].copy())
+        old = np.empty_like(flow)
+        old[number] = flow
+        self.ledger, self._table = self.ledger.kept(old), self._table[old]
+        new = dict(zip(flow.tolist(), number.tolist(), strict=True)) if self._long else {}
+        self._long = {key: new[flow] for key, flow in self._long.items() if flow in new}
 
     # ── a batch ──
 
@@ -131,132 +157,121 @@ class Exchanges:
         if not len(segments):
             return
         four = segments.version == 4
-        src, dst = self._number(segments.src, four), self._number(segments.dst, four)
-        kind = segments.flags & (SYN | ACK | RST)
-        probe = ~segments.icmp & (kind == SYN)
-        self._probes(segments, src, dst, probe, ~four)
-        rest = np.flatnonzero(~probe & ~segments.truncated)
-        self._truncated(segments, src, dst)
-        if rest.size:
-            everything = rest.size == len(segments)
-            part = segments if everything else segments.take(rest)
-            self._others(part, src[rest], dst[rest], ~four[rest])
+        src, dst = self.addresses.numbers(segments.src, four), self.addresses.numbers(segments.dst, four)
+        probe = ~segments.icmp & (segments.flags & (SYN | ACK | RST) == SYN)
+        if probe.any():
+            self._take_probes(segments, src, dst, np.flatnonzero(probe))
+        if segments.truncated.any():
+            self._note_cut_quotes(dst[segments.truncated], src[segments.truncated])
+        rest = ~probe & ~segments.truncated
+        if rest.all():
+            self._take_others(segments, src, dst)
+        elif rest.any():
+            self._take_others(segments.take(rest), src[rest], dst[rest])
 
     def _take_aside(self, aside: Aside) -> None:
-        """Packets of other protocols judge nothing, but they show that somebody can be reached."""
+        """Packets of other protocols give no verdict, but they show that packets towards an address are recorded."""
         for towards in aside.towards:
-            distinct = np.unique(towards)
-            four = is_ipv4(distinct)
-            self._reach(self._number(distinct, four), ~four)
+            self._reach(self._numbers_of(np.unique(towards)))
         for sender, receiver in aside.cut:
-            src, dst = self._number(sender, is_ipv4(sender)), self._number(receiver, is_ipv4(receiver))
-            self._note_cut(dst, src, ~is_ipv4(receiver))
+            self._note_cut_quotes(self._numbers_of(receiver), self._numbers_of(sender))
 
-    def _reach(self, number: U64, six: Bools) -> None:
-        marked = np.where(six, number | np.uint64(1 << 32), number)
-        news = marked[marked != self._reached_last]  # mostly one scanner's replies
-        if news.size:
-            self.reached.update(np.unique(news).tolist())
-            self._reached_last = news[-1]
+    def _numbers_of(self, address: Rows) -> Ints:
+        return self.addresses.numbers(address, is_ipv4(address))
 
-    def _probes(self, segments: Segments, src: U64, dst: U64, rows: Bools, six: Bools) -> None:
-        at = np.flatnonzero(rows)
-        if not at.size:
-            return
-        target = self._target(src[at], dst[at], segments.dport[at], six[at], True)
-        flow = self._flow(target, segments.sport[at], segments.seq[at], True)
-        np.minimum.at(self.first, flow, segments.time[at])
-        np.add.at(self.probes, flow, np.uint32(1))
-        self.tos[flow], self.ttl[flow] = segments.tos[at], segments.ttl[at]
-        long = np.flatnonzero(segments.size[at])
+    def _reach(self, address: Ints) -> None:
+        self.reached.update(np.unique(address).tolist())
+
+    def _note_cut_quotes(self, us: Ints, them: Ints) -> None:
+        """ICMP errors that quote too little: at best the target's address is known, its port is not."""
+        self.counts["icmp-quote-truncated"] += len(us)
+        self.cut_quotes.update(zip(us.tolist(), them.tolist(), strict=True))
+        self._reach(us)
+
+    def _take_probes(self, segments: Segments, src: Ints, dst: Ints, row: Ints) -> None:
+        """SYNs: each makes its flow, or is one more probe of it."""
+        probe = segments.take(row) if len(row) < len(segments) else segments
+        us = src[row]
+        target = self.targets.intern(*TargetKey(us, dst[row], probe.dport).words())
+        flow = self._intern(FlowKey(target, probe.sport, probe.seq))
+        table = self.table
+        np.minimum.at(table["first"], flow, probe.time)
+        np.add.at(table["probes"], flow, np.uint32(1))
+        table["tos"][flow], table["ttl"][flow] = probe.tos, probe.ttl
+        long = np.flatnonzero(probe.size)
         if long.size:
-            behind = segments.seq[at[long]] + segments.size[at[long]]
-            keys = zip(target[long].tolist(), segments.sport[at[long]].tolist(), behind.tolist(), strict=True)
-            self.behind.update(zip(keys, flow[long].tolist(), strict=True))
-        if not self._sent_by_scanner(src[at]).all():
-            self._scanners = np.union1d(self._scanners, src[at])
+            # A reply may acknowledge the SYN alone or also its data and FIN (RFC 9293, 3.10.7.4; RFC 7413).
+            end = probe.seq[long] + probe.size[long]
+            keys = zip(target[long].tolist(), probe.sport[long].tolist(), end.tolist(), strict=True)
+            self._long.update(zip(keys, flow[long].tolist(), strict=True))
+        if not np.isin(us, self._probers).all():
+            self._probers = np.union1d(self._probers, us)
 
-    def _truncated(self, segments: Segments, src: U64, dst: U64) -> None:
-        if segments.truncated.any():
-            cut = segments.truncated
-            self._note_cut(dst[cut], src[cut], segments.version[cut] == 6)
-
-    def _note_cut(self, scanners: U64, targets: U64, six: Bools) -> None:
-        """ICMP errors that quote too little: which target they were for is known at best, which port is not."""
-        self.counts["icmp-quote-truncated"] += len(scanners)
-        self.cut_quotes.update(zip(scanners.tolist(), targets.tolist(), strict=True))
-        self._reach(scanners, six)
-
-    def _others(self, segments: Segments, src: U64, dst: U64, six: Bools) -> None:
-        """Replies, and what scanners send after them."""
-        self._reach(dst, six)
-        afterwards = self._afterwards(segments, src, dst, six)
+    def _take_others(self, segments: Segments, src: Ints, dst: Ints) -> None:
+        """Replies, and what probers send after them."""
+        self._reach(dst)
+        later = self._take_aftermath(segments, src, dst)
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():
-            reason = np.where(
-                segments.icmp, classify_icmp(segments.version, segments.icmp_type, segments.icmp_code), reason
-            )
-        reply = np.flatnonzero((reason != Reason.NONE) & ~afterwards)
-        if reply.size:
-            part = segments if reply.size == len(segments) else segments.take(reply)
-            self._replies(part, src[reply], dst[reply], six[reply], reason[reply])
+            error = classify_icmp(segments.version, segments.icmp_type, segments.icmp_code)
+            reason = np.where(segments.icmp, error, reason)
+        reply = (reason != Reason.NONE) & ~later
+        if reply.all():
+            self._take_replies(segments, src, dst, reason)
+        elif reply.any():
+            self._take_replies(segments.take(reply), src[reply], dst[reply], reason[reply])
 
-    def _afterwards(self, segments: Segments, src: U64, dst: U64, six: Bools) -> Bools:
-        """Marks flows whose prober goes on (sequence = the probe's + 1); returns which rows did that."""
-        found = np.zeros(len(segments), np.bool_)
+    def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> Bools:
+        """Mark flows whose prober sends on behind its SYN; returns which rows are such packets."""
+        later = np.zeros(len(segments), np.bool_)
         wanted = ~segments.icmp & (segments.flags & SYN == 0) & (segments.flags & (ACK | RST) != 0)
-        rows = np.flatnonzero(wanted & self._sent_by_scanner(src))
-        if not rows.size:
-            return found
-        target = self._target(src[rows], dst[rows], segments.dport[rows], six[rows], False)
-        rows, target = rows[target >= 0], target[target >= 0]
-        flow = self._flow(target, segments.sport[rows], segments.seq[rows] - np.uint32(1), False)
-        if self.behind and (flow < 0).any():
-            behind = self.flow_behind(target, segments.sport[rows], segments.seq[rows] - np.uint32(1))
-            flow = np.where(flow < 0, behind, flow)
-        rows, flow = rows[flow >= 0], flow[flow >= 0]
-        found[rows] = True
-        reset = segments.flags[rows] & RST != 0
+        row = np.flatnonzero(wanted & np.isin(src, self._probers))  # most packets need no look into the tables
+        target = self.targets.find(*TargetKey(src[row], dst[row], segments.dport[row]).words())
+        row, target = row[target >= 0], target[target >= 0]
+        # The SYN took one sequence number: the reset of a half-open scan and the handshake's ACK carry the next one.
+        key = FlowKey(target, segments.sport[row], segments.seq[row] - np.uint32(1))
+        flow = self.find(key)
+        flow = np.where(flow < 0, self.find_long(key), flow)
+        row, flow = row[flow >= 0], flow[flow >= 0]
+        later[row] = True
+        reset = segments.flags[row] & RST != 0
         mark = np.where(reset, np.uint16(Mark.HALF_OPEN), np.uint16(Mark.HANDSHAKE_COMPLETED))
-        np.bitwise_or.at(self.marks, flow, mark)
-        return found
+        np.bitwise_or.at(self.table["marks"], flow, mark)
+        return later
 
-    def _sent_by_scanner(self, src: U64) -> Bools:
-        """Which rows were sent by somebody who has sent a SYN before (families are not told apart here)."""
-        if len(self._scanners) == 1:
-            return np.asarray(src == self._scanners[0])
-        place = np.minimum(np.searchsorted(self._scanners, src), len(self._scanners) - 1)
-        return np.asarray(self._scanners[place] == src) if len(self._scanners) else np.zeros(len(src), np.bool_)
-
-    def _replies(self, segments: Segments, src: U64, dst: U64, six: Bools, reason: npt.NDArray[np.uint8]) -> None:
-        target = self._target(dst, src, segments.sport, six, True)
-        seq = np.where(segments.icmp, segments.seq, segments.ack - np.uint32(1))
+    def _take_replies(self, segments: Segments, src: Ints, dst: Ints, reason: Codes) -> None:
         reset = (reason == Reason.RESET) & ~segments.icmp
-        flow = self._replied_flow(segments, target, seq, reset)
+        target = self.targets.intern(*TargetKey(dst, src, segments.sport).words())
+        flow = self._answered_flow(segments, target, reset)
         record = blank(len(flow))
         record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
         record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1
-        record["marks"] = np.where(
-            (reason == Reason.SYN_ACK) & (segments.window == 0), np.uint16(Mark.ZERO_WINDOW), np.uint16(0)
-        )
-        record["sender"] = self.senders.numbers(segments)
-        self.reply_tos[flow[reset]] = segments.tos[reset]
+        record["marks"], record["sender"] = marks_of(segments, reason, 0), self.senders.numbers(segments)
         self.ledger.fold(Replies(flow, record))
-        # A reset that answers a SYN has sequence number 0 (RFC 9293 3.10.7.1); another one ends some connection.
-        ending = flow[reset & (segments.seq != 0)]
-        self.marks[ending] |= ENDING
+        table = self.table
+        table["reply_tos"][flow[reset]] = segments.tos[reset]
+        # A reset that answers a SYN has sequence number 0 (RFC 9293, 3.10.7.1); any other one ends some connection.
+        table["marks"][flow[reset & (segments.seq != 0)]] |= ENDING
 
-    def _replied_flow(self, segments: Segments, target: Ints, seq: U32, reset: Bools) -> Ints:
+    def _answered_flow(self, segments: Segments, target: Ints, reset: Bools) -> Ints:
         """The flow that each reply answers; a new one where its probe has not been seen."""
-        flow = self._flow(target, segments.dport, seq, False)
-        # An RST may acknowledge the sequence number itself; where that probe is known, it is the one.
+        # A TCP reply acknowledges the SYN's number + 1 (RFC 9293, 3.10.7.3); an ICMP error quotes the number itself.
+        key = FlowKey(target, segments.dport, np.where(segments.icmp, segments.seq, segments.ack - np.uint32(1)))
+        flow = self.find(key)
+        # Some stacks send an RST that acknowledges the SYN's own number: it counts where that probe is known.
         odd = np.flatnonzero((flow < 0) & reset)
+        flow[odd] = self.find(FlowKey(target, segments.dport, segments.ack).take(odd))
+        odd = np.flatnonzero(flow < 0)
+        flow[odd] = self.find_long(key.take(odd))
+        odd = np.flatnonzero(flow < 0)
         if odd.size:
-            flow[odd] = self._flow(target[odd], segments.dport[odd], segments.ack[odd], False)
-        new = np.flatnonzero(flow < 0)
-        if new.size and self.behind:
-            flow[new] = self.flow_behind(target[new], segments.dport[new], seq[new])
-            new = np.flatnonzero(flow < 0)
-        if new.size:
-            flow[new] = self._flow(target[new], segments.dport[new], seq[new], True)
+            flow[odd] = self._intern(key.take(odd))
         return flow
+
+
+def _grown(rows: Rows, count: int, blank_row: Rows) -> Rows:
+    """The rows, and behind them so many blank ones that there is room for `count`."""
+    if count <= len(rows):
+        return rows
+    more = max(count, 2 * len(rows)) - len(rows)
+    return np.concatenate([rows, np.full(more, blank_row, rows.dtype)])

@@ -1,38 +1,45 @@
-"""Verdicts from a capture: the flows of `exchanges` become targets, and targets rows.
+"""Flows become targets, and targets become verdicts.
 
-Only flows whose probe was seen count; replies without one are counted, and rows only on request. All
-flows of one (scanner, target, port) fold into one record by the same ledger, and the same
-evidence is drawn from it, as in a live scan. What differs is silence: a live scan knows that it
-waited, a capture may have ended too early or show one direction only, and then the claim is
-`unknown`, not `filtered`.
+All flows of one (prober, target, port) fold into one record by the same ledger as in a live scan, and the same evidence
+is drawn from it. Replies without a captured probe are counted, and get rows only on request.
+
+Silence differs from a live scan. A live scan knows how long it waited; a capture may end too early or hold one
+direction only. Then the verdict is `unknown`, not `filtered`.
+
+Two matters wait until more has been read (`settle`): replies that found no flow because they stand before their probe,
+and SYNs that were replies. Of two hosts that send each other SYNs on the same pair of ports, the later SYN is the reply
+to the earlier one (split handshake or simultaneous open: RFC 9293, 3.5), if it comes soon and nothing else answered
+before. Otherwise they are two probes that cross.
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
 
-from ..packet.addresses import raw_text, word_text
+from ..capture import NO_TIME
+from ..packet.addresses import raw_text, to_text
 from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import service_names
 from ..verdict.evidence import HostFacts, host_facts, words_of
-from ..verdict.ledger import Ledger, Mark, Replies, count_bits
+from ..verdict.ledger import Mark, Replies, blank, count_bits
 from ..verdict.table import RANK, REASON_WORD, STATE_WORD, Reason, Verdict, known, microseconds, verdicts
-from .flows import ENDING, TAKEN, Exchanges
-from .retired import NEVER
-from .settling import flow_keys, settle_bare_syns, target_keys
+from .flows import ENDING, NEVER, TAKEN, Flows, TargetTable
+from .keys import FlowKey, Numbering
 
-NO_TIME = -(1 << 63)
+ANSWERED_WITHIN = 3_000_000_000  # ns between a SYN and one that answers it
 GIVEN_UP = 3_000_000_000  # ns without an answer, where flows are too many to be kept
 FEW_FLOWS = 1 << 19  # so many are kept in any case
+_MOST_ATTEMPTS = 31  # what a record's bits can tell apart
 
 
 @dataclass(frozen=True)
 class Ending:
     """How the capture ends: its largest time (ns; None where packets lack times), and `timeout` ns (0: no rule).
 
-    `both_ways`: it is known to hold what came back, should anything have come back.
+    `both_ways`: the capture is known to hold both directions, also where no reply is in it.
     """
 
     last: int | None
@@ -42,172 +49,218 @@ class Ending:
 
 @dataclass(frozen=True)
 class Judged:
-    """Targets with their verdicts, one row each: `target` is the number in the exchanges, `record` RECORD[n]."""
+    """Targets with their verdicts, one row each. `target` is the number in the flows, `record` is RECORD[n]."""
 
     target: Ints
     record: Rows
-    first: Ints  # time of the first SYN
-    rtt: Ints  # ns from the winning flow's only SYN to the reply; -1 unknown
+    rtt: Ints  # ns from the only SYN of the winning flow to the reply; -1: not known
     orphan: Bools  # no probe was captured
-    facts: HostFacts  # what the host's rows show together
+    facts: HostFacts  # what the rows of the host show together
 
-    def take(self, rows: Bools) -> "Judged":
+    def take(self, chosen: Bools) -> "Judged":
         """The rows of a mask."""
-        facts = HostFacts(*(fact[rows] for fact in self.facts))
-        return Judged(self.target[rows], self.record[rows], self.first[rows], self.rtt[rows], self.orphan[rows], facts)
+        return Judged(self.target[chosen], self.record[chosen], self.rtt[chosen], self.orphan[chosen],
+                      self.facts.take(chosen))  # fmt: skip
 
 
-def retire(exchanges: Exchanges, fresh: int, now: int = NEVER) -> None:
+# ── what waits until more has been read ──
+
+
+def settle(flows: Flows) -> None:
+    """At the end of the capture: find the probes of early replies, and the SYNs that were replies."""
+    _settle_early_replies(flows)
+    settle_crossing_syns(flows)
+
+
+def _settle_early_replies(flows: Flows) -> None:
+    """Replies whose acknowledgement is not the SYN's number + 1, where their probe came later in the file."""
+    early = np.flatnonzero((flows.table["probes"] == 0) & flows.ledger.was_answered())
+    records, key = flows.ledger.records(early), flows.keys().take(early)
+    # These replies made flows of their own, named by the acknowledgement - 1. A reset that acknowledges the SYN's own
+    # number is one below its probe; an answer to data behind a SYN has the number of the data's last byte.
+    probe = flows.find(FlowKey(key.target, key.our_port, key.seq + 1))
+    probe[records["reason"] != Reason.RESET] = -1
+    long = flows.find_long(key)
+    probe = np.where(long >= 0, long, probe)
+    settled = np.flatnonzero((probe >= 0) & (flows.table["probes"][probe] > 0))
+    flows.ledger.fold(Replies(probe[settled], records[settled]))
+    flows.table["marks"][early[settled]] |= TAKEN
+
+
+def settle_crossing_syns(flows: Flows) -> None:
+    """SYNs that answer an earlier SYN the other way: they are replies, and no probes of their own."""
+    us, them, port = flows.target_keys(np.arange(flows.targets.count))
+    both = np.isin(us, them) & np.isin(them, us)
+    if not both.any():
+        return
+    target, our_port, seq = flows.keys()
+    first = flows.table["first"]
+    candidate = np.flatnonzero((flows.table["probes"] > 0) & both[target])
+    unanswered: dict[tuple[int, ...], list[int]] = {}  # SYNs by (prober, target, source port, port), in order of time
+    for flow in candidate[np.argsort(first[candidate], kind="stable")].tolist():
+        row = target[flow]
+        ours, theirs = (int(us[row]), int(our_port[flow])), (int(them[row]), int(port[row]))
+        # A prober that connects to itself sends its own SYN twice: the same number is the same SYN, no reply.
+        earlier = [other for other in unanswered.get((*theirs, *ours), []) if seq[other] != seq[flow]]
+        if earlier and _may_answer(flows, earlier[-1], flow):
+            _fold_crossing_syn(flows, earlier[-1], flow)
+        else:
+            unanswered.setdefault((*ours, *theirs), []).append(flow)
+
+
+def _may_answer(flows: Flows, probe: int, syn: int) -> bool:
+    """Whether a SYN comes soon after the SYN the other way, and before any other reply to it."""
+    sent, came = int(flows.table["first"][probe]), int(flows.table["first"][syn])
+    record = flows.ledger.records(np.array([probe]))[0]
+    answered_before = RANK[record["reason"]] >= RANK[Reason.RESET] and record["time"] < came
+    return came - sent <= ANSWERED_WITHIN and not answered_before
+
+
+def _fold_crossing_syn(flows: Flows, probe: int, syn: int) -> None:
+    record = blank(1)
+    record["reason"], record["time"], record["pass"] = Reason.SPLIT_HANDSHAKE_SYN, flows.table["first"][syn], 1
+    record["marks"], record["ttl"] = Mark.UNVERIFIED, flows.table["ttl"][syn]
+    flows.ledger.fold(Replies(np.array([probe]), record))
+    flows.table["probes"][syn] = 0
+    flows.table["marks"][syn] |= TAKEN
+
+
+# ── from flows to targets ──
+
+
+def retire(flows: Flows, fresh: int, now: int = NEVER) -> None:
     """Fold flows that are over into their targets, if flows have become many; those from number `fresh` on stay.
 
-    `now`: the largest time so far, ns. A flow without an answer is given up only when one would have come by now.
+    A capture larger than memory has more flows than memory holds, but few targets. What only the flow knew is lost: a
+    further reply to it counts as one without a probe (which changes nothing for a probed target), and what its prober
+    did later is not noticed. `now`: the largest time so far, ns; a flow without an answer is given up only when one
+    would have come by now.
     """
-    n, m = exchanges.flows.count, exchanges.targets.count
-    if n <= max(FEW_FLOWS, m + m // 4):
+    if flows.count <= max(FEW_FLOWS, flows.targets.count * 5 // 4):
         return
-    settle_bare_syns(exchanges)
-    probed = exchanges.probes[:n] > 0
-    answered = exchanges.ledger.was_answered()[:n]
-    over = probed & answered & (np.arange(n) < fresh)
-    if 2 * np.count_nonzero(over) < n:  # mostly silence: what has not been answered by now is given up too
-        over |= probed & (np.arange(n) < fresh) & (exchanges.first[:n] < now - GIVEN_UP)
-    of, _, _ = flow_keys(exchanges)
-    flows, replied = np.flatnonzero(over), np.flatnonzero(over & answered)
-    exchanges.retired.grow(m)
-    record = _flow_records(exchanges, replied)
-    exchanges.retired.add(of[flows], exchanges.first[flows])
-    exchanges.retired.answered(of[replied], record, _trips(exchanges, replied, record))
-    exchanges.keep(np.flatnonzero(~over))
+    settle_crossing_syns(flows)
+    probed = (flows.table["probes"] > 0) & (np.arange(flows.count) < fresh)
+    over = probed & flows.ledger.was_answered()
+    if 2 * np.count_nonzero(over) < flows.count:  # silence prevails: what has no answer by now is given up as well
+        over |= probed & (flows.table["first"] < now - GIVEN_UP)
+    _fold(flows, np.flatnonzero(over), flows.retired)
+    flows.keep(np.flatnonzero(~over))
 
 
-def judge(exchanges: Exchanges, ending: Ending, orphans: bool = False) -> Judged:
-    """The verdict of every probed target; with `orphans` also of targets whose probe was not captured."""
-    of, _, _ = flow_keys(exchanges)
-    n, m = len(of), exchanges.targets.count
-    seen = exchanges.probes[:n] > 0
-    retired = exchanges.retired
-    retired.grow(m)
-    probed = retired.probed[:m].copy()
-    probed[of[seen]] = True
-    replied = exchanges.ledger.was_answered()
-    orphan_flow = replied & ~seen & ~probed[of] & (exchanges.marks[:n] & (ENDING | TAKEN) == 0)
-    wanted = seen | orphan_flow if orphans else seen
-    flows = np.flatnonzero(wanted & replied)
-    record = _flow_records(exchanges, flows)
-    first = retired.first[:m].copy()
-    np.minimum.at(first, of[seen], exchanges.first[:n][seen])
-    ledger = Ledger(m)
-    ledger.fold(Replies(of[flows], record))
-    before, old_record, old_seen = retired.part(m)
-    ledger.fold(Replies(before, old_record))
-    chosen = probed.copy()
-    chosen[of[wanted]] = True
-    target = np.flatnonzero(chosen)
-    result = ledger.records(target)
-    seen_reasons = np.zeros(m, np.uint32)  # a fold takes each flow for one reply; a flow may have had several
-    np.bitwise_or.at(seen_reasons, of[flows], record["seen"])
-    seen_reasons[before] |= old_seen
-    result["seen"] = seen_reasons[target]
-    result["replies"] = 0  # what is a repeat was judged flow by flow
-    silent = result["reason"] == Reason.NONE
-    result["reason"][silent] = _silence(
-        exchanges, target[silent], first[target[silent]], ending, np.flatnonzero(probed)
-    )
-    rtt = _round_trips(exchanges, of, flows, record, target, result)
-    return Judged(target, result, first[target], rtt, ~probed[target], _facts(exchanges, target, result))
+def _fold(flows: Flows, flow: Ints, into: TargetTable) -> None:
+    """Add the given flows to the rows of their targets."""
+    into.grow(flows.targets.count)
+    target = flows.keys().target
+    replied = flow[flows.ledger.was_answered()[flow]]
+    record = _flow_records(flows, replied)
+    record["pass"] = np.minimum(_attempt(flows, into.rows["attempts"])[replied], _MOST_ATTEMPTS)
+    into.add(target[flow], flows.table["first"][flow])
+    # The round trip is not known where several SYNs were sent (which one was answered?) or times make no sense.
+    first, time = flows.table["first"][replied], record["time"]
+    sound = (flows.table["probes"][replied] == 1) & (first != NO_TIME) & (time >= first)
+    into.add_replies(target[replied], record, np.where(sound, time - first, -1))
 
 
-def _facts(exchanges: Exchanges, target: Ints, record: Rows) -> HostFacts:
-    """A host is one address as one scanner saw it."""
-    _, _, _, six = target_keys(exchanges, target)
-    pair = exchanges.targets.keys[target, 0] ^ np.where(six, np.uint64(1 << 63), np.uint64(0))
-    _, host = np.unique(pair, return_inverse=True)
-    host = host.ravel()
-    return host_facts(host, np.bincount(host), record)
-
-
-def _flow_records(exchanges: Exchanges, flows: Ints) -> Rows:
-    """The flows' records, with what is known only from the probe: TOS marks, repeats, and which attempt it was."""
-    record = exchanges.ledger.records(flows)
-    marks = exchanges.marks[flows] & ~(ENDING | TAKEN)
+def _flow_records(flows: Flows, flow: Ints) -> Rows:
+    """RECORD[n] of the given flows, with what is known only from the probe: TOS marks and repeats."""
+    record, table = flows.ledger.records(flow), flows.table[flow]
+    marks = table["marks"] & ~(ENDING | TAKEN)
     completed = marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
     marks[completed] &= ~np.uint16(Mark.HALF_OPEN)  # a connection that was made and then reset
-    marks[RANK[record["reason"]] < 3] = 0
-    tos = exchanges.tos[flows]
-    reset = (record["reason"] == Reason.RESET) & (tos > 0)
-    same = exchanges.reply_tos[flows] == tos
+    marks[RANK[record["reason"]] < RANK[Reason.SYN_ACK]] = 0
+    # A Linux host copies the probe's TOS byte into its reset, a firewall's forged reset has none (see `evidence`).
+    reset = (record["reason"] == Reason.RESET) & (table["tos"] > 0)
+    same = table["reply_tos"] == table["tos"]
     marks[reset & same] |= np.uint16(Mark.RESET_MARKED)
     marks[reset & ~same] |= np.uint16(Mark.RESET_UNMARKED)
-    surplus = record["replies"] - np.maximum(count_bits(record["seen"]), 1) + 1  # contradicting is not repeating
-    marks[surplus > np.maximum(exchanges.probes[flows], 1)] |= np.uint16(Mark.REPEAT)
+    # Replies that contradict each other are no repeats: each reason has one reply of its own.
+    surplus = record["replies"] - np.maximum(count_bits(record["seen"]), 1) + 1
+    marks[surplus > np.maximum(table["probes"], 1)] |= np.uint16(Mark.REPEAT)
     record["marks"] |= marks
-    record["pass"] = _attempt(exchanges, flows)
     return record
 
 
-def _attempt(exchanges: Exchanges, flows: Ints) -> Ints:
-    """Which of its target's flows each one is, in the order of their first SYNs, from 1; at most 31."""
-    of, _, _ = flow_keys(exchanges)
-    order = np.lexsort((exchanges.first[: len(of)], of))
-    position = np.empty(len(of), np.int64)
-    starts = np.flatnonzero(np.concatenate([[True], of[order][1:] != of[order][:-1]])) if len(of) else of
-    position[order] = np.arange(len(of)) - np.repeat(starts, np.diff(np.append(starts, len(of))))
-    before = exchanges.retired.attempts
-    if len(before):
-        position += before[of]
-    return np.minimum(position[flows] + 1, 31)
+def _attempt(flows: Flows, before: Ints) -> Ints:
+    """Which of its target's flows each flow is, in the order of their first SYNs, behind those counted in `before`."""
+    target = flows.keys().target
+    order = np.lexsort((flows.table["first"], target))
+    place = np.arange(len(target))
+    begin = np.maximum.accumulate(np.where(np.diff(target[order], prepend=-1) > 0, place, 0))  # of each target's flows
+    attempt = np.empty_like(place)
+    attempt[order] = place - begin + 1
+    return attempt + before[target]
 
 
-def _silence(exchanges: Exchanges, target: Ints, first: Ints, ending: Ending, asked: Ints) -> Ints:
-    """The reason of unanswered targets. A host that was itself probed (`asked`: targets) has been reached."""
-    scanner, _, _, six = target_keys(exchanges, target)
-    marked = np.where(six, scanner | 1 << 32, scanner)
-    _, everyone, _, every_six = target_keys(exchanges, asked)
-    reached = np.union1d(
-        np.array(sorted(exchanges.reached), np.int64), np.where(every_six, everyone | 1 << 32, everyone)
-    )
+# ── from targets to verdicts ──
+
+
+def judge(flows: Flows, ending: Ending, orphans: bool = False) -> Judged:
+    """The verdict of every probed target; with `orphans` also of targets whose probe was not captured."""
+    probed, chosen = flows.table["probes"] > 0, probed_targets(flows)
+    wanted = probed | orphan_flows(flows, chosen) if orphans else probed
+    table = deepcopy(flows.retired)  # a pipe is judged again and again
+    _fold(flows, np.flatnonzero(wanted), table)
+    orphan = ~chosen
+    chosen[flows.keys().target[wanted]] = True
+    target = np.flatnonzero(chosen)
+    rows, record = table.rows[target], table.ledger.records(target)
+    record["seen"], record["replies"] = rows["seen"], 0  # what is a repeat was judged flow by flow
+    silent = record["reason"] == Reason.NONE
+    record["reason"][silent] = _silence(flows, target[silent], rows["first"][silent], ending, np.flatnonzero(~orphan))
+    rtt = np.where(rows["trip_end"] == record["time"], rows["trip"], -1)
+    return Judged(target, record, rtt, orphan[target], _facts(flows, target, record))
+
+
+def probed_targets(flows: Flows) -> Bools:
+    """By target: whether a SYN was sent to it."""
+    flows.retired.grow(flows.targets.count)
+    probed = flows.retired.rows["first"][: flows.targets.count] < NEVER
+    probed[flows.keys().target[flows.table["probes"] > 0]] = True
+    return probed
+
+
+def orphan_flows(flows: Flows, probed: Bools) -> Bools:
+    """By flow: whether it is a reply to a target that is not among the probed ones. Ends of connections are none."""
+    reply = (flows.table["probes"] == 0) & (flows.table["marks"] & (ENDING | TAKEN) == 0)
+    return np.asarray(reply & ~probed[flows.keys().target])
+
+
+def _silence(flows: Flows, target: Ints, first: Ints, ending: Ending, probed: Ints) -> Ints:
+    """The reason of unanswered targets, first probed at `first`. `probed`: all targets that were."""
     reason = np.full(len(target), Reason.NO_RESPONSE, np.int64)
     if ending.last is not None and ending.timeout:
         reason[first > ending.last - ending.timeout] = Reason.CAPTURE_ENDED
     if not ending.both_ways:
-        reason[~np.isin(marked, reached)] = Reason.ONE_WAY_CAPTURE
+        # The capture holds the way back to a prober if anything in it went there, a SYN included.
+        us = flows.target_keys(target).us
+        reached = np.isin(us, list(flows.reached)) | np.isin(us, flows.target_keys(probed).them)
+        reason[~reached] = Reason.ONE_WAY_CAPTURE
     return reason
 
 
-def _trips(exchanges: Exchanges, flows: Ints, record: Rows) -> Ints:
-    """From the SYN to the winning reply of each flow, ns; -1 where there were several SYNs, or times make no sense."""
-    first, time = exchanges.first[flows], record["time"]
-    known = (exchanges.probes[flows] == 1) & (first != NO_TIME) & (time >= first)
-    return np.where(known, time - first, -1)
+def _facts(flows: Flows, target: Ints, record: Rows) -> HostFacts:
+    """A host is one address as one prober saw it."""
+    us, them, _ = flows.target_keys(target)
+    host = Numbering().intern(us.view(np.uint64), them.view(np.uint64))
+    return host_facts(host, np.bincount(host), record)
 
 
-def _round_trips(exchanges: Exchanges, of: Ints, flows: Ints, record: Rows, target: Ints, result: Rows) -> Ints:
-    """The round trip of the reply that each target's verdict comes from; -1 unknown."""
-    retired, m = exchanges.retired, exchanges.targets.count
-    winning = np.zeros(m, np.int64)
-    winning[target] = result["time"]
-    by_target = np.where(retired.trip_end[:m] == winning, retired.trip[:m], -1)
-    trip = _trips(exchanges, flows, record)
-    known = (trip >= 0) & (record["time"] == winning[of[flows]])
-    by_target[of[flows[known]]] = trip[known]
-    return by_target[target]
-
-
-def rows(exchanges: Exchanges, judged: Judged) -> Iterator[Verdict]:
-    """The judged targets as verdicts, by scanner, address and port."""
-    keys = target_keys(exchanges, judged.target)
-    order = np.lexsort((keys[2], keys[1], keys[0], keys[3]))
-    us, them, port, six = (column[order].tolist() for column in keys)
-    names, record, rtt = Names(exchanges), judged.record[order], judged.rtt[order]
+def rows(flows: Flows, judged: Judged) -> Iterator[Verdict]:
+    """The judged targets as verdicts, by prober, address and port."""
+    keys = flows.target_keys(judged.target)
+    order = np.lexsort((keys.port, keys.them, keys.us))
+    us, them, port = keys.us[order], keys.them[order], keys.port[order].tolist()
+    record, rtt = judged.record[order], judged.rtt[order]
     reason, time, answered = record["reason"].tolist(), record["time"], RANK[record["reason"]] > 0
-    words = words_of(record, HostFacts(*(fact[order] for fact in judged.facts)))
+    words = words_of(record, judged.facts.take(order))
     for row in np.flatnonzero(judged.orphan[order]).tolist():
         words[row] = (*words[row], "probe-not-captured")
-    for row in np.flatnonzero(~answered).tolist() if exchanges.cut_quotes else ():
-        if (us[row], them[row]) in exchanges.cut_quotes:
+    for row in np.flatnonzero(~answered).tolist() if flows.cut_quotes else ():
+        if (us[row], them[row]) in flows.cut_quotes:
             words[row] = (*words[row], "icmp-quote-truncated")
+    senders = [None, *map(raw_text, flows.senders.names[1:])]
     return verdicts(
-        map(names.text, them, six),
+        _texts(flows, them),
         port,
         map(STATE_WORD.__getitem__, reason),
         map(REASON_WORD.__getitem__, reason),
@@ -218,23 +271,12 @@ def rows(exchanges: Exchanges, judged: Judged) -> Iterator[Verdict]:
         known(microseconds(rtt) / 1e3, rtt >= 0),
         known(microseconds(time) / 1e6, answered & (time != NO_TIME)),
         known(record["pass"], record["pass"] > 0),
-        map(names.sender, record["sender"].tolist()),
-        map(names.text, us, six),
+        map(senders.__getitem__, record["sender"].tolist()),
+        _texts(flows, us),
     )
 
 
-class Names:
-    """Address numbers of one capture as text, each made once."""
-
-    def __init__(self, exchanges: Exchanges) -> None:
-        self._exchanges = exchanges
-        self._known: dict[tuple[int, bool], str] = {}
-
-    def text(self, number: int, six: bool) -> str:
-        if (number, six) not in self._known:
-            hi, lo = self._exchanges.words_of(np.array([number], np.uint64), np.array([six]))
-            self._known[number, six] = word_text(int(hi[0]), int(lo[0]))
-        return self._known[number, six]
-
-    def sender(self, number: int) -> str | None:
-        return raw_text(self._exchanges.senders.names[number]) if number else None
+def _texts(flows: Flows, address: Ints) -> Iterator[str]:
+    """Numbers of addresses as text, each made once."""
+    distinct, back = np.unique(address, return_inverse=True)
+    return map(to_text(flows.addresses.addresses(distinct)).__getitem__, back.tolist())

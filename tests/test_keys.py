@@ -1,10 +1,11 @@
-"""The hash table of columns against a plain dict."""
+"""The hash table of columns against a plain dict, and the packing of keys."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.classifier.numbering import Numbering
+from scanner.classifier.keys import AddressNumbers, FlowKey, Numbering, TargetKey, flow_key, target_key
+from scanner.packet import addresses
 
 # Few distinct words, so that batches repeat keys, within themselves and from one to the next.
 WORD = st.integers(0, 3) | st.integers(2**64 - 3, 2**64 - 1) | st.sampled_from([1 << 32, 1 << 63])
@@ -42,3 +43,21 @@ def test_keys_that_differ_in_one_bit() -> None:
     bits = np.uint64(1) << np.arange(64, dtype=np.uint64)
     first, second = np.concatenate([bits, 0 * bits]), np.concatenate([0 * bits, bits])
     assert sorted(Numbering().intern(first, second).tolist()) == list(range(128))
+
+
+def test_packed_keys_are_unpacked_again() -> None:
+    six = 1 << 32
+    us, them = np.array([0, 2**32 - 1, six, six | 2**31]), np.array([2**32 - 1, 1, six | 7, six])
+    port, number, seq = np.array([0, 65535, 443, 1]), np.array([0, 2**31 - 1, 5, 6]), np.array([0, 2**32 - 1, 9, -1])
+    target = TargetKey(us, them, port)
+    flow = FlowKey(number, port, seq)
+    assert np.array_equal(target_key(np.stack(target.words(), axis=1)), target)
+    assert np.array_equal(flow_key(np.stack(flow.words(), axis=1)), FlowKey(number, port, seq & 0xFFFFFFFF))
+
+
+def test_addresses_of_both_families_are_numbered_and_found_again() -> None:
+    column = addresses.from_text("198.18.0.1", "2001:db8::1", "255.255.255.255", "2001:db8::2", "2001:db8::1")
+    known = AddressNumbers()
+    numbers = known.numbers(column, addresses.is_ipv4(column))
+    assert (len(set(numbers.tolist())), numbers[1] == numbers[4]) == (4, True)
+    assert known.addresses(numbers).tolist() == column.tolist()
