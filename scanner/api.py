@@ -21,11 +21,10 @@ from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selectio
 from .config import SynConfig
 from .errors import UsageError
 from .output import MANY
-from .targets.choice import choose, guard, skipped_text
 from .targets.hostspace import HostSpace
-from .targets.names import resolve
 from .targets.ports import USUAL_PORTS, Ports, parse_ports
-from .targets.spec import parse_hosts
+from .targets.spec import parse_hosts, resolve
+from .targets.special import choose, guard, skipped_text
 from .verdict.table import Verdict
 
 if TYPE_CHECKING:

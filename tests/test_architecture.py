@@ -21,12 +21,12 @@ PACKAGES = (
 )  # fmt: skip
 OPEN_TO_ALL = {"", "errors", "config", "_version"}
 IMPURE = {  # they read files, ask the resolver, or start Scapy's process
-    "targets.spec", "targets.names", "targets.popular", "targets.special", "targets.choice", "packet.helper",
+    "targets.spec", "targets.special", "packet.helper",
 }  # fmt: skip
 PURE = {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", "targets", "rounds")} - IMPURE | {
     f"halfopen.{name}" for name in ("lane", "window", "transmit", "neighbours", "results")
 }
-EDGES = ("transport.", "net", "capture", "targets.names", "lab", "output")
+EDGES = ("transport.", "net", "capture", "targets.spec", "lab", "output")
 IO = {
     "socket",
     "os",

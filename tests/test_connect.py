@@ -13,9 +13,8 @@ from scanner.errors import UsageError
 from scanner.halfopen.verify import CONTROL_PORTS, HIGH, control_ports
 from scanner.packet.addresses import from_text
 from scanner.rounds.schedule import Stretch
-from scanner.targets.names import resolve
 from scanner.targets.ports import parse_ports
-from scanner.targets.spec import parse_hosts
+from scanner.targets.spec import parse_hosts, resolve
 from scanner.verdict.loss import Estimate, estimate
 from scanner.verdict.table import Reason, Verdict, state_of
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import UsageError
-from scanner.targets.choice import choose, guard, skipped_text
-from scanner.targets.popular import OURS, top_ports
-from scanner.targets.spec import parse_hosts, written_blocks
-from scanner.targets.special import entries, public_hosts
+from scanner.targets.ports import OURS, top_ports
+from scanner.targets.spec import nmap_services, parse_hosts, written_spans
+from scanner.targets.special import any_public, choose, entries, guard, public_hosts, skipped_text
 
 
 def resolve(name: str) -> list[str]:
@@ -86,7 +85,7 @@ def test_how_many_are_public(specs: list[str], expected: int) -> None:
     assert public_hosts(parse_hosts(specs, [], resolve)) == expected
 
 
-BLOCKS = [
+SPANS = [
     ("192.0.2.0/25", "192.0.2.0", "192.0.2.127"),
     ("192.0.2.3-9", "192.0.2.3", "192.0.2.9"),
     ("10-12.*.1,5.7", "10.0.1.7", "12.255.5.7"),
@@ -95,10 +94,10 @@ BLOCKS = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "first", "last"), BLOCKS)
-def test_the_block_of_a_target_as_written(spec: str, first: str, last: str) -> None:
+@pytest.mark.parametrize(("spec", "first", "last"), SPANS)
+def test_the_span_of_a_target_as_written(spec: str, first: str, last: str) -> None:
     ends = parse_hosts([first, last], [], resolve).spans()
-    assert list(written_blocks([spec], resolve)) == [(ends[0][0], ends[-1][1])]
+    assert list(written_spans([spec], resolve)) == [(ends[0][0], ends[-1][1])]
 
 
 ASKED = [
@@ -124,6 +123,19 @@ def test_very_many_public_hosts(
     assert said == message
 
 
+ANY_PUBLIC = [
+    (["10.0.0.0/8", "192.168.0.0-192.168.255.255", "198.18.0.0/15", "fc00::/100"], False),
+    (["10.0.0.0/8", "9.255.255.255"], True),
+    (["100.64.0.0/24"], True),
+    (["2001:4860::1"], True),
+]
+
+
+@pytest.mark.parametrize(("specs", "expected"), ANY_PUBLIC)
+def test_whether_other_peoples_networks_are_among_them(specs: list[str], expected: bool) -> None:
+    assert any_public(parse_hosts(specs, [], resolve)) == expected
+
+
 def test_the_list_is_sound() -> None:
     """Every block once, in its canonical form, IPv4 before what contains it as mapped addresses."""
     blocks = [entry.block for entry in entries()]
@@ -145,17 +157,17 @@ f\t1/tcp\t0.000001
 @pytest.mark.parametrize(("count", "expected"), [(1, [7]), (2, [5, 7]), (4, [1, 5, 7, 22])])
 def test_top_ports_by_nmaps_file(count: int, expected: list[int], tmp_path: Path) -> None:
     (tmp_path / "nmap-services").write_text(NMAPS)
-    assert top_ports(count, ("/nonexistent", str(tmp_path))).tolist() == expected
+    assert top_ports(count, nmap_services(("/nonexistent", str(tmp_path)))).tolist() == expected
 
 
 def test_top_ports_of_our_own() -> None:
-    assert (top_ports(4, ()).tolist(), len(set(OURS)) == len(OURS)) == ([22, 80, 443, 3389], True)
+    assert (top_ports(4, nmap_services(())).tolist(), len(set(OURS)) == len(OURS)) == ([22, 80, 443, 3389], True)
 
 
 @pytest.mark.parametrize("count", [0, 103])
 def test_too_many_top_ports(count: int) -> None:
     with pytest.raises(UsageError) as error:
-        top_ports(count, ())
+        top_ports(count, "")
     assert str(error.value) == (
         f"--top-ports {count}: our own list (nmap is not installed) has 102 ports; give 1 to 102, or use -p"
     )

@@ -9,9 +9,8 @@ from ..capture import open_captures
 from ..errors import UsageError
 from ..output import Run, Summary, open_sinks
 from ..targets.hostspace import HostSpace
-from ..targets.names import resolve
 from ..targets.ports import parse_ports
-from ..targets.spec import parse_hosts
+from ..targets.spec import parse_hosts, resolve
 from ..trace.exchange import EACH, MOST_TARGETS, Endpoint, Trace, parse_endpoint
 from ..verdict.table import Verdict
 from .classification import Classification, Selection

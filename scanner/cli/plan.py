@@ -24,11 +24,9 @@ from ..halfopen.session import settings_of
 from ..halfopen.setup import Way, lane_of, ways_of
 from ..halfopen.window import Phase
 from ..packet.addresses import to_text
-from ..targets.choice import Choice
-from ..targets.names import resolve
 from ..targets.ports import format_ports
-from ..targets.spec import parse_hosts
-from ..targets.special import MANY_PUBLIC, public_hosts
+from ..targets.spec import parse_hosts, resolve
+from ..targets.special import MANY_PUBLIC, Choice, public_hosts
 from ..transport.held_ports import HeldPorts
 from ..transport.memory import Faults, MemoryTransport
 from ..verdict.loss import FIRST_WAIT, MIN_PASSES_UNANSWERED

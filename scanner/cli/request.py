@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from ..config import SynConfig
 from ..errors import UsageError
-from ..targets.choice import Choice, choose
 from ..targets.hostspace import HostSpace, Shard
-from ..targets.names import resolve
-from ..targets.popular import top_ports
-from ..targets.ports import USUAL_PORTS, Ports, format_ports, parse_ports
-from ..targets.spec import read_list
+from ..targets.ports import USUAL_PORTS, Ports, format_ports, parse_ports, top_ports
+from ..targets.spec import nmap_services, read_list, resolve
+from ..targets.special import Choice, choose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,7 @@ class ScanRequest:
             return parse_ports(USUAL_PORTS if self.ports is None else self.ports, self.exclude_ports)
         if self.ports is not None:
             raise UsageError(f"--top-ports {self.top_ports} and -p {self.ports} both choose the ports: leave one out")
-        return parse_ports(format_ports(top_ports(self.top_ports)), self.exclude_ports)
+        return parse_ports(format_ports(top_ports(self.top_ports, nmap_services())), self.exclude_ports)
 
     @property
     def files(self) -> list[str]:

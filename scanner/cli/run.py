@@ -21,9 +21,9 @@ from ..output import MANY, Outputs, Run, Summary, open_sinks
 from ..packet.helper import Ahead
 from ..rounds.statistics import Sums
 from ..rounds.summary import summary_lines
-from ..targets.choice import guard, skipped_text
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports, service_name
+from ..targets.special import guard, skipped_text
 from ..trace.listeners import Watch, scan_endpoints
 from ..verdict.table import Verdict
 from .progress import AnySession, Progress, check_form

@@ -26,7 +26,6 @@ import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, key_of
 from ..errors import ScanError, UsageError
-from ..packet.addresses import any_public
 from ..packet.cookie import Key
 from ..rounds.pacing import TokenBucket
 from ..rounds.resume_point import LaneFacts, Standing, schedule_of
@@ -34,6 +33,7 @@ from ..rounds.schedule import OPEN_WINDOWS, Stretch
 from ..rounds.statistics import Glance, Sums
 from ..targets.hostspace import HostSpace
 from ..targets.permutation import Permutation
+from ..targets.special import any_public
 from ..verdict.loss import RoundTrips, enough
 from ..verdict.table import Reason, Verdict
 from .calls import OUTCOMES, PATIENCE, SECOND, Calls, Source, descriptor_room, error_text
@@ -65,9 +65,7 @@ class ConnectSession:
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
         # The system's own stack and the number of sockets set the pace; towards public addresses so does politeness.
         self._rate = (
-            config.max_rate or (PUBLIC_RATE if any_public(hosts.spans()) else 0.0)
-            if config.rate is None
-            else config.rate
+            config.max_rate or (PUBLIC_RATE if any_public(hosts) else 0.0) if config.rate is None else config.rate
         )
         self._hosts, self._ports, self._config, self._key = hosts, ports, config, key
         self._room = descriptor_room()

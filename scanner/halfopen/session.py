@@ -22,7 +22,7 @@ from ..config import PUBLIC_RATE, SynConfig, key_of
 from ..errors import ScanError, UsageError
 from ..net.interfaces import interface, tx_counters
 from ..net.routes import Route
-from ..packet.addresses import any_public, to_text
+from ..packet.addresses import to_text
 from ..packet.cookie import Key
 from ..packet.headers import LINK_ETHERNET, LINK_RAW
 from ..packet.probe import Build
@@ -31,6 +31,7 @@ from ..rounds.resume_point import LaneFacts, Standing, schedule_of
 from ..rounds.schedule import Stretch
 from ..rounds.statistics import Glance, Sums
 from ..targets.hostspace import HostSpace
+from ..targets.special import any_public
 from ..transport import Transport
 from ..transport.ring import NO_LINK_HEADER
 from ..transport.tap import See, Tap
@@ -50,7 +51,7 @@ def settings_of(config: SynConfig, hosts: HostSpace) -> Settings:
     """What of the configuration the scan itself decides by."""
     return Settings(
         rate=config.rate,
-        max_rate=config.max_rate or (PUBLIC_RATE if any_public(hosts.spans()) else 0.0),
+        max_rate=config.max_rate or (PUBLIC_RATE if any_public(hosts) else 0.0),
         passes=config.passes,
         max_missed=config.max_missed,
         max_missed_share=config.max_missed_share,

@@ -7,14 +7,12 @@ wire, RFC 6890 calls it not routable) would print as its IPv4 form.
 """
 
 import ipaddress
-from collections.abc import Iterator
 
 import numpy as np
 
 from .headers import ADDRESS, MAPPED, Bools, Rows
 
 _LOW = (1 << 64) - 1
-_SPANS_LOOKED_AT = 1000  # more blocks than that are taken for public
 
 
 def from_ints(values: list[int]) -> Rows:
@@ -41,21 +39,6 @@ def from_text(*texts: str) -> Rows:
 def to_int(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
     """One address as a 128-bit integer, IPv4 mapped."""
     return int(address) | MAPPED if address.version == 4 else int(address)
-
-
-def any_public(spans: list[tuple[int, int]]) -> bool:
-    """Whether any (first, last) span holds addresses of the public Internet, by Python's copy of IANA's registries."""
-    if len(spans) > _SPANS_LOOKED_AT:
-        return True
-    return any(not network.is_private for span in spans for network in _networks(*span))
-
-
-def _networks(first: int, last: int) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    if last >> 32 == first >> 32 == 0xFFFF:
-        return ipaddress.summarize_address_range(
-            ipaddress.IPv4Address(first & 0xFFFFFFFF), ipaddress.IPv4Address(last & 0xFFFFFFFF)
-        )
-    return ipaddress.summarize_address_range(ipaddress.IPv6Address(first), ipaddress.IPv6Address(last))
 
 
 def is_ipv4(column: Rows) -> Bools:

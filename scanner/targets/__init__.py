@@ -1,5 +1,6 @@
-"""What is to be scanned: hosts and ports as numbers.
+"""What a scan is about: hosts and ports as numbers.
 
-Text becomes spans and boxes (`hosts`, `regions`, `names`, `ports`, `popular`), what must not be scanned is taken out
-(`special`, `choice`), and what is left is one numbered space (`targets`), walked in a keyed order (`permutation`).
+`spec` reads what users write and turns it into blocks of addresses. `special` takes out the addresses that nobody
+means to scan and guards against scans of very many public hosts. `hostspace` numbers what is left, and `permutation`
+gives the order in which the numbers are probed. `ports` reads port lists and knows the names of services.
 """

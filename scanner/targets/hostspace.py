@@ -1,35 +1,37 @@
-"""The hosts of a scan as one numbered space.
+"""The hosts of a scan as one numbered set, and the arithmetic of such sets.
 
-A scan asks for address number i, and for the number of an address, thousands of times a batch, over sets
-from one host to all of IPv4. So a set is a few parts, each a list of sorted disjoint blocks with cumulative
-counts: both questions are one binary search, and a /8 costs as much as a single host.
+A scan needs address number i, and the number of an address, thousands of times a batch, for sets from one host to all
+of IPv4. The set is therefore a list of sorted, disjoint blocks with cumulative counts. Both questions are one binary
+search, and a /8 costs as much as a single host. Numbers follow the order of the addresses.
 
-The first part's blocks are addresses. Each further part is a wide octet range (a box, see `regions`) whose
-blocks are *ranks*: the rank of x is how many elements of the box are below x, four table look-ups, and back
-four divisions. Excludes turn into ranks as well, so what is left of a box is again plain blocks.
+A set is written as its *edges*: an ADDRESS column in which the first address of a block and the address behind its
+last one alternate. An edge is where membership changes, so one sort and two running sums answer every question about
+two sets (see `_sweep`), whatever overlaps.
 
-Numbers run over the blocks in address order, then over each box in address order.
-
-Limit: 2^62 hosts, so that numbers, and their sums, fit a signed word.
+Limits: 2^62 hosts, so that numbers, and their sums, fit a signed word. Memory grows with the number of blocks: some
+60 bytes for each.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import from_ints, from_words, is_ipv4
-from ..packet.headers import ADDRESS, MAPPED, Bools, Ints, Rows
-from .regions import IPV4, SHIFTS, Block, Box, Carved, box_size, clip, octet_values, subtract, union
+from ..packet.addresses import from_ints, from_words
+from ..packet.headers import Bools, Ints, Rows
 
+Span = tuple[int, int]  # first and last address, both inside: 128-bit integers with IPv4 mapped
 Words = npt.NDArray[np.uint64]
+Keys = npt.NDArray[np.bytes_]
 
 MOST_HOSTS = 1 << 62
+_EVERY_ADDRESS = (1 << 128) - 1
+_BIG_ENDIAN = np.dtype([("hi", ">u8"), ("lo", ">u8")])
 
 
 class Shard(NamedTuple):
-    """This process's part of the hosts: number 1 … of."""
+    """The part of the hosts that this process scans: number 1 … of."""
 
     number: int = 1
     of: int = 1
@@ -38,115 +40,71 @@ class Shard(NamedTuple):
 WHOLE = Shard()
 
 
-class Ranks:
-    """The elements of one box, numbered in address order."""
+def edges_of(spans: Iterable[Span]) -> Rows:
+    """Spans in any order, with any overlaps → their edges, unsorted, ADDRESS[2n].
 
-    def __init__(self, box: Box) -> None:
-        self.size = box_size(box)
-        self._values = [np.array(octet_values(mask), np.uint64) for mask in box]
-        self._within = [np.isin(np.arange(256), values) for values in self._values]
-        # Allowed values under each octet value.
-        self._below: list[Ints] = [np.cumsum(within) - within for within in self._within]
-
-    def address(self, rank: Words) -> Words:
-        """Ranks uint64[n] → IPv4 addresses, low words of their mapped form, uint64[n]."""
-        words = np.full(len(rank), MAPPED, np.uint64)
-        for values, shift in reversed(list(zip(self._values, SHIFTS, strict=True))):
-            rank, digit = np.divmod(rank, np.uint64(len(values)))
-            words |= values[digit] << np.uint64(shift)
-        return words
-
-    def rank(self, word: Words) -> tuple[Ints, Bools]:
-        """Low words of IPv4 addresses → how many elements are below each, and which are elements themselves."""
-        below = np.zeros(len(word), np.int64)
-        prefix = np.ones(len(word), np.bool_)  # all octets so far are allowed ones
-        weight = self.size
-        for values, within, under, shift in zip(self._values, self._within, self._below, SHIFTS, strict=True):
-            octet = (word >> np.uint64(shift) & np.uint64(255)).astype(np.intp)
-            weight //= len(values)
-            below += np.where(prefix, under[octet], 0) * weight
-            prefix &= within[octet]
-        return below, prefix
-
-    def blocks(self, blocks: list[Block]) -> list[Block]:
-        """Blocks of addresses → the blocks of ranks of the elements in them."""
-        inside = np.array(clip(blocks, *IPV4), np.uint64).reshape(-1, 2)
-        first, _ = self.rank(inside[:, 0])
-        last, ends_on = self.rank(inside[:, 1])
-        last = last + ends_on - 1
-        some = first <= last
-        return list(zip(first[some].tolist(), last[some].tolist(), strict=True))
+    The edge behind the last of all addresses is 2^128, which a column cannot hold: it becomes 0.
+    """
+    return from_ints([edge for first, last in spans for edge in (first, (last + 1) & _EVERY_ADDRESS)])
 
 
-class Part:
-    """Sorted disjoint blocks, of addresses or (with `ranks`) of the ranks of a box."""
+def inside(edges: Rows, bounds: Rows) -> Rows:
+    """What lies both in `edges` and in `bounds`, as sorted edges of disjoint blocks that do not touch."""
+    return _sweep(edges, bounds, covered=True)
 
-    def __init__(self, blocks: list[Block], ranks: Ranks | None) -> None:
-        self.blocks = blocks
-        self.ranks = ranks
-        self.before = np.cumsum([0, *(last - first + 1 for first, last in blocks)], dtype=np.int64)
-        self.size = int(self.before[-1])
-        start = from_ints([first for first, _ in blocks])
-        self._hi, self._lo = start["hi"].copy(), start["lo"].copy()
 
-    def pick(self, index: Ints) -> Rows:
-        """Numbers within this part int64[n] → ADDRESS[n]."""
-        block = np.searchsorted(self.before[1:], index, side="right")
-        start = self._lo[block]
-        lo = start + (index - self.before[block]).astype(np.uint64)
-        if self.ranks is not None:
-            return from_words(0, self.ranks.address(lo), len(lo))
-        return from_words(self._hi[block] + (lo < start), lo, len(lo))
+def outside(edges: Rows, holes: Rows) -> Rows:
+    """What lies in `edges` but not in `holes`, as sorted edges of disjoint blocks that do not touch."""
+    return _sweep(edges, holes, covered=False)
 
-    def index_of(self, address: Rows) -> Ints:
-        """ADDRESS[n] → numbers within this part int64[n], -1 for strangers."""
-        hi, lo = address["hi"], address["lo"]
-        if self.ranks is None:
-            return self._find(hi, lo)
-        rank, element = self.ranks.rank(lo)
-        found = self._find(np.zeros(len(lo), np.uint64), rank.astype(np.uint64))
-        return np.where(element & is_ipv4(address), found, -1)
 
-    def within(self, spans: list[Block]) -> "Part":
-        """What of this part lies in sorted disjoint blocks of addresses."""
-        bounds = spans if self.ranks is None else self.ranks.blocks(spans)
-        return Part(subtract(self.blocks, subtract(self.blocks, bounds)), self.ranks)
+def _sweep(edges: Rows, others: Rows, covered: bool) -> Rows:
+    """Walk over all addresses once, from edge to edge; keep what is in `edges` and (not) `covered` by `others`."""
+    ours, theirs = _steps(edges), _steps(others)
+    both = np.concatenate([edges, others])
+    order = np.lexsort((both["lo"], both["hi"]))
+    both = both[order]
+    # Behind each edge: how many blocks of each set are open there.
+    depth = np.cumsum(np.concatenate([ours, np.zeros_like(theirs)])[order])
+    other_depth = np.cumsum(np.concatenate([np.zeros_like(ours), theirs])[order])
+    kept = (depth > 0) & ((other_depth > 0) == covered)
+    # Of several edges at one address only the last one counts: behind it all of them have been added up.
+    hi, lo = both["hi"], both["lo"]
+    final = np.append((hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1]), np.ones(min(1, len(both)), np.bool_))
+    both, kept = both[final], kept[final]
+    changes = kept != np.append(np.zeros(min(1, len(kept)), np.bool_), kept[:-1])
+    result = both[changes]
+    # A set that is still open at the end reaches to 2^128, which is written as 0.
+    return np.append(result, np.zeros(len(result) % 2, result.dtype))
 
-    def span(self) -> list[Block]:
-        """Blocks of addresses that cover this part; a single one for a box."""
-        if self.ranks is None:
-            return self.blocks
-        ends = self.ranks.address(np.array([self.blocks[0][0], self.blocks[-1][1]], np.uint64))
-        return [(int(ends[0]), int(ends[1]))]
 
-    def _find(self, hi: Words, lo: Words) -> Ints:
-        at = np.maximum(self._at_or_below(hi, lo), 0)
-        offset = lo - self._lo[at]
-        same = hi - self._hi[at] == (lo < self._lo[at])  # the high word of the 128-bit difference is zero
-        size = (self.before[at + 1] - self.before[at]).astype(np.uint64)
-        return np.where(same & (offset < size), self.before[at] + offset.astype(np.int64), -1)
+def _steps(edges: Rows) -> Ints:
+    """+1 where a block begins and -1 where it ends; an end at 2^128, written as 0, never comes."""
+    steps = np.ones(len(edges), np.int64)
+    steps[1::2] = -((edges["hi"][1::2] | edges["lo"][1::2]) != 0).astype(np.int64)
+    return steps
 
-    def _at_or_below(self, hi: Words, lo: Words) -> Ints:
-        """The last block that starts at or below each address, -1 for none: a search by one word, or by two."""
-        if self._hi[0] == self._hi[-1]:
-            at = np.searchsorted(self._lo, lo, side="right") - 1
-            return np.where(hi == self._hi[0], at, np.where(hi > self._hi[0], len(self._lo) - 1, -1))
-        low, high = np.zeros(len(lo), np.int64), np.full(len(lo), len(self._lo), np.int64)
-        for _ in range(len(self._lo).bit_length()):
-            middle = np.minimum((low + high) >> 1, len(self._lo) - 1)
-            reached = (self._hi[middle] < hi) | ((self._hi[middle] == hi) & (self._lo[middle] <= lo))
-            going = low < high
-            low = np.where(going & reached, middle + 1, low)
-            high = np.where(going & ~reached, middle, high)
-        return low - 1
+
+def _keys(column: Rows) -> Keys:
+    """128-bit numbers as 16 bytes each, whose order is that of the numbers: numpy searches bytes, but no pairs."""
+    return column.astype(_BIG_ENDIAN).view("S16")
 
 
 class HostSpace:
-    """A numbered set of addresses; numbers are 0 … size-1."""
+    """A numbered set of addresses; numbers are 0 … size-1, in the order of the addresses."""
 
-    def __init__(self, parts: list[Part]) -> None:
-        self._parts = [part for part in parts if part.size]
-        self._before = np.cumsum([0, *(part.size for part in self._parts)], dtype=np.int64)
+    def __init__(self, edges: Rows) -> None:
+        """`edges` are those of sorted disjoint blocks. Raises OverflowError for more than `MOST_HOSTS` hosts."""
+        start, end = edges[::2], edges[1::2]
+        # Last minus first in two words. The last address is `end` - 1; only so a block of all 2^128 addresses, whose
+        # two edges are both 0, differs from an empty one.
+        rest = end["lo"] - start["lo"] - np.uint64(1)
+        beyond = end["hi"] - start["hi"] - (end["lo"] <= start["lo"])
+        if beyond.any() or sum(rest.tolist()) + len(rest) > MOST_HOSTS:
+            raise OverflowError("more than 2^62 hosts")
+        self._edges, self._keys = edges, _keys(start)
+        self._hi, self._lo = start["hi"].copy(), start["lo"].copy()
+        self._before = np.concatenate([[0], np.cumsum(rest.astype(np.int64) + 1)])  # hosts before each block, and all
         self.size = int(self._before[-1])
 
     def __len__(self) -> int:
@@ -156,45 +114,51 @@ class HostSpace:
         """Numbers uint64[n], each below `size` → ADDRESS[n]."""
         number = np.atleast_1d(np.asarray(index)).astype(np.int64)
         assert not number.size or 0 <= number.min() <= number.max() < self.size
-        out = np.empty(len(number), ADDRESS)
-        for part, first, rows in self._shares(number):
-            out[rows] = part.pick(number[rows] - first)
-        return out
+        block = np.searchsorted(self._before[1:], number, side="right")
+        start = self._lo[block]
+        lo = start + (number - self._before[block]).astype(np.uint64)
+        return from_words(self._hi[block] + (lo < start), lo, len(lo))  # the low word may have run over
 
     def index_of(self, address: Rows) -> Ints:
         """ADDRESS[n] → numbers int64[n], -1 where the address is not in the set; the inverse of `pick`."""
-        number = np.full(len(address), -1, np.int64)
-        for part, first in zip(self._parts, self._before, strict=False):
-            found = part.index_of(address)
-            number = np.where(found >= 0, found + first, number)
-        return number
+        number, member = self._find(address)
+        return np.where(member, number, -1)
 
-    def within(self, spans: Iterable[Block]) -> "HostSpace":
-        """The hosts whose addresses lie in any (first, last) span (128-bit, IPv4 mapped), numbered anew."""
-        bounds = union(spans)
-        return HostSpace([part.within(bounds) for part in self._parts])
+    def below(self, address: Rows) -> Ints:
+        """ADDRESS[n] → how many hosts have lower addresses, int64[n]."""
+        return self._find(address)[0]
 
-    def spans(self) -> list[Block]:
-        """Sorted disjoint (first, last) blocks that cover the set: exact, but for a wide octet range its ends."""
-        return union(block for part in self._parts for block in part.span())
+    def count(self, edges: Rows) -> int:
+        """How many hosts lie in the blocks between `edges`, which are sorted and disjoint."""
+        below = self.below(edges)
+        ends_behind_all = edges["hi"][1::2] | edges["lo"][1::2] == 0
+        below[1::2][ends_behind_all] = self.size
+        return int((below[1::2] - below[::2]).sum())
 
-    def _shares(self, number: Ints) -> Iterator[tuple[Part, int, Bools | slice]]:
-        """Which rows belong to which part, and that part's first number."""
-        if len(self._parts) == 1:
-            yield self._parts[0], 0, slice(None)
-            return
-        which = np.searchsorted(self._before[1:], number, side="right")
-        for at in np.unique(which).tolist():
-            yield self._parts[at], int(self._before[at]), which == at
+    def within(self, spans: Iterable[Span]) -> "HostSpace":
+        """The hosts whose addresses lie in any span, numbered anew."""
+        return HostSpace(inside(self._edges, edges_of(spans)))
 
+    def without(self, edges: Rows) -> "HostSpace":
+        """The hosts that no block of `edges` holds, numbered anew."""
+        return HostSpace(outside(self._edges, edges))
 
-def number_hosts(carved: Carved) -> HostSpace | None:
-    """Disjoint shapes → the space that numbers them; None when it would have more than `MOST_HOSTS` hosts."""
-    if sum(last - first + 1 for first, last in carved.blocks) > MOST_HOSTS:
-        return None
-    parts = [Part(carved.blocks, None)]
-    for box in carved.boxes:
-        ranks = Ranks(box)
-        parts.append(Part(subtract([(0, ranks.size - 1)], ranks.blocks(carved.holes)), ranks))
-    space = HostSpace(parts)
-    return space if space.size <= MOST_HOSTS else None
+    def spans(self) -> list[Span]:
+        """The sorted disjoint spans that make up the set."""
+        edges = [hi << 64 | lo for hi, lo in zip(self._edges["hi"].tolist(), self._edges["lo"].tolist(), strict=True)]
+        return [(first, (end - 1) & _EVERY_ADDRESS) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+
+    def _find(self, address: Rows) -> tuple[Ints, Bools]:
+        """How many hosts are below each address, and whether it is itself in the set."""
+        if not self.size:
+            return np.zeros(len(address), np.int64), np.zeros(len(address), np.bool_)
+        # The last block that starts at or below the address; -1 where none does.
+        block = np.searchsorted(self._keys, _keys(address), side="right") - 1
+        # The distance from its start, a 128-bit difference: its high word is 0 if the high words differ by the borrow.
+        start = self._lo[block]
+        offset = address["lo"] - start
+        near = address["hi"] - self._hi[block] == (address["lo"] < start)
+        first, behind = self._before[block], self._before[block + 1]
+        member = (block >= 0) & near & (offset < (behind - first).astype(np.uint64))
+        # Outside the block, all hosts up to its end are below: for block -1 those before block 0, none.
+        return np.where(member, first + offset.astype(np.int64), behind), member

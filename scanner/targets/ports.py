@@ -1,14 +1,20 @@
-"""Port specifications: text → a sorted column of port numbers, and the names of services.
+"""Port specifications: text → a sorted column of port numbers; the names of services, and the most popular ports.
 
-The grammar is nmap's: numbers, ranges open at either end, and service names with the wildcards * and
-?, separated by commas. Everything becomes marks on one array of 65,536 booleans, so order, repeats
-and excludes need no thought. Port 0 is probed only when it is named (`0` or `0-…`): real stacks hardly use it,
-and an open range such as `-` or `-100` starts at 1.
+The grammar is nmap's: numbers, ranges open at either end, and service names with the wildcards * and ?, separated by
+commas. Everything becomes marks in one array of 65,536 booleans, so order, repeats and excludes take care of
+themselves. Port 0 is probed only when it is named (`0` or `0-…`): real stacks hardly use it, and an open range such as
+`-` or `-100` starts at 1.
 
-Names come from IANA's registry (`data/services.csv`, TCP), one name a port, read once and only
-when somebody asks. A name says what is registered, not what listens.
+Names come from IANA's registry (`data/services.csv`, TCP), one name a port, read once and only when needed. A name
+says what is registered, not what listens.
 
-Limit: TCP only. `T:` is accepted because nmap's users type it; `U:` and the other protocols are refused.
+`--top-ports N` follows nmap's services file where nmap is installed, so that both programs mean the same ports: it
+gives each port the share of hosts that had it open. The licence of that file keeps it out of this package. Elsewhere a
+shorter list of ours is used. It is ordered by purpose, not by counts: first remote shells, web, mail and name service,
+then services that should rarely be seen from outside (databases, directories, clusters), then others.
+
+Limits: TCP only; `T:` is accepted because nmap's users type it, `U:` and the other protocols are refused. The two
+lists of popular ports differ, so the same N means other ports on a machine with nmap; `--list-ports` shows them.
 
 Sources: RFC 6335 (names and ranges), nmap's manual for `-p`.
 """
@@ -26,11 +32,23 @@ from ..errors import UsageError
 Ports = npt.NDArray[np.uint16]
 _Marks = npt.NDArray[np.bool_]
 
-USUAL_PORTS = "1-1024"  # where nothing is said
+USUAL_PORTS = "1-1024"  # without -p
 
 _LAST = 65535
 _RANGE = re.compile(r"([0-9]*)(-?)([0-9]*)")
 _NAME = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9*?._-]*")
+
+OURS = (
+    22, 80, 443, 3389, 445, 25, 53, 21, 23, 8080, 8443, 5900, 139, 135, 111, 2049,  # a usual server
+    587, 993, 143, 110, 995, 465, 4190, 853,  # mail and names, with and without TLS
+    8000, 8008, 8081, 8888, 9000, 9443, 3000, 5000, 8001, 8082, 8090, 10000,  # other ports of web interfaces
+    3306, 5432, 1433, 1521, 27017, 6379, 9200, 11211, 5984, 9042, 50000, 7474,  # databases and caches
+    389, 636, 88, 464, 3268, 5985, 5986, 873, 548, 3260, 2222, 179,  # directories, files, routers
+    2375, 2376, 6443, 10250, 2379, 9090, 5601, 8500, 9092, 5672, 15672, 1883,  # clusters, monitoring, queues
+    1723, 1194, 500, 4443, 5060, 5061, 1720, 554, 8554, 37777,  # VPN, voice, cameras
+    515, 631, 9100, 161, 102, 502, 20000, 44818, 47808, 7547,  # printers, industry, customers' routers
+    113, 79, 512, 513, 514, 6000, 5901, 1080, 3128, 8118,  # old services, proxies
+)  # fmt: skip
 
 
 def parse_ports(spec: str, exclude: str | None = None) -> Ports:
@@ -71,6 +89,21 @@ def service_ports(name: str) -> list[int]:
     return [port for port, registered in _names().items() if matches(registered)]
 
 
+def top_ports(count: int, nmap_services: str) -> Ports:
+    """The `count` most popular TCP ports, uint16[count], ascending.
+
+    `nmap_services` is the text of nmap's services file, "" for the list of our own. Raises UsageError for more ports
+    than the list has.
+    """
+    # By falling frequency; of ports that are equally frequent, the lower one first.
+    ranked = sorted(filter(None, map(_ranked, nmap_services.splitlines())))
+    ports = [port for _, port in ranked] or list(OURS)
+    if not 1 <= count <= len(ports):
+        whose = "nmap's list" if ranked else "our own list (nmap is not installed)"
+        raise UsageError(f"--top-ports {count}: {whose} has {len(ports):,} ports; give 1 to {len(ports):,}, or use -p")
+    return np.sort(np.array(ports[:count], np.uint16))
+
+
 def _run_text(first: int, last: int) -> str:
     return f"{first}-{last}" if last > first + 1 else ",".join(map(str, range(first, last + 1)))
 
@@ -83,7 +116,7 @@ def _marks(spec: str) -> _Marks:
 
 
 def _without_protocol(part: str, spec: str) -> str:
-    """Drop a leading `T:`; nmap's other protocol letters are understood well enough to be refused."""
+    """Drop a leading `T:`; refuse nmap's letters for other protocols."""
     letter, colon, rest = part.rpartition(":")
     if colon and letter.upper() in ("U", "S", "P"):
         raise UsageError(f"{part!r}: only TCP ports can be scanned, leave the {letter}: ports out of {spec!r}")
@@ -111,12 +144,12 @@ def _mark(marks: _Marks, part: str) -> None:
 
 
 def _named(part: str) -> list[int]:
-    found = service_ports(part) if _NAME.fullmatch(part) else None
-    if found is None:
+    if not _NAME.fullmatch(part):
         raise UsageError(f"{part!r} is not a port: write numbers, ranges and names, as in 22,80,8000-8100,http")
-    if not found:
+    ports = service_ports(part)
+    if not ports:
         raise UsageError(f"no TCP service is registered as {part!r}: give the port's number")
-    return found
+    return ports
 
 
 @cache
@@ -124,3 +157,14 @@ def _names() -> dict[int, str]:
     text = resources.files("scanner").joinpath("data/services.csv").read_text("ascii")
     rows = (line.partition(",") for line in text.splitlines()[1:])
     return {int(port): name for port, _, name in rows}
+
+
+def _ranked(line: str) -> tuple[float, int] | None:
+    """`ssh 22/tcp 0.182286 # …` → (-0.182286, 22); None for comments, other protocols and what cannot be read."""
+    fields = line.partition("#")[0].split()
+    if len(fields) != 3 or not fields[1].endswith("/tcp"):
+        return None
+    try:
+        return -float(fields[2]), int(fields[1].removesuffix("/tcp"))
+    except ValueError:
+        return None

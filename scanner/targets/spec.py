@@ -1,42 +1,40 @@
-"""Host specifications: text → the numbered space of `targets`.
+"""Host specifications: text → the numbered set of `hostspace`.
 
-The grammar is what users of nmap, masscan and ZMap type: addresses, CIDR (host bits allowed), octet
-ranges and wildcards (10.0-3,7.*.1-254), a-b ranges between whole addresses, IPv6 alike, and host names. Targets and
-excludes share it. A plain IPv4 address or block is by far the most common line of a list of 100,000, so it
-is read by one pattern; netaddr judges the IPv6 forms, which have more traps than a pattern of ours would see.
+The grammar is what users of nmap, masscan and ZMap type: addresses, CIDR (host bits allowed), octet patterns
+(10.0-3,7.*.1-254), ranges between whole addresses, the same for IPv6 where it makes sense, and host names. Targets and
+excludes share it. Most lines of a long list are plain IPv4 addresses or blocks, so one regular expression reads those.
+netaddr reads the IPv6 forms, which have more special cases than a pattern of ours would cover.
 
-A spec made of digits, dots, commas, dashes and stars is meant as an address and never asked of a name server:
-`1.2.3` and `300.1.1.1` are mistakes, not names. Numbers with leading zeros are refused, since half of all
-tools read them as octal. A list may name a host twice, or overlap itself; each host is numbered once.
+A spec of digits, dots, commas, dashes and stars is meant as an address and never resolved as a name: `1.2.3` and
+`300.1.1.1` are mistakes. Numbers with leading zeros are refused, because some tools read them as octal and others do
+not. A list may name a host twice or overlap itself; each host is numbered once.
 
-Limit: no IPv6 zones (fe80::1%eth0): an address column has no room for an interface. No octet ranges in IPv6.
+Limits: octet patterns of one list make at most 2^20 separate blocks; larger ones are refused, because each block costs
+memory. No IPv6 zones (fe80::1%eth0), because an address column has no place for an interface. No IPv6 patterns.
 """
 
+import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import UsageError
-from ..packet.headers import MAPPED
-from .hostspace import HostSpace, number_hosts
-from .regions import (
-    FEW_BLOCKS,
-    FULL,
-    Block,
-    Box,
-    Region,
-    block_count,
-    box_blocks,
-    box_size,
-    carve,
-    octet_values,
-    octets,
-)
+from ..packet.addresses import from_words
+from ..packet.headers import MAPPED, Bools, Ints, Rows
+from .hostspace import HostSpace, Span, edges_of, outside
 
 Resolve = Callable[[str], list[str]]
 
-__all__ = ["HostSpace", "Resolve", "parse_hosts", "read_list", "written_blocks"]
+NMAP_FOLDERS = (*filter(None, [os.environ.get("NMAPDIR")]), "/usr/share/nmap", "/usr/local/share/nmap")
+MOST_BLOCKS = 1 << 20  # that octet patterns may make
+_SHIFTS = (24, 16, 8, 0)  # of the four octets
 
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ADDRESS = r"\.".join([_OCTET] * 4)
@@ -47,6 +45,36 @@ _NAME = re.compile(r"([\w.-]+)(/[0-9]+)?")
 _OCTET_RANGE = re.compile(r"([0-9]*)(-?)([0-9]*)")
 
 
+class Pattern(NamedTuple):
+    """An octet pattern: the values that each octet may have, ascending, and where its blocks begin and end."""
+
+    octets: list[Ints]
+    last: int  # number of the last octet that is not `*`; those behind it only make each block longer
+    changes: Ints  # values of that octet at which a run begins and, exclusive, ends, in turn
+
+    @property
+    def size(self) -> int:
+        """How many addresses it has."""
+        return prod(map(len, self.octets))
+
+    @property
+    def blocks(self) -> int:
+        """How many separate blocks its addresses make."""
+        return prod(map(len, self.octets[: self.last])) * len(self.changes) // 2
+
+    def edges(self) -> Ints:
+        """The edges of its blocks, ascending, as IPv4 numbers."""
+        words = self.changes << _SHIFTS[self.last]
+        for at in reversed(range(self.last)):
+            words = np.add.outer(self.octets[at] << _SHIFTS[at], words).ravel()
+        return words
+
+    def ends(self) -> Span:
+        """The first and the last address."""
+        low, high = (int.from_bytes(bytes(values[at] for values in self.octets), "big") for at in (0, -1))
+        return MAPPED | low, MAPPED | high
+
+
 def parse_hosts(
     specs: Iterable[str], excludes: Iterable[str], resolve: Resolve, all_addresses: bool = False
 ) -> HostSpace:
@@ -54,35 +82,29 @@ def parse_hosts(
 
     `resolve` turns a host name into literal addresses, [] (or OSError) if there are none; the first is
     used, or all with `all_addresses`; excluding a name always excludes all. Raises UsageError, naming the
-    spec, for what cannot be read or resolved, for an empty result, and for more than 2^62 hosts.
+    spec, for what cannot be read or resolved, for patterns of too many blocks, for an empty result, and for more than
+    2^62 hosts.
     """
-    include, largest = _region(specs, resolve, all_addresses)
+    include, largest = _edges(specs, resolve, all_addresses)
     if not largest:
         raise UsageError("no targets: name at least one address, range or host name")
-    exclude, _ = _region(excludes, resolve, all_addresses=True)
-    carved = carve(include, exclude)
-    space = number_hosts(carved)
-    if space is None:
-        raise UsageError(f"{largest}: too many addresses, more than 2^62 in all: name smaller blocks")
+    exclude, _ = _edges(excludes, resolve, all_addresses=True)
+    try:
+        space = HostSpace(outside(include, exclude))
+    except OverflowError:
+        message = f"{largest}: too many addresses, more than 2^62 in all: name smaller blocks"
+        raise UsageError(message) from None
     if not space:
         raise UsageError(f"every target was excluded (the largest was {largest}): name other targets or exclude less")
     return space
 
 
-def written_blocks(specs: Iterable[str], resolve: Resolve, all_addresses: bool = False) -> Iterator[Block]:
-    """The block from first to last address of each spec as it is written; a name's addresses are one by one."""
+def written_spans(specs: Iterable[str], resolve: Resolve, all_addresses: bool = False) -> Iterator[Span]:
+    """The span from first to last address of each spec as it is written; the addresses of a name one by one."""
     for spec in specs:
         for literal in _literals(spec, resolve, all_addresses):
-            region = Region([], [])
-            _add(region, literal)
-            ends = [*region.blocks, *map(_ends, region.boxes)]
-            yield min(first for first, _ in ends), max(last for _, last in ends)
-
-
-def _ends(box: Box) -> Block:
-    """The lowest and the highest address of a box."""
-    low, high = (int.from_bytes(bytes(pick(octet_values(mask)) for mask in box), "big") for pick in (min, max))
-    return MAPPED | low, MAPPED | high
+            parsed = _parse(literal)
+            yield parsed.ends() if isinstance(parsed, Pattern) else parsed
 
 
 def read_list(path: str) -> list[str]:
@@ -94,25 +116,54 @@ def read_list(path: str) -> list[str]:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read the list {path}: {error.strerror}") from None
-    # A broken byte is left in its spec, whose own error then shows where it stands.
+    # A broken byte stays in its spec: the error message for that spec then shows where it stands.
     text = data.decode("utf-8-sig", "replace")
-    found = [spec for line in text.splitlines() for spec in line.partition("#")[0].split()]
-    if not found:
+    specs = [spec for line in text.splitlines() for spec in line.partition("#")[0].split()]
+    if not specs:
         raise UsageError(f"the list {path} is empty: write one address, range or host name a line, or leave it out")
-    return found
+    return specs
 
 
-def _region(specs: Iterable[str], resolve: Resolve, all_addresses: bool) -> tuple[Region, str]:
-    """All specs as one region, and the spec that names most addresses ("" if there is none)."""
-    region = Region([], [])
-    largest, most = "", 0
+def nmap_services(folders: tuple[str, ...] = NMAP_FOLDERS) -> str:
+    """The text of nmap's services file; "" where nmap is not installed."""
+    for folder in folders:
+        with suppress(OSError):
+            return Path(folder, "nmap-services").read_text("utf-8", "replace")
+    return ""
+
+
+def resolve(name: str) -> list[str]:
+    """The addresses of a name as text, in the resolver's order, each once. Raises OSError when it has none."""
+    answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in answers))
+
+
+def _edges(specs: Iterable[str], resolve: Resolve, all_addresses: bool) -> tuple[Rows, str]:
+    """The edges of all specs, unsorted, and the spec that names most addresses ("" if there is none)."""
+    spans: list[Span] = []
+    patterns = [np.zeros(0, np.int64)]
+    blocks = most = 0
+    largest = ""
     for spec in specs:
         size = 0
         for literal in _literals(spec, resolve, all_addresses):
-            size += _add(region, literal)
+            parsed = _parse(literal)
+            if not isinstance(parsed, Pattern):
+                spans.append(parsed)
+                size += parsed[1] - parsed[0] + 1
+                continue
+            blocks += parsed.blocks
+            if blocks > MOST_BLOCKS:
+                raise UsageError(
+                    f"{literal}: octet ranges may make {MOST_BLOCKS:,} separate blocks of addresses, here they make "
+                    f"{blocks:,}: give fewer values in the first octets, or whole blocks"
+                )
+            patterns.append(parsed.edges())
+            size += parsed.size
         if size > most:
             largest, most = spec, size
-    return region, largest
+    words = np.concatenate(patterns)
+    return np.append(edges_of(spans), from_words(0, (words + MAPPED).astype(np.uint64), len(words))), largest
 
 
 def _literals(spec: str, resolve: Resolve, all_addresses: bool) -> list[str]:
@@ -132,36 +183,28 @@ def _literals(spec: str, resolve: Resolve, all_addresses: bool) -> list[str]:
     return [address.partition("%")[0] + prefix for address in addresses[: None if all_addresses else 1]]
 
 
-def _add(region: Region, literal: str) -> int:
-    """Put one numeric spec into the region; how many addresses it has."""
-    block = _plain(literal)
-    if block is None and ":" in literal:
-        block = _ipv6(literal)
-    if block is None and "/" not in literal:
-        block = _from_to(literal)
-    if block is not None:
-        region.blocks.append(block)
-        return block[1] - block[0] + 1
-    box = _octet_box(literal)
-    if block_count(box) <= FEW_BLOCKS:
-        region.blocks.extend(box_blocks(box))
-    else:
-        region.boxes.append(box)
-    return box_size(box)
+def _parse(literal: str) -> Span | Pattern:
+    """One numeric spec. Raises UsageError for what is none."""
+    span = _plain(literal)
+    if span is None and ":" in literal:
+        span = _ipv6(literal)
+    if span is None and "/" not in literal:
+        span = _from_to(literal)
+    return _pattern(literal) if span is None else span
 
 
-def _plain(literal: str) -> Block | None:
+def _plain(literal: str) -> Span | None:
     """192.0.2.1 or 192.0.2.0/24."""
     match = _PLAIN.fullmatch(literal)
     if match is None:
         return None
     a, b, c, d, prefix = match.groups()
     first = int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
-    rest = (1 << 32 - int(prefix)) - 1 if prefix else 0
-    return MAPPED | first & ~rest, MAPPED | first | rest
+    host_bits = (1 << 32 - int(prefix)) - 1 if prefix else 0
+    return MAPPED | first & ~host_bits, MAPPED | first | host_bits
 
 
-def _from_to(literal: str) -> Block | None:
+def _from_to(literal: str) -> Span | None:
     """192.0.2.1-192.0.2.20, or 192.0.2.1-20 for short."""
     match = _FROM_TO.fullmatch(literal)
     if match is None:
@@ -169,19 +212,19 @@ def _from_to(literal: str) -> Block | None:
     start, end = match.groups()[:4], match.groups()[4:8]
     if end[0] is None:
         end = (*start[:3], match[9])
-    first, last = (int.from_bytes(bytes(map(int, octet)), "big") for octet in (start, end))
+    first, last = (int.from_bytes(bytes(map(int, octets)), "big") for octets in (start, end))
     return _ordered(MAPPED | first, MAPPED | last, literal)
 
 
-def _ordered(first: int, last: int, spec: str) -> Block:
+def _ordered(first: int, last: int, spec: str) -> Span:
     if last < first:
         raise UsageError(f"range {spec} ends before it starts: swap its ends")
     return first, last
 
 
-def _ipv6(literal: str) -> Block:
+def _ipv6(literal: str) -> Span:
     """2001:db8::1, 2001:db8::/64, 2001:db8::1-2001:db8::ff; an embedded IPv4 address is the mapped IPv4 one."""
-    import netaddr  # here: 11 ms that a scan of IPv4 targets need not wait
+    import netaddr  # here, because it takes 11 ms that a scan of IPv4 targets does not need
 
     if "%" in literal:
         raise UsageError(f"{literal}: zones (%) are not supported: scan a global address of that host instead")
@@ -196,33 +239,36 @@ def _ipv6(literal: str) -> Block:
     return network.first, network.last
 
 
-def _octet_box(literal: str) -> Box:
-    """10.0-3,7.*.1-254, with /prefix if need be: every address of the range then stands for its whole block."""
+def _pattern(literal: str) -> Pattern:
+    """10.0-3,7.*.1-254; with a /prefix every address of the pattern stands for its whole block."""
     address, slash, length = literal.partition("/")
-    parts = address.split(".")
-    if len(parts) != 4:
+    octets = address.split(".")
+    if len(octets) != 4:
         raise UsageError(f"{literal} is not an IPv4 address: write four octets, and separate targets by spaces")
     if slash and not (length.isdigit() and int(length[:9]) <= 32):
         raise UsageError(f"/{length} in {literal} is not a prefix length: IPv4 blocks go from /0 to /32")
-    masks = [_octet_mask(part, literal) for part in parts]
+    masks = [_octet_mask(octet, literal) for octet in octets]
     if slash:
         masks = [_widen(mask, int(length) - 8 * at) for at, mask in enumerate(masks)]
-    return masks[0], masks[1], masks[2], masks[3]
+    values = [np.flatnonzero(mask) for mask in masks]
+    last = max((at for at in range(4) if len(values[at]) < 256), default=0)
+    padded = np.zeros(256 + 2, np.bool_)
+    padded[1:-1] = masks[last]
+    return Pattern(values, last, np.flatnonzero(padded[1:] != padded[:-1]))
 
 
-def _octet_mask(text: str, spec: str) -> int:
+def _octet_mask(text: str, spec: str) -> Bools:
     """One octet, `0-3,7`, `*` or `-` → the mask of its values."""
-    mask = 0
+    mask = np.zeros(256, np.bool_)
     for part in text.split(","):
-        match = _OCTET_RANGE.fullmatch(part)
-        if part == "*":
-            match = _OCTET_RANGE.fullmatch("-")
+        match = _OCTET_RANGE.fullmatch("-" if part == "*" else part)
         if match is None or not part:
             raise UsageError(f"{part!r} in {spec} is not an octet: write numbers, ranges or *, as in 10.0-3,7.*.1")
         low, dash, high = match.groups()
         first = _octet(low, spec) if low else 0
         last = (_octet(high, spec) if high else 255) if dash else first
-        mask |= octets(*_ordered(first, last, f"{part} in {spec}"))
+        first, last = _ordered(first, last, f"{part} in {spec}")
+        mask[first : last + 1] = True
     return mask
 
 
@@ -234,10 +280,7 @@ def _octet(text: str, spec: str) -> int:
     return int(text)
 
 
-def _widen(mask: int, fixed: int) -> int:
-    """Free all but the first `fixed` bits of an octet's values."""
-    if fixed <= 0:
-        return FULL
-    size = 1 << max(0, 8 - fixed)
-    starts = {value & -size for value in range(256) if mask >> value & 1}
-    return sum(octets(start, start + size - 1) for start in starts)
+def _widen(mask: Bools, fixed: int) -> Bools:
+    """Free all but the first `fixed` bits of an octet: the block around each of its values, as CIDR has it."""
+    size = 1 << 8 - min(8, max(0, fixed))
+    return mask.reshape(-1, size).any(axis=1).repeat(size)

@@ -1,38 +1,43 @@
-"""Addresses that nobody means when a large range is typed: multicast, documentation, loopback, reserved …
+"""Which hosts a scan is about: what the user named, minus the excludes, minus addresses that nobody means to scan.
 
-`0.0.0.0/0` holds 600 million addresses that belong to no host of the Internet, and probes to some of them go where
-they disturb. So a range that merely runs over a special-purpose block loses it, and the user is told which and
-why. Who writes a target that lies wholly inside such a block means it, and it stays: the lab at
+`0.0.0.0/0` holds 600 million addresses that belong to no host of the Internet, and probes to some of them do harm. So
+a range that only runs over a special-purpose block (multicast, documentation, loopback, reserved …) loses it, and the
+user is told which block and why. A target that lies wholly inside such a block is meant, and stays: the lab at
 198.18.0.0/24, 127.0.0.1, one address of 100.64.0.0/10. Private networks are ordinary targets and always stay.
 
-The list (`data/special.csv`) has the blocks that IANA's special-purpose registries call not globally reachable, and
-multicast, broadcast and reserved space beside them. Blocks inside others need no word of their own unless users meet
-them under that name; the few reachable ones inside (anycast for PCP, TURN, ORCHIDv2) go with what surrounds them.
-::ffff:0:0/96 is missing, because here it *is* IPv4.
+More than 2^20 addresses of the public Internet need a confirmation. A typing error (`/8` for `/28`) is a scan of other
+people's machines that cannot be taken back; a question costs a second.
 
-Limit: on-link broadcast addresses depend on the machine; `routes` knows those.
+The list (`data/special.csv`) has the blocks that IANA's special-purpose registries call not globally reachable, and
+multicast, broadcast and reserved space beside them. A block inside another one has an entry of its own only if users
+know it by that name; the few reachable ones inside (anycast for PCP, TURN, ORCHIDv2) go with what surrounds them.
+::ffff:0:0/96 is missing, because in this program it is IPv4.
+
+Nothing is printed here. Limit: on-link broadcast addresses depend on the machine; `routes` knows those.
 
 Sources: RFC 6890 and the two registries that it founded; RFC 5771 and RFC 4291 for multicast.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import resources
 from ipaddress import ip_network
 from typing import NamedTuple
 
-from ..packet.addresses import to_int
-from .hostspace import HostSpace
-from .regions import Block, subtract, union
+import numpy as np
 
-MANY_PUBLIC = 1 << 20  # public addresses above which a scan needs a second word
-_EVERYTHING = (0, (1 << 128) - 1)
+from ..errors import UsageError
+from ..packet.addresses import to_int
+from ..packet.headers import Rows
+from .hostspace import HostSpace, Span, edges_of, outside
+from .spec import Resolve, parse_hosts, written_spans
+
+MANY_PUBLIC = 1 << 20  # public addresses above which a scan needs a confirmation
 _SKIP = "skip"
 
 
 class Entry(NamedTuple):
-    """A special-purpose block. `skip`: left out unless it is meant; else it is private, an ordinary target."""
+    """A special-purpose block. `skip`: left out unless it is meant; else it is an ordinary target."""
 
     first: int  # 128-bit, IPv4 mapped
     last: int
@@ -40,6 +45,7 @@ class Entry(NamedTuple):
     name: str
     source: str
     skip: bool
+    private: bool  # also by Python's copy of the registries, which has no shared (RFC 6598) or multicast addresses
 
     def __str__(self) -> str:
         return f"{self.block} ({self.name}, {self.source})"
@@ -52,48 +58,87 @@ class Taken(NamedTuple):
     addresses: int
 
 
+class Choice(NamedTuple):
+    """The hosts to scan, and how they were chosen."""
+
+    hosts: HostSpace
+    specs: Sequence[str]
+    excludes: Sequence[str]
+    taken: list[Taken]
+
+
 @cache
 def entries() -> tuple[Entry, ...]:
     """The list, larger blocks before those inside them."""
-    text = resources.files("scanner").joinpath("data/special.csv").read_text("ascii")
-    found = []
-    for line in text.splitlines()[1:]:
+    rows = []
+    for line in resources.files("scanner").joinpath("data/special.csv").read_text("ascii").splitlines()[1:]:
         block, name, source, care = line.split(",")
-        network = ip_network(block)
-        found.append(Entry(to_int(network[0]), to_int(network[-1]), block, name, source, care == _SKIP))
-    return tuple(sorted(found, key=lambda entry: (entry.first, -entry.last)))
+        net = ip_network(block)
+        rows.append(Entry(to_int(net[0]), to_int(net[-1]), block, name, source, care == _SKIP, net.is_private))
+    return tuple(sorted(rows, key=lambda entry: (entry.first, -entry.last)))
 
 
-def take_out(hosts: HostSpace, written: Callable[[], Iterable[Block]]) -> tuple[HostSpace, list[Taken]]:
+def choose(specs: Sequence[str], excludes: Sequence[str], resolve: Resolve, all_addresses: bool = False) -> Choice:
+    """Specs and excludes → the hosts. Raises UsageError as `parse_hosts` does, and when nothing is left."""
+    once = cache(resolve)
+    named = parse_hosts(specs, excludes, once, all_addresses)
+    hosts, taken = take_out(named, lambda: written_spans(specs, once, all_addresses))
+    if not hosts.size:
+        blocks = ", ".join(str(each.entry) for each in taken)
+        raise UsageError(f"only special-purpose addresses are left, of {blocks}: name a target inside one block")
+    return Choice(hosts, specs, excludes, taken)
+
+
+def take_out(hosts: HostSpace, written: Callable[[], Iterable[Span]]) -> tuple[HostSpace, list[Taken]]:
     """The hosts without those of special-purpose blocks that nobody meant, and what each entry took.
 
-    `written` gives the blocks of the targets as they were written, each whole; it is asked only if it matters.
+    `written` gives the spans of the targets as they were written, each whole; it is called only if it matters.
     """
-    spans = hosts.spans()
-    touched = [entry for entry in entries() if entry.skip and _overlaps(spans, entry)]
-    if not touched:
-        return hosts, []
-    meant = list(written())
-    holes: list[Block] = []
+    touched = [entry for entry in entries() if entry.skip and hosts.count(_edges([entry]))]
+    meant = list(written()) if touched else []
+    holes = edges_of([])
     taken = []
     for entry in touched:
-        inside = union(each for each in meant if entry.first <= each[0] and each[1] <= entry.last)
-        cut = subtract(subtract([(entry.first, entry.last)], inside), union(holes))
-        count = hosts.within(cut).size if cut else 0
+        # A target that lies wholly inside the block is meant. What an outer entry took is not counted again.
+        spared = edges_of(span for span in meant if entry.first <= span[0] and span[1] <= entry.last)
+        cut = outside(_edges([entry]), np.concatenate([spared, holes]))
+        count = hosts.count(cut)
         if count:
             taken.append(Taken(entry, count))
-            holes += cut
-    return (hosts.within(subtract([_EVERYTHING], union(holes))) if holes else hosts), taken
+            holes = np.concatenate([holes, cut])
+    return hosts.without(holes) if taken else hosts, taken
+
+
+def skipped_text(taken: Taken) -> str:
+    """What an entry took out, and how to get it back."""
+    count = f"{taken.addresses:,} address" + ("es" if taken.addresses != 1 else "")
+    return f"skipped {count} of {taken.entry}: name a target inside that block to scan it"
 
 
 def public_hosts(hosts: HostSpace) -> int:
     """How many of the hosts have addresses of the public Internet."""
-    spans = hosts.spans()
-    special = union((entry.first, entry.last) for entry in entries() if _overlaps(spans, entry))
-    return hosts.within(subtract([_EVERYTHING], special)).size if special else hosts.size
+    return hosts.size - hosts.count(_edges(entries()))
 
 
-def _overlaps(spans: list[Block], entry: Entry) -> bool:
-    """Whether sorted disjoint spans have a common address with an entry."""
-    start = bisect_left(spans, entry.first, key=lambda span: span[1])  # the first span that ends inside or behind
-    return start < bisect_right(spans, entry.last, key=lambda span: span[0])
+def any_public(hosts: HostSpace) -> bool:
+    """Whether a scan may reach other people's networks: those of the public Internet, and shared or multicast ones."""
+    return hosts.count(_edges(entry for entry in entries() if entry.private)) < hosts.size
+
+
+def guard(hosts: HostSpace, yes: bool, ask: Callable[[str], bool] | None) -> None:
+    """Raise UsageError if there are very many public hosts and nobody says that they are meant.
+
+    `ask` puts a question to a person and returns whether the answer was yes; None where there is nobody.
+    """
+    count = 0 if yes else public_hosts(hosts)
+    if count <= MANY_PUBLIC:
+        return
+    if ask is None:
+        raise UsageError(f"{count:,} public addresses are more than {MANY_PUBLIC:,}: if they are meant, add --yes")
+    if not ask(f"{count:,} public addresses. Do you have permission to scan them all?"):
+        raise UsageError("nothing was sent: name fewer targets, or answer y (or add --yes)")
+
+
+def _edges(some: Iterable[Entry]) -> Rows:
+    """The blocks of entries as sorted disjoint edges."""
+    return outside(edges_of((entry.first, entry.last) for entry in some), edges_of([]))

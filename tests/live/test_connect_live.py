@@ -22,9 +22,8 @@ from scanner.lab.scene import DEMO, install
 from scanner.packet.addresses import from_text
 from scanner.rounds.pacing import TokenBucket
 from scanner.targets.hostspace import Shard
-from scanner.targets.names import resolve
 from scanner.targets.ports import parse_ports
-from scanner.targets.spec import parse_hosts
+from scanner.targets.spec import parse_hosts, resolve
 from scanner.verdict.ledger import Mark
 from scanner.verdict.table import Reason, Verdict, state_of
 
