@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanner.errors import UsageError
-from scanner.packet.addresses import from_ints, from_text, to_int, to_text
+from scanner.packet.addresses import from_ints, from_text, to_int, to_ints, to_text
 from scanner.packet.headers import MAPPED
 from scanner.targets.hostspace import HostSpace, edges_of
 from scanner.targets.spec import MOST_BLOCKS, parse_hosts, read_list
@@ -175,8 +175,7 @@ def values(part: str) -> range:
 
 
 def numbers(hosts: HostSpace) -> list[int]:
-    column = hosts.pick(np.arange(hosts.size, dtype=np.uint64))
-    return [hi << 64 | lo for hi, lo in zip(column["hi"].tolist(), column["lo"].tolist(), strict=True)]
+    return to_ints(hosts.pick(np.arange(hosts.size, dtype=np.uint64)))
 
 
 def union_of(specs: list[str]) -> set[int]:

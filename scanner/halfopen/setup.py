@@ -107,7 +107,7 @@ def ways_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[Way]:
     """The hosts by the way to them; what has none is told. Sends and opens nothing. Raises UsageError."""
     wished = interface(config.interface) if config.interface else None
     source = _source(config)
-    found = routes.paths(hosts.spans(), interface=wished, source=source)
+    found = routes.paths(hosts, interface=wished, source=source)
     for skipped in found.skipped:
         warn(f"skipped {_block(skipped.first, skipped.last)}: {skipped.reason}")
     blocks: dict[tuple[object, ...], tuple[Route, int, list[tuple[int, int]]]] = {}

@@ -15,19 +15,23 @@ Source: rtnetlink(7); net/ipv4/route.c and net/ipv6/route.c (what RTM_GETROUTE a
 
 import errno
 import os
-from bisect import bisect_right
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import pairwise
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
+import numpy as np
+
 from ..errors import UsageError
+from ..packet.addresses import from_ints, to_ints
 from ..packet.headers import MAPPED
+from ..targets.hostspace import HostSpace, Span
 from . import netlink
 from .interfaces import Interface, Refused, ask, dump, interfaces
 from .netlink import Address, Message, RouteType
 
-_IPV4_FIRST, _IPV4_END = MAPPED, MAPPED + (1 << 32)
+_IPV4_FIRST, _IPV4_END, _END = MAPPED, MAPPED + (1 << 32), 1 << 128
 _LINK_LOCAL = IPv6Network("fe80::/10")
 # Destinations that no host has, whatever the tables say, by IP version (RFC 6890).
 _NOT_HOSTS: dict[int, tuple[tuple[IPv4Network | IPv6Network, str], ...]] = {
@@ -71,7 +75,7 @@ class Route:
 
 
 class Path(NamedTuple):
-    """The addresses first..last (128-bit integers, IPv4 mapped) and their route."""
+    """The route of all hosts of the scan from `first` to `last` (128-bit integers, IPv4 mapped)."""
 
     route: Route
     first: int
@@ -121,26 +125,28 @@ def route(address: Address, *, interface: Interface | None = None, source: Addre
     return answer
 
 
-def paths(spans: list[tuple[int, int]], *, interface: Interface | None = None, source: Address | None = None) -> Paths:
-    """The routes of whole address blocks.
+def paths(hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None) -> Paths:
+    """The routes of all hosts.
 
-    `spans` are (first, last) pairs of 128-bit integers, IPv4 mapped (`addresses.to_int`), ascending and disjoint.
     Addresses that no host has (broadcast, multicast …) are skipped with the reason as long as something is left to
     scan. Raises UsageError, naming the first address, where there is no route, or nothing is left.
     """
-    cuts = _cuts(spans)
-    pieces = _cut(spans, cuts)
-    regions = [bisect_right(cuts, first) for first, _ in pieces]  # spans between the same two cuts share one question
-    asked = {region: _address(first) for region, (first, _) in zip(regions, pieces, strict=True)}
-    answer_of = dict(zip(asked, _answers(list(asked.values()), _Wish(interface, source)), strict=True))
-    runs = _merge(pieces, [answer_of[region] for region in regions])
-    usable = [Path(answer, first, last) for answer, first, last in runs if isinstance(answer, Route)]
-    others = [(answer, first, last) for answer, first, last in runs if isinstance(answer, _Unusable)]
+    groups = _groups(hosts)
+    answers = _answers([_address(first) for first, _ in groups], _Wish(interface, source))
+    usable: list[Path] = []
+    others: list[tuple[_Unusable, Span]] = []
+    for answer, run in groupby(zip(answers, groups, strict=True), key=itemgetter(0)):
+        alike = [group for _, group in run]
+        first, last = alike[0][0], alike[-1][1]
+        if isinstance(answer, Route):
+            usable.append(Path(answer, first, last))
+        else:
+            others += ((answer, span) for span in hosts.within([(first, last)]).spans())
     errors = [each for each in others if each[0].fatal] or ([] if usable else others)
     if errors:
-        answer, first, last = errors[0]
-        raise UsageError(f"{_text(first, last)} {answer.reason}")
-    return Paths(usable, [Skipped(first, last, answer.reason) for answer, first, last in others])
+        answer, span = errors[0]
+        raise UsageError(f"{_text(*span)} {answer.reason}")
+    return Paths(usable, [Skipped(*span, answer.reason) for answer, span in others])
 
 
 def boundaries(version: int) -> list[int]:
@@ -160,32 +166,20 @@ def boundaries(version: int) -> list[int]:
     return sorted(found)
 
 
-def _cuts(spans: list[tuple[int, int]]) -> list[int]:
-    """Boundaries of the families that the spans touch, as mapped 128-bit integers."""
+def _groups(hosts: HostSpace) -> list[Span]:
+    """The first and the last host between each two neighbouring cuts, where there are any, ascending."""
     cuts = {_IPV4_FIRST, _IPV4_END}
-    if any(first < _IPV4_END and last >= _IPV4_FIRST for first, last in spans):
-        cuts.update(MAPPED + each for each in boundaries(4))
-    if any(first < _IPV4_FIRST or last >= _IPV4_END for first, last in spans):
+    ipv4_hosts = hosts.count(from_ints([_IPV4_FIRST, _IPV4_END]))
+    if ipv4_hosts:
+        cuts.update(MAPPED + boundary for boundary in boundaries(4))
+    if ipv4_hosts < hosts.size:
         cuts.update(boundaries(6))
-    return sorted(cuts)
-
-
-def _cut(spans: list[tuple[int, int]], cuts: list[int]) -> list[tuple[int, int]]:
-    pieces: list[tuple[int, int]] = []
-    for first, last in spans:
-        inside = cuts[bisect_right(cuts, first) : bisect_right(cuts, last)]
-        pieces += [(begin, end - 1) for begin, end in pairwise([first, *inside, last + 1])]
-    return pieces
-
-
-def _merge(pieces: list[tuple[int, int]], answers: list[_Answer]) -> list[tuple[_Answer, int, int]]:
-    runs: list[tuple[_Answer, int, int]] = []
-    for (first, last), answer in zip(pieces, answers, strict=True):
-        if runs and runs[-1][2] + 1 == first and runs[-1][0] == answer:
-            runs[-1] = (answer, runs[-1][1], last)
-        else:
-            runs.append((answer, first, last))
-    return runs
+    # Numbers follow addresses, so the hosts between two cuts have the numbers begin … end - 1.
+    number = np.concatenate([[0], hosts.below(from_ints(sorted(cut for cut in cuts if cut < _END))), [hosts.size]])
+    begin, end = number[:-1], number[1:]
+    some = begin < end
+    ends = to_ints(hosts.pick(begin[some])), to_ints(hosts.pick(end[some] - 1))
+    return list(zip(*ends, strict=True))
 
 
 def _answers(targets: list[Address], wish: _Wish) -> list[_Answer]:

@@ -23,6 +23,11 @@ def from_ints(values: list[int]) -> Rows:
     return column
 
 
+def to_ints(column: Rows) -> list[int]:
+    """ADDRESS[n] → 128-bit integers."""
+    return [hi << 64 | lo for hi, lo in zip(column["hi"].tolist(), column["lo"].tolist(), strict=True)]
+
+
 def from_words(hi: object, lo: object, n: int) -> Rows:
     """Two word columns (or constants) → ADDRESS[n]."""
     column = np.empty(n, ADDRESS)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import from_ints, from_words
+from ..packet.addresses import from_ints, from_words, to_ints
 from ..packet.headers import Bools, Ints, Rows
 
 Span = tuple[int, int]  # first and last address, both inside: 128-bit integers with IPv4 mapped
@@ -145,7 +145,7 @@ class HostSpace:
 
     def spans(self) -> list[Span]:
         """The sorted disjoint spans that make up the set."""
-        edges = [hi << 64 | lo for hi, lo in zip(self._edges["hi"].tolist(), self._edges["lo"].tolist(), strict=True)]
+        edges = to_ints(self._edges)
         return [(first, (end - 1) & _EVERY_ADDRESS) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
     def _find(self, address: Rows) -> tuple[Ints, Bools]:

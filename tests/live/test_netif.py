@@ -12,6 +12,7 @@ from scanner.lab import Namespace, here
 from scanner.net import interfaces as netif
 from scanner.net import routes
 from scanner.packet.addresses import to_int
+from scanner.targets.hostspace import HostSpace, edges_of, outside
 
 OBSTACLE = here()
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
@@ -189,9 +190,17 @@ def span(text: str) -> tuple[int, int]:
     return to_int(ip_address(first)), to_int(ip_address(last or first))
 
 
-def rows(found: routes.Paths) -> list[tuple[Any, ...]]:
+def space(*spans: tuple[int, int]) -> HostSpace:
+    return HostSpace(outside(edges_of(spans), edges_of([])))
+
+
+def rows(hosts: HostSpace, found: routes.Paths) -> list[tuple[Any, ...]]:
     """Interface and gateway, or the reason, for each run of addresses."""
-    ways = [(*each[1:], each.route.interface.name, each.route.gateway) for each in found.paths]
+    ways = [
+        (*span, path.route.interface.name, path.route.gateway)
+        for path in found.paths
+        for span in hosts.within([(path.first, path.last)]).spans()
+    ]
     return sorted([*ways, *(tuple(each) for each in found.skipped)])
 
 
@@ -240,7 +249,8 @@ PATHS = {
 @pytest.mark.parametrize(("spans", "meaning"), PATHS.values(), ids=PATHS)
 def test_paths(spans: list[str], meaning: list[tuple[Any, ...]]) -> None:
     wanted = [(*span(text), *rest) for text, *rest in meaning]
-    assert rows(routes.paths([span(text) for text in spans])) == wanted
+    hosts = space(*map(span, spans))
+    assert rows(hosts, routes.paths(hosts)) == wanted
 
 
 UNREACHABLE = f"cannot be reached (no route, or one of type unreachable): {REMEDY}"
@@ -254,13 +264,19 @@ NO_PATHS = [
 
 @pytest.mark.parametrize(("spans", "why"), NO_PATHS)
 def test_targets_without_a_path(spans: list[str], why: str) -> None:
-    assert complaint(routes.paths, [span(text) for text in spans]) == (UsageError, why)
+    assert complaint(routes.paths, space(*map(span, spans))) == (UsageError, why)
 
 
 def test_every_piece_has_the_route_of_each_of_its_addresses() -> None:
     """The claim the cutting rests on, checked address by address where prefixes, rules and hosts are dense."""
     block = span("198.18.0.0-198.18.0.255"), span("198.19.127.240-198.19.128.15"), span("198.19.254.240-198.19.255.15")
-    by_piece = {n: path.route for path in routes.paths(list(block)).paths for n in range(path.first, path.last + 1)}
+    hosts = space(*block)
+    by_piece = {
+        number: path.route
+        for path in routes.paths(hosts).paths
+        for first, last in hosts.within([(path.first, path.last)]).spans()
+        for number in range(first, last + 1)
+    }
     one_by_one = {}
     for first, last in block:
         for number in range(first, last + 1):
