@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,15 @@ from hypothesis import strategies as st
 
 from scanner.errors import ScanError, UsageError
 from scanner.output import Outputs, Sink, Summary, open_sinks
-from scanner.output.csv import COLUMNS, Csv
+from scanner.output.csv import COLUMNS, HEAD
 from scanner.output.csv import line as csv_line
-from scanner.output.jsonl import JsonLines
+from scanner.output.jsonl import Lines
 from scanner.output.jsonl import line as json_line
 from scanner.output.stream import Stream, create
 from scanner.output.table import Table
 from scanner.verdict.table import Reason, State, Verdict
 
+PCAPS = Path(__file__).resolve().parents[1] / "pcaps"
 OPEN = Verdict("192.0.2.7", 443, "open", "syn-ack", ttl=64, service="https")
 FULL = Verdict("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", ("firewall-reset", "late"),
                0.1234, 1700000000.25, 2, "192.0.2.254", "192.0.2.1")  # fmt: skip
@@ -113,7 +115,7 @@ NOTHING = Summary()
 def table(*batches: list[Verdict], everything: bool = False, colour: bool = False, summary: Summary = NOTHING) -> str:
     """What the table shows of these batches, as on standard output."""
     buffer = io.BytesIO()
-    sink = Table(Stream(buffer, "test", colour, person=True), everything)
+    sink = Sink(Stream(buffer, "test", colour, person=True), Table(everything, colour))
     for batch in batches:
         sink.write(iter(batch))
     sink.finish(summary)
@@ -268,10 +270,9 @@ def test_table_colours_the_state_and_nothing_else() -> None:
     )
 
 
-def test_table_adds_silent_hosts_that_were_only_counted() -> None:
-    assert table([], summary=Summary("not on a terminal", 16_777_216)) == (
-        "Not shown: 16,777,216 hosts with all ports filtered (no-response)\n"
-    )
+def test_table_on_a_terminal_has_no_summary() -> None:
+    """There the summary goes to standard error."""
+    assert table([], summary=Summary("not on a terminal")) == ""
 
 
 def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = NOTHING) -> Outputs:
@@ -301,37 +302,25 @@ def test_standard_output_is_a_table_and_csv_has_its_head_without_rows(
     assert ((tmp_path / "a.csv").read_text(), capsysbinary.readouterr().out) == (CSV_HEAD, b"")
 
 
-FILTERS = [  # options, lines of JSON expected, silent rows counted
-    ({}, [OPEN, SILENT, DOWN], 0),
-    ({"only_open": True}, [OPEN], 0),
-    ({"targets": 1 << 20}, [OPEN, SILENT, DOWN], 0),
-    ({"targets": (1 << 20) + 1}, [OPEN, DOWN], 2),
-    ({"targets": (1 << 20) + 1, "everything": True}, [OPEN, SILENT, DOWN], 0),
-    ({"targets": (1 << 20) + 1, "only_open": True}, [OPEN], 0),
-]
+@pytest.mark.parametrize("name", ["demo.pcapng.gz", "nmap-connect.pcap.gz"])
+def test_only_open_ports_are_written_if_asked(name: str) -> None:
+    rows = [json.loads(row) for row in (PCAPS / f"{name.partition('.')[0]}.jsonl").read_text().splitlines()]
+    done = subprocess.run(
+        [sys.executable, "-m", "scanner", "classify", str(PCAPS / name), "--open", "-f", "jsonl"],
+        cwd=PCAPS.parent, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    shown = {(row["ip"], row["port"]) for row in map(json.loads, done.stdout.splitlines())}
+    assert shown == {(row["ip"], row["port"]) for row in rows if row["state"] == "open"} != set()
 
 
-@pytest.mark.parametrize(("options", "kept", "counted"), FILTERS)
-@pytest.mark.parametrize("files", [[], ["a.jsonl"]])
-def test_which_rows_are_written(
-    options: dict[str, Any], kept: list[Verdict], counted: int, files: list[str],
-    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes],
-) -> None:  # fmt: skip
-    outputs = run(
-        open_sinks("jsonl", [str(tmp_path / name) for name in files], **options), [OPEN, SILENT], [SILENT, DOWN]
-    )
-    twice = [row for row in (OPEN, SILENT, SILENT, DOWN) if row in kept]
-    expected = "".join(map(json_line, twice))
-    written = [(tmp_path / name).read_text() for name in files] + [capsysbinary.readouterr().out.decode()]
-    assert (written, outputs.counted) == ([expected] * (len(files) + 1), counted)
-
-
-def test_a_table_is_given_the_rows_that_machine_formats_leave_out(
-    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    outputs = run(open_sinks(files=[str(tmp_path / "a.csv")], targets=1 << 21), [SILENT])
-    shown = capsysbinary.readouterr().out.decode()
-    assert (shown, (tmp_path / "a.csv").read_text(), outputs.counted) == (table([SILENT]), CSV_HEAD, 1)
+def test_connect_writes_only_open_ports_if_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", f"1,{port}", "--open", "-f", "csv"],
+            cwd=PCAPS.parent, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert [line.split(",")[:4] for line in done.stdout.splitlines()[1:]] == [["127.0.0.1", str(port), "tcp", "open"]]
 
 
 NO_FORMAT = " does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"
@@ -408,7 +397,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_other_outputs(tmp_path: Path) ->
 def test_a_device_may_be_named_and_its_failure_is_told(tmp_path: Path) -> None:
     (tmp_path / "full.jsonl").symlink_to("/dev/full")
     stream = create(str(tmp_path / "full.jsonl"), force=False)
-    sink: Sink = JsonLines(stream)
+    sink = Sink(stream, Lines(json_line))
     with pytest.raises(ScanError) as error:
         sink.write([OPEN])
     stream.close()
@@ -443,7 +432,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(form: str, tmp_path: Path) ->
 def test_nothing_waits_in_a_buffer(tmp_path: Path) -> None:
     """A batch is in the file when `write` returns: a killed scan keeps it."""
     stream = create(str(tmp_path / "a.csv"), force=False)
-    sink = Csv(stream)
+    sink = Sink(stream, Lines(csv_line, HEAD))
     sink.write([OPEN])
     seen, length = (tmp_path / "a.csv").read_text(), stream.length
     sink.finish(Summary())

@@ -97,7 +97,7 @@ def run_classify(request: ClassifyRequest) -> int:
     reading = Classification(list(request.captures), request.timeout, request.orphans, selection)
     outputs = open_sinks(
         request.form, request.output, named=request.named, force=request.force, everything=request.everything,
-        only_open=request.only_open, run=Run(shlex.join(["halfopen", *sys.argv[1:]])),
+        run=Run(shlex.join(["halfopen", *sys.argv[1:]])),
     )  # fmt: skip
     ladders = _Ladders(request.ladder)
     for rows in reading.batches():

@@ -146,7 +146,7 @@ def _run(
     try:
         outputs = open_sinks(
             request.form, request.output, named=request.named, force=request.force, everything=request.everything,
-            only_open=request.only_open, targets=size, run=run, written=before.outputs if before else None,
+            run=run, written=before.outputs if before else None,
         )  # fmt: skip
         if state:
             keep(outputs)

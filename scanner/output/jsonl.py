@@ -1,31 +1,30 @@
 """JSON lines: one verdict, one line, keys in the order of the contract.
 
-`json.dumps` for each row writes 174,000 rows/s and a scan decides five times that, so a row is an
+`json.dumps` for each row writes 174,000 rows/s, and a scan decides five times as many; so a row is an
 f-string. Nearly all of a row repeats (state, reason, protocol, TTL, service, evidence: a few hundred
-combinations in a whole scan), so that middle is made once per combination, through `json.dumps`, and
-remembered; a row then costs one look-up. Address and port need no escaping, they are ours.
+combinations in a whole scan). That middle is made once for each combination, through `json.dumps`, and
+remembered; a row then costs one look-up. Address and port need no escaping, because this program made them.
 
-Tried and left: whole chunks through one `%` template over zipped columns took 47 ms instead of 62 for 65,535 rows, and
-needed a second way for rows that lack a field.
+Tried and left out: whole chunks through one `%` template over zipped columns took 47 ms instead of 62 for 65,535 rows,
+and needed a second way for rows that lack a field.
 
-`ttl` and `service` are always there, null when unknown; `rtt_ms` and what follows only when known.
-A host that is down has just `ip`, `state` and `reason`. Limit: the memory of middles is bounded, and
-a network that sends a new TTL with every reply to every service makes us slow, not wrong.
+`ttl` and `service` are always there, null when unknown; `rtt_ms` and the keys after it only when known.
+A host that is down has just `ip`, `state` and `reason`. Limit: the number of remembered middles is bounded.
+A network that sends a new TTL with every reply to every service makes this slow, not wrong.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from ..verdict.table import State, Verdict
-from .sink import Summary
-from .stream import Stream
+from .stream import Summary
 
-CHUNK = 4096  # rows to a write
+CHUNK = 4096  # lines in one write
 
-Middle = tuple[str, str, str, int | None, str | None, tuple[str, ...]]
+Middle = tuple[str, str, str, int | None, str | None, tuple[str, ...]]  # state, reason … evidence
 
 
 @lru_cache(maxsize=1 << 16)
@@ -55,29 +54,29 @@ def line(verdict: Verdict) -> str:
 
 
 def chunks(lines: Iterator[str]) -> Iterator[str]:
-    """Lines joined by the thousand: a batch is never held as text as a whole."""
+    """Lines joined by the thousand, so that memory never holds the text of a whole batch."""
     while text := "".join(islice(lines, CHUNK)):
         yield text
 
 
-class JsonLines:
-    """A Sink of JSON lines."""
+class Lines:
+    """A Format with one line for each verdict, in the order given, and nothing at the end: JSON lines, CSV."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, line: Callable[[Verdict], str], head: str = "") -> None:
+        self.head = head
+        self._line = line
 
-    def write(self, verdicts: Iterable[Verdict]) -> None:
-        """Write a batch, in the order given; it has reached the system when this returns."""
-        for text in chunks(map(line, verdicts)):
-            self._stream.write(text)
+    def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
+        """The lines of a batch."""
+        return chunks(map(self._line, verdicts))
 
-    def finish(self, summary: Summary) -> None:
-        """Close the file; the format has no place for a summary."""
-        self._stream.close()
+    def end(self, summary: Summary) -> str:
+        """Nothing: these formats have no place for a summary."""
+        return ""
 
     def memory(self) -> dict[str, Any]:
-        """Nothing."""
+        """Nothing, because the end depends on no row."""
         return {}
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Nothing."""
+        """Nothing to restore."""

@@ -1,13 +1,12 @@
-"""Where rows go as bytes: a file, or standard output.
+"""Where the text of a format goes as bytes: a file, or standard output.
 
-A reader of the results (a program on the other end of a pipe, a run that is resumed, a person with a
-full disk) must be able to trust every line that is there. So formats hand over whole lines only, the
-bytes go straight to the descriptor (no buffer that could break at exit), and where the system takes
-only a part of them and then fails, the torn last line is cut off again, if the file is a regular one
-and nobody has written behind us. What went into a pipe cannot be taken back. A name that ends in `.gz` is
-packed on the way, each write a whole gzip member (`packing`), and a torn member is cut off just so.
+Three readers must be able to trust every line that is there: a program behind a pipe, a resumed scan, and a person with
+a full disk. So formats hand over whole lines only. The bytes go straight to the descriptor, because a buffer could fail
+at exit. If the system takes only a part of a write and then fails, the torn last line is cut off again. That works for
+a regular file which nobody else has extended; what went into a pipe cannot be taken back. A name that ends in
+`.gz` is packed on the way: each write becomes a whole gzip member, and a torn member is cut off in the same way.
 
-A failing disk is a `ScanError` that names the file. A reader that has gone away is the built-in
+A failing disk is a `ScanError` that names the file. A reader that closed its pipe is the built-in
 BrokenPipeError; `closed_pipe` says how a command ends then.
 """
 
@@ -16,16 +15,44 @@ import os
 import select
 import stat
 import sys
+import time
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ..errors import ScanError, UsageError
-from .packing import pack, split_suffix
+from ..gzipped import pack, split_suffix
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell reports for any program that the closed pipe ended
 
 
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run when it starts, for formats with a head.
+
+    `command`: the command line. `kind`: "syn", "connect", or "" for a capture. `ports`: the probed ports as
+    `format_ports` writes them, `port_count` of them. `started`: seconds since 1970.
+    """
+
+    command: str = "halfopen"
+    kind: str = ""
+    ports: str = ""
+    port_count: int = 0
+    started: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known of a run when it ends. `text`: the lines that stderr also gets, for files that people read.
+
+    `interrupted`: some targets were given up, after Ctrl-C or because an interface failed.
+    """
+
+    text: str = ""
+    interrupted: bool = False
+
+
 class Stream:
-    """Whole lines to one descriptor. `length` counts the bytes written, packed ones if so: always the end of a line."""
+    """Whole lines to one descriptor. `length` counts the bytes written (packed ones in a `.gz`); it ends a line."""
 
     def __init__(self, raw: Any, name: str, colour: bool = False, person: bool = False, packed: bool = False) -> None:
         """`raw`: an unbuffered binary file. `person`: it is standard output, beside the notes on stderr.
@@ -59,32 +86,29 @@ class Stream:
         self.length += done
 
     def _wait(self) -> int:
-        """A descriptor that someone set non-blocking took nothing: wait until it does."""
+        """A non-blocking descriptor took nothing (write returned None): wait until it has room."""
         select.select([], [self._raw], [])
         return 0
 
     def _cut(self, written: bytes) -> int:
-        """Take the torn line (or gzip member) off a regular file; the whole-line bytes that stay."""
+        """Take the torn line (or gzip member) off a regular file; returns the bytes of whole lines that stay."""
         whole = 0 if self._packed else written.rfind(b"\n") + 1
         file = self._raw.fileno()
         facts = os.fstat(file)
+        # Cut only where our last byte is also the file's last byte: otherwise another writer's bytes would be lost.
         if stat.S_ISREG(facts.st_mode) and facts.st_size == os.lseek(file, 0, os.SEEK_CUR):
             os.truncate(file, facts.st_size - (len(written) - whole))
             os.lseek(file, 0, os.SEEK_END)
         return whole
 
-    def empty(self) -> None:
-        """Take away what a regular file held before."""
-        if stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode):
-            self._raw.truncate(0)
-
     def cut_back(self) -> None:
-        """Take away what a file holds behind `length`, and write there."""
-        self._raw.truncate(self.length)
-        self._raw.seek(self.length)
+        """Remove what a regular file holds behind `length` (0 in a new stream), and write there."""
+        if stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode):
+            self._raw.truncate(self.length)
+            self._raw.seek(self.length)
 
     def close(self) -> None:
-        """Close the file; standard output stays open. Raises ScanError: some disks speak up only here."""
+        """Close the file; standard output stays open. Raises ScanError: some file systems report errors only here."""
         if self.person:
             return
         try:
@@ -102,27 +126,42 @@ def standard_output() -> Stream:
 
 
 def create(path: str, force: bool) -> Stream:
-    """A file to write, made if it is not there; a device or FIFO that exists is opened as it is.
+    """A file to write; it is made if it does not exist. An existing device or FIFO is opened as it is.
 
-    An old file's content stays until `empty`. Raises UsageError if a regular file is there already
-    (unless `force`), or the system refuses.
+    An old file keeps its content until `cut_back`. Raises UsageError if a regular file exists already
+    (unless `force`), if another scan writes it, or if the system refuses.
     """
     try:
         regular = not os.path.exists(path) or stat.S_ISREG(os.stat(path).st_mode)
         new_only = os.O_EXCL if regular and not force else 0
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | new_only, 0o666)
-        _lock(file, path)
+        return _locked(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | new_only, 0o666), path)
     except FileExistsError as error:
         raise UsageError(f"{path} exists and is not overwritten: name another file, or add --force") from error
     except OSError as error:
         raise UsageError(
             f"{path!r} cannot be written ({error.strerror}): name a file in a folder that you may write to"
         ) from error
-    return Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
 
 
-def _lock(file: int, path: str) -> None:
-    """Two scans must not write one file: the second is refused. The system takes the lock away with the process."""
+def reopen(path: str, length: int) -> Stream:
+    """A file of which an earlier part of a scan has written `length` bytes; the rest stays until `cut_back`.
+
+    Raises UsageError if there is no such file, if another scan writes it, or if it is shorter than that.
+    """
+    try:
+        stream = _locked(os.open(path, os.O_WRONLY | os.O_CLOEXEC), path)
+    except OSError as error:
+        raise UsageError(f"cannot go on with {path}: {error.strerror}; scan anew, or bring it back") from error
+    facts = os.fstat(stream._raw.fileno())
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size < length:
+        stream.close()
+        raise UsageError(f"cannot go on with {path}: {length:,} bytes of it had been written and they are not there")
+    stream.length = length
+    return stream
+
+
+def _locked(file: int, path: str) -> Stream:
+    """A stream that no other scan can write to. The kernel drops the lock with the process, however that ends."""
     if stat.S_ISREG(os.fstat(file).st_mode):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,29 +170,11 @@ def _lock(file: int, path: str) -> None:
             raise UsageError(f"{path} is being written by another scan: wait for it, or name another file") from error
         except OSError:
             pass  # a file system without locks
-
-
-def reopen(path: str, length: int) -> Stream:
-    """A file of which an earlier part of a scan has written `length` bytes; what follows them stays until `cut_back`.
-
-    Raises UsageError where there is no such file, or less of it than that.
-    """
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise UsageError(f"cannot go on with {path}: {error.strerror}; scan anew, or bring it back") from error
-    _lock(file, path)
-    facts = os.fstat(file)
-    if not stat.S_ISREG(facts.st_mode) or facts.st_size < length:
-        os.close(file)
-        raise UsageError(f"cannot go on with {path}: {length:,} bytes of it had been written and they are not there")
-    stream = Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
-    stream.length = length
-    return stream
+    return Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
 
 
 def closed_pipe() -> int:
-    """What a command does after BrokenPipeError (`| head`): nothing more is written; returns its exit code, 141.
+    """What a command does after BrokenPipeError (`| head`): it writes nothing more and exits with 141.
 
     Standard output is pointed at /dev/null, so that the interpreter's own flush at exit cannot fail.
     """

@@ -2,54 +2,89 @@
 
 What consumers need was read in their sources: libnmap wants a `state` in each port, Metasploit the host's
 `status` and address, ndiff the head and the finishing time, ivre numbers in `reason_ttl`. The DTD that
-comes with nmap allows one value for `scanner`, "nmap", and so that files validate and every consumer
-takes them, that is what is written; who it really was stands in `args` and in a comment.
+comes with nmap allows one value for `scanner`, "nmap". So that is what is written: files validate and every consumer
+takes them. Who really scanned stands in `args` and in a comment.
 
-What nmap has no word for goes where its readers look for extras: evidence as the output of a script
-`halfopen-evidence`, the router that sent an ICMP error in `reason_ip`, the scanner whose packets a capture shows
-in the host's `comment`. Services are names from a table (`method="table"`), nothing was asked of them.
+What nmap has no word for goes where readers look for extras: evidence is the output of a script
+`halfopen-evidence`, the router that sent an ICMP error is in `reason_ip`, the scanner whose packets a capture shows
+is in the host's `comment`. Services are names from a table (`method="table"`), because no service was probed.
 
-A host that said nothing is `unknown`, see `hosts`; a host whose silence was only counted has no element. Each piece
-is whole elements; a file that was cut off lacks the last tags, and nothing else. A head goes to an empty file only.
+A host that said nothing is `unknown`, see `hosts`. Each piece is whole elements; a file that was cut off lacks the last
+tags, and nothing else.
 """
 
 import time
 from collections import Counter
-from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
 from statistics import fmean
-from typing import Any
 
 from .. import __version__
 from ..targets.ports import format_ports
 from ..verdict.sentences import printable
 from ..verdict.table import Verdict
-from .hosts import Folded, HostRows, gather, pieces
-from .sink import Run, Summary
-from .stream import Stream
+from .hosts import HostRows, HostTexts, PortGroup
+from .stream import Run, Summary
 
 VERSION = "1.05"  # of the form: nmap's xmloutputversion
-_LEAST_TIMEOUT = 100_000  # µs; nmap's own floor
+_LEAST_TIMEOUT = 100_000  # µs; nmap's own minimum
 _DEVIATIONS = 4  # RFC 6298 section 2: the retransmission timeout is the mean and four deviations
 
 
-def _attributes(**values: object) -> str:
-    """Attributes in order, those that are None left out."""
-    known = ((name, value) for name, value in values.items() if value is not None)
-    return "".join(f' {name}="{escape(printable(str(value)))}"' for name, value in known)
+def xml(everything: bool, run: Run) -> HostTexts:
+    """The Format of one file."""
+
+    def end(summary: Summary, hosts: Counter[str]) -> str:
+        now = time.time()
+        facts = _attributes(
+            time=int(now), timestr=time.ctime(now), elapsed=f"{now - run.started:.2f}",
+            summary=summary.text.replace("\n", "; ") or None, exit="error" if summary.interrupted else "success",
+            errormsg="interrupted" if summary.interrupted else None,
+        )  # fmt: skip
+        counts = _attributes(up=hosts["up"], down=hosts["down"], total=hosts.total())
+        return f"<runstats>\n<finished{facts}/>\n<hosts{counts}/>\n</runstats>\n</nmaprun>\n"
+
+    return HostTexts(everything, _head(run), _host, end)
 
 
-@lru_cache(maxsize=1 << 16)
-def _port_body(
-    state: str, reason: str, ttl: int | None, service: str | None, evidence: tuple[str, ...], icmp: str | None
-) -> str:
-    text = f"<state{_attributes(state=state, reason=reason, reason_ttl=ttl or 0, reason_ip=icmp)}/>"
-    if service is not None:
-        text += f"<service{_attributes(name=service, method='table', conf=3)}/>"
-    if evidence:
-        words = "".join(f"<elem>{escape(printable(word))}</elem>" for word in evidence)
-        text += f"<script{_attributes(id='halfopen-evidence', output=' '.join(evidence))}>{words}</script>"
+def _head(run: Run) -> str:
+    facts = _attributes(
+        scanner="nmap", args=run.command, start=int(run.started), startstr=time.ctime(run.started),
+        version=__version__, xmloutputversion=VERSION,
+    )  # fmt: skip
+    text = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE nmaprun>\n'
+    text += f"<!-- halfopen {__version__}; the form has no other name for a scanner than nmap -->\n"
+    text += f"<nmaprun{facts}>\n"
+    if run.kind:
+        ports = _attributes(type=run.kind, protocol="tcp", numservices=run.port_count, services=run.ports)
+        text += f"<scaninfo{ports}/>\n"
+    return text + '<verbose level="0"/>\n<debugging level="0"/>\n'
+
+
+def _host(host: HostRows) -> str:
+    rows, folded = [row for row in host.shown() if row.port is not None], host.folded()
+    times = [row.time for row in rows if row.time is not None]
+    first, last = (int(min(times)), int(max(times))) if times else (None, None)
+    scanner = host.scanner and f"scanner {host.scanner}"
+    text = f"<host{_attributes(starttime=first, endtime=last, comment=scanner)}>\n"
+    text += f"<status{_attributes(state=host.status, reason=host.reply.reason, reason_ttl=host.reply.ttl or 0)}/>\n"
+    text += f"<address{_attributes(addr=host.ip, addrtype='ipv6' if ':' in host.ip else 'ipv4')}/>\n"
+    if rows or folded:
+        text += f"<ports>{_extra(folded)}{''.join(map(_port, rows))}</ports>\n"
+    return text + _times([row.rtt_ms for row in rows if row.rtt_ms is not None]) + "</host>\n"
+
+
+def _extra(folded: list[PortGroup]) -> str:
+    """One element for each folded state, as nmap writes it, with its reasons inside."""
+    text = ""
+    for state in dict.fromkeys(group.state for group in folded):
+        groups = [group for group in folded if group.state == state]
+        text += f"<extraports{_attributes(state=state, count=sum(len(group.ports) for group in groups))}>\n"
+        for group in groups:
+            ports = format_ports(group.ports)
+            facts = _attributes(reason=group.reason, count=len(group.ports), proto="tcp", ports=ports)
+            text += f"<extrareasons{facts}/>\n"
+        text += "</extraports>\n"
     return text
 
 
@@ -59,88 +94,31 @@ def _port(row: Verdict) -> str:
     return f'<port protocol="{row.protocol}" portid="{row.port}">{body}</port>\n'
 
 
-def _extra(folded: list[Folded]) -> str:
-    """One element a state, as nmap has it, with its reasons inside."""
-    text = ""
-    for state in dict.fromkeys(each.state for each in folded):
-        groups = [each for each in folded if each.state == state]
-        text += f"<extraports{_attributes(state=state, count=sum(len(each.ports) for each in groups))}>\n"
-        for each in groups:
-            facts = _attributes(reason=each.reason, count=len(each.ports), proto="tcp", ports=format_ports(each.ports))
-            text += f"<extrareasons{facts}/>\n"
-        text += "</extraports>\n"
+@lru_cache(maxsize=1 << 16)
+def _port_body(
+    state: str, reason: str, ttl: int | None, service: str | None, evidence: tuple[str, ...], router: str | None
+) -> str:
+    """What many ports have in common, made once."""
+    text = f"<state{_attributes(state=state, reason=reason, reason_ttl=ttl or 0, reason_ip=router)}/>"
+    if service is not None:
+        text += f"<service{_attributes(name=service, method='table', conf=3)}/>"
+    if evidence:
+        words = "".join(f"<elem>{escape(printable(word))}</elem>" for word in evidence)
+        text += f"<script{_attributes(id='halfopen-evidence', output=' '.join(evidence))}>{words}</script>"
     return text
 
 
 def _times(trips: list[float]) -> str:
-    """Round trips (ms) as nmap sums them up: mean, mean deviation and the timeout they call for, in µs."""
+    """Round trips (ms) as nmap sums them up: mean, mean deviation and the timeout that follows from them, in µs."""
     if not trips:
         return ""
     mean = fmean(trips)
-    spread = fmean(abs(trip - mean) for trip in trips)
-    most = max(_LEAST_TIMEOUT, round((mean + _DEVIATIONS * spread) * 1000))
-    return f"<times{_attributes(srtt=round(mean * 1000), rttvar=round(spread * 1000), to=most)}/>\n"
+    deviation = fmean(abs(trip - mean) for trip in trips)
+    timeout = max(_LEAST_TIMEOUT, round((mean + _DEVIATIONS * deviation) * 1000))
+    return f"<times{_attributes(srtt=round(mean * 1000), rttvar=round(deviation * 1000), to=timeout)}/>\n"
 
 
-def _host(host: HostRows) -> str:
-    times = [row.time for row in host.shown if row.time is not None]
-    by = host.scanner and f"scanner {host.scanner}"
-    first, last = (int(min(times)), int(max(times))) if times else (None, None)
-    text = f"<host{_attributes(starttime=first, endtime=last, comment=by)}>\n"
-    text += f"<status{_attributes(state=host.status, reason=host.why.reason, reason_ttl=host.why.ttl or 0)}/>\n"
-    text += f"<address{_attributes(addr=host.ip, addrtype='ipv6' if ':' in host.ip else 'ipv4')}/>\n"
-    if host.shown or host.folded:
-        text += f"<ports>{_extra(host.folded)}{''.join(map(_port, host.shown))}</ports>\n"
-    return text + _times([row.rtt_ms for row in host.shown if row.rtt_ms is not None]) + "</host>\n"
-
-
-class Xml:
-    """A Sink of nmap's XML."""
-
-    def __init__(self, stream: Stream, everything: bool, run: Run) -> None:
-        self._stream, self._everything, self._run = stream, everything, run
-        self._hosts: Counter[str] = Counter()
-        if not stream.length:
-            stream.write(self._head())
-
-    def _head(self) -> str:
-        run = self._run
-        facts = _attributes(
-            scanner="nmap", args=run.command, start=int(run.started), startstr=time.ctime(run.started),
-            version=__version__, xmloutputversion=VERSION,
-        )  # fmt: skip
-        text = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE nmaprun>\n'
-        text += f"<!-- halfopen {__version__}; the form has no other name for a scanner than nmap -->\n"
-        text += f"<nmaprun{facts}>\n"
-        if run.kind:
-            ports = _attributes(type=run.kind, protocol="tcp", numservices=run.port_count, services=run.ports)
-            text += f"<scaninfo{ports}/>\n"
-        return text + '<verbose level="0"/>\n<debugging level="0"/>\n'
-
-    def write(self, verdicts: Iterable[Verdict]) -> None:
-        """Write a batch: its hosts in address order."""
-        hosts = gather(verdicts, self._everything)
-        self._hosts.update(host.status for host in hosts)
-        for text in pieces(map(_host, hosts)):
-            self._stream.write(text)
-
-    def finish(self, summary: Summary) -> None:
-        """Write the sums and the last tag, and close the file."""
-        now = time.time()
-        facts = _attributes(
-            time=int(now), timestr=time.ctime(now), elapsed=f"{now - self._run.started:.2f}",
-            summary=summary.text.replace("\n", "; ") or None, exit="error" if summary.interrupted else "success",
-            errormsg="interrupted" if summary.interrupted else None,
-        )  # fmt: skip
-        total = self._hosts.total() + summary.silent_hosts
-        hosts = _attributes(up=self._hosts["up"], down=self._hosts["down"], total=total)
-        self._stream.write(f"<runstats>\n<finished{facts}/>\n<hosts{hosts}/>\n</runstats>\n</nmaprun>\n")
-        self._stream.close()
-
-    def memory(self) -> dict[str, Any]:
-        """Hosts by status."""
-        return dict(self._hosts)
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Hosts by status."""
-        self._hosts = Counter({str(status): int(count) for status, count in memory.items()})
+def _attributes(**values: object) -> str:
+    """Attributes in order, without those that are None; the values escaped."""
+    known = ((name, value) for name, value in values.items() if value is not None)
+    return "".join(f' {name}="{escape(printable(str(value)))}"' for name, value in known)

@@ -46,7 +46,7 @@ def run_report(request: ReportRequest) -> int:
     names = [named(path) for path in request.results]
     model = model_of(gathering, rows, request.title or "Scan report", names, notes)
     stream = standard_output() if request.output == "-" else create(request.output, request.force)
-    stream.empty()
+    stream.cut_back()
     stream.write(render(model))
     stream.close()
     if not request.quiet:
