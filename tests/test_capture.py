@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.capture import NO_TIME, CaptureReader, Damage, PcapWriter, open_captures
+from scanner.capture import NO_TIME, Capture, Damage, PcapWriter, open_captures
 from scanner.capture import source as source_module
 from scanner.capture.records import (
     MAX_BLOCK,
     MAX_RECORD,
     SECTION_HEADER,
     SLACK,
-    Grammar,
+    Chain,
     PcapngBlocks,
     PcapRecords,
     walk,
@@ -54,12 +54,12 @@ from tests.capture_files import (
 )
 
 
-def rows(reader: CaptureReader) -> list[Row]:
-    found = []
-    for frames in reader:
+def rows(capture: Capture) -> list[Row]:
+    rows = []
+    for frames in capture:
         for start, length, time, link in zip(frames.start, frames.length, frames.time, frames.link, strict=True):
-            found.append((int(time), int(link), frames.buffer[start : start + length].tobytes()))
-    return found
+            rows.append((int(time), int(link), frames.buffer[start : start + length].tobytes()))
+    return rows
 
 
 def frames_of(wanted: list[Row]) -> Frames:
@@ -188,7 +188,7 @@ def test_records_across_block_boundaries(tmp_path: Path, monkeypatch: pytest.Mon
         writer = PcapWriter(path, 1)
         writer.write(frames_of(wanted))
         writer.close()
-    monkeypatch.setattr("scanner.capture._file_batches.__defaults__", (MAX_BLOCK + 1000,))
+    monkeypatch.setattr("scanner.capture.reader._file_batches.__defaults__", (MAX_BLOCK + 1000,))
     for path in name.values():
         reader = open_captures([path])
         assert (rows(reader) == wanted, reader.damage) == (True, [])
@@ -242,21 +242,21 @@ def test_only_python_and_numpy_are_needed() -> None:
     assert done.stdout == b"set()\n"
 
 
-def reference_pcap(grammar: PcapRecords, data: bytes) -> tuple[list[int], int]:
+def reference_pcap(chain: PcapRecords, data: bytes) -> tuple[list[int], int]:
     at, found = 0, []
-    while at + grammar.head <= len(data):
-        length = struct.unpack_from(grammar.order + "I", data, at + 8)[0]
-        if length > MAX_RECORD or at + grammar.head + length > len(data):
+    while at + chain.head <= len(data):
+        length = struct.unpack_from(chain.order + "I", data, at + 8)[0]
+        if length > MAX_RECORD or at + chain.head + length > len(data):
             break
         found.append(at)
-        at += grammar.head + length
+        at += chain.head + length
     return found, at
 
 
-def reference_pcapng(grammar: PcapngBlocks, data: bytes) -> tuple[list[int], int]:
+def reference_pcapng(chain: PcapngBlocks, data: bytes) -> tuple[list[int], int]:
     at, found = 0, []
     while at + 12 <= len(data):
-        kind, length = struct.unpack_from(grammar.order + "II", data, at)
+        kind, length = struct.unpack_from(chain.order + "II", data, at)
         if kind == SECTION_HEADER or length % 4 or not 12 <= length <= min(MAX_BLOCK, len(data) - at):
             break
         if data[at + length - 4 : at + length] != data[at + 4 : at + 8]:
@@ -266,9 +266,9 @@ def reference_pcapng(grammar: PcapngBlocks, data: bytes) -> tuple[list[int], int
     return found, at
 
 
-def walked(grammar: Grammar, data: bytes) -> tuple[list[int], int]:
+def walked(chain: Chain, data: bytes) -> tuple[list[int], int]:
     buffer = np.frombuffer(data + b"\xa5" * SLACK, np.uint8)
-    at, stop = walk(grammar, buffer, 0, len(data))
+    at, stop = walk(chain, buffer, 0, len(data))
     return at.tolist(), stop
 
 

@@ -1,14 +1,14 @@
 """Records of a pcap file → Frames.
 
-Eight magics (µs, ns and the "modified" format of old patched libpcaps, each in two byte orders;
-the modified one exists with µs only) say how to read everything after them. The snap length and
-the version in the header are not believed: writers get them wrong, and records carry their own lengths.
-The upper bits of the network field tell of frame check sequences; four bytes more at the end of a frame
-disturb nobody who goes by the length in the IP header, so they are masked away.
+Eight magics say how to read everything after them: microseconds, nanoseconds and the "modified" format of old patched
+libpcaps, each in two byte orders (the modified one exists with microseconds only). The snap length and the version in
+the header are not used: writers get them wrong, and records carry their own lengths. The upper bits of the network
+field tell of frame check sequences and are masked away: whoever reads the frame goes by the length in its IP header, so
+four bytes more at the end do no harm.
 
 A record that is cut by the end of the file delivers nothing, as in libpcap.
 
-Source: draft-ietf-opsawg-pcap.
+Source: draft-ietf-opsawg-pcap, sections 4 (file header) and 5 (packet record).
 """
 
 from collections.abc import Iterator
@@ -18,65 +18,51 @@ import numpy as np
 
 from ..packet.headers import Frames, Ints, read
 from .records import MAX_RECORD, PcapRecords, walk
-from .source import Source
-from .tally import CaptureReader
+from .source import CaptureFile
 
 HEADER = 24
 MICRO, NANO, MODIFIED = 0xA1B2C3D4, 0xA1B23C4D, 0xA1B2CD34
 MAGICS = {pack(order + "I", magic): (order, magic) for order in "<>" for magic in (MICRO, NANO, MODIFIED)}
 
 
-def pcap_batches(source: Source, tally: CaptureReader) -> Iterator[Frames]:
-    """The frames of a file that begins with one of MAGICS. Damage ends it and is noted in `tally`."""
-    order, magic = MAGICS[source.view(4)]
-    if not source.need(HEADER):
-        tally.hurt(source.name, 0, f"the file ends inside its {HEADER}-byte header")
+def pcap_batches(file: CaptureFile) -> Iterator[Frames]:
+    """The frames of a file that begins with one of MAGICS. Damage ends it and is noted."""
+    order, magic = MAGICS[file.view(4)]
+    if not file.need(HEADER):
+        file.hurt(f"the file ends inside its {HEADER}-byte header")
         return
-    tally.opened += 1
-    link = unpack_from(order + "I", source.view(HEADER), 20)[0] & 0xFFFF
-    source.begin += HEADER
-    grammar = PcapRecords(order, 24 if magic == MODIFIED else 16)
-    scale = 1 if magic == NANO else 1000
+    file.capture.opened += 1
+    link = unpack_from(order + "I", file.view(HEADER), 20)[0] & 0xFFFF
+    file.begin += HEADER
+    chain = PcapRecords(order, 24 if magic == MODIFIED else 16)
     while True:
-        at, stop = walk(grammar, source.buffer, source.begin, source.end)
+        at, stop = walk(chain, file.buffer, file.begin, file.end)
         if len(at):
-            yield tally.saw(_frames(source, at, grammar, scale, link))
-        source.begin = stop
-        if cause := _too_long(source, grammar):
-            tally.hurt(source.name, source.offset, cause)
+            yield _frames(file, at, chain, 1 if magic == NANO else 1000, link)
+        file.begin = stop
+        claim = _claim(file, chain)
+        if claim is not None and claim > MAX_RECORD:
+            # The chain is broken: without a believable length there is no way to the next record.
+            file.hurt(f"a record claims {claim:,} bytes, more than any capture holds; nothing after it can be found")
             return
-        if not source.more():
+        if not file.more():
             break
-    if source.begin < source.end:
-        tally.hurt(source.name, source.offset, _cut(source, grammar))
+    if claim is not None:
+        there = file.size - chain.head
+        file.hurt(f"the file ends inside a record: {there:,} of {claim:,} bytes are there")
+    elif file.size:
+        file.hurt("the file ends inside a record header")
 
 
-def _frames(source: Source, at: Ints, grammar: PcapRecords, scale: int, link: int) -> Frames:
-    order = grammar.order
-    table = np.dtype([("second", order + "u4"), ("fraction", order + "u4"), ("length", order + "u4")])
-    records = read(source.buffer, at, table)
-    time = records["second"].astype(np.int64) * 1_000_000_000 + records["fraction"].astype(np.int64) * scale
-    return Frames(source.buffer, at + grammar.head, records["length"].astype(np.int64), time,
+def _frames(file: CaptureFile, at: Ints, chain: PcapRecords, tick: int, link: int) -> Frames:
+    """The records at `at`; the fraction of a second counts `tick` nanoseconds."""
+    word = chain.order + "u4"
+    records = read(file.buffer, at, np.dtype([("second", word), ("fraction", word), ("length", word)]))
+    time = records["second"].astype(np.int64) * 1_000_000_000 + records["fraction"].astype(np.int64) * tick
+    return Frames(file.buffer, at + chain.head, records["length"].astype(np.int64), time,
                   np.full(len(at), link, np.uint16))  # fmt: skip
 
 
-def _claim(source: Source, grammar: PcapRecords) -> int | None:
-    """The packet length that the record at hand claims, if that much of it is there."""
-    if source.end - source.begin < grammar.head:
-        return None
-    length: int = unpack_from(grammar.order + "I", source.view(12), 8)[0]
-    return length
-
-
-def _too_long(source: Source, grammar: PcapRecords) -> str | None:
-    claim = _claim(source, grammar)
-    if claim is None or claim <= MAX_RECORD:
-        return None
-    return f"a record claims {claim:,} bytes, more than any capture holds; nothing after it can be found"
-
-
-def _cut(source: Source, grammar: PcapRecords) -> str:
-    claim = _claim(source, grammar)
-    if claim is None:
-        return "the file ends inside a record header"
-    return f"the file ends inside a record: {source.end - source.begin - grammar.head:,} of {claim:,} bytes are there"
+def _claim(file: CaptureFile, chain: PcapRecords) -> int | None:
+    """The packet length that the record at hand claims; None where its header is not all there."""
+    return unpack_from(chain.order + "I", file.view(12), 8)[0] if file.size >= chain.head else None

@@ -1,11 +1,13 @@
-"""The bytes of one capture file, unpacked, through one buffer that is used again and again.
+"""A capture, what reading it finds out, and the bytes of its files.
 
-A file, a pipe or standard input is read in large pieces into the same few megabytes, so memory stays
-flat whatever the size; the unfinished record at the end moves to the front before the next piece. A memory map
-would save that copy, but its pages count as ours, and a file that shrinks meanwhile kills the
-process. From a pipe whatever has arrived is handed on at once, so `tcpdump -U -w - |` is judged as it goes.
-gzip is known by its first bytes, may have several members, and may be cut or damaged: everything up to the
-damage is unpacked.
+A file, a pipe or standard input is read in pieces into one buffer of a few megabytes, so memory stays flat whatever the
+size; the unfinished record at the end moves to the front before more is read. A memory map would save that copy, but
+its pages count as ours, and a file that shrinks meanwhile kills the process. From a pipe, whatever has arrived is
+handed on at once, so that `tcpdump -U -w - |` is judged as it goes. gzip is known by its first bytes, may have several
+members, and may be cut or damaged: everything before the damage is unpacked.
+
+Strange bytes never raise an error. Each piece of damage becomes one line that names the file, the byte offset and the
+cause; what was readable before it has been delivered.
 
 Source: RFC 1952 (gzip).
 """
@@ -14,35 +16,87 @@ import os
 import select
 import stat
 import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from io import FileIO
+from typing import NamedTuple
 
 import numpy as np
 
+from ..packet.headers import Frames
 from .records import SLACK
-from .tally import CaptureReader
 
+NO_TIME = -(1 << 63)  # the `time` of a frame whose record carries no time stamp
 CAPACITY = 1 << 22
-_PIECE = 1 << 18  # packed bytes taken from the file at once
+_PIECE = 1 << 18  # bytes taken from the file at once
 _GZIP = b"\x1f\x8b"
 _AUTO_GZIP = 31  # zlib's wbits for "32 KB window, gzip wrapper"
 
 
-class Source:
+class Damage(NamedTuple):
+    """One thing wrong with one file. `offset` counts bytes from its start; of its unpacked content if it is gzip."""
+
+    file: str
+    offset: int
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: byte {self.offset}: {self.cause}"
+
+
+@dataclass
+class Capture:
+    """Iterate it once for batches of Frames, in time order; each batch lives until the next one is fetched.
+
+    The other fields say what was found; they are complete once the iteration has ended. Times are nanoseconds since
+    1970. `largest_time` is NO_TIME while no frame carried a time; `end_time` is the latest isb_endtime of a pcapng
+    file, if there is any. `both_ways`: some pcapng file is the recording of a scan, which holds what was sent and what
+    came back. `skipped` counts records that were passed over, by cause.
+    """
+
+    batches: Iterator[Frames] = field(default_factory=lambda: iter(()))
+    opened: int = 0  # files that are captures
+    frames: int = 0
+    damage: list[Damage] = field(default_factory=list)
+    links: Counter[int] = field(default_factory=Counter)  # frames per LINKTYPE_ number
+    skipped: Counter[str] = field(default_factory=Counter)
+    largest_time: int = NO_TIME
+    has_untimed: bool = False
+    end_time: int | None = None
+    both_ways: bool = False
+
+    def __iter__(self) -> Iterator[Frames]:
+        return self.batches
+
+    def count(self, frames: Frames) -> Frames:
+        """Count a batch that is about to be delivered."""
+        self.frames += len(frames)
+        self.largest_time = max(self.largest_time, int(frames.time.max()))
+        self.has_untimed = self.has_untimed or int(frames.time.min()) == NO_TIME
+        per_link = np.bincount(frames.link)
+        for link in np.flatnonzero(per_link).tolist():
+            self.links[link] += int(per_link[link])
+        return frames
+
+
+class CaptureFile:
     """One opened file. The bytes at hand are buffer[begin:end]; `buffer` has SLACK bytes to spare."""
 
-    def __init__(self, path: str, tally: CaptureReader, capacity: int = CAPACITY) -> None:
-        """Open; raises OSError. `-` is standard input."""
-        self.name = "standard input" if path == "-" else path
-        self.file = FileIO(0, closefd=False) if path == "-" else FileIO(path)
-        self.regular = stat.S_ISREG(os.fstat(self.file.fileno()).st_mode)
-        self.tally = tally
+    def __init__(self, path: str, capture: Capture, capacity: int = CAPACITY) -> None:
+        """Open; raises OSError. `-` is standard input. What is found goes to `capture`."""
+        self.name = file_name(path)
+        self.capture = capture
         self.buffer = np.zeros(capacity + SLACK, np.uint8)
         self.begin = self.end = 0
-        self.dropped = 0  # unpacked bytes that have left the buffer
-        self._packed: bytes | None = None  # packed bytes not yet used; None while (or if) the file is not gzip
-        self._inflater = zlib.decompressobj(_AUTO_GZIP)
+        self._file = FileIO(0, closefd=False) if path == "-" else FileIO(path)
+        self._regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        self._dropped = 0  # unpacked bytes that have left the buffer
         self._dry = False  # the file has been read to its end
         self._ended = False  # and nothing is left to unpack
+        self._packed: bytes | None = None  # packed bytes not yet used; None while (or if) the file is not gzip
+        self._inflater = zlib.decompressobj(wbits=_AUTO_GZIP)
+        self._step = capacity  # packed bytes that are unpacked at once
         if self.need(len(_GZIP)) and self.view(len(_GZIP)) == _GZIP:
             self._packed = self.view(self.end)
             self.begin = self.end = 0
@@ -51,7 +105,12 @@ class Source:
     @property
     def offset(self) -> int:
         """How far into the unpacked file `begin` is."""
-        return self.dropped + self.begin
+        return self._dropped + self.begin
+
+    @property
+    def size(self) -> int:
+        """How many bytes are at hand."""
+        return self.end - self.begin
 
     def view(self, size: int) -> bytes:
         """A copy of the next `size` bytes (fewer at the end)."""
@@ -59,14 +118,14 @@ class Source:
 
     def need(self, size: int) -> bool:
         """Have at least `size` bytes at hand; False when the file ends before."""
-        while self.end - self.begin < size and self.more():
+        while self.size < size and self.more():
             pass
-        return self.end - self.begin >= size
+        return self.size >= size
 
     def skip(self, size: int) -> bool:
         """Pass over `size` bytes without keeping them; False when the file ends before."""
-        while size > self.end - self.begin:
-            size -= self.end - self.begin
+        while size > self.size:
+            size -= self.size
             self.begin = self.end
             if not self.more():
                 return False
@@ -75,94 +134,81 @@ class Source:
 
     def more(self) -> bool:
         """Read on: False at the end of the file. Positions handed out before are void."""
-        assert self.end - self.begin < len(self.buffer) - SLACK, "no record is as large as the buffer"
-        rest = self.end - self.begin
+        rest, limit = self.size, len(self.buffer) - SLACK
+        assert rest < limit, "no record is as large as the buffer"
         self.buffer[:rest] = self.buffer[self.begin : self.end]
-        self.dropped += self.begin
+        self._dropped += self.begin
         self.begin, self.end = 0, rest
-        while not self._ended and self.end < len(self.buffer) - SLACK:
-            self._fill()
-            if self.end > rest and not self._waiting():
-                break
+        # Fill the buffer as long as that needs no waiting for whoever writes a pipe.
+        while not self._ended and self.end < limit and (self.end == rest or self._ready()):
+            data = self._unpack(limit - self.end) if self._packed is not None else self._read(limit - self.end)
+            self.buffer.data[self.end : self.end + len(data)] = data
+            self.end += len(data)
+            self._ended = self._ended or (self._packed is None and self._dry)
         return self.end > rest
+
+    def hurt(self, cause: str, offset: int | None = None) -> None:
+        """Note damage, here or at `offset`."""
+        self.capture.damage.append(Damage(self.name, self.offset if offset is None else offset, cause))
 
     def close(self) -> None:
         """Close the file (standard input stays open)."""
-        self.file.close()
+        self._file.close()
 
-    def _waiting(self) -> bool:
-        """Is there more to be had without waiting for somebody to write it?"""
-        return self.regular or bool(self._packed) or bool(select.select([self.file], [], [], 0)[0])
+    def _ready(self) -> bool:
+        """Whether there is more to be had without waiting."""
+        return self._regular or bool(self._packed) or bool(select.select([self._file], [], [], 0)[0])
 
-    def _fill(self) -> None:
-        room = self.buffer.data[self.end : len(self.buffer) - SLACK]
-        if self._packed is not None:
-            self._unpack(room)
-        else:
-            self.end += self._read_into(room)
-            self._ended = self._dry
-
-    def _read_into(self, room: memoryview) -> int:
+    def _read(self, most: int) -> bytes:
         """Read once; a failing disk ends the file and is noted."""
         try:
-            size = self.file.readinto(room) or 0
+            data = self._file.read(min(most, _PIECE)) or b""
         except OSError as error:
-            self.tally.hurt(self.name, self.dropped + self.end, f"cannot read on: {error.strerror}")
-            size = 0
-        self._dry = not size
-        return size
+            self.hurt(f"cannot read on: {error.strerror}", self._dropped + self.end)
+            data = b""
+        self._dry = not data
+        return data
 
-    def _read_piece(self) -> bytes:
-        piece = bytearray(_PIECE)
-        return bytes(piece[: self._read_into(memoryview(piece))])
-
-    def _unpack(self, room: memoryview) -> None:
+    def _unpack(self, most: int) -> bytes:
         """Unpack once, reading on first if nothing is left of what was read."""
-        if not self._packed and not self._dry:
-            self._packed = self._read_piece()
+        packed = self._packed or (b"" if self._dry else self._read(_PIECE))
         if self._inflater.eof:
-            self._next_member()
-            return
-        data, broken = self._inflate(self._packed or b"", len(room))
-        room[: len(data)] = data
-        self.end += len(data)
-        if broken:
-            self._stop("damaged gzip data")
-        elif self._dry and not data and not self._packed and not self._inflater.eof:
-            self._stop("the gzip data ends early")
-
-    def _inflate(self, packed: bytes, room: int) -> tuple[bytes, bool]:
-        """Unpack as much as fits; around damage, every byte before it. Leaves the unused input in `_packed`."""
-        spare = self._inflater.copy()
+            self._begin_member(packed)
+            return b""
+        head, tail = packed[: self._step], packed[self._step :]
+        before = self._inflater.copy()
         try:
-            data = self._inflater.decompress(packed, room)
-            self._packed = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
-            return data, False
+            data = self._inflater.decompress(head, most)
         except zlib.error:
-            self._inflater = spare
-        if len(packed) <= 1:
-            return b"", True
-        half = len(packed) // 2
-        first, broken = self._inflate(packed[:half], room)
-        if broken or self._packed or self._inflater.eof or len(first) == room:
-            self._packed = (self._packed or b"") + packed[half:]
-            return first, broken
-        second, broken = self._inflate(packed[half:], room - len(first))
-        return first + second, broken
+            # zlib loses what it unpacked just before the damage: go back, and come closer in smaller and smaller steps.
+            self._inflater, self._packed, self._step = before, packed, len(head) // 2
+            if not self._step:
+                self._stop("damaged gzip data")
+            return b""
+        unused = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
+        self._packed = unused + tail
+        if self._dry and not data and not self._packed and not self._inflater.eof:
+            self._stop("the gzip data ends early")
+        return data
 
-    def _next_member(self) -> None:
-        """One member is complete: go on with the next, ignore padding zeros, note anything else."""
-        packed = (self._packed or b"").lstrip(b"\0")
+    def _begin_member(self, packed: bytes) -> None:
+        """One member is complete (RFC 1952, 2.2): go on with the next, ignore padding zeros, note anything else."""
+        packed = packed.lstrip(b"\0")
         if len(packed) == 1:
-            packed += self._read_piece()
+            packed += self._read(_PIECE)
         self._packed = packed
         if packed.startswith(_GZIP):
-            self._inflater = zlib.decompressobj(_AUTO_GZIP)
+            self._inflater = zlib.decompressobj(wbits=_AUTO_GZIP)
         elif packed:
             self._stop("something that is not gzip follows the gzip data")
         elif self._dry:
             self._ended = True
 
     def _stop(self, cause: str) -> None:
-        self.tally.hurt(self.name, self.dropped + self.end, cause)
+        self.hurt(cause, self._dropped + self.end)
         self._ended, self._packed = True, b""
+
+
+def file_name(path: str) -> str:
+    """A file as messages name it."""
+    return "standard input" if path == "-" else path

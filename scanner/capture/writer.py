@@ -1,11 +1,10 @@
 """Frames → a capture file, for `--record`.
 
-The suffix is the format: `.pcap` (nanoseconds, one link type) or `.pcapng` (nanoseconds, any number
-of interfaces, and at the end for each of them how long it was listened to and what was lost, so that
-a reader can tell silence from the end of the recording); `.gz` behind either packs it. A batch is
-laid out with numpy and handed over in one write of whole records, so a scan that is killed leaves a
-file that reads cleanly up to its last batch; when the disk fills up, what was written of the last
-batch is cut off again.
+The suffix is the format: `.pcap` (nanoseconds, one link type) or `.pcapng` (nanoseconds, any number of interfaces; at
+the end, for each of them, how long it was listened to and what was lost, so that a reader can tell silence from the end
+of the recording). `.gz` behind either packs it. A batch is laid out with numpy and handed over in one write of whole
+records, so a scan that is killed leaves a file that reads cleanly up to its last batch. When the disk is full, what was
+written of the last batch is cut off again.
 
 Limit: packed files are flushed batch by batch too, which costs some of the compression.
 
@@ -17,20 +16,20 @@ import zlib
 from contextlib import suppress
 from io import FileIO
 from struct import pack
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScanError, UsageError
 from ..packet.headers import Bytes, Frames, Ints
-from .tally import RECORDED_BY
+from . import pcapng
+from .pcap import NANO
+from .records import MAX_RECORD, SECTION_HEADER
 
-_SNAPLEN = 1 << 18
-_NANO = 0xA1B23C4D
-_PCAP_RECORD = np.dtype([("second", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("original", "<u4")])
+_RECORD = np.dtype([("second", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("original", "<u4")])
 _PACKET = np.dtype([("kind", "<u4"), ("total", "<u4"), ("interface", "<u4"), ("high", "<u4"), ("low", "<u4"),
                     ("captured", "<u4"), ("original", "<u4")])  # fmt: skip
-_SECOND = 1_000_000_000
 _AUTO_GZIP = 31
 
 
@@ -58,24 +57,22 @@ class PcapWriter:
         time = np.maximum(frames.time, 0)
         self.first, self.last = min(self.first, int(time.min())), max(self.last, int(time.max()))
         if self.many:
-            self.put(
-                self._describe(frames, interface) + _blocks(frames, time, self._numbers(frames, interface)).tobytes()
-            )
-            return
-        if (frames.link != self.link).any():
+            described, numbers = self._describe(frames, interface)
+            self.put(described + _blocks(frames, time, numbers))
+        elif (frames.link != self.link).any():
             raise ScanError(f"{self.path} can hold one link type only: record to a .pcapng file")
-        self.put(_records(frames, time).tobytes())
+        else:
+            self.put(_records(frames, time))
 
     def close(self, started: int | None = None, ended: int | None = None, received: int | None = None,
               dropped: int | None = None) -> None:  # fmt: skip
         """Finish the file. For .pcapng: when listening began and ended (ns; default: first and last frame),
         and what the kernel counted as received and dropped."""
-        began = self.first if started is None else started
-        if self.many and (started is not None or self.interfaces):
-            if not self.interfaces:
-                self.put(self._register(self.link, ""))
-            self.put(b"".join(_statistics(number, began, self.last if ended is None else ended, received, dropped)
-                              for number in self.interfaces.values()))  # fmt: skip
+        if self.many and started is not None and not self.interfaces:
+            self.put(self._register(self.link, ""))  # nothing was seen, and that is what the file has to say
+        moments = self.first if started is None else started, self.last if ended is None else ended
+        for number in self.interfaces.values():
+            self.put(_statistics(number, *moments, received, dropped))
         if self.packer:
             self._out(self.packer.flush())
         self.file.close()
@@ -86,7 +83,7 @@ class PcapWriter:
 
     def _out(self, data: bytes) -> None:
         rest = memoryview(data)
-        whole = 0
+        whole = 0  # where the file ends with a whole record
         try:
             whole = self.file.tell() if self.file.seekable() else 0
             while rest:
@@ -101,17 +98,15 @@ class PcapWriter:
         self.interfaces[link, interface] = len(self.interfaces)
         return _interface(link, interface)
 
-    def _describe(self, frames: Frames, interface: str) -> bytes:
-        """Interface blocks for what this batch is the first to bring."""
-        kinds = np.flatnonzero(np.bincount(frames.link)).tolist()
-        return b"".join(self._register(link, interface) for link in kinds if (link, interface) not in self.interfaces)
-
-    def _numbers(self, frames: Frames, interface: str) -> npt.NDArray[np.uint32]:
-        numbers = np.zeros(1 << 16, np.uint32)
-        for (link, name), number in self.interfaces.items():
-            if name == interface:
-                numbers[link] = number
-        return numbers[frames.link]
+    def _describe(self, frames: Frames, interface: str) -> tuple[bytes, npt.NDArray[np.uint32]]:
+        """Interface blocks for what this batch is the first to bring, and the interface number of each frame."""
+        blocks, per_link = b"", np.bincount(frames.link)
+        numbers = np.zeros(len(per_link), np.uint32)
+        for link in np.flatnonzero(per_link).tolist():
+            if (link, interface) not in self.interfaces:
+                blocks += self._register(link, interface)
+            numbers[link] = self.interfaces[link, interface]
+        return blocks, numbers[frames.link]
 
 
 def check_name(path: str) -> str:
@@ -123,76 +118,79 @@ def check_name(path: str) -> str:
 
 
 def _file_header(link: int) -> bytes:
-    return pack("<IHHiIII", _NANO, 2, 4, 0, 0, _SNAPLEN, link)
+    return pack("<IHHiIII", NANO, 2, 4, 0, 0, MAX_RECORD, link)
 
 
-def _block(kind: int, body: bytes) -> bytes:
+def _block(kind: int, body: bytes, *options: tuple[int, bytes]) -> bytes:
+    """A whole block. Option values are padded to 32 bits (pcapng 3.5); the length stands at both ends (3.1)."""
+    padded = [pack("<HH", code, len(value)) + value + bytes(-len(value) % 4) for code, value in options]
+    body += b"".join(padded) + pack("<HH", pcapng.OPTION_END, 0)
     total = 12 + len(body)
     return pack("<II", kind, total) + body + pack("<I", total)
 
 
-def _option(code: int, value: bytes) -> bytes:
-    return pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
-
-
 def _section_header() -> bytes:
-    return _block(0x0A0D0D0A, pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _option(4, RECORDED_BY) + _option(0, b""))
+    return _block(SECTION_HEADER, pack("<IHHq", pcapng.BYTE_ORDER, 1, 0, -1), (pcapng.SHB_USERAPPL, pcapng.RECORDED_BY))
 
 
 def _interface(link: int, name: str) -> bytes:
-    options = _option(2, name.encode()) if name else b""
-    return _block(1, pack("<HHI", link, 0, _SNAPLEN) + options + _option(9, b"\x09") + _option(0, b""))
+    named = [(pcapng.IF_NAME, name.encode())] if name else []
+    return _block(
+        pcapng.INTERFACE, pack("<HHI", link, 0, MAX_RECORD), *named, (pcapng.IF_TSRESOL, b"\x09")
+    )  # nanoseconds
 
 
 def _statistics(number: int, started: int, ended: int, received: int | None, dropped: int | None) -> bytes:
-    def moment(time: int) -> bytes:
-        return pack("<II", time >> 32, time & 0xFFFF_FFFF)
+    start, end = (pack("<II", time >> 32, time & 0xFFFF_FFFF) for time in (started, ended))
+    counts = ((pcapng.ISB_IFRECV, received), (pcapng.ISB_IFDROP, dropped))
+    known = [(code, pack("<Q", count)) for code, count in counts if count is not None]
+    return _block(
+        pcapng.STATISTICS, pack("<I", number) + end, (pcapng.ISB_STARTTIME, start), (pcapng.ISB_ENDTIME, end), *known
+    )
 
-    counts = [_option(code, pack("<Q", count)) for code, count in ((4, received), (5, dropped)) if count is not None]
-    options = _option(2, moment(started)) + _option(3, moment(ended)) + b"".join(counts) + _option(0, b"")
-    return _block(5, pack("<I", number) + moment(ended) + options)
 
-
-def _records(frames: Frames, time: Ints) -> Bytes:
-    """The records of a pcap file, one behind the other: uint8[bytes]."""
-    size = _PCAP_RECORD.itemsize + frames.length
-    at = np.cumsum(size) - size
-    out = np.zeros(int(size.sum()), np.uint8)
-    header = np.empty(len(frames), _PCAP_RECORD)
-    header["second"], header["fraction"] = np.divmod(time, _SECOND)
+def _records(frames: Frames, time: Ints) -> bytes:
+    """The records of a pcap file, one behind the other."""
+    header = np.empty(len(frames), _RECORD)
+    header["second"], header["fraction"] = np.divmod(time, 1_000_000_000)
     header["captured"] = header["original"] = frames.length
-    _scatter(out, at, header)
-    _copy(frames, out, at + _PCAP_RECORD.itemsize)
-    return out
+    out, _ = _laid_out(frames, header, _RECORD.itemsize + frames.length)
+    return out.tobytes()
 
 
-def _blocks(frames: Frames, time: Ints, interface: npt.NDArray[np.uint32]) -> Bytes:
-    """The enhanced packet blocks of a pcapng file, one behind the other: uint8[bytes]."""
+def _blocks(frames: Frames, time: Ints, interface: npt.NDArray[np.uint32]) -> bytes:
+    """The enhanced packet blocks of a pcapng file (4.3), one behind the other."""
     size = _PACKET.itemsize + (frames.length + 3 & ~3) + 4
-    at = np.cumsum(size) - size
-    out = np.zeros(int(size.sum()), np.uint8)
     header = np.empty(len(frames), _PACKET)
-    header["kind"], header["total"], header["interface"] = 6, size, interface
+    header["kind"], header["total"], header["interface"] = pcapng.PACKET, size, interface
     header["high"], header["low"] = time >> 32, time & 0xFFFF_FFFF
     header["captured"] = header["original"] = frames.length
+    out, end = _laid_out(frames, header, size)
+    _scatter(out, end - 4, header["total"])
+    return out.tobytes()
+
+
+def _laid_out(frames: Frames, header: npt.NDArray[np.void], size: Ints) -> tuple[Bytes, Ints]:
+    """For each frame `size` bytes, its header and data at their beginning: uint8[bytes], and where each ends."""
+    end = np.cumsum(size)
+    out = np.zeros(int(size.sum()), np.uint8)
+    at = end - size
     _scatter(out, at, header)
-    _scatter(out, at + size - 4, header["total"])
-    _copy(frames, out, at + _PACKET.itemsize)
-    return out
-
-
-def _scatter(out: Bytes, at: Ints, rows: npt.NDArray[np.generic]) -> None:
-    """Write each row at its place."""
-    everywhere: npt.NDArray[np.generic] = np.ndarray((len(out) - rows.itemsize + 1,), rows.dtype, out, strides=(1,))
-    everywhere[at] = rows
-
-
-def _copy(frames: Frames, out: Bytes, at: Ints) -> None:
-    """Copy the bytes of the frames to their places; frames of one length go together, and a scan knows few lengths."""
+    at += header.itemsize
+    # Frames of one length are copied together; a scan has few different lengths.
     for length in np.flatnonzero(np.bincount(frames.length)).tolist():
-        if not length:
-            continue
-        mine = frames.length == length
-        cell = np.dtype(f"V{length}")
-        source: npt.NDArray[np.void] = np.ndarray((len(frames.buffer) - length + 1,), cell, frames.buffer, strides=(1,))
-        _scatter(out, at[mine], source[frames.start[mine]])
+        if length:
+            same = frames.length == length
+            everywhere = _at_every_byte(frames.buffer, np.dtype(f"V{length}"))
+            _scatter(out, at[same], everywhere[frames.start[same]])
+    return out, end
+
+
+def _scatter(out: Bytes, at: Ints, rows: npt.NDArray[Any]) -> None:
+    """Write each row at its place."""
+    _at_every_byte(out, rows.dtype)[at] = rows
+
+
+def _at_every_byte(buffer: Bytes, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """A view of the buffer with an element at every byte."""
+    return np.ndarray((len(buffer) - kind.itemsize + 1,), kind, buffer, strides=(1,))

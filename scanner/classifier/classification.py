@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..capture import CaptureReader, open_captures
+from ..capture import Capture, open_captures
 from ..packet.headers import Bools, Ints
 from ..packet.link import Cause
 from ..packet.parse import UNSUPPORTED_LINK
@@ -60,7 +60,7 @@ class Classification:
     timeout: float = DEFAULT_TIMEOUT
     orphans: bool = False
     selection: Selection = Selection()
-    reader: CaptureReader = field(init=False)
+    reader: Capture = field(init=False)
     flows: Flows = field(default_factory=Flows)
     targets: int = 0  # judged, before the selection
     orphaned: int = 0  # targets that replied, but whose probe was not captured

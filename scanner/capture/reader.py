@@ -1,0 +1,138 @@
+"""Capture files, read as batches of Frames.
+
+`open_captures` reads anything the formats allow: pcap and pcapng, gzip or plain, from files or standard input. Several
+files are one capture in time order. Files that do not overlap (a rotated set) are read one after the other; where they
+overlap (a file for each direction) their batches are merged row by row. A file is opened only when its time has come,
+so a thousand rotated files cost the memory of one.
+
+Limit: the time order among files relies on the order within each file, as capture tools write them. Within a file the
+order is never changed; a frame without a time stays behind the one before it.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..packet.headers import Frames, Ints
+from .pcap import MAGICS, pcap_batches
+from .pcapng import MAGIC, pcapng_batches
+from .source import CAPACITY, NO_TIME, Capture, CaptureFile, Damage, file_name
+
+_PEEK = 1 << 20  # buffer for a look at the first record; holds the largest record there is
+
+
+def open_captures(paths: list[str]) -> Capture:
+    """All the frames of all the files (`-` is standard input) as one capture.
+
+    Never raises for what is in a file, or for a file that cannot be opened: see Capture.damage.
+    """
+    capture = Capture()
+    capture.batches = _file_batches(paths[0], capture) if len(paths) == 1 else _merged(paths, capture)
+    return capture
+
+
+def _file_batches(path: str, capture: Capture, capacity: int = CAPACITY) -> Iterator[Frames]:
+    """The batches of one file, in the order of the file."""
+    try:
+        file = CaptureFile(path, capture, capacity)
+    except OSError as error:
+        capture.damage.append(Damage(file_name(path), 0, f"cannot open: {error.strerror}"))
+        return
+    try:
+        file.need(4)
+        magic = file.view(4)
+        if magic in MAGICS or magic == MAGIC:
+            yield from map(capture.count, pcapng_batches(file) if magic == MAGIC else pcap_batches(file))
+        elif magic:
+            file.hurt("not a pcap or pcapng file", 0)
+        elif not capture.damage or capture.damage[-1].file != file.name:  # or damaged gzip data have left nothing
+            file.hurt("the file is empty", 0)
+    finally:
+        file.close()
+
+
+# ── several files as one ──
+
+
+@dataclass
+class _MergedFile:
+    """One file in the merge: the rows of its current batch from `next` on are still to be delivered."""
+
+    batches: Iterator[Frames]
+    frames: Frames
+    order: Ints  # largest time so far in the file, row by row: never falls
+    next: int = 0
+
+    def take(self, until: int) -> tuple[Frames, Ints]:
+        """The rows not later than `until`, and their places in time."""
+        stop = int(np.searchsorted(self.order, until, "right"))
+        rows = np.arange(self.next, stop)
+        self.next = stop
+        return self.frames.take(rows), self.order[rows]
+
+    def advance(self) -> bool:
+        """Fetch the next batch if this one is used up; False when the file has ended."""
+        if self.next < len(self.frames):
+            return True
+        frames = next(self.batches, None)
+        if frames is None:
+            return False
+        self.order = np.maximum.accumulate(np.maximum(frames.time, self.order[-1:]))
+        self.frames, self.next = frames, 0
+        return True
+
+
+def _merged(paths: list[str], capture: Capture) -> Iterator[Frames]:
+    """Several files as one."""
+    waiting = sorted(((_first_time(path), number, path) for number, path in enumerate(paths)), reverse=True)
+    files: list[_MergedFile] = []
+    while waiting or files:
+        # Up to `until`, every open file is known; a file that begins before it is to be opened first.
+        until = min((int(file.order[-1]) for file in files), default=None)
+        if waiting and (until is None or waiting[-1][0] <= until):
+            batches = _file_batches(waiting.pop()[2], capture)
+            first = next(batches, None)
+            if first is not None:
+                files.append(_MergedFile(batches, first, np.maximum.accumulate(first.time)))
+            continue
+        assert until is not None, "a file that waits is opened when no other is open"
+        pieces = [file.take(until) for file in files]
+        yield from _interleaved([piece for piece in pieces if len(piece[0])])
+        files = [file for file in files if file.advance()]
+
+
+def _interleaved(pieces: list[tuple[Frames, Ints]]) -> Iterator[Frames]:
+    """Rows of several files in time order, as one batch; of more than one file, in a buffer of its own."""
+    if len(pieces) <= 1:
+        yield from (frames for frames, _ in pieces)
+        return
+    parts = [_compact(frames) for frames, _ in pieces]
+    base = np.cumsum([0] + [len(part.buffer) for part in parts])
+    joined = Frames(
+        np.concatenate([part.buffer for part in parts]),
+        np.concatenate([part.start + shift for part, shift in zip(parts, base[:-1], strict=True)]),
+        np.concatenate([part.length for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.link for part in parts]),
+    )
+    yield joined.take(np.argsort(np.concatenate([order for _, order in pieces]), kind="stable"))
+
+
+def _compact(frames: Frames) -> Frames:
+    """The same rows over no more of the buffer than they span."""
+    low, high = int(frames.start[0]), int(frames.start[-1] + frames.length[-1])  # rows lie in file order
+    return Frames(frames.buffer[low:high], frames.start - low, frames.length, frames.time, frames.link)
+
+
+def _first_time(path: str) -> int:
+    """When a file begins; NO_TIME (it is opened at once) where that cannot be looked up twice."""
+    try:
+        if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
+            return NO_TIME
+    except OSError:
+        return NO_TIME
+    first = next(_file_batches(path, Capture(), _PEEK), None)
+    return NO_TIME if first is None else int(first.time[0])
