@@ -11,7 +11,7 @@ from ..output import Run, Summary, open_sinks
 from ..targets.hostspace import HostSpace
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
-from ..trace.exchange import EACH, MOST_TARGETS, Endpoint, Trace, parse_endpoint
+from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
 from ..verdict.table import Verdict
 from .classification import Classification, Selection
 
@@ -41,7 +41,7 @@ class ClassifyRequest:
         """The filters; a ladder's target is one. Raises UsageError."""
         target, ports = self.target, self.ports
         if self.ladder not in (None, EACH):
-            wanted = parse_endpoint(self.ladder)
+            wanted = parse_target(self.ladder)
             target, ports = (wanted.ip,), str(wanted.port)
         return Selection(
             _space(self.scanner), _space(target), None if ports is None else parse_ports(ports), self.only_open
@@ -76,10 +76,10 @@ class _Ladders:
             raise UsageError(
                 f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p"
             )
-        trace = Trace(list({Endpoint(verdict.ip, verdict.port or 0): None for verdict in self.verdicts}))
+        packets = TargetPackets(list({LadderTarget(verdict.ip, verdict.port or 0): None for verdict in self.verdicts}))
         for frames in open_captures(list(captures)):
-            trace.see(frames)
-        return "\n".join(trace.ladder(verdict) for verdict in self.verdicts)
+            packets.see(frames)
+        return "\n".join(packets.ladder(verdict) for verdict in self.verdicts)
 
 
 def print_ladders(text: str, form: str | None) -> None:

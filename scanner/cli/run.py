@@ -24,7 +24,8 @@ from ..rounds.summary import summary_lines
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports, service_name
 from ..targets.special import guard, skipped_text
-from ..trace.listeners import Watch, scan_endpoints
+from ..trace import Watch
+from ..trace.ladder import scan_targets
 from ..verdict.table import Verdict
 from .progress import AnySession, Progress, check_form
 from .request import ScanRequest
@@ -76,7 +77,7 @@ def run_syn(request: ScanRequest, ahead: Ahead) -> int:
     check_form(request.progress)
     ports = request.port_column()
     hosts = careful_hosts(request)
-    watch = Watch(request.record, request.force, scan_endpoints(request.ladder, hosts, ports), request.packet_trace)
+    watch = Watch(request.record, request.force, scan_targets(request.ladder, hosts, ports), request.packet_trace)
     state = _state(request, "syn", hosts, ports)
     standing = state.note.standing if state and state.note else None
     session = Session(

@@ -1,39 +1,102 @@
-"""One target's exchange as a ladder, the way textbooks draw the handshake.
+"""The packets of one target as a ladder, the way textbooks draw the handshake.
 
-Two rails, ours on the left and the target's on the right, one arrow a packet, time running down. Real
-sequence numbers are ten digits that teach nothing, so each side's count from its first one, for every
-port of ours anew (each pass has a port and a sequence number of its own). An ICMP error starts at the
-router that sent it, not at the target's rail. Below stands the verdict that the exchange leads to, with
-a sentence for each word of evidence.
+There are two rails, ours on the left and the target's on the right, and one arrow for each packet, in the order of
+time. Real sequence numbers have ten digits that explain nothing, so each side counts from its first one, separately for
+each port of ours (each pass has its own port and sequence number). An ICMP error starts at the router that
+sent it, not at the target's rail. Below stands the verdict, with a sentence for each word of evidence.
 
-Plain ASCII within 80 columns, so that it survives a mail and a bug report. Limit: an exchange of
-hundreds of packets is cut in the middle, and says by how many.
+A ladder needs every packet of its target in both directions, also those that decide nothing. `TargetPackets`
+picks them out of a stream of frames: the taps of a live scan, or the batches of a capture. Each batch goes through the
+one parser once; a packet of another target costs a comparison. Several scanners of one target (in one capture) are kept
+apart by their address.
+
+The text is plain ASCII within 80 columns, so that it survives a mail and a bug report. Limits: the first thousand
+packets of a target are kept, and a long exchange is cut in the middle and says by how many packets.
 
 Source for the arithmetic of relative numbers: RFC 9293, 3.4 (modulo 2^32).
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from textwrap import wrap
+from typing import NamedTuple
 
+import numpy as np
+
+from ..errors import UsageError
+from ..packet.addresses import from_text, to_text
+from ..packet.headers import ACK, FIN, PSH, RST, SYN, Frames, Rows
+from ..packet.parse import Segments, parse
+from ..targets.hostspace import HostSpace
+from ..targets.ports import Ports
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
-from ..verdict.table import Verdict
+from ..verdict.table import Reason, Verdict, classify_icmp
 
+EACH = "each"  # `--ladder` without a value: every target, if they are few
+MOST_TARGETS = 8
 WIDTH = 80
+_MOST_STEPS = 1000  # of one target
 _CLOCK = 11  # "1234.567 ms"
 _INNER = WIDTH - _CLOCK - 4  # between the rails
 _MARGIN = " " * (_CLOCK + 1)
 _HEAD, _TAIL = 40, 10  # packets shown of a longer exchange
+_FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"))
+_TARGET = re.compile(r"(?:\[(.+)\]|([^:\[\]]+)):([0-9]{1,5})")
+
+
+# ── which targets, and their packets ──
+
+
+class LadderTarget(NamedTuple):
+    """One target of a ladder: the address as text (RFC 5952) and the port."""
+
+    ip: str
+    port: int
+
+    @property
+    def address(self) -> Rows:
+        """ADDRESS[1]."""
+        return from_text(self.ip)
+
+
+def parse_target(text: str) -> LadderTarget:
+    """`198.18.0.2:80` or `[2001:db8::2]:80`. Raises UsageError."""
+    match = _TARGET.fullmatch(text)
+    try:
+        if match and 0 < int(match[3]) < 65536:
+            return LadderTarget(str(ip_address(match[1] or match[2])), int(match[3]))
+    except ValueError:
+        pass
+    raise UsageError(f"--ladder {text!r} is not an address and a port: write 198.18.0.2:80 or [2001:db8::2]:80")
+
+
+def scan_targets(ladder: str | None, hosts: HostSpace, ports: Ports) -> list[LadderTarget]:
+    """The targets of a scan that `--ladder` names. Raises UsageError for what is no target of it, or for too many."""
+    if ladder is None:
+        return []
+    if ladder != EACH:
+        wanted = parse_target(ladder)
+        if hosts.index_of(wanted.address)[0] < 0 or wanted.port not in ports:
+            raise UsageError(f"--ladder {ladder} is no target of this scan: add it to the targets and to -p")
+        return [wanted]
+    size = hosts.size * len(ports)
+    if size > MOST_TARGETS:
+        raise UsageError(f"--ladder draws {MOST_TARGETS} targets at most and this scan has {size:,}: name one, IP:PORT")
+    names = to_text(hosts.pick(np.arange(hosts.size, dtype=np.uint64)))
+    return [LadderTarget(name, port) for name in names for port in ports.tolist()]
 
 
 @dataclass(frozen=True)
 class Step:
     """One packet. `time_ns` since any moment; `what` names it (`SYN`, `RST/ACK`, `ICMP host-unreach`).
 
-    `our_port` tells the passes apart. `seq` and `ack` are as on the wire, None where there are none; an
-    ICMP error's `seq` is the one that it quotes, ours. `window` in bytes, unscaled, and `mss` in bytes,
-    None where not worth showing. `router`: the address that sent it, when that is neither we nor the
-    target. `note`: a remark under the arrow.
+    `our_port` tells the passes apart. `seq` and `ack` are as on the wire, None where there are none; the `seq` of an
+    ICMP error is the one that it quotes, ours. `window` in bytes, unscaled, and `mss` in bytes,
+    None where not worth showing. `router`: the address that sent the packet, if that is neither ours nor the
+    target's. `note`: a remark under the arrow.
     """
 
     time_ns: int
@@ -47,30 +110,80 @@ class Step:
     note: str = ""
     router: str | None = None
 
+    @property
+    def is_icmp(self) -> bool:
+        """Whether it is an ICMP error."""
+        return self.what.startswith("ICMP")
+
+
+class TargetPackets:
+    """Collects the packets of a few targets."""
+
+    def __init__(self, targets: list[LadderTarget]) -> None:
+        self.targets = targets
+        self._addresses = [target.address[0] for target in targets]
+        self._steps: dict[tuple[LadderTarget, str], list[Step]] = {}  # by target and scanner
+
+    def see(self, frames: Frames, name: str = "") -> None:
+        """Take the targets' packets out of a batch. `name` (of the interface) is what a tap also tells."""
+        segments = parse(frames, Counter())
+        for target, address in zip(self.targets, self._addresses, strict=True):
+            # The parser gives an ICMP error the ports of the probe that it quotes, turned round as in a reply.
+            theirs = (segments.src == address) & (segments.sport == target.port)
+            ours = (segments.dst == address) & (segments.dport == target.port) & ~segments.icmp
+            for row in np.flatnonzero(theirs | ours).tolist():
+                packet, from_us = segments.take(np.array([row])), bool(ours[row])
+                us = to_text(packet.src if from_us else packet.dst)[0]
+                steps = self._steps.setdefault((target, us), [])
+                if len(steps) >= _MOST_STEPS:
+                    break
+                steps.append(_step(packet, from_us))
+
+    def ladder(self, verdict: Verdict) -> str:
+        """The drawing that leads to a verdict of one of the targets."""
+        by_scanner = {us: steps for (target, us), steps in self._steps.items() if target == (verdict.ip, verdict.port)}
+        us = verdict.scanner_ip or next(iter(by_scanner), "?")
+        return draw(us, by_scanner.get(us, []), verdict)
+
+
+def _step(packet: Segments, from_us: bool) -> Step:
+    icmp, flags = bool(packet.icmp[0]), packet.flags[0]
+    return Step(
+        time_ns=int(packet.time[0]),
+        from_us=from_us,
+        what=_icmp_name(packet) if icmp else "/".join(word for bit, word in _FLAGS if flags & bit) or "no flags",
+        our_port=int((packet.sport if from_us else packet.dport)[0]),
+        seq=int(packet.seq[0]),
+        ack=int(packet.ack[0]) if flags & ACK else None,
+        window=None if icmp or flags & RST else int(packet.window[0]),
+        router=to_text(packet.sender)[0] if icmp and packet.sender[0] != packet.src[0] else None,
+    )
+
+
+def _icmp_name(packet: Segments) -> str:
+    reason = Reason(int(classify_icmp(packet.version, packet.icmp_type, packet.icmp_code)[0]))
+    return f"ICMP {reason.word}" if reason else f"ICMP {int(packet.icmp_type[0])}/{int(packet.icmp_code[0])}"
+
+
+# ── the drawing ──
+
 
 def draw(us: str, steps: Iterable[Step], verdict: Verdict) -> str:
-    """The ladder as text, lines ended by a newline. `us` names the left rail (our address); the steps may
-    come in any order, those of equal time stay as given."""
+    """The ladder as text, each line with its newline. `us` names the left rail (our address). The steps may
+    come in any order; those of equal time stay as given."""
     ordered = sorted(steps, key=lambda step: step.time_ns)
-    target = verdict.ip if verdict.port is None else endpoint(verdict.ip, verdict.port)
-    lines = _names(us, target)
-    lines += _arrows(ordered)
-    lines.append(_rails(""))
-    return "\n".join(lines + _conclusion(verdict)) + "\n"
+    lines = [*_names(us, verdict), *_arrows(ordered), _rails(""), *_conclusion(verdict)]
+    return "\n".join(lines) + "\n"
 
 
-def endpoint(ip: str, port: int) -> str:
-    """Address and port as one text; an IPv6 address in brackets (RFC 5952, section 6)."""
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
-def _names(us: str, target: str) -> list[str]:
-    """The rails' names over the rails: on one line if both fit, the target's under ours if not."""
-    us, target = printable(us), printable(target)
-    room = _INNER + 2
-    if len(us) + 2 + len(target) <= room:
-        return [f"{_MARGIN}{us}{target:>{room - len(us)}}"]
-    return [f"{_MARGIN}{us}", f"{_MARGIN}{target:>{room}}"]
+def _names(us: str, verdict: Verdict) -> list[str]:
+    """The names above the rails: on one line if both fit, the target's below ours if not."""
+    ip = f"[{verdict.ip}]" if ":" in verdict.ip and verdict.port is not None else verdict.ip  # RFC 5952, section 6
+    us, target = printable(us), printable(ip if verdict.port is None else f"{ip}:{verdict.port}")
+    width = _INNER + 2
+    if len(us) + 2 + len(target) <= width:
+        return [f"{_MARGIN}{us}{target:>{width - len(us)}}"]
+    return [f"{_MARGIN}{us}", f"{_MARGIN}{target:>{width}}"]
 
 
 def _rails(text: str, clock: str = "") -> str:
@@ -79,11 +192,11 @@ def _rails(text: str, clock: str = "") -> str:
 
 def _arrows(steps: Sequence[Step]) -> list[str]:
     origins = _origins(steps)
-    cut = len(steps) - _HEAD - _TAIL
+    cut = max(0, len(steps) - _HEAD - _TAIL)
     lines: list[str] = []
     port = None
     for number, step in enumerate(steps):
-        if cut > 0 and _HEAD <= number < _HEAD + cut:
+        if _HEAD <= number < _HEAD + cut:
             if number == _HEAD:
                 lines.append(_rails(f"{f'... {cut:,} more packets ...':^{_INNER}}"))
             continue
@@ -98,19 +211,17 @@ def _origins(steps: Sequence[Step]) -> dict[tuple[int, bool], int]:
     """(our port, ours?) → the sequence number that counts as 0: the first sent, or else the first acknowledged."""
     origins: dict[tuple[int, bool], int] = {}
     for step in steps:
-        if step.seq is not None and "RST" not in step.what:  # a reset may carry a bare 0: no origin
-            origins.setdefault((step.our_port, step.from_us or _is_icmp(step)), step.seq)
+        if step.seq is not None and "RST" not in step.what:  # a reset may carry a bare 0, which is no origin
+            origins.setdefault((step.our_port, step.from_us or step.is_icmp), step.seq)
+    # A capture may lack our SYN. An acknowledgement of it names the number behind it (RFC 9293, 3.4).
     for step in steps:
         if step.ack is not None and "ACK" in step.what:
             origins.setdefault((step.our_port, not step.from_us), step.ack - 1)
     return origins
 
 
-def _is_icmp(step: Step) -> bool:
-    return step.what.startswith("ICMP")
-
-
 def _clock(nanoseconds: int) -> str:
+    # The limits are where rounding to three digits would widen the column.
     if nanoseconds < 9_999_999_500:
         return f"{nanoseconds / 1e6:.3f} ms"
     if nanoseconds < 999_999_999_500_000:
@@ -120,25 +231,23 @@ def _clock(nanoseconds: int) -> str:
 
 def _label(step: Step, origins: dict[tuple[int, bool], int]) -> str:
     parts = [printable(step.what)]
-    quoted = _is_icmp(step)
-    numbers = [("quoted seq" if quoted else "seq", step.seq, step.from_us or quoted)]
+    numbers = [("quoted seq" if step.is_icmp else "seq", step.seq, step.from_us or step.is_icmp)]
     if "ACK" in step.what:  # without the flag the field means nothing
         numbers.append(("ack", step.ack, not step.from_us))
     for name, number, ours in numbers:
         if number is not None:
             origin = origins.get((step.our_port, ours), number)
             parts.append(f"{name}={number - origin & 0xFFFF_FFFF}")
-    for name, value in (("win", step.window), ("mss", step.mss)):
-        if value is not None:
-            parts.append(f"{name}={value}")
+    parts += [f"{name}={value}" for name, value in (("win", step.window), ("mss", step.mss)) if value is not None]
     return " ".join(parts)
 
 
 def _arrow(step: Step, clock: str, label: str) -> list[str]:
+    """One arrow, with the label on it; what does not fit stands below."""
     router = "" if step.router is None else f" {printable(step.router)} "
-    room = _INNER - len(router) - len("<--  -")
-    first, *more = wrap(label, room, break_on_hyphens=False) or [""]
-    shaft = f"{first} ".ljust(room + 1, "-")
+    length = _INNER - len(router) - len("<--  -")
+    first, *more = wrap(label, length, break_on_hyphens=False) or [""]
+    shaft = f"{first} ".ljust(length + 1, "-")
     line = f"-- {shaft}->" if step.from_us else f"<- {shaft}--{router}"
     notes = [f"   {part}" for text in (" ".join(more), printable(step.note)) for part in wrap(text, _INNER - 6)]
     return [_rails(line, clock), *map(_rails, notes)]

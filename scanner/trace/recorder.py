@@ -1,12 +1,12 @@
-"""What a live scan sent and received, into a capture file: `--record`.
+"""`--record`: what a live scan sent and received, in a capture file.
 
-A scan that is argued about later needs its packets, and `classify` gives the same rows from them without root.
-The recorder is only a listener at the taps: it decides nothing and the scan does not know it. What
-can be refused is refused before the first packet leaves: a wrong suffix, a file that is there already, a folder
-that is not, or two kinds of link in a `.pcap`, which holds one.
+Whoever argues about a scan later needs its packets, and `classify` gives the same rows from them without root.
+The recorder is a listener at the taps: it decides nothing and the scan does not know it. Every refusal comes before the
+first packet leaves: a wrong suffix, a file that exists already, a missing folder, or two kinds of link in a
+`.pcap`, which holds one.
 
-A `.pcapng` also says how long was listened, so that silence after the last packet can be told from the
-end of the recording, and that it was halfopen that wrote it: a scan listens to both directions.
+A `.pcapng` also says how long the scan listened, so that silence after the last packet can be told from the
+end of the recording, and that halfopen wrote it: a scan listens to both directions.
 
 Limit: a reply after its window has closed changes no row of the scan any more, but it is in the file.
 """
@@ -25,7 +25,7 @@ class Recorder:
     """`see` is for Session's list of listeners; nothing is written before `open`."""
 
     def __init__(self, path: str, force: bool) -> None:
-        """Raises UsageError if `path` is no name for a capture, or a file is there already (without `force`)."""
+        """Raises UsageError if `path` is no name for a capture, or a file exists already (without `force`)."""
         self._plain = check_name(path)
         if os.path.exists(path) and stat.S_ISREG(os.stat(path).st_mode) and not force:
             raise UsageError(f"{path} exists and is not overwritten: name another file, or add --force")
@@ -45,14 +45,14 @@ class Recorder:
         self._writer = PcapWriter(self.path, min(links))
 
     def see(self, frames: Frames, name: str) -> None:
-        """Append a batch seen on interface `name`. Raises ScanError when the disk does not take it."""
+        """Append a batch that interface `name` carried. Raises ScanError when the disk does not take it."""
         assert self._writer, "opened before anything is sent"
         writer, self._writer = self._writer, None
         writer.write(frames, name)
-        self._writer = writer  # a file that failed is closed already
+        self._writer = writer  # only after success: a writer that failed has closed its file
 
     def close(self, started: int, ended: int, received: int | None = None, dropped: int | None = None) -> None:
-        """Finish the file: when listening began and ended (ns), how many frames were taken in and how many lost."""
+        """Finish the file: when listening began and ended (ns), how many frames were received and dropped."""
         if self._writer:
             self._writer.close(started, ended, received, dropped)
             self._writer = None
