@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scanner.halfopen.scan import Settings
-from scanner.lab import Box, Kind
-from scanner.lab.scene import DEMO, demo_box
+from scanner.lab import Box, PortKind
+from scanner.lab.box import INTERFACE
+from scanner.lab.demo import DEMO, demo_box
 from scanner.packet.headers import LINK_RAW
 from scanner.trace.recorder import Recorder
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
+from tests.lab.networks import routed_box
 from tests.simulation import Clock, bench_of, lane_of, memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +67,7 @@ def halfopen(box: Box, *arguments: str) -> None:
 def tcpdump(box: Box, path: Path, *arguments: str) -> Iterator[None]:
     """Records in the scanner's namespace; packed afterwards if the name says so."""
     plain = path.with_name(path.name.removesuffix(".gz"))
-    wanted = arguments if "-i" in arguments else ("-i", box.interface, *arguments)
+    wanted = arguments if "-i" in arguments else ("-i", INTERFACE, *arguments)
     dump = subprocess_in(box, ["tcpdump", "-Z", "root", "-n", "-U", "--immediate-mode", "-w", str(plain), *wanted])
     assert dump.stderr
     while b"listening on" not in dump.stderr.readline():
@@ -174,9 +176,11 @@ peer("only-received.pcap", SYN_SCAN, "-Q", "in")
 
 @makes("router.pcap")
 def router(path: Path) -> None:
-    with Box(routed=True) as box:
+    with routed_box() as box:
         box.listen([22])
-        box.install_in_router({Kind.TCP_RESET: [113], Kind.ADMIN_PROHIBITED: [3013], Kind.DROP: [135]})
+        box.install(
+            {PortKind.TCP_RESET: [113], PortKind.ADMIN_PROHIBITED: [3013], PortKind.DROP: [135]}, box.router, "forward"
+        )
         targets = (box.target_ip, box.target_ip6, "198.18.77.7")  # of the third nobody knows the way
         halfopen(box, *targets, "-p", f"21,{FEW}", "--retries", "1", "--record", str(path), "--force")
 

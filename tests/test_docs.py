@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from scanner.cli.verbs import app
-from scanner.lab.scene import DEMO
+from scanner.lab.demo import DEMO
 from scanner.verdict.sentences import EVIDENCE
 from scanner.verdict.table import Reason
 

@@ -14,9 +14,8 @@ from scanner.classifier.classification import Classification
 from scanner.config import SynConfig
 from scanner.halfopen.scan import Settings
 from scanner.halfopen.session import Session
-from scanner.lab import Box, Kind, here
-from scanner.lab.firewall import require
-from scanner.lab.scene import demo_box
+from scanner.lab import Box, PortKind
+from scanner.lab.demo import add_demo_ports
 from scanner.packet.headers import LINK_RAW
 from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts
@@ -24,6 +23,8 @@ from scanner.trace.recorder import Recorder
 from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
 from scanner.verdict.table import Verdict
+from tests.lab.live import live
+from tests.lab.networks import direct_box, prefix_box, require, routed_box
 from tests.simulation import Clock, bench_of, lane_of, memory
 
 Row = tuple[str, int | None, str, str, int | None, str | None]
@@ -87,21 +88,22 @@ def test_the_recording_of_silence_is_no_capture_of_one_direction(tmp_path: Path)
 
 # ── in the lab ──
 
-OBSTACLE = here()
-
 
 @contextmanager
 def routed() -> Iterator[Box]:
-    with Box(routed=True) as box:
+    with routed_box() as box:
         box.listen([22, 80])
-        box.install_in_router({Kind.TCP_RESET: [113], Kind.ADMIN_PROHIBITED: [3013], Kind.DROP: [135]})
-        box.install({Kind.PORT_UNREACHABLE: [3003], Kind.TCP_RESET: [114]})
+        box.install(
+            {PortKind.TCP_RESET: [113], PortKind.ADMIN_PROHIBITED: [3013], PortKind.DROP: [135]}, box.router, "forward"
+        )
+        box.install({PortKind.PORT_UNREACHABLE: [3003], PortKind.TCP_RESET: [114]})
         yield box
 
 
 @contextmanager
 def lossy() -> Iterator[Box]:
-    with demo_box() as box:
+    with direct_box() as box:
+        add_demo_ports(box)
         lose = "add rule inet loss input tcp dport 1-65535 numgen random mod 10 < 3 drop"
         require(
             box.target,
@@ -112,14 +114,15 @@ def lossy() -> Iterator[Box]:
 
 @contextmanager
 def crowd() -> Iterator[Box]:
-    with Box(whole_prefix=26) as box:
+    with prefix_box(26) as box:
         box.listen([22])
         yield box
 
 
 @contextmanager
 def plain() -> Iterator[Box]:
-    with demo_box() as box:
+    with direct_box() as box:
+        add_demo_ports(box)
         yield box
 
 
@@ -137,8 +140,7 @@ SCENES: dict[str, tuple[Callable[[], object], list[str], str, float]] = {
 
 @pytest.mark.parametrize(("scene", "targets", "ports", "rate"), SCENES.values(), ids=SCENES)
 @pytest.mark.parametrize("suffix", ["pcap", "pcapng"])
-@pytest.mark.live
-@pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+@live
 def test_a_scan_in_the_lab(
     scene: Callable[[], object], targets: list[str], ports: str, rate: float, suffix: str, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import sys
 import termios
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import pytest
 
 from scanner.cli.progress import Progress, check_form
 from scanner.errors import UsageError
-from scanner.lab import Box, here
 from scanner.rounds.resume_point import Standing
 from scanner.rounds.schedule import Schedule, Stretch
 from scanner.rounds.statistics import Glance, Sums
+from tests.lab.live import live
+from tests.lab.networks import direct_box
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-3000", "--rate", "1000", "--open"]
@@ -118,9 +119,25 @@ def test_json_lines_of_a_scan() -> None:
     assert (lines[-1]["asked"], lines[-1]["answered"], lines[-1]["seconds_left"]) == (3000, 3000, 0.0)
 
 
+def wait_until(condition: Callable[[], bool], scan: "subprocess.Popen[str]") -> None:
+    """Until the condition holds or the scan has ended."""
+    while not condition() and scan.poll() is None:
+        time.sleep(0.01)
+
+
+def catches(scan: "subprocess.Popen[str]", number: signal.Signals) -> bool:
+    """Whether the process has a handler for this signal (proc(5), SigCgt)."""
+    try:
+        lines = Path(f"/proc/{scan.pid}/status").read_text().splitlines()
+    except ProcessLookupError:
+        return False
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
+    return bool(masks and masks[0] >> (number - 1) & 1)
+
+
 def test_asked_by_signal() -> None:
     with subprocess.Popen([*SLOW, "-q"], cwd=ROOT, stdout=-3, stderr=subprocess.PIPE, text=True) as scan:
-        time.sleep(1.5)
+        wait_until(lambda: catches(scan, signal.SIGUSR1), scan)
         scan.send_signal(signal.SIGUSR1)
         _, said = scan.communicate(timeout=30)
     assert (scan.returncode, said.count(" of 3,000 targets, pass 1; "), said.count("\n")) == (0, 1, 1)
@@ -131,7 +148,7 @@ def test_asked_by_key_and_the_terminal_is_as_before() -> None:
     before = termios.tcgetattr(theirs)
     line = ["setsid", "-c", "-w", *SLOW, "-q"]
     with subprocess.Popen(line, cwd=ROOT, stdin=theirs, stdout=-3, stderr=subprocess.PIPE, text=True) as scan:
-        time.sleep(1.5)
+        wait_until(lambda: not termios.tcgetattr(theirs)[3] & termios.ECHO, scan)
         during = termios.tcgetattr(theirs)
         os.write(ours, b" ")
         _, said = scan.communicate(timeout=30)
@@ -153,14 +170,10 @@ def test_drawn_on_a_terminal_and_taken_away_again() -> None:
     assert "1,500 targets in " in drawn  # the summary below
 
 
-OBSTACLE = here()
-
-
-@pytest.mark.live
-@pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+@live
 @pytest.mark.parametrize("family", [4, 6])
 def test_packet_trace_shows_each_frame(family: int) -> None:
-    with Box() as box:
+    with direct_box() as box:
         box.listen([80])
         target = box.target_ip if family == 4 else "2001:db8::2"
         line = [sys.executable, "-m", "scanner", "syn", target, "-p", "80,81", "--packet-trace", "-q"]

@@ -25,7 +25,6 @@ from scanner.cli.state_file import StateFile
 from scanner.cli.verbs import main
 from scanner.halfopen.results import rows
 from scanner.halfopen.scan import Scan, Settings
-from scanner.lab import Box, here
 from scanner.output import Summary, open_sinks
 from scanner.rounds.resume_point import Standing, standing_of
 from scanner.rounds.schedule import Schedule, Stretch
@@ -36,9 +35,10 @@ from scanner.transport.memory import Faults, MemoryTransport
 from scanner.verdict.ledger import Known, blank
 from scanner.verdict.table import Reason, Verdict
 from tests.builders import OUR_MAC, SECOND
+from tests.lab.live import live
+from tests.lab.networks import direct_box
 from tests.simulation import NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, target, wanted
 
-OBSTACLE = here()
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -413,14 +413,28 @@ SMALL_WINDOWS = (
 FILES = ("scan.jsonl", "scan.csv.gz", "scan.xml")
 
 
+def written(state: Path) -> int:
+    """When the note was last written, ns; 0 where there is none."""
+    return state.stat().st_mtime_ns if state.exists() else 0
+
+
+def wait_for_note(process: "subprocess.Popen[str]", state: Path, noted: int) -> None:
+    """Until the scan has written its first note: before that, Ctrl-C would interrupt the imports of Python."""
+    while written(state) == noted and process.poll() is None:
+        time.sleep(0.01)
+
+
 def until_done(start: Callable[[list[str]], "subprocess.Popen[str]"], folder: Path, luck: random.Random) -> int:
     """Start the program again and again, ending it early, until it says that it is done; how often it was ended."""
     outputs = [text for name in FILES for text in ("-o", str(folder / name))]
+    state = folder / "scan.state"
     for turn in range(30):
-        process = start([*outputs, "--all", "--resume", str(folder / "scan.state")])
+        noted = written(state)
+        process = start([*outputs, "--all", "--resume", str(state)])
         try:
             if turn < 4:
-                time.sleep(luck.uniform(0.3, 1.2))
+                wait_for_note(process, state, noted)
+                time.sleep(luck.uniform(0.0, 0.5))
                 process.send_signal(luck.choice([signal.SIGKILL, signal.SIGINT]))
             _, said = process.communicate(timeout=60)
         finally:
@@ -457,11 +471,10 @@ def test_connect_killed_and_taken_up(seed: int, tmp_path: Path) -> None:
     assert each_once(tmp_path) == sorted((f"127.0.0.{low}", port) for low in range(16) for port in range(1, 401))
 
 
-@pytest.mark.live
-@pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+@live
 @pytest.mark.parametrize("seed", range(2))
 def test_syn_killed_and_taken_up(seed: int, tmp_path: Path) -> None:
-    with Box() as box:
+    with direct_box() as box:
         box.listen([80])
 
         def start(more: list[str]) -> "subprocess.Popen[str]":

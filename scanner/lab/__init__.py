@@ -1,16 +1,15 @@
-"""The network in a box: a scanner, a target and a firewall on one machine, made of network namespaces.
+"""A small network inside this machine, made of network namespaces, for `halfopen demo`.
 
-A scanner is only worth what it says about known hosts. The lab makes such hosts: `box` wires namespaces
-together, `targets` listens in them, `firewall` installs one rule for each way of answering, and `scene` is
-the demo's ground truth as data. `wire` loses and delays frames in between, and `scenes` are bad paths with
-their truth. `permissions` finds out whether this machine lets us, by trying.
+The demo shows that verdicts are right, so it needs a host whose every port is known. The lab makes one:
+`box` connects two namespaces by a cable, `listeners` opens ports in them, and `firewall` installs one rule
+for each way in which a port can answer. `demo` holds the ground truth and the comparison. `permissions` finds out,
+by trying, whether this machine allows a lab. The tests build larger networks from the same parts.
 """
 
 from .box import Box
-from .firewall import Kind
+from .firewall import PortKind
+from .listeners import Listeners
 from .namespace import Namespace
-from .permissions import here, permission, reenter
-from .targets import Listeners
-from .wire import Faults, Way
+from .permissions import here, reenter
 
-__all__ = ["Box", "Faults", "Kind", "Listeners", "Namespace", "Way", "here", "permission", "reenter"]
+__all__ = ["Box", "Listeners", "Namespace", "PortKind", "here", "reenter"]

@@ -1,8 +1,7 @@
-"""`python -m scanner.lab ARGUMENTS…`: run `python ARGUMENTS…` where a lab can be made.
+"""`python -m scanner.lab ARGUMENTS…` runs `python ARGUMENTS…` where a lab can be made.
 
-As root, or where it is forbidden, that is plain `python ARGUMENTS…`; for an ordinary user it is the same
-inside a user namespace. `make test` runs the live tests through it: where no lab can be had they still
-run, and skip with the reason.
+For root this is plain `python ARGUMENTS…`. For an ordinary user it is the same inside a user namespace. `make test`
+runs the live tests through it. Where the system allows no lab the command runs too; its live tests then skip.
 """
 
 import os
@@ -13,7 +12,7 @@ from .permissions import run_inside
 
 
 def main() -> int:
-    """The exit code of the command; does not return when the command simply takes our place."""
+    """The exit code of the command; does not return when the command replaces this process."""
     arguments = sys.argv[1:]
     try:
         code = run_inside(arguments)

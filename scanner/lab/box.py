@@ -1,46 +1,34 @@
-"""Namespaces wired into a small network: scanner — target, or scanner — router — target.
+"""Two hosts and a cable, as network namespaces of this machine.
 
     scan0 198.18.0.1, 2001:db8::1  ———  host0 198.18.0.2, 2001:db8::2
-    scan0 198.18.0.1  ———  near0 198.18.0.254 (router) 198.18.1.254 far0  ———  host0 198.18.1.2
-          2001:db8::1            2001:db8::fe          2001:db8:1::fe                2001:db8:1::2
 
-The addresses are those set aside for benchmarks and documentation (RFC 2544, RFC 3849), and there is no
-default route: a stray packet has nowhere to go. The target also owns all of `FAR` (a /16 and a /64) by a
-local route, reached through a next hop, for scans larger than one host. `whole_prefix` does the same on
-the link itself, where every IPv4 address then answers ARP: the kernel answers for what its routes call
-local. Neighbour discovery asks for a configured address instead, so on-link IPv6 hosts are really added
-(`hosts`). `wire` puts a namespace with faults between the scanner and its neighbour (`lab/wire.py`); addresses
-and MAC addresses stay the same. Replies are not rate-limited, and addresses are usable at once (no duplicate
-detection).
-Limit: one machine's kernel plays all the parts, so this shows Linux's answers and nobody else's.
+The addresses are reserved for benchmarks and documentation (RFC 2544, RFC 3849). There is no default route, so no
+packet can leave. Addresses are usable at once (no duplicate address detection), MAC addresses are fixed, and the kernel
+does not limit its ICMP errors.
+Limit: one Linux kernel plays both parts, so a box shows how Linux answers and no other system.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
-from ..errors import ScanError
 from . import firewall
-from .firewall import Kind, Ports, Unavailable
+from .firewall import PortKind, PortRanges, Unavailable
+from .listeners import Listeners
 from .namespace import Namespace
-from .targets import Listeners
-from .wire import LEFT, RIGHT, Faults, Wire, plain_checksums
 
-FAR = ("198.19.0.0/16", "2001:db8:ff::/64")
-INTERFACE = "scan0"
+INTERFACE, PEER = "scan0", "host0"
 SCANNER = ("198.18.0.1", "2001:db8::1")
-DIRECT = ("198.18.0.2", "2001:db8::2")
-BEHIND = ("198.18.1.2", "2001:db8:1::2")
-NEAR = ("198.18.0.254", "2001:db8::fe")
-OTHER_SIDE = ("198.18.1.254", "2001:db8:1::fe")
+TARGET = ("198.18.0.2", "2001:db8::2")
+HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()
 
-# A new namespace takes some of these over from the machine, so they are written even where they are the default.
+# A new namespace copies some settings from the machine, so defaults are written too.
 _SYSCTLS = {
-    "net/ipv4/icmp_ratelimit": 0,
-    "net/ipv4/icmp_msgs_per_sec": 10_000_000,
-    "net/ipv4/icmp_msgs_burst": 10_000_000,
-    "net/ipv6/icmp/ratelimit": 0,
+    # The masks name the ICMP types that are limited. The rate settings alone are not enough: before Linux 6.13
+    # all namespaces share one token bucket (icmp_msgs_per_sec), and another test could empty it.
+    "net/ipv4/icmp_ratemask": 0,
+    "net/ipv6/icmp/ratemask": 255,  # a type that does not exist
     "net/ipv4/conf/all/rp_filter": 0,
     "net/ipv4/conf/default/rp_filter": 0,
     "net/ipv6/conf/all/disable_ipv6": 0,
@@ -54,152 +42,71 @@ _SYSCTLS = {
 }
 
 
-def _sequence(first: str, count: int) -> list[str]:
-    """`count` addresses from `first` upwards; the lab's first addresses all end in 2."""
-    head, four = first[:-1], "." in first
-    assert first[-1] == "2", "the count starts at the last digit"
-    assert count <= (252 if four else 65_000), "no room for so many hosts"
-    return [f"{head}{index if four else f'{index:x}'}" for index in range(2, count + 2)]
+@dataclass
+class Box:
+    """A network that exists until `stack` is closed.
+
+    `unavailable` collects the kinds of port that this machine cannot make, with the reason. `router` is the namespace
+    between scanner and target, in the networks that have one.
+    """
+
+    stack: ExitStack
+    scanner: Namespace
+    target: Namespace
+    target_ip: str = TARGET[0]
+    target_ip6: str = TARGET[1]
+    router: Namespace | None = None
+    unavailable: Unavailable = field(default_factory=dict)
+
+    def listen(self, ports: Iterable[int], namespace: Namespace | None = None) -> Listeners:
+        """Open ports, IPv4 and IPv6, in the target or in another namespace."""
+        versions = (4, 6) if HAS_IPV6 else (4,)
+        return self.stack.enter_context(Listeners(namespace or self.target, ports, versions))
+
+    def install(
+        self, ports: Mapping[PortKind, PortRanges], namespace: Namespace | None = None, hook: str = "input"
+    ) -> None:
+        """Firewall rules in the target or in another namespace; what the kernel refuses goes to `unavailable`."""
+        self.unavailable |= firewall.install(namespace or self.target, ports, hook)
 
 
-def _wire(left: Namespace, name: str, right: Namespace, peer: str, number: int) -> None:
-    """A veth pair between two namespaces, both ends up; MAC addresses are fixed so that captures repeat."""
+def new_namespace(stack: ExitStack) -> Namespace:
+    """A namespace with the lab's settings and `lo` up, closed together with `stack`."""
+    namespace = stack.enter_context(Namespace.create())
+    for name, value in _SYSCTLS.items():
+        namespace.sysctl(name, value)
+    namespace.ip(["link set lo up"])
+    return namespace
+
+
+def cable(left: Namespace, name: str, right: Namespace, peer: str, number: int = 0) -> None:
+    """Connect two namespaces by a pair of interfaces; `number` makes the MAC addresses differ from other cables'."""
     ends = [f"address 02:00:00:00:{number:02x}:0{end}" for end in (1, 2)]
-    there = f"peer name {peer} {ends[1]} netns /proc/self/fd/{right.fd}"
-    left.ip([f"link add {name} {ends[0]} type veth {there}", f"link set {name} up"], [right.fd])
+    far_end = f"peer name {peer} {ends[1]} netns /proc/self/fd/{right.fd}"
+    left.ip([f"link add {name} {ends[0]} type veth {far_end}", f"link set {name} up"], [right.fd])
     right.ip([f"link set {peer} up"])
 
 
-class Box:
-    """A network that exists as long as the `with` block. See the module's drawing for the addresses.
+def configure(namespace: Namespace, lines: Sequence[str]) -> None:
+    """Run `ip` commands; a machine without IPv6 skips those with an IPv6 address."""
+    namespace.ip([line for line in lines if HAS_IPV6 or "2001:db8" not in line])
 
-    `routed` puts a router between; `whole_prefix` (15..30, not routed) makes every address of
-    198.18.0.0/whole_prefix but the scanner's the target, on the link; `hosts` is the number of addresses
-    that the target is given one by one from …2 upwards (IPv4 up to 252, IPv6 likewise).
-    `wire` is what happens to frames between the scanner and whatever is next to it (None: a plain cable).
-    `unavailable` collects the firewall kinds that this machine cannot make. ScanError: not permitted here.
-    """
 
-    def __init__(
-        self, *, routed: bool = False, whole_prefix: int | None = None, hosts: int = 1, wire: Faults | None = None
-    ) -> None:
-        assert whole_prefix is None or (not routed and 15 <= whole_prefix <= 30), "whole_prefix: on-link, /15 to /30"
-        self.interface = INTERFACE
-        self.scanner_ip, self.scanner_ip6 = SCANNER
-        self.target_ip, self.target_ip6 = BEHIND if routed else DIRECT
-        self.ipv6 = Path("/proc/sys/net/ipv6").exists()
-        self.unavailable: Unavailable = {}
-        self.scanner: Namespace
-        self.target: Namespace
-        self.router: Namespace | None = None
-        self._routed, self._whole, self._hosts, self._faults = routed, whole_prefix, hosts, wire
-        self._stack = ExitStack()
+def add_addresses(namespace: Namespace, interface: str, addresses: Sequence[str], prefix: int = 24) -> None:
+    """Give an interface its addresses; `prefix` is for IPv4, IPv6 always has /64."""
+    lengths = ["64" if ":" in address else str(prefix) for address in addresses]
+    # nodad: the address answers at once, although the kernel has not looked for a second owner (RFC 4862 5.4).
+    flags = [" nodad" if ":" in address else "" for address in addresses]
+    columns = zip(addresses, lengths, flags, strict=True)
+    configure(namespace, [f"addr add {address}/{length} dev {interface}{flag}" for address, length, flag in columns])
 
-    def __enter__(self) -> "Box":
-        try:
-            self.scanner = self._namespace()
-            self.target = self._namespace()
-            if self._routed:
-                self._build_routed()
-            else:
-                self._build_direct()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
-
-    def listen(self, ports: Iterable[int], namespace: Namespace | None = None, accepting: bool = False) -> Listeners:
-        """Real listeners, IPv4 and IPv6, in the target (or another namespace) until the box goes."""
-        versions = (4, 6) if self.ipv6 else (4,)
-        return self._stack.enter_context(Listeners(namespace or self.target, ports, versions, accepting))
-
-    def install(self, ports: Mapping[Kind, Ports]) -> None:
-        """Firewall rules in the target itself; refusals go to `unavailable`."""
-        self.unavailable |= firewall.install(self.target, ports)
-
-    def install_in_router(self, ports: Mapping[Kind, Ports], hook: str = "forward") -> None:
-        """Firewall rules in the router, for what passes through it (`forward`) or is meant for it (`input`)."""
-        assert self.router is not None, "this box has no router"
-        self.unavailable |= firewall.install(self.router, ports, hook)
-
-    def _namespace(self) -> Namespace:
-        made = self._stack.enter_context(Namespace.create())
-        for name, value in _SYSCTLS.items():
-            made.sysctl(name, value)
-        made.ip(["link set lo up"])
-        return made
-
-    def _connect(self, neighbour: Namespace, peer: str) -> None:
-        """The scanner's interface to its neighbour's, straight or through the faults in the middle."""
-        if self._faults is None:
-            _wire(self.scanner, INTERFACE, neighbour, peer, 0)
-            return
-        middle = self._namespace()
-        middle.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
-        _wire(self.scanner, INTERFACE, middle, LEFT, 0)
-        _wire(middle, RIGHT, neighbour, peer, 0)
-        for namespace, interface in ((self.scanner, INTERFACE), (neighbour, peer)):
-            plain_checksums(namespace, interface)
-        self._stack.enter_context(Wire(middle, self._faults))
-
-    def _ip(self, namespace: Namespace, lines: Iterable[str]) -> None:
-        """One batch; on a machine without IPv6 the lines that hold an IPv6 address are left out."""
-        namespace.ip([line for line in lines if self.ipv6 or "2001:db8" not in line])
-
-    def _addresses(self, first: tuple[str, str], prefix: int) -> list[str]:
-        """`addr add` lines for the target's hosts, from its first address of each version upwards."""
-        count4 = min(self._hosts, 252) if self._whole is None else 1
-        lines = [f"addr add {address}/{prefix} dev host0" for address in _sequence(first[0], count4)]
-        return lines + [f"addr add {address}/64 dev host0 nodad" for address in _sequence(first[1], self._hosts)]
-
-    def _build_direct(self) -> None:
-        self._connect(self.target, "host0")
-        self._ip(
-            self.scanner,
-            [
-                f"addr add {SCANNER[0]}/{self._whole or 24} dev {INTERFACE}",
-                f"addr add {SCANNER[1]}/64 dev {INTERFACE} nodad",
-                *(f"route add {far} via {hop}" for far, hop in zip(FAR, DIRECT, strict=True) if self._far_is_free(far)),
-            ],
-        )
-        routes = [f"route add local {far} dev lo" for far in FAR if self._far_is_free(far)]
-        if self._whole is not None:
-            # Not in the local table: that one is asked first, and the scanner's own address would be ours.
-            routes += [
-                f"route add {SCANNER[0]}/32 dev host0",
-                f"route add local 198.18.0.0/{self._whole} dev lo table main",
-            ]
-        self._ip(self.target, self._addresses(DIRECT, 24 if self._whole is None else 32) + routes)
-
-    def _far_is_free(self, far: str) -> bool:
-        """Whether `far` lies beyond the link: a whole /15 of on-link addresses takes in the IPv4 one."""
-        return self._whole != 15 or far != FAR[0]
-
-    def _build_routed(self) -> None:
-        self.router = self._namespace()
-        self._connect(self.router, "near0")
-        _wire(self.router, "far0", self.target, "host0", 1)
-        if not self.router.sysctl("net/ipv4/ip_forward", 1):
-            raise ScanError("the lab's router cannot forward (/proc/sys is read-only): run it outside the container")
-        self.router.sysctl("net/ipv6/conf/all/forwarding", 1)
-        wide = ("198.18.0.0/15", "2001:db8::/32")
-        self._ip(
-            self.scanner,
-            [f"addr add {SCANNER[0]}/24 dev {INTERFACE}", f"addr add {SCANNER[1]}/64 dev {INTERFACE} nodad"]
-            + [f"route add {net} via {hop}" for net, hop in zip(wide, NEAR, strict=True)],
-        )
-        self._ip(
-            self.router,
-            [f"addr add {NEAR[0]}/24 dev near0", f"addr add {NEAR[1]}/64 dev near0 nodad"]
-            + [f"addr add {OTHER_SIDE[0]}/24 dev far0", f"addr add {OTHER_SIDE[1]}/64 dev far0 nodad"]
-            + [f"route add {far} via {hop}" for far, hop in zip(FAR, BEHIND, strict=True)],
-        )
-        self._ip(
-            self.target,
-            self._addresses(BEHIND, 24)
-            + [f"route add {net} via {hop}" for net, hop in zip(wide, OTHER_SIDE, strict=True)]
-            + [f"route add local {far} dev lo" for far in FAR],
-        )
+@contextmanager
+def pair_box() -> Iterator[Box]:
+    """Scanner and target on one cable. ScanError when this machine does not permit it."""
+    with ExitStack() as stack:
+        box = Box(stack, new_namespace(stack), new_namespace(stack))
+        cable(box.scanner, INTERFACE, box.target, PEER)
+        add_addresses(box.scanner, INTERFACE, SCANNER)
+        add_addresses(box.target, PEER, TARGET)
+        yield box

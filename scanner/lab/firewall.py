@@ -1,13 +1,12 @@
 """One nftables rule for each way in which a port can answer.
 
-The scanner's decision table has a row for every ICMP code, for silence, for forged resets and for SYN
-proxies; here is the other half: `KINDS` says what makes a Linux firewall answer so, in IPv4 and in IPv6.
-The kernel rejects with any code number, also with those that nft has no name for, so nearly every row
-of the table can be produced by a real kernel and not by a packet that we wrote ourselves.
+The scanner's decision table has a row for every ICMP code, for silence, for forged resets and for SYN proxies.
+`ACTIONS` says how a Linux firewall produces each of them, in IPv4 and in IPv6. The kernel rejects with any code
+number, also with one that nft has no name for. So a real kernel, and not a packet of ours, produces nearly every row.
 
-Kernels and nft versions differ, so nothing here is required: all rules go in as one transaction, and
-if that fails each goes in by itself; what is refused is returned with the reason and never raised.
-Limit: SYNPROXY is installed for IPv4 only (the IPv6 one answered nothing where it was tried).
+Kernels and nft versions differ. So all rules go in as one transaction; if that fails, each goes in by itself.
+What the kernel refuses is returned with the reason and never raised.
+Limit: SYNPROXY is installed for IPv4 only, because the IPv6 one answered nothing where it was tried.
 
 Sources: nft(8); net/ipv4/netfilter/nf_reject_ipv4.c; RFC 792, RFC 1812 5.2.7.1, RFC 4443 3.1.
 """
@@ -16,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from ..errors import ScanError
 from .namespace import Namespace, first_line
 
 
-class Kind(Enum):
+class PortKind(Enum):
     """How a port answers; the value is the word that is printed."""
 
     OPEN = "open"
@@ -48,12 +46,12 @@ class Actions(NamedTuple):
     v6: str | None
 
 
-Unavailable = dict[tuple[Kind, int], str]  # (kind, IP version) → why there is no such rule here
-Ports = Sequence[int | str]  # 80, or "1000-2000"
+Unavailable = dict[tuple[PortKind, int], str]  # (kind, IP version) → why there is no such rule here
+PortRanges = Sequence[int | str]  # 80, or "1000-2000"
 
 
 def _reject(v4: str | int | None, v6: str | int | None = None) -> Actions:
-    """Actions that answer with ICMP and ICMPv6 destination unreachable of these codes (names as nft has them)."""
+    """Answer with ICMP and ICMPv6 destination unreachable of these codes; the names are those of nft."""
     return Actions(
         None if v4 is None else f"reject with icmp type {v4}",
         None if v6 is None else f"reject with icmpv6 type {v6}",
@@ -61,24 +59,24 @@ def _reject(v4: str | int | None, v6: str | int | None = None) -> Actions:
 
 
 # OPEN and CLOSED need no rule.
-KINDS: dict[Kind, Actions] = {
-    Kind.DROP: Actions("drop", "drop"),
-    Kind.TCP_RESET: Actions("reject with tcp reset", "reject with tcp reset"),
-    Kind.NET_UNREACHABLE: _reject("net-unreachable", "no-route"),
-    Kind.HOST_UNREACHABLE: _reject("host-unreachable", "addr-unreachable"),
-    Kind.PROT_UNREACHABLE: _reject("prot-unreachable"),
-    Kind.PORT_UNREACHABLE: _reject("port-unreachable", "port-unreachable"),
-    Kind.NET_PROHIBITED: _reject("net-prohibited"),
-    Kind.HOST_PROHIBITED: _reject("host-prohibited"),
-    Kind.ADMIN_PROHIBITED: _reject("admin-prohibited", "admin-prohibited"),
-    Kind.HOST_UNKNOWN: _reject(7),
-    Kind.BEYOND_SCOPE: _reject(None, 2),
-    Kind.POLICY_FAIL: _reject(None, "policy-fail"),
-    Kind.REJECT_ROUTE: _reject(None, "reject-route"),
-    Kind.SYN_PROXY: Actions("synproxy mss 1460 wscale 7 timestamp sack-perm", None),
+ACTIONS: dict[PortKind, Actions] = {
+    PortKind.DROP: Actions("drop", "drop"),
+    PortKind.TCP_RESET: Actions("reject with tcp reset", "reject with tcp reset"),
+    PortKind.NET_UNREACHABLE: _reject("net-unreachable", "no-route"),
+    PortKind.HOST_UNREACHABLE: _reject("host-unreachable", "addr-unreachable"),
+    PortKind.PROT_UNREACHABLE: _reject("prot-unreachable"),
+    PortKind.PORT_UNREACHABLE: _reject("port-unreachable", "port-unreachable"),
+    PortKind.NET_PROHIBITED: _reject("net-prohibited"),
+    PortKind.HOST_PROHIBITED: _reject("host-prohibited"),
+    PortKind.ADMIN_PROHIBITED: _reject("admin-prohibited", "admin-prohibited"),
+    PortKind.HOST_UNKNOWN: _reject(7),
+    PortKind.BEYOND_SCOPE: _reject(None, 2),
+    PortKind.POLICY_FAIL: _reject(None, "policy-fail"),
+    PortKind.REJECT_ROUTE: _reject(None, "reject-route"),
+    PortKind.SYN_PROXY: Actions("synproxy mss 1460 wscale 7 timestamp sack-perm", None),
 }
 
-# Ports gather in a named set, so that a second installation adds to the first instead of contradicting it.
+# PortRanges gather in a named set, so that a second installation adds to the first instead of contradicting it.
 # Only they are tracked; a bare SYN is not, so that the proxy and not conntrack is the first to see it.
 _PROXY = """\
 add table ip lab
@@ -93,45 +91,38 @@ add rule ip lab proxy tcp dport @proxied ct state invalid drop
 """
 
 
-def rules(kind: Kind, version: int, ports: Ports, hook: str = "input") -> str | None:
+def rules(kind: PortKind, version: int, ports: PortRanges, hook: str = "input") -> str | None:
     """nft commands for ports of one kind in one IP version; None where there is nothing to install."""
-    actions = KINDS.get(kind, Actions(None, None))
+    actions = ACTIONS.get(kind, Actions(None, None))
     action = actions.v4 if version == 4 else actions.v6
     if action is None or not ports:
         return None
     many = "{ " + ", ".join(str(port) for port in ports) + " }"
-    if kind is Kind.SYN_PROXY:
+    if kind is PortKind.SYN_PROXY:
         return _PROXY.format(hook=hook, ports=many, action=action)
     return f"add rule inet lab {hook} meta nfproto ipv{version} tcp dport {many} {action}\n"
 
 
 def load(namespace: Namespace, text: str) -> str | None:
-    """Give nft a script as one transaction; None, or its complaint in one line."""
+    """Give nft a script as one transaction; None, or its error message in one line."""
     done = namespace.run(["nft", "-f", "-"], text)
     return first_line(done.stderr) if done.returncode else None
 
 
-def install(namespace: Namespace, ports: Mapping[Kind, Ports], hook: str = "input") -> Unavailable:
+def install(namespace: Namespace, ports: Mapping[PortKind, PortRanges], hook: str = "input") -> Unavailable:
     """Install every kind for its ports, IPv4 and IPv6, in the `input` or `forward` hook.
 
-    Returns what could not be had, with the reason. ScanError when nft itself is missing.
+    Returns what the kernel refused, with the reason. ScanError when nft itself is missing.
     """
     base = f"add table inet lab\nadd chain inet lab {hook} {{ type filter hook {hook} priority 0 ; }}\n"
     wanted = {(kind, version): rules(kind, version, ports[kind], hook) for kind in ports for version in (4, 6)}
     scripts = {key: text for key, text in wanted.items() if text is not None}
     refused: Unavailable = {}
     if load(namespace, base + "".join(scripts.values())) is not None:
-        complaints = {key: load(namespace, base + text) for key, text in scripts.items()}
-        refused = {key: complaint for key, complaint in complaints.items() if complaint is not None}
-    if (Kind.SYN_PROXY, 4) in scripts and (Kind.SYN_PROXY, 4) not in refused:
-        # Without this, conntrack adopts the client's bare ACK and the proxy never sees it.
+        messages = {key: load(namespace, base + text) for key, text in scripts.items()}
+        refused = {key: message for key, message in messages.items() if message is not None}
+    if (PortKind.SYN_PROXY, 4) in scripts and (PortKind.SYN_PROXY, 4) not in refused:
+        # Otherwise conntrack takes the client's bare ACK for a connection, and the proxy never sees it.
         namespace.sysctl("net/netfilter/nf_conntrack_tcp_loose", 0)
         namespace.sysctl("net/ipv4/tcp_syncookies", 1)
     return refused
-
-
-def require(namespace: Namespace, text: str) -> None:
-    """Give nft a script that must work (NAT for a test); ScanError with its complaint."""
-    complaint = load(namespace, text)
-    if complaint is not None:
-        raise ScanError(f"nft refused the lab's rules: {complaint}")

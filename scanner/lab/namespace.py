@@ -1,13 +1,13 @@
 """One network namespace, held open by a file descriptor.
 
-`ip netns add` mounts a file under /run and needs root of the machine. A namespace that only a file
-descriptor keeps alive needs neither, cannot be left behind by a crash (the kernel drops it with the last
-descriptor, socket or process in it), and works the same inside an unprivileged user namespace.
+`ip netns add` mounts a file under /run and needs root of the machine. A file descriptor needs neither. The kernel
+removes the namespace with its last descriptor, socket or process, so a crash leaves nothing behind. It works the
+same inside an unprivileged user namespace.
 
-A namespace belongs to a thread, not to a process: a short-lived thread unshares, opens the descriptor and
-ends, so that the caller never leaves its own; `entered` moves the calling thread and brings it back. A
-child process starts where the thread that forked it stands, which is all that `run` needs.
-Limit: /sys keeps showing the namespace of whoever mounted it, and /proc/net that of the main thread;
+A namespace belongs to a thread and not to a process. So a short-lived thread calls unshare and opens the descriptor,
+and the caller stays where it is. `entered` moves the calling thread and brings it back. A child process starts in the
+namespace of the thread that forked it.
+Limit: /sys shows the namespace of the process that mounted it, and /proc/net that of the main thread.
 /proc/thread-self/net and /proc/sys/net follow the thread.
 
 Sources: unshare(2), setns(2), network_namespaces(7).
@@ -20,7 +20,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 
 from ..errors import ScanError
 
@@ -76,7 +75,7 @@ class Namespace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Move the calling thread into the namespace, and back whatever happens inside."""
+        """Move the calling thread into the namespace for a `with` block."""
         home = os.open(HERE, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _call(_libc.setns, self.fd, CLONE_NEWNET)
@@ -90,7 +89,7 @@ class Namespace:
     def run(
         self, command: Sequence[str], stdin: str = "", pass_fds: Sequence[int] = (), timeout: float = 60
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a program to its end inside the namespace; its output as text, its exit code not judged."""
+        """Run a program to its end inside the namespace; output as text, and any exit code is accepted."""
         line = [tool(command[0]), *command[1:]]
         with self.entered():
             return subprocess.run(
@@ -103,7 +102,7 @@ class Namespace:
             return subprocess.Popen([tool(command[0]), *command[1:]], **options)  # type: ignore[call-overload, no-any-return]
 
     def ip(self, lines: Sequence[str], pass_fds: Sequence[int] = ()) -> None:
-        """Run `ip` commands (without the word `ip`) as one batch; ScanError with the first complaint."""
+        """Run `ip` commands (without the word `ip`) as one batch; ScanError with the first error message."""
         done = self.run(["ip", "-batch", "-"], "\n".join((*lines, "")), pass_fds)
         if done.returncode:
             raise ScanError(f"the lab's network could not be set up: {first_line(done.stderr)}")
@@ -117,7 +116,7 @@ class Namespace:
         return False
 
     def close(self) -> None:
-        """Let go of the namespace; safe to call twice."""
+        """Close the descriptor; safe to call twice."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -125,11 +124,11 @@ class Namespace:
     def __enter__(self) -> "Namespace":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def first_line(text: str) -> str:
-    """The first line that says something, for an error message of one line."""
+    """The first line with an error, else the first line that is not blank; for messages of one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if "rror" in line), lines[0] if lines else "no message")

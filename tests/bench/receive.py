@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 from scanner.halfopen.scan import Scan, Settings
 from scanner.lab import Box
+from tests.lab.networks import direct_box
 
 from .result import Plan, Result
 from .running import HALFOPEN, Run, compiled, drop_tcp, in_turns, run
@@ -62,7 +63,7 @@ def duplex(plan: Plan) -> list[Result]:
     ports = 8 if plan.quick else 16
     size = ports << 16
     command = (*HALFOPEN, "syn", "198.19.0.0/16", "-p", f"1-{ports}", "--rate", "0", "--open")
-    with TemporaryDirectory() as folder, Box() as box:
+    with TemporaryDirectory() as folder, direct_box() as box:
         rows = _duplex_rows(GROUP_DUPLEX, size, _runs(plan, lambda: run(box, command, limit=60)))
         program = compiled("answer_loop", Path(folder))
         refused = drop_tcp(box) if program else "no C compiler"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scanner.halfopen.scan import Scan, Settings
 from scanner.lab import Box
+from tests.lab.networks import direct_box
 
 from .result import Plan, Result
 from .running import HALFOPEN, ROOT, drop_tcp, in_turns, run
@@ -55,7 +56,7 @@ def in_memory(plan: Plan, runs: int) -> list[Result]:
 def _alone(name: str, most: int) -> tuple[float, float]:
     """ns per probe and peak megabytes, in a process of its own."""
     spec, ports = SIZES[name]
-    with Box() as box:  # only for the account of its process: nothing is sent
+    with direct_box() as box:  # only for the account of its process: nothing is sent
         done = run(box, (sys.executable, "-m", __name__, spec, str(ports), str(most)), limit=60)
     return float(done.out), done.peak / _MEGABYTE
 
@@ -81,7 +82,7 @@ def cost(spec: str, ports: int, most: int) -> float:
 def on_the_wire(plan: Plan, runs: int) -> list[Result]:
     """Peak memory and ns per SYN at full rate against a target that drops."""
     sizes = {name: SIZES[name] for name in ("10^4 targets", "10^6 targets", "10^8 targets")}
-    with Box() as box:
+    with direct_box() as box:
         refused = drop_tcp(box)
         if refused:
             return [Result(GROUP_WIRE, "any size", "ns/SYN", note=f"not measured: {refused}")]
@@ -134,7 +135,7 @@ def _syn(spec: str, ports: int, rate: str) -> Sequence[str]:
 def at_a_rate(plan: Plan, runs: int) -> list[Result]:
     """The share of one core while 10,000 probes a second go out and every one is answered, in percent."""
     seconds = 1.5 if plan.quick else 3.0
-    with Box() as box:
+    with direct_box() as box:
         done = in_turns({"halfopen --rate 10000": lambda: _share(box, seconds)}, runs, budget=25)
     return [
         Result(GROUP_RATE, name, "% of a core", tuple(values), note="every SYN answered with a reset")

@@ -12,11 +12,13 @@ second of listening at the end. A time with missed ports beside it is the time o
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
 
-from scanner.lab import Box, Kind
+from scanner.lab import Box, PortKind
 from scanner.targets.ports import parse_ports
+from tests.lab.networks import direct_box
 
 from .result import Plan, Result
 from .running import HALFOPEN, MASSCAN, ZMAP, Run, in_turns, installed, run
@@ -31,7 +33,7 @@ class Task(NamedTuple):
     """A scan: how to build the box, what is true in it, and the command line of each contender."""
 
     name: str
-    box: Callable[[], Box]
+    box: Callable[[], AbstractContextManager[Box]]
     prepare: Callable[[Box], object]
     truth: States
     lines: dict[str, Sequence[str]]
@@ -93,12 +95,12 @@ def tasks(quick: bool) -> list[Task]:
     }
     listen = partial(Box.listen, ports=OPEN_PORTS)
     found = [
-        Task("(a) 1 host x 65,535 ports, 4 open", Box, listen, host, _one_host("198.18.0.2", "-")),
-        Task("(b) the same, 1,000 ports dropped", Box, _dropping, dropped, _one_host("198.18.0.2", "-")),
-        Task("(c) /16 x 1 port, all answering", Box, listen, net, _network("198.19.0.0/16", 80)),
+        Task("(a) 1 host x 65,535 ports, 4 open", direct_box, listen, host, _one_host("198.18.0.2", "-")),
+        Task("(b) the same, 1,000 ports dropped", direct_box, _dropping, dropped, _one_host("198.18.0.2", "-")),
+        Task("(c) /16 x 1 port, all answering", direct_box, listen, net, _network("198.19.0.0/16", 80)),
         Task(
             "(d) 253 hosts x 1,000 ports, half absent",
-            partial(Box, hosts=126),
+            partial(direct_box, hosts=126),
             listen,
             some,
             _one_host("198.18.0.2-254", "1-1000"),
@@ -109,7 +111,7 @@ def tasks(quick: bool) -> list[Task]:
 
 def _dropping(box: Box) -> None:
     box.listen(OPEN_PORTS)
-    box.install({Kind.DROP: ["10001-11000"]})
+    box.install({PortKind.DROP: ["10001-11000"]})
 
 
 def _one_host(targets: str, ports: str) -> dict[str, Sequence[str]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from scanner.lab import Box
 from scanner.packet.headers import IPV4, PROTO_TCP
+from tests.lab.networks import direct_box
 
 from .result import Plan, Result
 from .running import HALFOPEN, MASSCAN, ROOT, ZMAP, in_turns, installed, run
@@ -27,7 +28,7 @@ _ETH_P_IP = 0x0800
 
 def run_all(plan: Plan) -> list[Result]:
     """All three moments."""
-    with Box() as box:
+    with direct_box() as box:
         box.listen([_PORT])
         helps = {
             "halfopen --help": partial(_wall, box, (*HALFOPEN, "--help")),

@@ -22,6 +22,7 @@ from scanner.halfopen.window import Window
 from scanner.lab import Box
 from scanner.packet import probe
 from scanner.rounds.schedule import Stretch
+from tests.lab.networks import direct_box
 
 from .result import Plan, Result
 from .running import HALFOPEN, MACS, MASSCAN, ZMAP, Run, compiled, drop_tcp, in_turns, installed, run
@@ -67,7 +68,7 @@ def _build(version: int, options: str, seconds: float) -> float:
 
 def sent(plan: Plan) -> list[Result]:
     """SYNs per second that reach the target, for each contender that is here."""
-    with TemporaryDirectory() as folder, Box() as box:
+    with TemporaryDirectory() as folder, direct_box() as box:
         refused = drop_tcp(box)
         if refused:
             return [Result(GROUP_WIRE, "halfopen", "SYNs/s", note=f"not measured: {refused}")]

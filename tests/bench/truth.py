@@ -1,6 +1,6 @@
 """`python -m tests.bench.truth [--runs N] [--only WORD] [--json FILE]`: who says what of hosts that are known.
 
-Every scene of `scanner/lab/scenes.py`, as often as asked, each time with other luck on the wire (the seed of
+Every scene of `tests/lab/scenes.py`, as often as asked, each time with other luck on the wire (the seed of
 run n is n), for halfopen at its defaults and with a tight bound, and for the peers that are installed: nmap -sS,
 masscan with two retries, ZMap with three probes (only where one port is all that is open, for that is what it scans).
 
@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scanner.errors import ScanError
-from scanner.lab import Box, Kind
+from scanner.lab import Box, PortKind
+from scanner.lab.box import INTERFACE
 from scanner.lab.permissions import run_inside
-from scanner.lab.scenes import CLAIMS, FAR_NET, SCENES, Scene, built, state_of
+from tests.lab.scenes import CLAIMS, FAR_NET, SCENES, Scene, built, state_of
 
 from .running import HALFOPEN, MASSCAN, ZMAP, Run, installed, run
 from .scans import READERS
@@ -108,7 +109,7 @@ def _said(name: str, finished: Run) -> Iterator[tuple[tuple[str, int], str]]:
             print(f"{name}: unreadable: {finished.err[-200:]}", file=sys.stderr)
 
 
-def _false_claims(out: str, truth: dict[tuple[str, int], Kind]) -> int:
+def _false_claims(out: str, truth: dict[tuple[str, int], PortKind]) -> int:
     """Words of evidence that claim what is not so."""
     rows = [row for row in map(json.loads, out.splitlines()) if row.get("port") is not None]
     words = [((row["ip"], row["port"]), word) for row in rows for word in row["evidence"] if word in CLAIMS]
@@ -147,7 +148,7 @@ def measure(scene: Scene, runs: int) -> dict[str, Score]:
 def _sent(box: Box) -> int:
     """Frames that have left the scanner's interface since the box was built."""
     with box.scanner.entered():
-        line = Path("/proc/thread-self/net/dev").read_text().partition(f"{box.interface}:")[2]
+        line = Path("/proc/thread-self/net/dev").read_text().partition(f"{INTERFACE}:")[2]
     return int(line.split()[9])
 
 

@@ -16,9 +16,9 @@ from scanner.errors import ScanError
 from scanner.halfopen import verify
 from scanner.halfopen.results import rows as rows_of
 from scanner.halfopen.session import Session
-from scanner.lab import Box, Kind, here
-from scanner.lab.firewall import require
-from scanner.lab.scene import DEMO, install
+from scanner.lab import Box, PortKind
+from scanner.lab.box import INTERFACE, SCANNER
+from scanner.lab.demo import DEMO, add_demo_ports
 from scanner.packet.addresses import from_text
 from scanner.rounds.pacing import TokenBucket
 from scanner.targets.hostspace import Shard
@@ -26,9 +26,10 @@ from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts, resolve
 from scanner.verdict.ledger import Mark
 from scanner.verdict.table import Reason, Verdict, state_of
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box, require, routed_box
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 OPEN = ("open", "syn-ack", ("handshake-completed",))
 CLOSED = ("closed", "conn-refused", ())
@@ -58,8 +59,8 @@ LISTENING, DROPPED, NOBODY = 8443, 8445, 8444  # behind the router's SYN proxy
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    with Box(hosts=30) as made:
-        install(made)
+    with direct_box(hosts=30) as made:
+        add_demo_ports(made)
         made.listen(range(10_000, 10_100))
         yield made
 
@@ -67,10 +68,10 @@ def box() -> Iterator[Box]:
 @pytest.fixture(scope="module")
 def proxied() -> Iterator[Box]:
     """A router that proxies SYNs to a listener, to nobody, and to a host that drops them; 22 is not proxied."""
-    with Box(routed=True) as made:
+    with routed_box() as made:
         made.listen([LISTENING, 22])
-        made.install_in_router({Kind.SYN_PROXY: [LISTENING, DROPPED, NOBODY, "49152-65535"]})
-        made.install({Kind.DROP: [DROPPED]})
+        made.install({PortKind.SYN_PROXY: [LISTENING, DROPPED, NOBODY, "49152-65535"]}, made.router, "forward")
+        made.install({PortKind.DROP: [DROPPED]})
         if made.unavailable:
             pytest.skip(f"no SYN proxy here: {made.unavailable}")
         yield made
@@ -135,7 +136,7 @@ def test_shards_cover_everything_once(box: Box) -> None:
 
 
 def test_lost_syns_are_repeated() -> None:
-    with Box() as box:
+    with direct_box() as box:
         box.listen(range(1000, 1200))
         require(box.target, "add table inet l; add chain inet l i { type filter hook input priority 0; };"
                 "add rule inet l i tcp flags & (syn|ack) == syn numgen random mod 100 < 30 drop")  # fmt: skip
@@ -147,8 +148,8 @@ def test_lost_syns_are_repeated() -> None:
 
 
 def test_a_thousand_filtered_ports_of_a_host_that_answers_take_two_passes() -> None:
-    with Box() as box:
-        box.install({Kind.DROP: ["1000-1999"]})
+    with direct_box() as box:
+        box.install({PortKind.DROP: ["1000-1999"]})
         made = session([box.target_ip], "900-1999")
         rows = scan(box, made)
     assert claims(rows) == {(box.target_ip, port): CLOSED if port < 1000 else SILENT for port in range(900, 2000)}
@@ -174,12 +175,10 @@ def test_a_call_that_meets_itself_is_no_open_port(box: Box) -> None:
     """With two source ports to choose from, a call to the address's own ports meets itself sooner or later."""
     box.scanner.sysctl("net/ipv4/ip_local_port_range", "40000 40001")
     try:
-        rows = [scan(box, session([box.scanner_ip], "40000,40001", retries=0)) for _ in range(20)]
+        rows = [scan(box, session([SCANNER[0]], "40000,40001", retries=0)) for _ in range(20)]
     finally:
         box.scanner.sysctl("net/ipv4/ip_local_port_range", "32768 60999")
-    assert [claims(each) for each in rows] == [
-        dict.fromkeys([(box.scanner_ip, 40_000), (box.scanner_ip, 40_001)], CLOSED)
-    ] * 20
+    assert [claims(each) for each in rows] == [dict.fromkeys([(SCANNER[0], 40_000), (SCANNER[0], 40_001)], CLOSED)] * 20
 
 
 def test_rate_holds(box: Box) -> None:
@@ -212,7 +211,7 @@ def test_interrupted_twice_claims_nothing_of_what_is_under_way(box: Box) -> None
 
 def test_a_source_address_and_interface(box: Box) -> None:
     with box.scanner.entered():
-        calls: Calls[None] = Calls(Source("198.18.0.1", box.interface), keep=True)
+        calls: Calls[None] = Calls(Source("198.18.0.1", INTERFACE), keep=True)
         assert calls.start(None, 0, box.target_ip, 22)
         while not calls.ended:
             calls.collect(1)

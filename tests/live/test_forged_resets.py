@@ -7,12 +7,12 @@ distances, which alone proves nothing and is only named.
 
 import pytest
 
-from scanner.lab import Box, Kind, here
-from scanner.lab.firewall import require
+from scanner.lab import Box, PortKind
+from tests.lab.live import LIVE
+from tests.lab.networks import require, routed_box
 from tests.live.syn_wire import scan
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 HONEST, FORGED = range(1000, 1010), range(1100, 1105)
 PORTS = "1000-1009,1100-1104"
@@ -38,10 +38,10 @@ def in_router(box: Box, table: str, hook: str, rule: str) -> None:
 @VERSIONS
 @pytest.mark.parametrize("masquerade", [False, True])
 def test_a_firewall_in_the_router(version: int, masquerade: bool) -> None:
-    with Box(routed=True) as box:
+    with routed_box() as box:
         if masquerade:
             in_router(box, f"{FAMILY[version]} n", "nat hook postrouting priority 100", "oifname far0 masquerade")
-        box.install_in_router({Kind.TCP_RESET: ["1100-1104"]})
+        box.install({PortKind.TCP_RESET: ["1100-1104"]}, box.router, "forward")
         found = words(box, target_of(box, version))
     # The router is one hop nearer: the distance supports what the mark says.
     expected = dict.fromkeys(HONEST, ("host-reset",)) | dict.fromkeys(FORGED, ("firewall-reset", "ttl-differs"))
@@ -51,7 +51,7 @@ def test_a_firewall_in_the_router(version: int, masquerade: bool) -> None:
 @VERSIONS
 def test_honest_resets_from_two_distances_behind_dnat(version: int) -> None:
     """The router answers for itself on 1000-1009 and hands 1100-1104 on to the target: nobody forges anything."""
-    with Box(routed=True) as box:
+    with routed_box() as box:
         rule = f"tcp dport 1100-1104 dnat to {target_of(box, version)}"
         in_router(box, f"{FAMILY[version]} n", "nat hook prerouting priority -100", rule)
         found = words(box, ROUTER[version])
@@ -60,8 +60,8 @@ def test_honest_resets_from_two_distances_behind_dnat(version: int) -> None:
 
 @VERSIONS
 def test_a_router_that_clears_the_mark_leaves_no_claim(version: int) -> None:
-    with Box(routed=True) as box:
-        box.install_in_router({Kind.TCP_RESET: ["1100-1104"]})
+    with routed_box() as box:
+        box.install({PortKind.TCP_RESET: ["1100-1104"]}, box.router, "forward")
         in_router(box, "inet m", "filter hook postrouting priority 0", f"{FAMILY[version]} dscp set 0")
         found = words(box, target_of(box, version))
     assert found == dict.fromkeys(HONEST, ()) | dict.fromkeys(FORGED, ("ttl-differs",))

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from scanner.errors import ScanError, UsageError
-from scanner.lab import Namespace, here
+from scanner.lab import Namespace
 from scanner.net import interfaces as netif
 from scanner.net import routes
 from scanner.packet.addresses import to_int
 from scanner.targets.hostspace import HostSpace, edges_of, outside
+from tests.lab.live import LIVE
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 VETH = "link add d0 type veth peer name d1"
 SETUP = """

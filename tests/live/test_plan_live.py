@@ -7,16 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from scanner.lab import Box, here
+from scanner.lab import Box
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box
 from tests.live.syn_wire import ROOT, SYN, Tap, scan
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    with Box() as made:
+    with direct_box() as made:
         yield made
 
 

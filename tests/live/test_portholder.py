@@ -9,11 +9,11 @@ from ipaddress import ip_address
 import pytest
 
 from scanner.errors import UsageError
-from scanner.lab import Namespace, here
+from scanner.lab import Namespace
 from scanner.transport import held_ports as portholder
+from tests.lab.live import LIVE
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 OURS = {4: "198.18.0.1", 6: "2001:db8::1"}
 THEIRS = {4: "198.18.0.2", 6: "2001:db8::2"}

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scanner.lab import Box, here
+from scanner.lab import Box
 from scanner.transport.ring import BLOCK, TX_DATA, TX_SLOT, Sender
 from scanner.transport.senders import Senders
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 FRAME = np.frombuffer(bytes.fromhex("020000000002" + "020000000001" + "88b5") + bytes(46), np.uint8)
 BLOCKS = 2
@@ -20,7 +21,7 @@ BLOCKS = 2
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    with Box() as made:
+    with direct_box() as made:
         yield made
 
 

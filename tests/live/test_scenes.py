@@ -1,6 +1,6 @@
 """Bad paths whose truth is known, through a real wire with faults: nothing wrong, and what was missed was owned up to.
 
-A few small scenes of `scanner/lab/scenes.py`; `make truth` runs all of them, many times, with the peers beside.
+A few small scenes of `tests/lab/scenes.py`; `make truth` runs all of them, many times, with the peers beside.
 """
 
 import json
@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
-from scanner.lab import Box, Faults, Way, here
-from scanner.lab.scenes import CLAIMS, SCENES, Scene, built, state_of
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box
+from tests.lab.scenes import CLAIMS, SCENES, Scene, built, state_of
+from tests.lab.wire import OneWay, WireFaults
 from tests.live.syn_wire import Tap, scan
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 SURE = ("--max-missed", "0.0001", "--retries", "30")
 
 
@@ -77,9 +78,9 @@ def test_at_40_percent_what_is_missed_is_announced(tmp_path: Path) -> None:
 
 
 WAYS = {
-    "lost": (Faults(out=Way(lose=0.3)), 700),
-    "doubled": (Faults(out=Way(repeat=0.3)), 1300),
-    "untouched": (Faults(), 1000),
+    "lost": (WireFaults(out=OneWay(lose=0.3)), 700),
+    "doubled": (WireFaults(out=OneWay(repeat=0.3)), 1300),
+    "untouched": (WireFaults(), 1000),
 }
 
 
@@ -89,7 +90,7 @@ def test_what_the_wire_does_to_a_thousand_probes(name: str) -> None:
     faults, about = WAYS[name]
     counts = []
     for _ in range(2):
-        with Box(wire=faults) as box, Tap(box.target, "host0") as tap:
+        with direct_box(faults=faults) as box, Tap(box.target, "host0") as tap:
             scan(box, box.target_ip, "-p", "1000-1999", "--retries", "0", "--rate", "20000")
             time.sleep(0.3)  # the scan ends with the last answer, and copies may still be under way
             counts.append(len([each for each in tap.segments() if not each.out]))
@@ -97,7 +98,7 @@ def test_what_the_wire_does_to_a_thousand_probes(name: str) -> None:
 
 
 def test_late_and_out_of_order_and_both_families() -> None:
-    with Box(wire=Faults(back=Way(delay=0.15, jitter=0.1))) as box:
+    with direct_box(faults=WireFaults(back=OneWay(delay=0.15, jitter=0.1))) as box:
         box.listen([22])
         done = scan(box, box.target_ip, box.target_ip6, "-p", "22-71")
     slow = [row["rtt_ms"] for row in done.rows]

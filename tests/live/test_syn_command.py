@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from scanner.cli.verbs import main
-from scanner.lab import Box, Kind, Listeners, here
+from scanner.lab import Box, Listeners, PortKind
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box
 from tests.live.syn_wire import SYN, Done, Tap, command, done, environment, scan
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 HOST = "198.18.0.2"
 OPEN, DROPPED = range(1, 2000), range(2000, 3000)
@@ -22,9 +23,9 @@ OPEN, DROPPED = range(1, 2000), range(2000, 3000)
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    with Box() as made:
+    with direct_box() as made:
         made.listen(OPEN)
-        made.install({Kind.DROP: ["2000-2999"]})
+        made.install({PortKind.DROP: ["2000-2999"]})
         yield made
 
 

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scanner.lab import Box, Kind, here
+from scanner.lab import Box, PortKind
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box
 from tests.live.syn_wire import SYN, SYN_ACK, Segment, scan, tcp
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 WORD = 0xFFFF_FFFF
@@ -141,9 +142,9 @@ class Liar(threading.Thread):
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    with Box() as made:
+    with direct_box() as made:
         made.listen([22, 1100])
-        made.install({Kind.DROP: ["1000-1099"]})
+        made.install({PortKind.DROP: ["1000-1099"]})
         yield made
 
 

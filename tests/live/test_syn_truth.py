@@ -7,15 +7,21 @@ from ipaddress import ip_address
 
 import pytest
 
-from scanner.lab import Box, Kind, here, scene
+from scanner.lab import Box, PortKind
+from scanner.lab.demo import DEMO, demo_box
 from scanner.verdict.table import State
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box, routed_box
 from tests.live.syn_wire import RST, SYN, SYN_ACK, Tap, scan
 
-OBSTACLE = here()
-pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
+pytestmark = LIVE
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
-EVIDENCE = {Kind.SYN_PROXY: ("syn-proxy",), Kind.TCP_RESET: ("firewall-reset",), Kind.CLOSED: ("host-reset",)}
+EVIDENCE = {
+    PortKind.SYN_PROXY: ("syn-proxy",),
+    PortKind.TCP_RESET: ("firewall-reset",),
+    PortKind.CLOSED: ("host-reset",),
+}
 PER_SECOND, DEPTH, WINDOW = 2000, 20, 100_000_000  # the depth is 10 ms of the rate; a window of 100 ms
 ALL_PORTS = range(1, 65536)
 
@@ -26,13 +32,13 @@ def target(box: Box, version: int) -> str:
 
 @VERSIONS
 def test_every_port_of_the_scene(version: int) -> None:
-    with scene.demo_box() as box:
-        known = [row for row in scene.DEMO if row.expected_reason(version)]
+    with demo_box() as box:
+        known = [row for row in DEMO if row.expected_reason(version)]
         known = [row for row in known if (row.kind, version) not in box.unavailable]
         done = scan(box, target(box, version), "-p", ",".join(str(row.port) for row in known))
     truth = []
     for row in known:
-        reason, silent = row.expected_reason(version), row.kind is Kind.DROP
+        reason, silent = row.expected_reason(version), row.kind is PortKind.DROP
         assert reason is not None
         evidence = EVIDENCE.get(row.kind, ())
         truth.append((row.port, row.expected_state.value, reason.word, None if silent else 64, evidence))
@@ -42,7 +48,7 @@ def test_every_port_of_the_scene(version: int) -> None:
 @pytest.fixture(scope="module")
 def crowd() -> Iterator[Box]:
     """300 open ports, and a scanner whose kernel's own resets are counted and dropped; the ring's pass by."""
-    with Box() as box:
+    with direct_box() as box:
         box.listen(range(1000, 1300))
         counted = "tcp flags & rst == rst counter name kernel drop"
         chain = f"chain o {{ type filter hook output priority 0 ; {counted} ; }}"
@@ -97,9 +103,9 @@ def test_absent_neighbours_are_one_line_each(crowd: Box) -> None:
 
 @pytest.fixture(scope="module")
 def routed() -> Iterator[Box]:
-    with Box(routed=True) as box:
+    with routed_box() as box:
         box.listen([22])
-        box.install_in_router({Kind.ADMIN_PROHIBITED: [100], Kind.DROP: [103]})
+        box.install({PortKind.ADMIN_PROHIBITED: [100], PortKind.DROP: [103]}, box.router, "forward")
         box.scanner.ip(["route add 198.18.2.0/24 via 198.18.0.77", "route add 2001:db8:2::/48 via 2001:db8::77"])
         yield box
 

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from scanner.lab import Namespace, here
+from scanner.lab import Namespace
+from tests.lab.live import OBSTACLE
 from tests.live.syn_wire import RST, SYN, SYN_ACK, command, done, environment
 
-OBSTACLE = here() or (None if os.access("/dev/net/tun", os.R_OK | os.W_OK) else "no /dev/net/tun that may be opened")
+OBSTACLE = OBSTACLE or (None if os.access("/dev/net/tun", os.R_OK | os.W_OK) else "no /dev/net/tun that may be opened")
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 0x0001, 0x1000  # include/uapi/linux/if_tun.h

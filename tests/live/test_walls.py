@@ -2,11 +2,12 @@
 
 import pytest
 
-from scanner.lab import Box, here
 from scanner.lab.firewall import load
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box
 from tests.live.syn_wire import scan
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(here()), reason=str(here()))]
+pytestmark = LIVE
 REDIRECT = (
     "table ip wall {\n chain in {\n type nat hook prerouting priority -100;\n tcp dport 1-65535 redirect to :80\n }\n}"
 )
@@ -14,7 +15,7 @@ REDIRECT = (
 
 @pytest.mark.parametrize("wall", [True, False])
 def test_verify_asks_ports_that_nobody_chose(wall: bool) -> None:
-    with Box() as box:
+    with direct_box() as box:
         box.listen([22, 80])
         if wall and load(box.target, REDIRECT):
             pytest.skip("this kernel has no redirection")

@@ -1,17 +1,17 @@
-"""A wire with faults: frames between two interfaces of one namespace, carried, lost, doubled, late.
+"""A cable with faults: it carries frames between two interfaces, and loses, doubles and delays some of them.
 
-What a scanner says of a bad path can only be judged on a bad path that is known, and not every kernel
-has a queueing discipline for one (netem). So a process of its own sits in a namespace between scanner and
-target and passes frames from one packet ring to the other, in batches; that carries a few hundred
-thousand frames a second. What happens to a frame is a keyed hash of the seed, the direction and the number of the
-frame in that direction: the same scan meets the same luck, however the frames fell into batches.
+A test of a bad path must know the path, and not every kernel has a queueing discipline for one (netem). So a process
+in a namespace between scanner and target passes frames from one packet ring to the other, in batches. It carries
+a few hundred thousand frames a second. A keyed hash of the seed, the direction and the frame's number in that
+direction decides what happens to the frame. So the same scan meets the same faults, however the frames fall into
+batches.
 
-ARP and neighbour discovery pass unharmed and uncounted unless `neighbours` is set. Resets can be limited
-per host as BSD systems do, and a host can fall silent for good after so many packets.
-The process ends when its standard input does, so it cannot outlive whoever started it.
+ARP and neighbour discovery are neither harmed nor counted unless `neighbours` is set. Resets can be limited
+per host, as BSD systems do, and a host can stop answering after a number of packets.
+The process ends when its standard input does, so it cannot outlive the process that started it.
 
-Limits: frames above 190 bytes (the slot of a ring) are dropped; delays are met to a millisecond or two;
-veth leaves checksums to hardware that is not there, so senders must fill them in (`plain_checksums`).
+Limits: frames above 190 bytes (the slot of a ring) are dropped; delays are exact to a millisecond or two;
+veth leaves checksums to hardware that does not exist, so senders must fill them in (`plain_checksums`).
 """
 
 import ctypes
@@ -25,18 +25,19 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ScanError
-from ..packet.headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, RST, Bools, Bytes, Frames, Ints
-from ..transport.bpf import ACCEPT
-from ..transport.ring import SLOT, TX_DATA, Receiver, Sender
-from .namespace import Namespace
+from scanner.errors import ScanError
+from scanner.lab import Namespace
+from scanner.lab.box import cable, new_namespace
+from scanner.packet.headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, RST, Bools, Bytes, Frames, Ints
+from scanner.transport.bpf import ACCEPT
+from scanner.transport.ring import SLOT, TX_DATA, Receiver, Sender
 
 LEFT, RIGHT = "wire0", "wire1"  # towards the scanner, towards the target
 WIDEST = SLOT - TX_DATA
@@ -44,10 +45,11 @@ _MILLISECOND, _SECOND = 1_000_000, 1_000_000_000
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # include/uapi/linux/{sockios,ethtool}.h
 _ARPHRD_ETHER = 1
 _LOSE, _REPEAT, _JITTER = 1, 2, 3  # what a draw is for
+ROOT = __file__.rsplit("/", 3)[0]  # the process imports this module from here
 Draws = npt.NDArray[np.float64]
 
 
-class Way(NamedTuple):
+class OneWay(NamedTuple):
     """One direction: shares of frames that are lost and sent twice; seconds of delay, and of random delay on top."""
 
     lose: float = 0.0
@@ -56,24 +58,24 @@ class Way(NamedTuple):
     jitter: float = 0.0
 
 
-CLEAN = Way()
+CLEAN = OneWay()
 
 
 @dataclass(frozen=True)
-class Faults:
-    """What the wire does. `resets` and `silent_after` count what each address behind the wire sends back."""
+class WireFaults:
+    """What the wire does to frames. `resets` and `silent_after` count what each address behind the wire sends back."""
 
-    out: Way = CLEAN  # towards the target
-    back: Way = CLEAN
+    out: OneWay = CLEAN  # towards the target
+    back: OneWay = CLEAN
     resets: int = 0  # TCP resets a second that one address may send; 0: any number
     silent_after: int = 0  # IP packets after which one address says nothing more; 0: never
     neighbours: bool = False  # whether ARP and neighbour discovery suffer, too
     seed: int = 1
 
 
-def both(way: Way) -> Faults:
+def both(way: OneWay) -> WireFaults:
     """The same faults in either direction."""
-    return Faults(out=way, back=way)
+    return WireFaults(out=way, back=way)
 
 
 def draws(seed: int, direction: int, purpose: int, first: int, count: int) -> Draws:
@@ -85,7 +87,7 @@ def draws(seed: int, direction: int, purpose: int, first: int, count: int) -> Dr
     return (x >> np.uint64(11)).astype(np.float64) / 2**53
 
 
-def fates(way: Way, seed: int, direction: int, first: int, count: int) -> tuple[Ints, Ints]:
+def fates(way: OneWay, seed: int, direction: int, first: int, count: int) -> tuple[Ints, Ints]:
     """How many copies arrive of each frame, and after how many nanoseconds."""
     lost = draws(seed, direction, _LOSE, first, count) < way.lose
     copies = 1 + (draws(seed, direction, _REPEAT, first, count) < way.repeat)
@@ -157,7 +159,7 @@ def _is_neighbour(rows: Bytes) -> Bools:
 class _Direction:
     """From one interface to the other."""
 
-    def __init__(self, source: str, sink: str, number: int, faults: Faults) -> None:
+    def __init__(self, source: str, sink: str, number: int, faults: WireFaults) -> None:
         self._receiver = Receiver(source, _ARPHRD_ETHER, [(0x06, 0, 0, ACCEPT)])
         self._sender = Sender(sink, slot=SLOT)
         self.fileno = self._receiver.fileno
@@ -220,7 +222,7 @@ def _copied(frames: Frames) -> _Packets:
     return _Packets(frames.buffer[at], length)
 
 
-def forward(faults: Faults, leash: int) -> None:
+def forward(faults: WireFaults, leash: int) -> None:
     """Carry frames both ways until `leash`, a descriptor, can be read or is closed at the other end."""
     ways = [_Direction(LEFT, RIGHT, 0, faults), _Direction(RIGHT, LEFT, 1, faults)]
     poll = select.poll()
@@ -241,45 +243,45 @@ def forward(faults: Faults, leash: int) -> None:
 def main() -> None:
     """The process: its faults are its argument."""
     given = json.loads(sys.argv[1])
-    given["out"], given["back"] = Way(*given["out"]), Way(*given["back"])
-    forward(Faults(**given), sys.stdin.fileno())
+    given["out"], given["back"] = OneWay(*given["out"]), OneWay(*given["back"])
+    forward(WireFaults(**given), sys.stdin.fileno())
 
 
-# ── for whoever builds the network ──
+# ── the network's side ──
 
 
 class Wire:
     """The process, in the namespace that has both interfaces, until `close`. ScanError when it does not start."""
 
-    def __init__(self, namespace: Namespace, faults: Faults) -> None:
+    def __init__(self, namespace: Namespace, faults: WireFaults) -> None:
         program = f"from {__name__} import main; main()"
         line = [sys.executable, "-c", program, json.dumps(asdict(faults))]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        self._process = namespace.popen(line, cwd=_root(), **pipes)
+        self._process = namespace.popen(line, cwd=ROOT, **pipes)
         assert self._process.stdout
         if self._process.stdout.readline() != b"ready\n":
-            complaint = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
-            raise ScanError(f"the wire with faults did not start: {complaint[-1] if complaint else 'no message'}")
+            message = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
+            raise ScanError(f"the wire with faults did not start: {message[-1] if message else 'no message'}")
 
     def close(self) -> None:
         """End the process; safe to call twice."""
         if self._process.poll() is None:
             self._process.communicate()
 
-    def __enter__(self) -> "Wire":
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
-def _root() -> str:
-    """Where this package can be imported from."""
-    return __file__.rsplit("/", 3)[0]
+def faulty_cable(stack: ExitStack, faults: WireFaults, left: Namespace, name: str, right: Namespace, peer: str) -> None:
+    """Connect two namespaces through a third one, where the process carries the frames until `stack` is closed."""
+    middle = new_namespace(stack)
+    middle.sysctl("net/ipv6/conf/default/disable_ipv6", 1)  # the interfaces in the middle send nothing of their own
+    cable(left, name, middle, LEFT)
+    cable(middle, RIGHT, right, peer)
+    for namespace, interface in ((left, name), (right, peer)):
+        plain_checksums(namespace, interface)
+    stack.callback(Wire(middle, faults).close)
 
 
 def plain_checksums(namespace: Namespace, interface: str) -> None:
-    """Let the kernel compute checksums before a frame reaches the interface: nothing on this wire does it later."""
+    """Let the kernel compute checksums before a frame reaches the interface; nothing on this wire does it later."""
     value = ctypes.create_string_buffer(struct.pack("II", _ETHTOOL_STXCSUM, 0))
     request = struct.pack("16sP16x", interface.encode(), ctypes.addressof(value))
     with namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
