@@ -11,7 +11,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from scanner.packet import probe
+from scanner.packet import probe, template
 from scanner.packet.addresses import from_ints
 from scanner.packet.headers import MAPPED, Bytes
 from tests.builders import OUR_MAC, THEIR_MAC, US
@@ -166,3 +166,16 @@ def solicitation(address: int) -> bytes:
     group = str(IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low))
     body = ICMPv6ND_NS(tgt=str(IPv6Address(address))) / ICMPv6NDOptSrcLLAddr(lladdr=OUR_MAC)
     return bytes(Ether(src=OUR_MAC, dst=mac) / IPv6(src=US[6], dst=group, hlim=255) / body)
+
+
+def test_frames_are_the_same_whoever_builds_them() -> None:
+    """In this process, by the child, and in this process again when the child has gone."""
+    recipes = [
+        template.Recipe("syn", 4, US[4], OUR_MAC, THEIR_MAC, "os", 64, 4, STAMP),
+        template.Recipe("reset", 6, US[6], None),
+        template.Recipe("query", 6, US[6], OUR_MAC),
+    ]
+    here = [template.build(recipe) for recipe in recipes]
+    with template.building_ahead():
+        assert [template.build(recipe) for recipe in recipes] == here
+    assert [template.build(recipe) for recipe in recipes] == here

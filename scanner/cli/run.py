@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from ..errors import ScanError, ScannerError, UsageError
 from ..halfopen.session import Session
 from ..output import MANY, Outputs, Run, Summary, open_sinks
-from ..packet.helper import Ahead
 from ..rounds.statistics import Sums
 from ..rounds.summary import summary_lines
 from ..targets.hostspace import HostSpace
@@ -69,8 +68,8 @@ def print_ports(request: ScanRequest) -> int:
     return 0
 
 
-def run_syn(request: ScanRequest, ahead: Ahead) -> int:
-    """A half-open scan from request to exit code; `ahead` builds the frames."""
+def run_syn(request: ScanRequest) -> int:
+    """A half-open scan from request to exit code."""
     if request.list_ports:
         return print_ports(request)
     config = request.config()
@@ -80,10 +79,7 @@ def run_syn(request: ScanRequest, ahead: Ahead) -> int:
     watch = Watch(request.record, request.force, scan_targets(request.ladder, hosts, ports), request.packet_trace)
     state = _state(request, "syn", hosts, ports)
     standing = state.note.standing if state and state.note else None
-    session = Session(
-        hosts, ports, config, warn, watch.see, request.verify, ahead.build, standing, keep=state is not None
-    )
-    ahead.done()
+    session = Session(hosts, ports, config, warn, watch.see, request.verify, standing, keep=state is not None)
     watch.open(session.links)
     with _watched(watch, session):
         code = _run(request, session, Run(command_line(), "syn", format_ports(ports), len(ports)), state, watch.noting)

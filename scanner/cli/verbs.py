@@ -127,13 +127,13 @@ def syn(
 ) -> None:
     """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
     options_given = _given(locals())
-    from ..packet.helper import Ahead
+    from ..packet.template import building_ahead
 
-    with Ahead() as ahead:
+    with building_ahead():
         from .request import ScanRequest
         from .run import run_syn
 
-        raise typer.Exit(run_syn(ScanRequest(**options_given), ahead))
+        raise typer.Exit(run_syn(ScanRequest(**options_given)))
 
 
 @app.command(epilog=CONNECT_EXAMPLES)

@@ -25,8 +25,6 @@ from ..net.routes import Route
 from ..packet.addresses import to_text
 from ..packet.cookie import Key
 from ..packet.headers import LINK_ETHERNET, LINK_RAW
-from ..packet.probe import Build
-from ..packet.template import build
 from ..rounds.resume_point import LaneFacts, Standing, schedule_of
 from ..rounds.schedule import Stretch
 from ..rounds.statistics import Glance, Sums
@@ -72,13 +70,12 @@ class Session:
         warn: Callable[[str], None] = print,
         see: Sequence[See] = (),
         verify: bool = False,
-        build: Build = build,
         standing: Standing | None = None,
         keep: bool = False,
     ) -> None:
         """`see` is told of every frame sent and received; with `verify` open ports get a full handshake, too.
 
-        `build` makes frames of recipes. `standing`: the scan goes on from there; with `keep` what an interrupt leaves
+        `standing`: the scan goes on from there; with `keep` what an interrupt leaves
         unfinished is not given out as rows, but kept for `standing()`. Raises UsageError or ScanError.
         """
         self.key = Key(*standing.key) if standing else key_of(config)
@@ -87,7 +84,7 @@ class Session:
         self._see, self._verify = see, (config.source_ip, config.interface) if verify else None
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open, if anybody wants to know
         self.links: set[int] = set()  # link types (LINKTYPE_ numbers) that `see` will meet
-        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None, build)
+        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None)
         self.sums.targets = sum(lane.host_count for lane in self.wiring.lanes) * len(ports)
         lanes = self.wiring.lanes
         self._kept: list[Stretch] = []  # of windows that were given up

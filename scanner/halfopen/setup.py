@@ -21,7 +21,6 @@ from ..net.routes import Route
 from ..packet import probe
 from ..packet.addresses import from_ints, to_int
 from ..packet.cookie import Key
-from ..packet.template import build
 from ..targets.hostspace import HostSpace
 from ..transport import Transport
 from ..transport.bpf import program
@@ -62,7 +61,6 @@ def connect(
     key: Key,
     warn: Warn,
     wrap: Wrap | None = None,
-    build: probe.Build = build,
 ) -> Wiring:
     """Look up routes, hold ports, open transports, each put into `wrap` if there is one.
 
@@ -79,10 +77,7 @@ def connect(
                 _Closing(_open(route, min(used), max(used), hosts.size * len(ports), config.senders))
             ).transport
             transports[_wire(route)] = wrap(transport, route) if wrap else transport
-        lanes = [
-            lane_of(way, transports[_wire(way.route)], held[way.route.source], ports, config, key, build)
-            for way in ways
-        ]
+        lanes = [lane_of(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
         return Wiring(lanes, list(transports.values()), stack.pop_all().close)
     raise AssertionError("unreachable")
 
@@ -174,7 +169,6 @@ def lane_of(
     ports: npt.NDArray[np.uint16],
     config: SynConfig,
     key: Key,
-    build: probe.Build = build,
 ) -> Lane:
     """The lane of a way: its templates, its numbering and its order."""
     route = way.route
@@ -195,14 +189,12 @@ def lane_of(
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
         pass_ports=passes,
-        probe=probe.syn(
-            endpoint, options=config.options, ttl=config.ttl, tos=config.tos, stamp=key.k0 & 0x7FFFFFFF, build=build
-        ),
-        reset=probe.reset(endpoint, ttl=config.ttl, tos=config.tos, build=build),
+        probe=probe.syn(endpoint, options=config.options, ttl=config.ttl, tos=config.tos, stamp=key.k0 & 0x7FFFFFFF),
+        reset=probe.reset(endpoint, ttl=config.ttl, tos=config.tos),
         key=key,
         order_key=key.k1,
         shard=config.shard,
-        query=None if mac is None else probe.query(asked, build),
+        query=None if mac is None else probe.query(asked),
         gateway=gateway,
         spare_port=held.ports[-1] if route.local and len(held.ports) > 1 else None,
     )

@@ -13,21 +13,17 @@ polite, and which tells resets of the host from a firewall's, and DF, as systems
 The two families differ in a table and in which address words they have; everything else is shared.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from . import template as scapy_frames
 from .headers import ARP, ETHERNET, ICMP, IPV4, IPV6, TCP, Bytes, Rows, overlay
-from .template import Recipe
+from .template import Recipe, build
 
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
-
-Build = Callable[[Recipe], bytes]
 
 TOS_LOWER_EFFORT = 0x04  # DSCP LE, RFC 8622
 
@@ -66,15 +62,12 @@ def syn(
     ttl: int = 64,
     tos: int = TOS_LOWER_EFFORT,
     stamp: int = 0,
-    build: Build = scapy_frames.build,
 ) -> Template:
     """The probe; `stamp` is the TCP timestamp value that all probes carry."""
     return _summed(build(Recipe("syn", *_ends(endpoint), options, ttl, tos, stamp)), endpoint)
 
 
-def reset(
-    endpoint: Endpoint, *, ttl: int = 64, tos: int = TOS_LOWER_EFFORT, build: Build = scapy_frames.build
-) -> Template:
+def reset(endpoint: Endpoint, *, ttl: int = 64, tos: int = TOS_LOWER_EFFORT) -> Template:
     """The reset that answers a SYN/ACK."""
     return _summed(build(Recipe("reset", *_ends(endpoint), ttl=ttl, tos=tos)), endpoint)
 
@@ -181,7 +174,7 @@ NDP_OPTION = np.dtype([("kind", "u1"), ("length", "u1"), ("mac", "V6")])
 _SOLICITED_HI, _SOLICITED_LO = 0xFF02_0000_0000_0000, 0x0000_0001_FF00_0000  # ff02::1:ff00:0/104, RFC 4291 2.7.1
 
 
-def query(endpoint: Endpoint, build: Build = scapy_frames.build) -> Query:
+def query(endpoint: Endpoint) -> Query:
     """ARP or neighbour solicitation, sent from our address; the endpoint has a MAC address."""
     frame = np.frombuffer(build(Recipe("query", *_ends(endpoint))), np.uint8).copy()
     if endpoint.version == 4:
