@@ -21,7 +21,7 @@ from scapy.packet import Packet
 
 from scanner.packet.addresses import to_text
 from scanner.packet.headers import Frames
-from scanner.packet.parse import UNSUPPORTED_LINK, Segments, join, parse
+from scanner.packet.parse import UNSUPPORTED_LINK, Segments, parse
 from tests.builders import (
     OUR_PORT,
     ROUTER,
@@ -213,7 +213,6 @@ def test_a_batch_of_all_kinds_is_its_frames_one_at_a_time() -> None:
 
 def test_nothing() -> None:
     assert read(batch()) == ([], {})
-    assert len(join([])) == 0
 
 
 def accounted(frames: Frames) -> bool:

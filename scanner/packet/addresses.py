@@ -1,9 +1,10 @@
 """Addresses as columns.
 
-One column type (`headers.ADDRESS`, two 64-bit words) holds IPv4 and IPv6 alike; an IPv4 address
-lives there in its mapped form ::ffff:a.b.c.d. These few functions go between that column, Python
-integers and text. An IPv6 header that really carries a mapped address (RFC 4291 forbids it on the
-wire, RFC 6890 calls it not routable) would print as its IPv4 form.
+One column type (`headers.ADDRESS`, two 64-bit words) holds IPv4 and IPv6; an IPv4 address has its mapped form
+::ffff:a.b.c.d there. These functions go between that column, Python integers and text.
+
+Limit: an IPv6 header that really carries a mapped address would print as IPv4. RFC 4291 forbids such headers on the
+wire, and RFC 6890 calls the addresses not routable.
 """
 
 import ipaddress

@@ -1,14 +1,13 @@
-"""Byte offsets, each written once.
+"""Header fields as tables of byte offsets, each written once.
 
-Every header the scanner reads or writes is one numpy structured dtype below: the field names are
-the offset table, the big-endian types are the byte order. `read` lays such a table over many
-positions of one buffer at once and copies the rows out; probe stamping lays the same tables over
-the rows of a transmit ring and writes through them. A length is checked once, before `read`
-(positions that do not fit are clipped so that a hostile length can never reach outside the
-buffer); after that check the columns are trusted.
+Every header that the scanner reads or writes is one numpy structured dtype below: the field names are the offset
+table, the big-endian types are the byte order. `read` lays such a table over many positions of one buffer at once and
+copies the rows out. Stamping lays the same tables over the rows of a transmit ring and writes through them. A length
+is checked once, before `read`. Positions that do not fit are clipped, so a hostile length never reaches outside the
+buffer; what is read there is rubbish, and the caller drops the row.
 
-Limit: a table describes the fixed part of a header. Options and extension headers are walked by
-their owners (`wire`, `link`).
+Limit: a table describes the fixed part of a header. `ip` follows IPv4 options and IPv6 extension headers, `link` what
+comes before IP.
 
 Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 9293 (TCP), RFC 792 and RFC 4443 (ICMP), RFC 826 (ARP).
 """
@@ -19,13 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+Bytes = U8
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]
 Bools = npt.NDArray[np.bool_]
 
-# 128-bit addresses as two words; IPv4 is held as the mapped ::ffff:a.b.c.d (RFC 4291, 2.5.5.2),
-# so one column type and one comparison serve both families.
+# A 128-bit address as two words. IPv4 is held as the mapped ::ffff:a.b.c.d (RFC 4291 2.5.5.2), so that one column
+# type and one comparison serve both families.
 ADDRESS = np.dtype([("hi", "u8"), ("lo", "u8")])
 MAPPED = 0xFFFF_0000_0000  # low word of ::ffff:0.0.0.0
 
@@ -36,7 +39,9 @@ IPV6 = np.dtype([("version_class_flow", ">u4"), ("payload_length", ">u2"), ("nex
                  ("src_hi", ">u8"), ("src_lo", ">u8"), ("dst_hi", ">u8"), ("dst_lo", ">u8")])  # fmt: skip
 TCP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4"), ("offset", "u1"), ("flags", "u1"),
                 ("window", ">u2"), ("checksum", ">u2"), ("urgent", ">u2")])  # fmt: skip
-TCP_PORTS_SEQ = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")])  # the 8 bytes an ICMP error must quote
+TCP_PORTS_SEQ = np.dtype(
+    [("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")]
+)  # the 8 bytes that an ICMP error must quote
 ICMP = np.dtype([("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("rest", ">u4")])
 ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u1"), ("protocol_length", "u1"),
                 ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"),
@@ -52,18 +57,18 @@ LINK_ETHERNET, LINK_RAW = 1, 101
 
 @dataclass(frozen=True)
 class Frames:
-    """A batch of captured frames lying in one buffer.
+    """A batch of captured frames in one buffer.
 
     `buffer` is uint8[bytes]; frame i is `buffer[start[i] : start[i] + length[i]]`. `time` is in
     nanoseconds since 1970. `link` is the LINKTYPE_ number of each frame. From a transport or a capture reader
-    the buffer is only valid until the next call that fetches frames: copy out what must live.
+    the buffer is only valid until the next call that fetches frames: copy what must be kept.
     """
 
     buffer: Bytes
     start: Ints
     length: Ints  # captured bytes
     time: Ints
-    link: npt.NDArray[np.uint16]
+    link: U16
 
     def __len__(self) -> int:
         return len(self.start)
@@ -76,14 +81,15 @@ class Frames:
 def read(buffer: Bytes, at: Ints, header: np.dtype[Any]) -> Rows:
     """Copy `header` out of `buffer` at every position of `at`; returns a structured array[len(at)].
 
-    The caller has checked the lengths; positions outside the buffer are clipped, so what is read
-    there is meaningless but harmless. A buffer shorter than the header yields zeros.
+    The caller checks the lengths: rows at positions outside the buffer have no meaning. A buffer shorter than the
+    header gives zeros.
     """
-    room = len(buffer) - header.itemsize
-    if room < 0:
+    last = len(buffer) - header.itemsize
+    if last < 0:
         return np.zeros(len(at), header)
-    everywhere = np.ndarray((room + 1,), header, buffer, strides=(1,))
-    return everywhere[np.clip(at, 0, room)]
+    # A view in which row i is the header at byte i: the rows overlap, and gathering some of them is one copy.
+    everywhere = np.ndarray((last + 1,), header, buffer, strides=(1,))
+    return everywhere[np.clip(at, 0, last)]
 
 
 def overlay(rows: Bytes, at: int, header: np.dtype[Any]) -> Rows:

@@ -1,40 +1,41 @@
-"""IP headers as columns: from where a packet begins to where its payload does.
+"""IP headers as columns: where a packet begins, and where its payload begins and ends.
 
-Both families become the same columns (`Packets`), so whoever reads the payload asks for the family once and
-never for a field of it. A header that is not whole, or contradicts itself, drops its row; the caller
-counts how many are gone. The end of the packet is the header's word, cut to what was captured: bytes behind it
-(padding, a frame check sequence) are nobody's payload. A length of zero means that offload left it
-unfinished, and then the capture's word is taken.
+Both families become the same columns (`Packets`), so readers of the payload depend on the family only for its
+protocol numbers. A header that is not whole, or contradicts itself, drops its row; the caller counts the difference.
+The packet ends where its header says, at most at the end of the captured bytes: what follows (padding, a frame check
+sequence) is no payload. A length of zero means that segmentation offload has not filled it in; then the packet ends
+with the captured bytes.
 
 Limit: IPv6 extension headers are followed up to 8 deep.
 
-Sources: RFC 791, RFC 8200 section 4.
+Sources: RFC 791, RFC 8200 section 4; the extension headers of IANA's "IPv6 Extension Header Types".
 """
 
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
 from .addresses import from_words
-from .headers import IPV4, IPV6, MAPPED, Bools, Bytes, Ints, Rows, read
+from .headers import IPV4, IPV6, MAPPED, U8, Bools, Bytes, Ints, Rows, read
 
-U8 = npt.NDArray[np.uint8]
-
-_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)  # IPv6 headers that another header follows
+# IPv6 headers that another header follows: hop-by-hop, routing, fragment, authentication, destination options,
+# mobility, HIP (RFC 7401), shim6 (RFC 5533).
 _FRAGMENT, _AUTHENTICATION = 44, 51
-
-
-_UNTOLD = 1 << 20  # a total length beyond any
+_EXTENSIONS = (0, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140)
+_EXTENSION = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", ">u2")])
+_SHORTEST_EXTENSION, _MOST_EXTENSIONS = 8, 8
+_FRAGMENT_OFFSET = 0x1FFF  # in IPv4's fragment word, below its three flags
+_FRAGMENT_OFFSET_IPV6 = 0xFFF8  # in IPv6's, above two reserved bits and one flag
+_UNKNOWN = 1 << 20  # stands for a total length that is not known; longer than any packet
 
 
 @dataclass(frozen=True)
 class Packets:
     """IP packets of one family: where the payload lies, and the header's facts."""
 
-    row: Ints
+    row: Ints  # of the caller's `rows`
     at: Ints  # of the payload
-    end: Ints  # of what was captured of it
+    end: Ints  # of the captured part of the payload
     length: Ints  # of the payload, by the header
     protocol: U8
     first: Bools  # not a later fragment
@@ -45,23 +46,23 @@ class Packets:
 
     def take(self, rows: Ints | Bools) -> "Packets":
         """The given rows (indices or mask) of every column."""
-        return Packets(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+        return Packets(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
 
 
 def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted: bool = False) -> Packets:
     """IP headers at `at`; rows whose header is not whole are left out.
 
-    The length in a header that an ICMP error quotes is not believed: some stacks change it before they quote.
+    The length in a header that an ICMP error quotes is not used: some stacks change it before they quote.
     """
     return (_ipv4 if family == 4 else _ipv6)(buffer, rows, at, end, quoted)
 
 
 def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packets:
     header = read(buffer, at, IPV4)
-    size = (header["version_ihl"] & 15).astype(np.int64) * 4
+    size = (header["version_ihl"] & 15).astype(np.int64) * 4  # in words of four bytes
     total = header["total_length"].astype(np.int64)
     whole = (at + IPV4.itemsize <= end) & (size >= IPV4.itemsize) & (at + size <= end)
-    total[(total == 0) | quoted] = _UNTOLD  # segmentation offload leaves 0
+    total[(total == 0) | quoted] = _UNKNOWN
     whole &= total >= size
     if not whole.all():
         rows, at, end, header = rows[whole], at[whole], end[whole], header[whole]
@@ -70,9 +71,9 @@ def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packe
         row=rows,
         at=at + size,
         end=np.minimum(end, at + total),
-        length=np.where(total < _UNTOLD, total, end - at) - size,
+        length=np.where(total < _UNKNOWN, total, end - at) - size,
         protocol=header["protocol"],
-        first=header["fragment"] & 0x1FFF == 0,
+        first=header["fragment"] & _FRAGMENT_OFFSET == 0,
         src=from_words(0, header["src"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
         dst=from_words(0, header["dst"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
         ttl=header["ttl"],
@@ -87,7 +88,8 @@ def _ipv6(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packe
     header = read(buffer, at, IPV6)
     length = header["payload_length"].astype(np.int64)
     payload = at + IPV6.itemsize
-    length = np.where((length == 0) | quoted, np.maximum(0, end - payload), length)  # 0: jumbogram or offload
+    # 0 also stands for a jumbogram (RFC 2675).
+    length = np.where((length == 0) | quoted, np.maximum(0, end - payload), length)
     stop, end = payload + length, np.minimum(end, payload + length)
     protocol, payload, first = _extensions(buffer, header["next_header"].copy(), payload, end)
     return Packets(
@@ -107,15 +109,17 @@ def _ipv6(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packe
 def _extensions(buffer: Bytes, protocol: U8, at: Ints, end: Ints) -> tuple[U8, Ints, Bools]:
     """Follow IPv6 extension headers (RFC 8200 4): the final protocol, its position, and "is the first fragment"."""
     first = np.ones(len(at), np.bool_)
-    fixed = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", ">u2")])
-    for _ in range(8):
-        rows = np.flatnonzero(np.isin(protocol, _EXTENSIONS) & first & (at + 8 <= end))
+    for _ in range(_MOST_EXTENSIONS):
+        # Only rows that stand on a whole extension header move on; behind a later fragment there is no header.
+        rows = np.flatnonzero(np.isin(protocol, _EXTENSIONS) & first & (at + _SHORTEST_EXTENSION <= end))
         if not rows.size:
             break
-        header = read(buffer, at[rows], fixed)
+        header = read(buffer, at[rows], _EXTENSION)
         kind, units = protocol[rows], header["length"].astype(np.int64)
+        # A fragment header has a fixed size, authentication counts words of four bytes less two (RFC 4302 2.2), the
+        # others count words of eight bytes less one.
         size = np.where(kind == _FRAGMENT, 8, np.where(kind == _AUTHENTICATION, (units + 2) * 4, (units + 1) * 8))
-        first[rows] = (kind != _FRAGMENT) | (header["fragment"] & 0xFFF8 == 0)
+        first[rows] = (kind != _FRAGMENT) | (header["fragment"] & _FRAGMENT_OFFSET_IPV6 == 0)
         protocol[rows] = header["next"]
         at = at.copy()
         at[rows] += size

@@ -1,26 +1,26 @@
 """Frames in, columns out.
 
-`parse` reads every frame of a batch at once and returns the TCP segments and the ICMP errors that
-quote one, as columns (`Segments`). It is the only parser: live replies, our own recorded probes and
-strangers' captures all pass here. Frames that are something else are counted by cause.
+`parse` reads all frames of a batch at once and returns the TCP segments, and the ICMP errors that quote one, as
+columns (`Segments`). It is the only parser: live replies, our own recorded probes and captures of other programs all
+pass here. Other frames are counted by cause.
 
-An ICMP error is turned round: `src` is the address the quoted probe was sent to, `dst` who sent
-it, and so for the ports; so "who answered for which probe" reads the same for both kinds. `sender`
-is who really sent the frame.
+An ICMP error is turned round: `src` is the address to which the quoted probe was sent, `dst` the address that sent
+it, and the ports likewise. So "who answers which probe" reads the same for both kinds. `sender` is the address that
+sent the frame.
 
-Each length is checked once, at its layer, before the layer's table is laid over the bytes. TCP is
-read where the IP header says it ends, so trailing bytes (padding, frame check sequence) are never
-mistaken for payload. Checksums are not looked at: offload leaves them unfinished on the sender's
-own machine and over virtual links.
+Each length is checked once, at its layer, before the table of that layer is laid over the bytes. The IP header says
+where TCP ends, so trailing bytes (padding, frame check sequence) are never read as payload. Checksums are not
+checked: with offload they are unfinished on the sender's own machine and over virtual links.
 
-Limit: only first fragments are read (what `packets` cannot follow, neither can this).
+Limit: only first fragments are read, and what `ip` can follow.
+
+Sources: RFC 9293 (TCP), RFC 792 (ICMP), RFC 4443 (ICMPv6), RFC 826 (ARP).
 """
 
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from .addresses import from_words
 from .headers import (
@@ -35,6 +35,9 @@ from .headers import (
     PROTO_TCP,
     TCP,
     TCP_PORTS_SEQ,
+    U8,
+    U16,
+    U32,
     Bools,
     Frames,
     Ints,
@@ -44,16 +47,13 @@ from .headers import (
 from .ip import Packets, ip_layer
 from .link import Cause, network_layer
 
-U8 = npt.NDArray[np.uint8]
-U16 = npt.NDArray[np.uint16]
-U32 = npt.NDArray[np.uint32]
-
 UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
-QUOTE_BYTES = 8  # of TCP, that every ICMP error must bring back (RFC 792)
+QUOTE_BYTES = 8  # of TCP, that every ICMP error must quote (RFC 792)
 _ARP_REPLY = 2
-_UNREACHABLE = np.zeros((2, 256), np.bool_)  # ICMP types that quote the packet at fault, by family
-_UNREACHABLE[0, [3, 4, 5, 11, 12]] = True
-_UNREACHABLE[1, [1, 2, 3, 4]] = True
+# ICMP types that quote the packet at fault, by family: unreachable, quench, redirect, time exceeded and parameter
+# problem (RFC 792); unreachable, too big, time exceeded and parameter problem (RFC 4443).
+_ERRORS = {4: np.isin(np.arange(256), [3, 4, 5, 11, 12]), 6: np.isin(np.arange(256), [1, 2, 3, 4])}
+_ICMP_PROTOCOL = {4: PROTO_ICMP, 6: PROTO_ICMPV6}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Segments:
     ack: U32
     flags: U8
     window: U16
-    size: U32  # of the data, by the headers, and 1 for FIN: the sequence numbers behind a SYN's own
+    size: U32  # sequence numbers that the segment takes besides its SYN: its data, and 1 for FIN
     ttl: U8
     tos: U8
     icmp: Bools
@@ -95,7 +95,7 @@ class Segments:
 
 @dataclass
 class Aside:
-    """What a batch holds besides segments, for whoever asks: ADDRESS columns.
+    """What a batch holds besides segments, as ADDRESS columns.
 
     `towards`: destinations of other IP packets and of ARP replies; `cut`: sender and receiver of ICMP errors that
     were cut off inside the quoted IP header.
@@ -106,9 +106,9 @@ class Aside:
 
 
 def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> Segments:
-    """TCP segments and ICMP errors of a batch; what else there was is added to `counts` by cause.
+    """TCP segments and ICMP errors of a batch; other frames are added to `counts` by cause.
 
-    `aside`, where given, is filled with what judges nothing by itself.
+    `aside`, where given, is filled with addresses that no verdict rests on.
     """
     at, version, cause = network_layer(frames)
     if cause.any():
@@ -116,18 +116,17 @@ def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> S
         if aside and (cause == Cause.ARP).any():
             aside.towards.append(_arp_targets(frames, at, np.flatnonzero(cause == Cause.ARP)))
     end = frames.start + frames.length
-    parts = []
+    parts: list[Segments] = []
     for family in (4, 6):
         rows = np.flatnonzero(version == family)
-        if rows.size:
+        if rows.size or (family == 6 and not parts):  # without any row the columns are empty, but there
             parts += _family(frames, family, rows, at[rows], end[rows], counts, aside)
-    if len(parts) == 1:
-        return parts[0]
-    return join(parts)
+    # A live scan has nearly always one family and no ICMP error: then there is nothing to copy.
+    return parts[0] if len(parts) == 1 else _join(parts)
 
 
 def _arp_targets(frames: Frames, at: Ints, rows: Ints) -> Rows:
-    """Whom ARP replies were sent to."""
+    """The addresses to which ARP replies were sent."""
     rows = rows[at[rows] + ARP.itemsize <= (frames.start + frames.length)[rows]]
     body = read(frames.buffer, at[rows], ARP)
     body = body[(body["operation"] == _ARP_REPLY) & (body["protocol_length"] == 4)]
@@ -135,7 +134,7 @@ def _arp_targets(frames: Frames, at: Ints, rows: Ints) -> Rows:
 
 
 def _count_unread(frames: Frames, cause: U8, counts: Counter[str]) -> None:
-    """Frames without an IP header, by cause; those of a link type that nobody here reads also by its number."""
+    """Count frames without an IP header by cause, and those of unsupported link types also by number."""
     for code, count in enumerate(np.bincount(cause).tolist()):
         if code and count:
             counts[Cause(code).words] += count
@@ -143,10 +142,9 @@ def _count_unread(frames: Frames, cause: U8, counts: Counter[str]) -> None:
         counts[f"{UNSUPPORTED_LINK} {link}"] += int(count)
 
 
-def join(parts: list[Segments]) -> Segments:
-    """Several batches as one; an empty list gives an empty batch."""
-    parts = parts or [_segments_of(np.zeros(0, np.int64), _EMPTY, _EMPTY_PACKETS, 4)]
-    return Segments(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Segments)})
+def _join(parts: list[Segments]) -> Segments:
+    names = [column.name for column in fields(Segments)]
+    return Segments(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def _family(
@@ -161,7 +159,7 @@ def _family(
     tcp = packets.protocol == PROTO_TCP
     if aside and not tcp.all():
         aside.towards.append(packets.dst[~tcp])
-    icmp = packets.protocol == (PROTO_ICMP if family == 4 else PROTO_ICMPV6)
+    icmp = packets.protocol == _ICMP_PROTOCOL[family]
     counts["other-protocol"] += len(tcp) - int(np.count_nonzero(tcp)) - int(np.count_nonzero(icmp))
     parts = [_tcp(frames, family, packets if tcp.all() else packets.take(tcp), counts)]
     if icmp.any():
@@ -174,18 +172,21 @@ def _tcp(frames: Frames, family: int, packets: Packets, counts: Counter[str]) ->
     if not whole.all():
         counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
         packets = packets.take(whole)
-    return _segments_of(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
+    return _segments(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
 
 
 def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], aside: Aside | None) -> Segments:
+    """ICMP errors that quote TCP, turned round."""
+    # Step 1: errors with a whole ICMP header.
     whole = packets.at + ICMP.itemsize <= packets.end
     counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
     packets = packets.take(whole)
     header = read(frames.buffer, packets.at, ICMP)
-    error = _UNREACHABLE[int(family == 6), header["type"]]
+    error = _ERRORS[family][header["type"]]
     counts["other-icmp"] += len(error) - int(np.count_nonzero(error))
     packets, header = packets.take(error), header[error]
 
+    # Step 2: the quoted IP header; `quoted.row` tells to which error each quote belongs.
     index = np.arange(len(packets.row))
     quoted = ip_layer(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end, quoted=True)
     headless = _headless(packets, family, quoted.row) if aside else ()
@@ -195,14 +196,23 @@ def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], a
     counts["icmp-quotes-other"] += len(index) - int(np.count_nonzero(ours)) - len(headless)
     quoted = quoted.take(ours)
     outer, header = packets.take(quoted.row), header[quoted.row]
+
+    # Step 3: ports and sequence number of the quoted probe, 0 where the quote ends before them.
     truncated = quoted.at + QUOTE_BYTES > quoted.end
     probe = read(frames.buffer, quoted.at, TCP_PORTS_SEQ)
     probe[truncated] = 0
-
     turned = np.zeros(len(probe), TCP)
     turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
-    error_packets = replace(outer, src=quoted.dst, dst=quoted.src)
-    return _segments_of(frames.time, turned, error_packets, family, sender=outer.src, icmp=header, truncated=truncated)
+    segments = _segments(frames.time, turned, replace(outer, src=quoted.dst, dst=quoted.src), family)
+    return replace(
+        segments,
+        sender=outer.src,
+        size=np.zeros(len(turned), np.uint32),
+        icmp=np.ones(len(turned), np.bool_),
+        icmp_type=header["type"],
+        icmp_code=header["code"],
+        truncated=truncated,
+    )
 
 
 def _headless(packets: Packets, family: int, whole: Ints) -> Ints:
@@ -212,15 +222,8 @@ def _headless(packets: Packets, family: int, whole: Ints) -> Ints:
     return rows[(quote > 0) & (quote < (IPV4 if family == 4 else IPV6).itemsize)]
 
 
-def _segments_of(
-    time: Ints,
-    tcp: Rows,
-    packets: Packets,
-    family: int,
-    sender: Rows | None = None,
-    icmp: Rows | None = None,
-    truncated: Bools | None = None,
-) -> Segments:
+def _segments(time: Ints, tcp: Rows, packets: Packets, family: int) -> Segments:
+    """One row for each TCP header of `tcp`, none of them an ICMP error."""
     n = len(tcp)
     return Segments(
         frame=packets.row,
@@ -228,29 +231,25 @@ def _segments_of(
         version=np.full(n, family, np.uint8),
         src=packets.src,
         dst=packets.dst,
-        sender=packets.src if sender is None else sender,
+        sender=packets.src,
         sport=tcp["sport"].astype(np.uint16),
         dport=tcp["dport"].astype(np.uint16),
         seq=tcp["seq"].astype(np.uint32),
         ack=tcp["ack"].astype(np.uint32),
         flags=tcp["flags"],
         window=tcp["window"].astype(np.uint16),
-        size=_data_size(tcp, packets.length) if icmp is None else np.zeros(n, np.uint32),
+        size=_data_size(tcp, packets.length),
         ttl=packets.ttl,
         tos=packets.tos,
-        icmp=np.full(n, icmp is not None),
-        icmp_type=np.zeros(n, np.uint8) if icmp is None else icmp["type"],
-        icmp_code=np.zeros(n, np.uint8) if icmp is None else icmp["code"],
-        truncated=np.zeros(n, np.bool_) if truncated is None else truncated,
+        icmp=np.zeros(n, np.bool_),
+        icmp_type=np.zeros(n, np.uint8),
+        icmp_code=np.zeros(n, np.uint8),
+        truncated=np.zeros(n, np.bool_),
     )
 
 
 def _data_size(tcp: Rows, length: Ints) -> U32:
     """Sequence numbers that a segment takes besides its SYN (RFC 9293 3.4: SEG.LEN)."""
+    # The data offset is the upper half of its byte, in words of four bytes.
     data = length - (tcp["offset"] >> 4).astype(np.int64) * 4
     return np.asarray(np.maximum(0, data) + (tcp["flags"] & FIN), np.uint32)
-
-
-_EMPTY = np.zeros(0, TCP)
-_EMPTY_PACKETS = Packets(*(np.zeros(0, kind) for kind in ("i8", "i8", "i8", "i8", "u1", "?")),
-                          *(from_words(0, 0, 0) for _ in "sd"), *(np.zeros(0, "u1") for _ in "tt"))  # fmt: skip

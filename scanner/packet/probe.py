@@ -1,16 +1,17 @@
 """Frames to send: built once by Scapy, stamped by numpy.
 
-Scapy knows how a SYN, a reset, an ARP request or a neighbour solicitation looks; building a frame costs it
-a millisecond. So one frame of each kind is built per scan with the differing fields zero, and for every
-batch the constant bytes are copied and only those fields are written, through the offset tables of `headers`.
-Checksums are sums of 16-bit words (RFC 1071), so the constant part is added up once and a stamp adds
-only what it wrote. A test holds every stamped frame against Scapy's own bytes.
+Scapy knows how a SYN, a reset, an ARP request or a neighbour solicitation looks, but needs a millisecond to build one.
+So each scan builds one frame of each kind in which the fields that differ are zero. For a batch the constant bytes are
+copied and only those fields are written, through the offset tables of `headers`.
 
-The default SYN carries the option set of a common system (MSS, SACK permitted, timestamp,
-window scale): some hosts and middleboxes drop a bare SYN. It is marked DSCP LE (RFC 8622), which is
-polite, and which tells resets of the host from a firewall's, and DF, as systems set it.
+A checksum is the complement of a sum of 16-bit words (RFC 1071), and the order of the words does not matter. So the
+constant part is summed once, and a stamp adds only what it wrote. A test compares every stamped frame with Scapy's.
 
-The two families differ in a table and in which address words they have; everything else is shared.
+The default SYN carries the option set of a common system (MSS, SACK permitted, timestamp, window scale), because some
+hosts and middleboxes drop a bare SYN. It sets DF, as systems do, and is marked DSCP LE (RFC 8622). That is polite, and
+it tells a reset of the host, which copies the mark, from one of a firewall.
+
+The two families differ in a table and in their address words; everything else is shared.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .headers import ARP, ETHERNET, ICMP, IPV4, IPV6, TCP, Bytes, Rows, overlay
+from .headers import (
+    ARP,
+    ETHERNET,
+    ICMP,
+    IPV4,
+    IPV6,
+    PROTO_ICMPV6,
+    PROTO_TCP,
+    TCP,
+    U16,
+    U32,
+    U64,
+    Bytes,
+    Rows,
+    overlay,
+)  # fmt: skip
 from .template import Recipe, build
 
-U16 = npt.NDArray[np.uint16]
-U32 = npt.NDArray[np.uint32]
-U64 = npt.NDArray[np.uint64]
-
 TOS_LOWER_EFFORT = 0x04  # DSCP LE, RFC 8622
+_IP = {4: IPV4, 6: IPV6}
 
 
 @dataclass(frozen=True)
@@ -77,20 +90,21 @@ def _ends(endpoint: Endpoint) -> tuple[int, str, str | None, str | None]:
 
 
 def _summed(raw: bytes, endpoint: Endpoint) -> Template:
+    """The frame with the sums of its constant words; its own checksum fields count as zero."""
     frame, version = np.frombuffer(raw, np.uint8).copy(), endpoint.version
     ip = 0 if endpoint.mac is None else ETHERNET.itemsize
-    header = IPV4 if version == 4 else IPV6
-    tcp = ip + header.itemsize
+    tcp = ip + _IP[version].itemsize
     overlay(frame[None, :], tcp, TCP)["checksum"] = 0
-    ip_sum = _word_sum(frame[ip:tcp])
-    # The pseudo-header (RFC 9293 3.1, RFC 8200 8.1): our address, protocol and length; the target's is stamped.
+    # The TCP sum includes a pseudo-header (RFC 9293 3.1, RFC 8200 8.1): both addresses, the protocol and the length of
+    # the segment. The target's address is added by each stamp.
     source = frame[ip + 12 : ip + 16] if version == 4 else frame[ip + 8 : ip + 24]
-    tcp_sum = _word_sum(frame[tcp:]) + _word_sum(source) + 6 + len(frame) - tcp
-    return Template(frame, version, ip, tcp, ip_sum, tcp_sum)
+    tcp_sum = _word_sum(frame[tcp:]) + _word_sum(source) + PROTO_TCP + len(frame) - tcp
+    return Template(frame, version, ip, tcp, _word_sum(frame[ip:tcp]), tcp_sum)
 
 
 def _word_sum(data: Bytes) -> int:
-    return int(np.concatenate([data, np.zeros(len(data) % 2, np.uint8)]).view(">u2").sum(dtype=np.int64))
+    """The sum of 16-bit words; an odd last byte is filled with zero."""
+    return int(np.append(data, np.zeros(len(data) % 2, np.uint8)).view(">u2").sum(dtype=np.int64))
 
 
 def stamp(
@@ -110,15 +124,14 @@ def stamp(
     rows[:, : template.length] = template.frame
     if macs is not None:
         overlay(rows, 0, ETHERNET)["dst"] = macs
+    # The identification of IPv4 is the folded sequence number: different for each probe, and without a counter.
     identity = (seq ^ (seq >> np.uint32(16))) & np.uint32(0xFFFF)
-    address_sum = _stamp_address(
-        template, overlay(rows, template.ip, IPV4 if template.version == 4 else IPV6), target, identity
-    )
+    total = _stamp_address(template, overlay(rows, template.ip, _IP[template.version]), target, identity)
     tcp = overlay(rows, template.tcp, TCP)
     tcp["dport"] = target_port
     tcp["sport"] = our_port
     tcp["seq"] = seq
-    total = address_sum
+    # The sum of at most some fifty words of 16 bits: it fits 32 bits, and its carries are folded in at the end.
     total += (seq >> np.uint32(16)) + (seq & np.uint32(0xFFFF))
     total += target_port
     total += np.asarray(our_port, np.uint32)
@@ -140,19 +153,17 @@ def _stamp_address(template: Template, ip: Rows, target: Rows, identity: U32) ->
 
 
 def _halves(words: U64) -> U32:
-    """The sum of the four 16-bit words of each 64-bit word."""
+    """The sum of the four 16-bit words of each 64-bit word, at most 18 bits long."""
+    # Two additions at once: each half of `pairs` holds the sum of two 16-bit words, and then both halves are added.
     pairs = (words & np.uint64(0x0000FFFF0000FFFF)) + ((words >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF))
     return np.asarray((pairs + (pairs >> np.uint64(32))).astype(np.uint32) & np.uint32(0x3FFFF))
 
 
 def _finish(total: U32) -> U32:
-    """Fold the carries in and complement (RFC 1071)."""
+    """Add the carries back in, twice because the first time may make a new one, and complement (RFC 1071)."""
     folded = (total & np.uint32(0xFFFF)) + (total >> np.uint32(16))
     folded += folded >> np.uint32(16)
     return ~folded & np.uint32(0xFFFF)
-
-
-# ── who has this address? ──
 
 
 @dataclass(frozen=True)
@@ -169,9 +180,14 @@ class Query:
         return len(self.frame)
 
 
+# RFC 4861 4.3 and 4.4: solicitations and advertisements begin alike; 4.6.1: the option with a link-layer address.
 NDP_FIXED = np.dtype([("icmp", ICMP), ("target_hi", ">u8"), ("target_lo", ">u8")])
 NDP_OPTION = np.dtype([("kind", "u1"), ("length", "u1"), ("mac", "V6")])
-_SOLICITED_HI, _SOLICITED_LO = 0xFF02_0000_0000_0000, 0x0000_0001_FF00_0000  # ff02::1:ff00:0/104, RFC 4291 2.7.1
+# A solicitation goes to the group ff02::1:ff00:0/104 of the address's last three bytes (RFC 4291 2.7.1), and so to the
+# MAC address 33:33 with the group's last four bytes (RFC 2464 7).
+_LAST_THREE_BYTES = np.uint64(0xFFFFFF)
+_SOLICITED_HI, _SOLICITED_LO = np.uint64(0xFF02_0000_0000_0000), np.uint64(0x0000_0001_FF00_0000)
+_GROUP_MAC = np.dtype([("prefix", ">u2"), ("low", ">u4")])
 
 
 def query(endpoint: Endpoint) -> Query:
@@ -179,15 +195,10 @@ def query(endpoint: Endpoint) -> Query:
     frame = np.frombuffer(build(Recipe("query", *_ends(endpoint))), np.uint8).copy()
     if endpoint.version == 4:
         return Query(frame, 4)
-    at = ETHERNET.itemsize
-    constant = (
-        _word_sum(frame[at + 8 : at + 24])
-        + 58
-        + len(frame)
-        - at
-        - IPV6.itemsize
-        + _word_sum(frame[at + IPV6.itemsize :])
-    )
+    ip = ETHERNET.itemsize
+    icmp = ip + IPV6.itemsize
+    # The constant part of the pseudo-header (RFC 8200 8.1) and of the message.
+    constant = _word_sum(frame[ip + 8 : ip + 24]) + PROTO_ICMPV6 + len(frame) - icmp + _word_sum(frame[icmp:])
     return Query(frame, 6, constant)
 
 
@@ -197,13 +208,12 @@ def stamp_query(template: Query, rows: Bytes, target: Rows) -> None:
     if template.version == 4:
         overlay(rows, ETHERNET.itemsize, ARP)["target"] = target["lo"].astype(np.uint32)
         return
-    low = target["lo"] & np.uint64(0xFFFFFF)
-    ethernet = overlay(rows, 0, np.dtype([("prefix", ">u2"), ("low", ">u4")]))
-    ethernet["low"] = low | np.uint64(0xFF000000)
+    group_lo = (target["lo"] & _LAST_THREE_BYTES) | _SOLICITED_LO
+    overlay(rows, 0, _GROUP_MAC)["low"] = group_lo & np.uint64(0xFFFFFFFF)
     ip = overlay(rows, ETHERNET.itemsize, IPV6)
-    ip["dst_hi"], ip["dst_lo"] = _SOLICITED_HI, low | np.uint64(_SOLICITED_LO)
+    ip["dst_hi"], ip["dst_lo"] = _SOLICITED_HI, group_lo
     body = overlay(rows, ETHERNET.itemsize + IPV6.itemsize, NDP_FIXED)
     body["target_hi"], body["target_lo"] = target["hi"], target["lo"]
-    total = _halves(np.full(len(low), _SOLICITED_HI, np.uint64)) + _halves(low | np.uint64(_SOLICITED_LO))
+    total = _halves(np.full(len(target), _SOLICITED_HI)) + _halves(group_lo)
     total += _halves(target["hi"]) + _halves(target["lo"]) + np.uint32(template.icmp_sum)
     body["icmp"]["checksum"] = _finish(total)
