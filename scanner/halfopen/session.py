@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, key_of
 from ..errors import ScanError, UsageError
-from ..net.interfaces import interface, tx_counters
+from ..net.interfaces import interface
 from ..net.routes import Route
 from ..packet.addresses import to_text
 from ..packet.cookie import Key
@@ -127,7 +127,7 @@ class Session:
         return transport
 
     def _interface_drops(self) -> int:
-        return sum(tx_counters(interface(name).index).tx_dropped for name in self._names)
+        return sum(interface(name).counters.tx_dropped for name in self._names)
 
     def stop(self) -> None:
         """First call: send nothing more and wait out what is under way. Second call: end now."""

@@ -1,4 +1,4 @@
-"""What the kernel knows of interfaces, neighbours and routes: asked by netlink, never guessed.
+"""What the kernel knows of interfaces and routes, read over netlink.
 
-An edge: it asks and translates, and decides nothing.
+This package reads and translates facts. It does not decide how a scan uses them.
 """

@@ -1,20 +1,21 @@
 """Routing-netlink messages: bytes to facts and back, without a socket.
 
-Interfaces, addresses, routes and neighbours are asked of the kernel itself, because everything else tells half:
-/proc/net/route and most libraries know the main table only, /sys shows the namespace it was mounted in, and the
-output of `ip` is text for people. A netlink message is a 16-byte header, a fixed header of the message family, and
-attributes (length, type, value, padding to four bytes); all but addresses is in the machine's byte order.
+Interfaces, addresses and routes are requested from the kernel itself, because other sources tell only a part:
+/proc/net/route and most libraries know the main table only, /sys shows the namespace it was mounted in, and the output
+of `ip` is text for people. A netlink message is a 16-byte header, a fixed header of the message family, and
+attributes (length, type, value, padding to four bytes). All but addresses is in the machine's byte order.
 
-Only what a scanner asks is spoken here. A length that does not fit ends the walk and what was read so far stands;
-that a message has its fixed header, and a number its width, is the kernel's word and taken. An attribute that comes
-twice counts once, the last one; none of those read here nests.
+Only messages that a scanner needs are read here. A length that does not fit ends the walk, and what was read before it
+counts. That a message has its fixed header, and a number its width, is taken from the kernel without a check. Of an
+attribute that comes twice the last one counts; none of those read here is nested.
 
-Sources: RFC 3549 2.3 (framing), include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,neighbour,fib_rules}.h.
+Sources: RFC 3549 2.3 (framing), include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules}.h.
 """
 
 import struct
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import NamedTuple
@@ -25,26 +26,24 @@ Attributes = dict[int, bytes]
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x01, 0x10, 0x300
-RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 18, 20, 22
-RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWNEIGH, RTM_GETNEIGH, RTM_NEWRULE, RTM_GETRULE = 24, 26, 28, 30, 32, 34
-RTM_F_FIB_MATCH = 0x2000  # answer with the table's entry, not with the route made from it
+RTM_NEWLINK, RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE = 16, 18, 22, 26, 34
+RTM_F_FIB_MATCH = 0x2000  # answer with the entry of the table, not with the route made from it
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, ARPHRD, index, flags, change
 ADDR = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, table, protocol, scope, type, flags
-NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 VERSION = {2: 4, 10: 6}  # AF_INET, AF_INET6
 FAMILY = {4: 2, 6: 10}
 
+_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_STATS64 = 1, 3, 4, 23
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _UNUSABLE = 0x08 | 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE: not, or not yet, a source address
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA, _RTA_IP_PROTO = 1, 2, 4, 5, 7, 18, 27
-_NDA_DST, _NDA_LLADDR = 1, 2
-_KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE, STALE, DELAY, PROBE, PERMANENT: the kernel would use it
 _TYPE_BITS = 0x3FFF  # the upper two bits are NLA_F_NESTED and NLA_F_NET_BYTEORDER
+_TCP = b"\x06"
 _NONE = b""
 
 
@@ -70,24 +69,39 @@ class Message(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True)
-class LinkFacts:
-    """One RTM_NEWLINK. `kind` is the ARPHRD number, `flags` the IFF_ bits; `stats` holds rtnl_link_stats64."""
+class Counters(NamedTuple):
+    """What an interface has counted since it was made: the first fields of struct rtnl_link_stats64 (if_link.h)."""
 
-    index: int
+    rx_packets: int = 0
+    tx_packets: int = 0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One interface. `kind` is its ARPHRD number (1 Ethernet, 772 loopback, 65534 none), `mtu` in bytes."""
+
     name: str
-    kind: int
-    flags: int
+    index: int
     mac: bytes | None
+    kind: int
     mtu: int
-    stats: tuple[int, ...]
+    up: bool
+    loopback: bool
+    addresses: tuple[InterfaceAddress, ...] = ()
+    counters: Counters = field(default=Counters(), compare=False)
 
 
 @dataclass(frozen=True)
 class RouteFacts:
     """One RTM_NEWROUTE; what the message does not carry is None."""
 
-    kind: int
+    kind: int  # a RouteType, or a newer one
     index: int | None
     gateway: Address | None
     source: Address | None
@@ -107,7 +121,7 @@ def _attribute(pair: tuple[int, bytes]) -> bytes:
 def route_request(to: Address, source: Address | None, index: int | None, flags: int = 0) -> bytes:
     """RTM_GETROUTE for a TCP packet to `to`: the route by policy, for this source and outgoing interface if given."""
     bits = to.max_prefixlen
-    pairs = [(_RTA_DST, to.packed), (_RTA_IP_PROTO, b"\x06")]
+    pairs = [(_RTA_DST, to.packed), (_RTA_IP_PROTO, _TCP)]
     if source is not None:
         pairs.append((_RTA_SRC, source.packed))
     if index is not None:
@@ -127,21 +141,19 @@ def messages(data: bytes) -> Iterator[Message]:
         at += length + (-length % 4)
 
 
-def attributes(body: bytes, at: int) -> Attributes:
-    """The attributes of a message body from offset `at` on, by type."""
-    found: Attributes = {}
+def attributes(body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """The attributes of a message body from offset `at` on: type and value."""
     while at + ATTRIBUTE.size <= len(body):
         length, kind = ATTRIBUTE.unpack_from(body, at)
         if length < ATTRIBUTE.size or at + length > len(body):
-            break
-        found[kind & _TYPE_BITS] = body[at + ATTRIBUTE.size : at + length]
+            return
+        yield kind & _TYPE_BITS, body[at + ATTRIBUTE.size : at + length]
         at += length + (-length % 4)
-    return found
 
 
 def error_number(body: bytes) -> int:
     """The errno of an NLMSG_ERROR or NLMSG_DONE, positive; 0 is success."""
-    return -int.from_bytes(body[:4], "little" if struct.pack("=H", 1)[0] else "big", signed=True)
+    return -int.from_bytes(body[:4], sys.byteorder, signed=True)
 
 
 def address_of(packed: bytes) -> Address | None:
@@ -151,16 +163,23 @@ def address_of(packed: bytes) -> Address | None:
     return IPv6Address(packed) if len(packed) == 16 else None
 
 
-def link(body: bytes) -> LinkFacts:
-    """The body of an RTM_NEWLINK. A hardware address that is not six bytes long is no MAC address."""
+def link(body: bytes) -> Interface:
+    """The body of an RTM_NEWLINK; no addresses yet. A hardware address that is not six bytes long is no MAC address."""
     _, kind, index, flags, _ = LINK.unpack_from(body)
-    found = attributes(body, LINK.size)
-    name = found.get(_IFLA_IFNAME, _NONE).rstrip(b"\0").decode("utf-8", "surrogateescape")
-    mac = found.get(_IFLA_ADDRESS, _NONE)
-    stats = found.get(_IFLA_STATS64, _NONE)
-    words = struct.unpack(f"={len(stats) // 8}Q", stats[: len(stats) // 8 * 8])
-    mtu = struct.unpack("=I", found.get(_IFLA_MTU, bytes(4)))[0]
-    return LinkFacts(index, name, kind, flags, mac if len(mac) == 6 else None, mtu, words)
+    values = dict(attributes(body, LINK.size))
+    mac = values.get(_IFLA_ADDRESS, _NONE)
+    # Kernels differ in how many counters they append; the first ones are always the same.
+    stats = struct.Struct("=8Q")
+    return Interface(
+        name=values.get(_IFLA_IFNAME, _NONE).rstrip(b"\0").decode("utf-8", "surrogateescape"),
+        index=index,
+        mac=mac if len(mac) == 6 else None,
+        kind=kind,
+        mtu=struct.unpack("=I", values.get(_IFLA_MTU, bytes(4)))[0],
+        up=bool(flags & _IFF_UP),
+        loopback=bool(flags & _IFF_LOOPBACK),
+        counters=Counters(*stats.unpack(values.get(_IFLA_STATS64, _NONE).ljust(stats.size, b"\0")[: stats.size])),
+    )
 
 
 def interface_address(body: bytes) -> tuple[int, InterfaceAddress] | None:
@@ -169,34 +188,26 @@ def interface_address(body: bytes) -> tuple[int, InterfaceAddress] | None:
     None for an address that cannot be used (duplicate detection failed or not over) and for other families.
     """
     family, prefix, flags, _, index = ADDR.unpack_from(body)
-    found = attributes(body, ADDR.size)
-    flags |= int(struct.unpack("=I", found.get(_IFA_FLAGS, bytes(4)))[0])
+    values = dict(attributes(body, ADDR.size))
+    flags |= int(struct.unpack("=I", values.get(_IFA_FLAGS, bytes(4)))[0])
     # On a point-to-point link IFA_ADDRESS is the other end and IFA_LOCAL is ours.
-    own = address_of(found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS, _NONE)))
+    own = address_of(values.get(_IFA_LOCAL, values.get(_IFA_ADDRESS, _NONE)))
     if own is None or family not in VERSION or flags & _UNUSABLE:
         return None
     return index, IPv4Interface((own, prefix)) if own.version == 4 else IPv6Interface((own, prefix))
 
 
-def neighbour(body: bytes) -> tuple[int, Address, bytes] | None:
-    """The body of an RTM_NEWNEIGH → (interface index, address, MAC address); None if it is unresolved or failed."""
-    _, index, state, _, _ = NEIGHBOUR.unpack_from(body)
-    found = attributes(body, NEIGHBOUR.size)
-    address, mac = address_of(found.get(_NDA_DST, _NONE)), found.get(_NDA_LLADDR, _NONE)
-    return (index, address, mac) if address is not None and len(mac) == 6 and state & _KNOWN else None
-
-
 def route(body: bytes) -> RouteFacts:
     """The body of an RTM_NEWROUTE that answers `route_request`."""
-    found = attributes(body, ROUTE.size)
+    values = dict(attributes(body, ROUTE.size))
     # IPv4 by way of an IPv6 router comes as a struct rtvia: family (2 bytes), address.
-    via = found.get(_RTA_VIA, _NONE)
-    index = found.get(_RTA_OIF)
+    via = values.get(_RTA_VIA, _NONE)
+    index = values.get(_RTA_OIF)
     return RouteFacts(
         kind=body[7],
         index=struct.unpack("=i", index)[0] if index is not None else None,
-        gateway=address_of(via[2:] or found.get(_RTA_GATEWAY, _NONE)),
-        source=address_of(found.get(_RTA_PREFSRC, _NONE)),
+        gateway=address_of(via[2:] or values.get(_RTA_GATEWAY, _NONE)),
+        source=address_of(values.get(_RTA_PREFSRC, _NONE)),
     )
 
 
@@ -207,12 +218,8 @@ def prefix(body: bytes) -> tuple[int, int, int]:
     """
     version = VERSION.get(body[0], 0)
     bits = 32 if version == 4 else 128
-    at = ROUTE.size
-    while at + ATTRIBUTE.size <= len(body):  # stops at the destination, which comes early: full tables are long
-        length, kind = ATTRIBUTE.unpack_from(body, at)
+    # The destination comes early. Full tables are long, so the walk stops there.
+    for kind, value in attributes(body, ROUTE.size):
         if kind == _RTA_DST:
-            return version, int.from_bytes(body[at + ATTRIBUTE.size : at + length], "big"), 1 << (bits - body[1])
-        if length < ATTRIBUTE.size:
-            break
-        at += length + (-length % 4)
+            return version, int.from_bytes(value, "big"), 1 << (bits - body[1])
     return version, 0, 1 << bits

@@ -1,14 +1,14 @@
-"""Which way to a target, asked of the kernel.
+"""The route to each target, as the kernel chooses it.
 
-Routing is more than a table: policy rules, several tables, next-hop objects and source addresses decide, and a
-program that reads the main table itself sends some packets the wrong way. So the kernel is asked about real
-destinations (RTM_GETROUTE, as `ip route get` does). Not about each of 2^32 addresses: the answer can change only
-where a prefix of some table, or of a rule, begins or ends. The targets are cut at these places, each piece is asked
-once by its first address, and neighbours with one answer become one piece again.
+Routing is more than a table: policy rules, several tables, next-hop objects and source addresses decide, and a program
+that reads only the main table sends some packets the wrong way. So the kernel is asked about real destinations
+(RTM_GETROUTE, as `ip route get` does), but not about each of 2^32 addresses. The answer can change only where a prefix
+of some table, or of a rule, begins or ends. These places cut the targets into groups, each group is asked about once
+by its first address, and neighbouring groups with the same answer become one path.
 
-Limits: of a route over several next hops one is used for the whole piece; IPv6 source selection (RFC 6724) can
-differ within a piece, one valid source is used; rules that look at marks, TOS or ports are followed for an unmarked
-TCP packet to port 0. A route that changes during the scan is not noticed.
+Limits: of a route over several next hops one is used for the whole group. IPv6 source selection (RFC 6724) can differ
+within a group; one valid source is used. Rules that look at marks, TOS or ports are followed for an unmarked TCP
+packet to port 0. A route that changes during the scan is not noticed.
 
 Source: rtnetlink(7); net/ipv4/route.c and net/ipv6/route.c (what RTM_GETROUTE answers).
 """
@@ -28,8 +28,8 @@ from ..packet.addresses import from_ints, to_ints
 from ..packet.headers import MAPPED
 from ..targets.hostspace import HostSpace, Span
 from . import netlink
-from .interfaces import Interface, Refused, ask, dump, interfaces
-from .netlink import Address, Message, RouteType
+from .interfaces import Refused, ask, dump, interfaces
+from .netlink import Address, Interface, Message, RouteType
 
 _IPV4_FIRST, _IPV4_END, _END = MAPPED, MAPPED + (1 << 32), 1 << 128
 _LINK_LOCAL = IPv6Network("fe80::/10")
@@ -91,21 +91,21 @@ class Skipped(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """What a set of targets came to; both lists ascend."""
+    """What became of a set of targets; both lists ascend."""
 
     paths: list[Path]
     skipped: list[Skipped]
 
 
 class _Unusable(NamedTuple):
-    """Why a destination gets no probe; `fatal` where the user must decide first, because hosts may be there."""
+    """Why a destination gets no probe; `fatal` where hosts may be, so that the user must decide first."""
 
     reason: str
     fatal: bool
 
 
 class _Wish(NamedTuple):
-    """What the user asked for, `-e` and `--source-ip`."""
+    """What the user wants, `-e` and `--source-ip`."""
 
     interface: Interface | None
     source: Address | None
@@ -114,23 +114,13 @@ class _Wish(NamedTuple):
 _Answer = Route | _Unusable
 
 
-def route(address: Address, *, interface: Interface | None = None, source: Address | None = None) -> Route:
-    """The route to one address. Raises UsageError if there is none, or if no host can have that address.
-
-    `interface` and `source` are the user's wishes; a source that is not ours is kept and does not choose the route.
-    """
-    [answer] = _answers([address], _Wish(interface, source))
-    if isinstance(answer, _Unusable):
-        raise UsageError(f"{address} {answer.reason}")
-    return answer
-
-
 def paths(hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None) -> Paths:
-    """The routes of all hosts.
+    """The routes of all hosts, by the kernel's choice and the user's wishes.
 
-    Addresses that no host has (broadcast, multicast …) are skipped with the reason as long as something is left to
+    A `source` that is not an address of this machine is kept and does not choose the route. Addresses that no host has (broadcast, multicast …) are skipped with the reason as long as something is left to
     scan. Raises UsageError, naming the first address, where there is no route, or nothing is left.
     """
+    # All hosts of a group have the same answer (see the module), so its first host stands for it.
     groups = _groups(hosts)
     answers = _answers([_address(first) for first, _ in groups], _Wish(interface, source))
     usable: list[Path] = []
@@ -150,9 +140,9 @@ def paths(hosts: HostSpace, *, interface: Interface | None = None, source: Addre
 
 
 def boundaries(version: int) -> list[int]:
-    """Where answers may change: first address, and last + 1, of every prefix of every table and rule, ascending.
+    """Where answers may change: the first address of each prefix of a table or rule, and the one behind its last.
 
-    Integers of the IP version given (4 or 6): 32 or 128 bits, and one more for the end of the whole space.
+    Ascending integers of the IP version given (4 or 6); the end of the whole address space is 2^32 or 2^128.
     """
     header = netlink.ROUTE.pack(netlink.FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0)
     found: set[int] = set()
@@ -184,19 +174,14 @@ def _groups(hosts: HostSpace) -> list[Span]:
 
 def _answers(targets: list[Address], wish: _Wish) -> list[_Answer]:
     """What becomes of each target, in order."""
-    answers: dict[int, _Answer] = {}
-    for at, target in enumerate(targets):
-        known = _without_asking(target, wish)
-        if known is not None:
-            answers[at] = known
-    asked = [at for at in range(len(targets)) if at not in answers]
+    known = [_known(target, wish) for target in targets]
     every = interfaces()
-    for at, reply in zip(asked, _ask([targets[at] for at in asked], every, wish), strict=True):
-        answers[at] = _judge(reply, every, wish)
-    return [answers[at] for at in range(len(targets))]
+    replies = iter(_ask([target for target, answer in zip(targets, known, strict=True) if not answer], every, wish))
+    return [answer or _judge(next(replies), every, wish) for answer in known]
 
 
-def _without_asking(target: Address, wish: _Wish) -> _Unusable | None:
+def _known(target: Address, wish: _Wish) -> _Unusable | None:
+    """What is certain without the kernel."""
     if wish.source is not None and wish.source.version != target.version:
         return _Unusable(f"is IPv{target.version}, unlike the source address {wish.source}: one family at a time", True)
     if target in _LINK_LOCAL and wish.interface is None:
@@ -208,18 +193,19 @@ def _without_asking(target: Address, wish: _Wish) -> _Unusable | None:
 
 
 def _ask(targets: list[Address], every: dict[int, Interface], wish: _Wish) -> list[Message | Refused]:
-    """The kernel's answers. A source that is not ours is not asked with: the kernel would refuse it."""
+    """The kernel's answers."""
+    # The kernel would refuse a source that is not ours.
     source = wish.source if wish.source is not None and _is_ours(wish.source) else None
     if wish.interface is None:
         return ask([netlink.route_request(target, source, None) for target in targets])
-    # This machine's own addresses are never reached through another interface, whatever was wished.
-    own = {address.ip for each in every.values() for address in each.addresses}
+    # This machine's own addresses are never reached through another interface, whatever the user wants.
+    own = {address.ip for interface in every.values() for address in interface.addresses}
     index = wish.interface.index
-    questions = [(each, source, None if each in own or each.is_loopback else index) for each in targets]
-    replies = ask([netlink.route_request(*each) for each in questions])
-    # Told an interface, the kernel takes an IPv4 target without a route for a neighbour on that link. Asked for the
-    # entry of the table instead (RTM_F_FIB_MATCH) it admits that there is none.
-    entries = ask([netlink.route_request(*each, netlink.RTM_F_FIB_MATCH) for each in questions])
+    questions = [(target, source, None if target in own or target.is_loopback else index) for target in targets]
+    replies = ask([netlink.route_request(*question) for question in questions])
+    # If the request names an interface, the kernel treats an IPv4 target without a route as a neighbour on that link.
+    # A request for the entry of the table (RTM_F_FIB_MATCH) is refused for such a target.
+    entries = ask([netlink.route_request(*question, netlink.RTM_F_FIB_MATCH) for question in questions])
     return [entry if isinstance(entry, Refused) else reply for reply, entry in zip(replies, entries, strict=True)]
 
 
