@@ -117,8 +117,9 @@ _Answer = Route | _Unusable
 def paths(hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None) -> Paths:
     """The routes of all hosts, by the kernel's choice and the user's wishes.
 
-    A `source` that is not an address of this machine is kept and does not choose the route. Addresses that no host has (broadcast, multicast …) are skipped with the reason as long as something is left to
-    scan. Raises UsageError, naming the first address, where there is no route, or nothing is left.
+    A `source` that is not an address of this machine is kept and does not choose the route. Addresses that no host has
+    (broadcast, multicast …) are skipped with the reason as long as something is left to scan. Raises UsageError, naming
+    the first address, where there is no route, or nothing is left.
     """
     # All hosts of a group have the same answer (see the module), so its first host stands for it.
     groups = _groups(hosts)
