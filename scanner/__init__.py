@@ -1,7 +1,7 @@
-"""halfopen: a half-open TCP scanner, and the judge of anyone's capture.
+"""halfopen: a half-open TCP scanner, and a classifier of captures from any scanner.
 
-`scan` and `classify` are the program as functions (see `api`). They are loaded when they are first asked for, so that
-importing the package, or asking the command for `--help`, costs neither numpy nor Scapy.
+`scan` and `classify` are the program as functions (see `api`). They are imported when they are first used, so
+`import scanner` and `halfopen --help` import neither numpy nor Scapy.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from ._version import __version__
 
 __all__ = ["Verdict", "Verdicts", "__version__", "classify", "scan"]
 
-_HOMES = {"Verdict": "verdict.table", "Verdicts": "api", "classify": "api", "scan": "api"}
+_MODULES = {"Verdict": "verdict.table", "Verdicts": "api", "classify": "api", "scan": "api"}
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, each from its module (PEP 562)."""
-    if name not in _HOMES:
+    """Import a public name from its module at its first use (PEP 562)."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

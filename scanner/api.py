@@ -1,12 +1,12 @@
-"""The program as functions: `scan` and `classify` return verdicts, nothing is printed.
+"""The program as functions: `scan` and `classify` return verdicts and print nothing.
 
-Both give the same thing, an iterator of typed rows that works while it is read: rows of a scan come when their window
-has closed, those of a capture at its end. Whoever prefers columns asks for `to_numpy()`. What the command tells
-people on stderr is in `notes`, and the sums in `summary`. A scan begins with the first row that is asked for.
+Both return an iterator of typed rows that does its work while it is read. The rows of a scan come when their window
+closes, and the rows of a capture come at its end. A scan starts when the first row is read. `to_numpy()` returns the
+rows as columns. The lines that the command prints on stderr are in `notes`, and its summary in `summary`.
 
-Mistakes raise `errors.UsageError`, before anything is sent; a scan that cannot go on raises `errors.ScanError` after
-the rows of what was learned. Options have the names, units and defaults of the command's. Nobody can be asked here, so
-more than 2^20 public addresses need `yes=True`.
+A mistake raises `errors.UsageError` before anything is sent. A scan that cannot go on raises `errors.ScanError` after
+the rows that it has decided. Options have the names, units and defaults of the command. A function cannot ask a person,
+so more than 2^20 public addresses need `yes=True`.
 
 Sources: what a reply means, RFC 9293 section 3.10.7.3 (TCP), RFC 792 and RFC 4443 (ICMP); see `verdict`.
 """
@@ -18,22 +18,23 @@ import numpy as np
 import numpy.typing as npt
 
 from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
-from .config import SynConfig
+from .config import SynConfig, TargetOptions, Texts, choice_of, declared, ports_of
 from .errors import UsageError
 from .output import MANY
 from .targets.hostspace import HostSpace
-from .targets.ports import USUAL_PORTS, Ports, parse_ports
+from .targets.ports import Ports, parse_ports
 from .targets.spec import parse_hosts, resolve
-from .targets.special import choose, guard, skipped_text
+from .targets.special import guard, skipped_text
 from .verdict.table import Verdict
 
 if TYPE_CHECKING:
     from .cli.progress import AnySession
 
-Texts = str | Iterable[str]
+TextOrTexts = str | Iterable[str]
 PortSpec = str | int | Iterable[int]
 
-_COLUMNS = (  # name, type, what stands for "not known"
+_TARGET_OPTIONS = declared(TargetOptions, without=("list_ports",))
+_COLUMNS = (  # name, type, the value for "not known"
     ("ip", "U39", ""),
     ("port", "i4", -1),
     ("state", "U8", ""),
@@ -51,9 +52,9 @@ _COLUMNS = (  # name, type, what stands for "not known"
 
 
 class Verdicts:
-    """Verdicts as they are reached, an iterator that is read once.
+    """An iterator over verdicts, in the order in which they are decided. It can be read once.
 
-    `notes`: what people should know, a line each, as it comes. `summary`: the sums in words, when all has been read.
+    `notes`: lines for the user, added while the rows are read. `summary`: the sums in words, after the last row.
     """
 
     def __init__(self, notes: list[str], summary: list[str], rows: Iterator[Verdict]) -> None:
@@ -66,7 +67,7 @@ class Verdicts:
         return next(self._rows)
 
     def to_numpy(self) -> npt.NDArray[np.void]:
-        """The rows that have not been read yet as a structured array of shape (n,).
+        """The rows that have not been read yet, as a structured array of shape (n,).
 
         Fields: ip (text), port (int32; -1: the host is down and has none), state, reason, protocol (text), ttl
         (int16), service (text), evidence (words with spaces between), rtt_ms (float64, milliseconds), time (float64,
@@ -92,34 +93,30 @@ def _table(columns: dict[str, tuple[Any, ...]], count: int) -> npt.NDArray[np.vo
 
 
 def scan(
-    targets: Texts,
-    ports: PortSpec = USUAL_PORTS,
+    targets: TextOrTexts,
+    ports: PortSpec | None = None,
     *,
-    exclude: Texts = (),
-    exclude_ports: str | None = None,
-    all_addresses: bool = False,
-    yes: bool = False,
     connect: bool = False,
     verify: bool = False,
     only_open: bool = False,
     silent: bool | None = None,
     **options: Any,
 ) -> Verdicts:
-    """Scan targets (specs as on the command line) and ports (a spec, a number, or numbers).
+    """Scan targets (specs as on the command line) and ports (a spec, a number, or numbers; None: 1-1024).
 
-    Half-open by raw packets (needs CAP_NET_RAW), or with `connect` by full handshakes (needs nothing). `silent`: rows
-    for targets that never answered; by default up to 2^20 targets. `options` are the fields of `config.SynConfig`:
-    rate (frames a second; None: found while scanning), max_rate, retries, max_missed, timeout (seconds), seed, shard …
+    Half-open by raw packets (needs CAP_NET_RAW), or with `connect` by full handshakes (needs no privileges). `silent`:
+    rows for targets that never answered; by default up to 2^20 targets. `options` are the fields of
+    `config.TargetOptions` (exclude, exclude_ports, all_addresses, yes …) and of `config.SynConfig`: rate (frames per
+    second; None: found while scanning), max_rate, retries, max_missed, timeout (seconds), seed, shard …
 
-    Raises UsageError here for what cannot be read, and at the first row where there is no route; ScanError while
-    reading, without permission or when an interface fails.
+    Raises UsageError here for what cannot be read, and at the first row if there is no route. Raises ScanError while
+    rows are read, without permission or when an interface fails.
     """
-    notes: list[str] = []
-    config = SynConfig(**options)
-    column = parse_ports(_port_text(ports), exclude_ports)
-    choice = choose(_texts(targets), _texts(exclude), resolve, all_addresses)
-    guard(choice.hosts, yes, None)
-    notes += map(skipped_text, choice.taken)
+    request = _target_options(targets, ports, options)
+    config = SynConfig(**{name: value for name, value in options.items() if name not in _TARGET_OPTIONS})
+    column, choice = ports_of(request), choice_of(request)
+    guard(choice.hosts, request.yes, None)
+    notes = [skipped_text(taken) for taken in choice.taken]
     summary: list[str] = []
 
     def rows() -> Iterator[Verdict]:
@@ -134,10 +131,21 @@ def scan(
     return Verdicts(notes, summary, rows())
 
 
+def _target_options(targets: TextOrTexts, ports: PortSpec | None, options: dict[str, Any]) -> TargetOptions:
+    """The options of the command line about targets and ports. A single text may stand for a sequence of texts."""
+    given = {**options, "targets": targets, "ports": None if ports is None else _port_text(ports)}
+    values: dict[str, Any] = {
+        name: tuple(_texts(given[name])) if option.kind == Texts else given[name]
+        for name, option in _TARGET_OPTIONS.items()
+        if name in given
+    }
+    return TargetOptions(**values)
+
+
 def _session(
     hosts: HostSpace, ports: Ports, config: SynConfig, notes: list[str], connect: bool, verify: bool
 ) -> "AnySession":
-    """The scan itself; sockets are opened here."""
+    """The scan itself. Opens the sockets."""
     if connect:
         from .connect.scan import ConnectSession
 
@@ -148,22 +156,22 @@ def _session(
 
 
 def classify(
-    paths: Texts,
+    paths: TextOrTexts,
     *,
     timeout: float = DEFAULT_TIMEOUT,
     orphans: bool = False,
-    scanners: Texts = (),
-    targets: Texts = (),
+    scanners: TextOrTexts = (),
+    targets: TextOrTexts = (),
     ports: PortSpec | None = None,
     only_open: bool = False,
 ) -> Verdicts:
-    """Verdicts from captures (pcap or pcapng, gzip or plain), which together are one capture.
+    """Verdicts from captures (pcap or pcapng, gzip or plain). Several files are one capture.
 
-    `timeout`: seconds a probe must have waited to be called filtered; 0: any. `orphans`: rows for replies without a
-    captured probe, too. `scanners`, `targets`, `ports` and `only_open` select rows.
+    `timeout`: seconds that a probe must have waited to be filtered; 0: any time. `orphans`: also rows for replies
+    without a captured probe. `scanners`, `targets`, `ports` and `only_open` select rows.
 
-    Raises UsageError for a selection that cannot be read, and at the first row if no capture can; damage in a file ends
-    the reading of it and stands in `notes`.
+    Raises UsageError for a selection that cannot be read, and at the first row if no capture can be read. Damage ends
+    the reading of a file and is in `notes`.
     """
     chosen = Selection(
         _space(scanners), _space(targets), None if ports is None else parse_ports(_port_text(ports)), only_open
@@ -183,7 +191,7 @@ def classify(
     return Verdicts(notes, summary, rows())
 
 
-def _texts(given: Texts) -> list[str]:
+def _texts(given: TextOrTexts) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
@@ -192,10 +200,10 @@ def _port_text(ports: PortSpec) -> str:
         return ports
     numbers = [ports] if isinstance(ports, int) else [int(port) for port in ports]
     for port in numbers:
-        if port < 0:  # as text it would be an open range
+        if port < 0:  # as text it would be a range without a start
             raise UsageError(f"port {port} is below 0: ports are numbers from 0 to 65535")
     return ",".join(map(str, numbers))
 
 
-def _space(specs: Texts) -> HostSpace | None:
+def _space(specs: TextOrTexts) -> HostSpace | None:
     return parse_hosts(_texts(specs), [], resolve, all_addresses=True) if specs else None

@@ -1,51 +1,165 @@
-"""What was asked for, checked.
+"""The options of a scan, each declared once, and the checks that several options share.
 
-The command line and the Python interface both end here: plain data, frozen, with every rule that
-crosses options checked once, when it is made. Nothing later asks whether two options fit together.
+A group of options is a frozen dataclass. Each field carries an `Option`: its heading, help and flags. The rest is
+derived from these fields: the parameters and the --help of a verb (`cli.verbs`), the keywords of `scanner.scan`
+(`api`), and the table in the README (tests/golden.py). The groups that only the command line has are in `cli.options`.
+
+`SynConfig` is also what a session takes. It is checked when it is made, so no later code asks whether two options fit
+together.
+
+Limit: `halfopen --help` imports this module, so it imports neither numpy nor Typer. Functions import what they need.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 from .errors import UsageError
-from .packet.cookie import Key
-from .packet.probe import TOS_LOWER_EFFORT
 from .packet.template import OPTION_SETS
-from .targets.hostspace import WHOLE, Shard
-from .verdict.loss import MAX_PASSES
 
-PUBLIC_RATE = 10_000.0  # where "auto" ends towards public addresses, unless told otherwise
-MAX_RATE = 1e9  # beyond any wire; and what is no number stops here too
+if TYPE_CHECKING:
+    from .packet.cookie import Key
+    from .targets.hostspace import Shard
+    from .targets.ports import Ports
+    from .targets.special import Choice
+
+PUBLIC_RATE = 10_000.0  # frames per second: the end of --rate auto towards public addresses
+MAX_RATE = 1e9  # frames per second, more than any link carries; infinity and NaN fail this limit too
 MAX_SENDERS = 8
 SEED_BITS = 127
 
+TARGETS, PORTS, SPEED, NETWORK = "Targets", "Ports", "Speed", "Network"
+Texts = tuple[str, ...]
 
-def key_of(config: "SynConfig") -> Key:
-    """The key of order and cookies: from the seed, or a new one."""
-    return Key.from_bytes(os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True))
+
+class Option(NamedTuple):
+    """How an option looks to a user.
+
+    `flags`: separated by spaces; empty: `--` and the name of the field. `typed`: the default as the user would type it,
+    for an option whose text is read later (see `config_of`). `fixed`: a resumed scan must be given the same value.
+    """
+
+    heading: str
+    help: str
+    flags: str = ""
+    metavar: str | None = None
+    typed: str | None = None
+    fixed: bool = False
+    positional: bool = False
+
+
+class Declared(NamedTuple):
+    """An option with its field: `kind` is the type and `default` the value of a user who does not give the option."""
+
+    option: Option
+    kind: Any
+    default: Any  # dataclasses.MISSING: the option is required
+    flags: list[str]  # none: a positional argument
+
+
+def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Declared]:
+    """The options of some groups by the names of their fields, in the order of their declaration."""
+    found: dict[str, Declared] = {}
+    for each in (each for group in groups for each in fields(group) if each.name not in without):
+        match get_args(each.type):  # of Annotated: the type, then the Option
+            case kind, Option() as option:
+                flags = option.flags.split() or ["--" + each.name.replace("_", "-")]
+                kind, default = (kind, each.default) if option.typed is None else (str, option.typed)
+                found[each.name] = Declared(option, kind, default, [] if option.positional else flags)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """The targets and ports of a scan, as the user wrote them."""
+
+    targets: Annotated[
+        Texts,
+        Option(
+            TARGETS,
+            "Addresses, networks (192.0.2.0/24), ranges (192.0.2.1-20), octet ranges (10.0-3.*.1) and names.",
+            fixed=True,
+            positional=True,
+        ),
+    ] = ()
+    targets_file: Annotated[
+        Texts, Option(TARGETS, "Read targets from a file; - is standard input.", "-iL --targets-file", fixed=True)
+    ] = ()
+    exclude: Annotated[
+        Texts, Option(TARGETS, "Targets to leave out; repeatable, or separated by commas.", fixed=True)
+    ] = ()
+    exclude_file: Annotated[Texts, Option(TARGETS, "Read targets to leave out from a file.", fixed=True)] = ()
+    all_addresses: Annotated[bool, Option(TARGETS, "Scan every address of a name, not only the first.")] = False
+    yes: Annotated[bool, Option(TARGETS, "Scan more than 2^20 public addresses without a question.")] = False
+    ports: Annotated[
+        str | None,
+        Option(PORTS, "22,80,8000-8100,http; - is 1-65535; 0 only if named (default: 1-1024).", "-p --ports"),
+    ] = None
+    top_ports: Annotated[
+        int | None,
+        Option(PORTS, "The N ports that are most often open, by nmap's file if it is installed.", metavar="N"),
+    ] = None
+    list_ports: Annotated[bool, Option(PORTS, "Print the ports with their names and send nothing.")] = False
+    exclude_ports: Annotated[str | None, Option(PORTS, "Ports to leave out.")] = None
+
+
+def _whole() -> "Shard":
+    from .targets.hostspace import WHOLE
+
+    return WHOLE
 
 
 @dataclass(frozen=True)
 class SynConfig:
-    """How a half-open scan is to be done. Rates in frames per second (0: unlimited), times in seconds."""
+    """How a scan is done. Rates in frames per second (0: unlimited), times in seconds.
 
-    rate: float | None = None  # None: found while scanning ("auto")
-    max_rate: float | None = None  # where "auto" ends
-    retries: int = 10
-    max_missed: float = 0.01
-    max_missed_share: float | None = None  # instead of a number: of the responders found
-    timeout: float | None = None
-    seed: int | None = None
-    shard: Shard = WHOLE
-    interface: str | None = None
-    source_ip: str | None = None
-    source_port: int | None = None
-    ttl: int = 64
-    tos: int = TOS_LOWER_EFFORT
-    options: str = "os"
-    senders: int = 1  # transmit rings, each with a thread of its own
+    Raises UsageError for a value out of range and for values that contradict each other.
+    """
+
+    rate: Annotated[
+        float | None,  # None: "auto"
+        Option(
+            SPEED,
+            "Frames per second, repeats and resets included; 0: unlimited; auto: grows while nothing is lost by it.",
+            typed="auto",
+        ),
+    ] = None
+    max_rate: Annotated[
+        float | None, Option(SPEED, "The most that --rate auto reaches (default: 10000 if targets are public).")
+    ] = None
+    retries: Annotated[int, Option(SPEED, "The most further passes over silent targets.")] = 10
+    max_missed: Annotated[
+        float,
+        Option(
+            SPEED,
+            "Stop when fewer responders than this are expected to be missed: 0.01, or 1% of those found.",
+            typed="0.01",
+        ),
+    ] = 0.01
+    max_missed_share: float | None = None  # in place of max_missed: a share of the responders found
+    timeout: Annotated[float | None, Option(SPEED, "Seconds to wait after a pass (default: measured).")] = None
+    seed: Annotated[int | None, Option(SPEED, "Fix the order of the probes and the cookies.", fixed=True)] = None
+    shard: Annotated[
+        "Shard", Option(SPEED, "i/n: scan part i of n parts of the hosts; needs --seed.", typed="1/1", fixed=True)
+    ] = field(default_factory=_whole)
+    senders: Annotated[int, Option(SPEED, "Threads that send; 2 for more than a million frames per second.")] = 1
+    interface: Annotated[
+        str | None, Option(NETWORK, "Send on this interface.", "-e --interface", fixed=True)
+    ] = None  # fmt: skip
+    source_ip: Annotated[str | None, Option(NETWORK, "Send from this address.", fixed=True)] = None
+    source_port: Annotated[
+        int | None, Option(NETWORK, "One source port for all passes.", "--source-port -g", fixed=True)
+    ] = None
+    ttl: Annotated[int, Option(NETWORK, "Time to live of the frames.", fixed=True)] = 64
+    tos: Annotated[  # 4 is DSCP "lower effort", RFC 8622
+        int, Option(NETWORK, "TOS byte of the probes; with 0 forged resets cannot be told from others.", fixed=True)
+    ] = 4
+    options: Annotated[str, Option(NETWORK, "TCP options of the probes: os, mss or none.", fixed=True)] = "os"
 
     def __post_init__(self) -> None:
+        from .verdict.loss import MAX_PASSES
+
         rate, shard, most = self.rate, self.shard, f"{MAX_RATE:,.0f}"
         limits = (
             (rate is None or 0 <= rate <= MAX_RATE, f"--rate {rate} is out of range: 0 (unlimited) to {most}"),
@@ -85,3 +199,64 @@ class SynConfig:
     def passes(self) -> int:
         """The most passes over a silent target."""
         return self.retries + 1
+
+
+def key_of(config: SynConfig) -> "Key":
+    """The key of the order and of the cookies: derived from the seed, or random."""
+    from .packet.cookie import Key
+
+    return Key.from_bytes(os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True))
+
+
+def choice_of(options: TargetOptions) -> "Choice":
+    """The hosts to scan. Raises UsageError."""
+    from .targets.special import choose
+    from .targets.spec import read_list, resolve
+
+    specs = [*options.targets, *(spec for path in options.targets_file for spec in read_list(path))]
+    if not specs:
+        raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
+    excludes = [spec for text in options.exclude for spec in text.split(",")]
+    excludes += [spec for path in options.exclude_file for spec in read_list(path)]
+    return choose(specs, excludes, resolve, options.all_addresses)
+
+
+def ports_of(options: TargetOptions) -> "Ports":
+    """The ports to scan. Raises UsageError."""
+    from .targets.ports import USUAL_PORTS, format_ports, parse_ports, top_ports
+    from .targets.spec import nmap_services
+
+    ports, top = options.ports, options.top_ports
+    if top is None:
+        return parse_ports(USUAL_PORTS if ports is None else ports, options.exclude_ports)
+    if ports is not None:
+        raise UsageError(f"--top-ports {top} and -p {ports} both choose the ports: leave one out")
+    return parse_ports(format_ports(top_ports(top, nmap_services())), options.exclude_ports)
+
+
+def config_of(settings: Mapping[str, Any]) -> SynConfig:
+    """The configuration from the fields of SynConfig as the user typed them. Raises UsageError."""
+    from .targets.hostspace import Shard
+
+    rate, missed, shard = (settings[name] for name in ("rate", "max_missed", "shard"))
+    try:
+        part, parts = map(int, shard.split("/"))
+    except ValueError:
+        raise UsageError(f"--shard {shard!r} is not i/n, such as 1/4") from None
+    share = missed.endswith("%")
+    bound = _number("--max-missed", missed.removesuffix("%"), "a number such as 0.01, or a percentage such as 1%")
+    read = {
+        "rate": None if rate == "auto" else _number("--rate", rate, "auto, or frames a second"),
+        "shard": Shard(part, parts),
+        # A share of the responders found leaves the number itself at a value that passes the checks.
+        "max_missed": 1.0 if share else bound,
+        "max_missed_share": bound / 100 if share else None,
+    }
+    return SynConfig(**{**settings, **read})
+
+
+def _number(flag: str, text: str, wanted: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{flag} {text!r} is not {wanted}") from None

@@ -9,6 +9,7 @@ Results go to standard output. Every other line goes through `note` to standard 
 """
 
 import sys
+from contextlib import suppress
 
 
 class ScannerError(Exception):
@@ -28,5 +29,9 @@ class UsageError(ScannerError):
 
 
 def note(text: str, prefix: str = "halfopen: ") -> None:
-    """Print a line on standard error, beside the results. `prefix` is empty for lines that programs read."""
-    print(f"{prefix}{text}", file=sys.stderr, flush=True)
+    """Print a line on standard error, beside the results. `prefix` is empty for lines that programs read.
+
+    A closed or full standard error is ignored: it must not end a scan or change the exit code.
+    """
+    with suppress(OSError, ValueError):
+        print(f"{prefix}{text}", file=sys.stderr, flush=True)

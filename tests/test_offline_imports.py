@@ -20,9 +20,10 @@ from scanner.classifier.classification import Classification
 print(sum(1 for rows in Classification([CAPTURE]).batches() for row in rows))
 """
 PROGRAM = """
-from scanner.classifier.run import ClassifyRequest, run_classify
-request = ClassifyRequest((CAPTURE,), 0.0, False, (), TARGET, "22-80", None, "csv", (), False, True, False, True)
-sys.exit(run_classify(request))
+from scanner.cli.classify import run_classify
+from scanner.cli.options import ClassifyOptions, OutputOptions
+options = ClassifyOptions(captures=(CAPTURE,), timeout=0.0, target=TARGET, ports="22-80")
+sys.exit(run_classify(options, OutputOptions(form="csv", only_open=True, quiet=True)))
 """
 CASES = {
     "library": (LIBRARY, (), ["44"]),

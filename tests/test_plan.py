@@ -1,4 +1,4 @@
-"""The plan: its whole text on loopback, where routes are the same everywhere."""
+"""The plan: its whole text on loopback, where routes are the same on every machine; and the other texts for users."""
 
 import os
 import re
@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 import typer
 
-from scanner.cli import examples
-from scanner.cli.plan import _bytes, _duration
-from scanner.cli.verbs import app, main
+from scanner.cli.plan import bytes_text, duration_text
+from scanner.cli.verbs import EXAMPLES, app, main
 
 ROOT = Path(__file__).parent.parent
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
-def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+def outcome(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of the command."""
     monkeypatch.setattr(sys, "argv", ["halfopen", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -52,7 +53,7 @@ def test_a_plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         "--seed",
         "7",
     ]
-    first, again = said(capsys, monkeypatch, *arguments), said(capsys, monkeypatch, *arguments)
+    first, again = outcome(capsys, monkeypatch, *arguments), outcome(capsys, monkeypatch, *arguments)
     probes = first[1].removeprefix(WHOLE).split()
     targets = [f"127.0.0.{host}:{port}" for host in range(256) for port in (22, 80) if host != 4]
     assert (first == again, first[::2], len(set(probes) & set(targets)), len(probes)) == (True, (0, ""), 10, 10)
@@ -75,11 +76,11 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS)
 def test_a_line_of_a_plan(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, expected = PARTS[name]
-    code, out, err = said(capsys, monkeypatch, "plan", *arguments.split())
+    code, out, err = outcome(capsys, monkeypatch, "plan", *arguments.split())
     assert (code, err, expected in [line[11:] for line in out.splitlines()]) == (0, "", True)
 
 
-def test_a_plan_opens_no_socket_but_that_of_the_routes() -> None:
+def test_a_plan_opens_only_the_socket_for_routes() -> None:
     code = (
         "import socket, sys; from scanner.cli.verbs import main; made = socket.socket\n"
         "class Counted(made):\n"
@@ -103,7 +104,7 @@ LISTED = [
 def test_list_ports(
     arguments: list[str], out: str, err: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert said(capsys, monkeypatch, *arguments, "--list-ports") == (0, out, err)
+    assert outcome(capsys, monkeypatch, *arguments, "--list-ports") == (0, out, err)
 
 
 REFUSED = [
@@ -122,7 +123,7 @@ def test_refused(
     arguments: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
-    code, out, err = said(capsys, monkeypatch, *arguments.split())
+    code, out, err = outcome(capsys, monkeypatch, *arguments.split())
     sys.stdin.close()
     assert (code, out, err.startswith(f"halfopen: {message}"), err.count("\n")) == (2, "", True, 1)
 
@@ -133,7 +134,7 @@ def test_a_scan_writes_every_format_at_once(
     monkeypatch.chdir(tmp_path)
     names = ("a.jsonl.gz", "b.xml", "c.gnmap.gz")
     files = [word for name in names for word in ("-o", name)] + ["-oX", "d", "-oG", "e", "-oN", "f", "-oA", "g"]
-    code, out, _ = said(capsys, monkeypatch, "connect", "127.0.0.1", "-p", "1", "-q", "-oG", "e", *files)
+    code, out, _ = outcome(capsys, monkeypatch, "connect", "127.0.0.1", "-p", "1", "-q", "-oG", "e", *files)
     texts = [subprocess.run(["zcat", "-f", path], capture_output=True, text=True, check=True).stdout for path in
              (*names, "d", "e", "f", "g.xml", "g.gnmap", "g.nmap")]  # fmt: skip
     starts = [re.sub("[^a-zA-Z<{#]", "", text)[:8] for text in texts]
@@ -142,14 +143,14 @@ def test_a_scan_writes_every_format_at_once(
     )  # fmt: skip
 
 
-ASKING = [("y\n", 0), ("n\n", 2), ("", 2)]
+ANSWERS = [("y\n", 0), ("n\n", 2), ("", 2)]
 
 
-@pytest.mark.parametrize(("answer", "code"), ASKING)
-def test_a_person_is_asked(
+@pytest.mark.parametrize(("answer", "code"), ANSWERS)
+def test_many_public_addresses_need_a_yes(
     answer: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is sent after a yes is not tried here: a connect scan of one closed port is put in its place."""
+    """Nothing is sent after a yes: the scan itself is replaced."""
     from scanner.cli import run as command
 
     class Person:
@@ -157,15 +158,14 @@ def test_a_person_is_asked(
         readline: Callable[[], str] = staticmethod(lambda: answer)
 
     monkeypatch.setattr(sys, "stdin", Person())
-    monkeypatch.setattr(command, "_run", lambda *_: 0)
-    ended, out, err = said(capsys, monkeypatch, "connect", "1.0.0.0/8", "-p", "1")
+    monkeypatch.setattr(command, "run_session", lambda *_: 0)
+    ended, out, err = outcome(capsys, monkeypatch, "connect", "1.0.0.0/8", "-p", "1")
     question = "halfopen: 16,777,216 public addresses. Do you have permission to scan them all? [y/N] "
     assert (ended, out, err.startswith(question)) == (code, "", True)
 
 
 def example_lines() -> list[str]:
-    texts = [value for name, value in vars(examples).items() if name.endswith("_EXAMPLES")]
-    lines = [line.strip().removeprefix("sudo ") for text in texts for line in text.splitlines()]
+    lines = [line.removeprefix("sudo ") for blocks in EXAMPLES.values() for block in blocks.values() for line in block]
     return [re.split(r"\s{3,}", line)[0] for line in lines if line.startswith("halfopen ")]
 
 
@@ -176,18 +176,18 @@ def test_an_example_of_the_help_can_be_typed(line: str) -> None:
     assert {word for word in words if word.startswith("-") and word != "-p-"} <= options
 
 
-def test_version_says_what_is_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    code, out, err = said(capsys, monkeypatch, "--version")
+def test_version_names_what_runs_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = outcome(capsys, monkeypatch, "--version")
     lines = out.splitlines()
     assert (code, err, lines[0], [line.split(" ")[0] for line in lines[1:]], lines[1].count(",")) == (
         0, "", "halfopen 0.1.0", ["Python", "Linux", "beside"], 4,
     )  # fmt: skip
 
 
-AMOUNTS = [(_bytes(999), "999 bytes"), (_bytes(74_000), "74.0 kB"), (_bytes(275e9), "275 GB"),
-           (_bytes(5e15), "5,000 TB"),
-           (_duration(0.04), "0.0 s"), (_duration(61), "1 min 1 s"), (_duration(7200), "2 h"),
-           (_duration(90061), "1 d 1 h 1 min")]  # fmt: skip
+AMOUNTS = [(bytes_text(999), "999 bytes"), (bytes_text(74_000), "74.0 kB"), (bytes_text(275e9), "275 GB"),
+           (bytes_text(5e15), "5,000 TB"),
+           (duration_text(0.04), "0.0 s"), (duration_text(61), "1 min 1 s"), (duration_text(7200), "2 h"),
+           (duration_text(90061), "1 d 1 h 1 min")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "expected"), AMOUNTS)

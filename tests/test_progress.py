@@ -1,4 +1,4 @@
-"""How far a scan is: for people, for programs, and for whoever asks; on real processes, through real terminals."""
+"""Progress: the line for a person and the JSON lines, by a fake clock; then real processes on real terminals."""
 
 import json
 import os
@@ -53,49 +53,69 @@ class Session:
 HALF = Glance(sent=600, passes=2, answered=40, opened=7, remaining=500, loss=0.02, missed=0.25)
 
 
-def told(glance: Glance, capsys: pytest.CaptureFixture[str], **options: Any) -> str:
-    """What is said once a second is over, or when somebody asks."""
-    with Progress(Session(glance), False, False, **options) as progress:
-        progress._began -= 10
-        progress._next = 0
+class Clock:
+    """Seconds, set by the test."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def requested(glance: Glance, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is printed on a signal, ten seconds after the start."""
+    clock = Clock()
+    with Progress(Session(glance), False, False, clock=clock) as progress:
+        clock.now += 10
         signal.raise_signal(signal.SIGUSR1)
         progress.tick(None)
         return capsys.readouterr().err
 
 
 def test_a_signal_is_answered_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    line = told(HALF, capsys)
-    assert line.startswith("50% of 1,000 targets, pass 2; ")
-    assert "; 40 answered, 7 open; loss 2.0%, 0.250 missed; 0:00:10 left\n" in line
-    assert line.count("\n") == 1
+    assert requested(HALF, capsys) == (
+        "50% of 1,000 targets, pass 2; 60/s; 40 answered, 7 open; loss 2.0%, 0.250 missed; 0:00:10 left\n"
+    )
 
 
-def test_too_early_for_a_time_and_nothing_known_of_the_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    line = told(HALF._replace(remaining=995, loss=None), capsys)
+def test_too_early_for_the_time_left_and_the_loss_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    line = requested(HALF._replace(remaining=995, loss=None), capsys)
     assert ("left" in line, "loss" in line) == (False, False)
 
 
-def test_nobody_asks_and_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(Session(HALF), False, False) as progress:
-        progress._next = 0
+def test_without_a_request_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Progress(Session(HALF), False, False, clock=clock) as progress:
+        clock.now += 10
         progress.tick(None)
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_line_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(Session(HALF), True, False, "json") as progress:
-        progress._began -= 10
-        progress._next = 0
+def test_open_ports_are_named_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session(HALF)
+    with Progress(session, False, True) as progress:
+        session.opened.extend([("192.0.2.1", 22), ("192.0.2.1", 80)])
         progress.tick(None)
-        progress.tick(None)
-    first, last = map(json.loads, capsys.readouterr().err.splitlines())
+    assert capsys.readouterr().err == "open 192.0.2.1 22/tcp\nopen 192.0.2.1 80/tcp\n"
+
+
+def test_json_lines_come_every_second_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Progress(Session(HALF), True, False, "json", clock) as progress:
+        for seconds in (0.9, 0.1, 0.0, 0.9, 8.1):
+            clock.now += seconds
+            progress.tick(None)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     facts = {"targets": 1000, "asked": 500, "sent": 600, "pass": 2, "answered": 40, "open": 7, "loss": 0.02}
-    assert facts.items() <= first.items()
-    assert (first["expected_missed"], first["seconds_left"]) == (0.25, pytest.approx(10, abs=0.2))
-    assert first.keys() == last.keys() == {*facts, "expected_missed", "seconds_left", "time", "seconds", "rate"}
+    assert [line["seconds"] for line in lines] == [1.0, 10.0, 10.0]
+    assert facts.items() <= lines[0].items()
+    assert (lines[1]["expected_missed"], lines[1]["seconds_left"], lines[0]["rate"]) == (0.25, 10.0, 600)
+    names = {*facts, "expected_missed", "seconds_left", "time", "seconds", "rate"}
+    assert [line.keys() == names for line in lines] == [True] * 3
 
 
-def test_a_form_that_there_is_not() -> None:
+def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(UsageError, match="--progress 'xml' is not one of auto, json, none"):
         check_form("xml")
 
@@ -135,7 +155,7 @@ def catches(scan: "subprocess.Popen[str]", number: signal.Signals) -> bool:
     return bool(masks and masks[0] >> (number - 1) & 1)
 
 
-def test_asked_by_signal() -> None:
+def test_a_signal_to_the_process() -> None:
     with subprocess.Popen([*SLOW, "-q"], cwd=ROOT, stdout=-3, stderr=subprocess.PIPE, text=True) as scan:
         wait_until(lambda: catches(scan, signal.SIGUSR1), scan)
         scan.send_signal(signal.SIGUSR1)
@@ -143,23 +163,21 @@ def test_asked_by_signal() -> None:
     assert (scan.returncode, said.count(" of 3,000 targets, pass 1; "), said.count("\n")) == (0, 1, 1)
 
 
-def test_asked_by_key_and_the_terminal_is_as_before() -> None:
+def test_a_key_on_the_terminal_and_its_settings_are_restored() -> None:
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
     line = ["setsid", "-c", "-w", *SLOW, "-q"]
     with subprocess.Popen(line, cwd=ROOT, stdin=theirs, stdout=-3, stderr=subprocess.PIPE, text=True) as scan:
         wait_until(lambda: not termios.tcgetattr(theirs)[3] & termios.ECHO, scan)
-        during = termios.tcgetattr(theirs)
         os.write(ours, b" ")
         _, said = scan.communicate(timeout=30)
     after = termios.tcgetattr(theirs)
     os.close(ours)
     os.close(theirs)
-    assert (scan.returncode, said.count(" of 3,000 targets, pass 1; ")) == (0, 1)
-    assert (bool(during[3] & termios.ECHO), after) == (False, before)
+    assert (scan.returncode, said.count(" of 3,000 targets, pass 1; "), after) == (0, 1, before)
 
 
-def test_drawn_on_a_terminal_and_taken_away_again() -> None:
+def test_the_line_on_a_terminal_is_removed_at_the_end() -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen([*SLOW, "-p", "1-1500"], cwd=ROOT, stdin=-3, stdout=-3, stderr=theirs) as scan:
         scan.wait(timeout=30)

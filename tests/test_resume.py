@@ -404,12 +404,16 @@ def test_two_scans_do_not_write_one_file(tmp_path: Path) -> None:
     assert second.stderr.endswith("is being written by another scan: wait for it, or name another file\n")
 
 
-SMALL_WINDOWS = (
-    "import scanner.rounds.schedule, scanner.cli.state_file\n"
-    "scanner.rounds.schedule.WINDOW_TARGETS, scanner.cli.state_file.INTERVAL = 800, 0.05\n"
-    "from scanner.cli.entry import run\n"
-    "run()"
-)
+# The program with small windows and frequent notes. Ctrl-C during the imports here ends it as it ends the program.
+SMALL_WINDOWS = """
+try:
+    import scanner.rounds.schedule, scanner.cli.state_file
+    from scanner.cli.entry import run
+except KeyboardInterrupt:
+    raise SystemExit(130)
+scanner.rounds.schedule.WINDOW_TARGETS, scanner.cli.state_file.INTERVAL = 800, 0.05
+run()
+"""
 FILES = ("scan.jsonl", "scan.csv.gz", "scan.xml")
 
 

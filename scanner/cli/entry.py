@@ -1,8 +1,8 @@
-"""How the command comes into the world and leaves it.
+"""How the process of the command starts and ends.
 
-Half of a short scan is the coming and going of Python itself. Imports make half a million objects that all stay, so
-nothing is gained by looking for garbage among them (40 ms of 440); and when everything is written and closed, the
-kernel takes the memory back faster than the interpreter takes every module apart (75 ms).
+Half of the time of a short scan is Python's own start and end. The imports make half a million objects that all stay
+alive, so a search for garbage among them finds nothing (40 ms of 440). And once everything is written and closed, the
+kernel frees the memory faster than the interpreter takes down every module (75 ms).
 """
 
 import gc
@@ -12,13 +12,14 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-GARBAGE = 100_000  # objects made before the collector looks at them
+GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
 
 
 def run() -> NoReturn:
-    """The entry point: `cli.main`, then the end of the process with its exit code."""
-    gc.set_threshold(GARBAGE, 50, 50)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # who asks how far we are may ask too early, or too late
+    """The entry point: `verbs.main`, then the end of the process with its exit code."""
+    gc.set_threshold(GARBAGE_THRESHOLD, 50, 50)
+    # SIGUSR1 requests progress. It may come before the scan starts or after it ends, and must not kill the process.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _have_standard_streams()
     from .verbs import main
 
@@ -28,13 +29,13 @@ def run() -> NoReturn:
     except SystemExit as ended:
         code = ended.code
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # whoever wrote has been told already
+        with suppress(OSError):  # a failed write has been reported already
             stream.flush()
     os._exit(code if isinstance(code, int) else 1)
 
 
 def _have_standard_streams() -> None:
-    """Whoever starts us with a stream closed (`>&-`) must not get a socket of ours in its place."""
+    """Open /dev/null for each standard stream that is closed (`>&-`); else a socket would get its number."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -1,71 +1,205 @@
-"""Options that several verbs share, each written once.
+"""The options that only the command line has, and which verb has which options.
 
-The verbs of `cli` are lists of these; what an option is called, what it takes and the line of help that it gets are
-decided here, so `syn`, `connect` and `plan` cannot drift apart. No option is read here, and nothing is checked:
-that is `config`'s and the requests' business. Typer reads the annotations at run time, on Python 3.10 too.
+The options of a scan itself are declared in `config`. The groups here say what else a scan records and where results
+go, and hold the options of `classify`, `report` and `diff`. `OPTIONS` lists the options of each verb, and the functions
+at the end make groups from what a user gave.
+
+Limit: as for `config`, this module imports neither numpy nor Typer.
 """
 
-from typing import Annotated, Optional
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import typer
+from ..config import Declared, Option, SynConfig, TargetOptions, Texts, declared
 
-Strings = Optional[list[str]]  # noqa: UP045 (Typer reads these at run time, on Python 3.10 too)
-Text = Optional[str]  # noqa: UP045
-Number = Optional[float]  # noqa: UP045
-Whole = Optional[int]  # noqa: UP045
+if TYPE_CHECKING:
+    from ..output import Outputs, Run, Written
 
-Targets = Annotated[
-    Strings, typer.Argument(help="Addresses, CIDR, ranges (192.0.2.1-20), octet ranges (10.0-3.*.1), names.")
+INPUT, EVIDENCE, OUTPUT, RESUME = "Input", "Evidence", "Output", "Resume"
+NMAP_FORMATS = {  # field of OutputOptions → format, and the suffix that -oA gives it
+    "output_xml": ("xml", ".xml"),
+    "output_grepable": ("gnmap", ".gnmap"),
+    "output_normal": ("table", ".nmap"),
+}
+
+# Options that several groups have.
+Ladder = Annotated[
+    str | None, Option(EVIDENCE, "Draw the packets of a target; without a value, of up to 8 targets.", "", "[IP:PORT]")
 ]
-Ports = Annotated[Text, typer.Option("-p", "--ports", help="22,80,8000-8100,http; - for 1-65535 (default: 1-1024).")]
-TopPorts = Annotated[
-    Whole, typer.Option(metavar="N", help="The N ports most often open, by nmap's file if it is there.")
-]
-ListPorts = Annotated[bool, typer.Option("--list-ports", help="Print the ports that this means, with names; no scan.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before more than 2^20 public addresses.")]
-Lists = Annotated[Strings, typer.Option("-iL", "--targets-file", help="Read targets from a file (- for stdin).")]
-Exclude = Annotated[Strings, typer.Option(help="Targets to leave out; repeatable, comma separated.")]
-ExcludeFile = Annotated[Strings, typer.Option(help="Read targets to leave out from a file.")]
-ExcludePorts = Annotated[Text, typer.Option(help="Ports to leave out.")]
-AllAddresses = Annotated[
-    bool, typer.Option("--all-addresses", help="Scan every address of a name, not only the first.")
-]
-Rate = Annotated[str, typer.Option(help="A second, over everything sent; 0: unlimited; auto: as much as is not lost.")]
-MaxRate = Annotated[Number, typer.Option(help="Where --rate auto ends (public targets: 10000 unless given).")]
-Retries = Annotated[int, typer.Option(help="Further passes over silent targets, at most.")]
-MaxMissed = Annotated[
-    str, typer.Option(help="Enough when fewer responders are expected to be missed: 0.01, or 1% of those found.")
-]
-Timeout = Annotated[Number, typer.Option(help="Seconds to wait after a pass (default: measured).")]
-Seed = Annotated[Whole, typer.Option(help="Fix the order and the cookies.")]
-ShardOf = Annotated[str, typer.Option(help="i/n: this process's part of the hosts.")]
-Interface = Annotated[Text, typer.Option("-e", "--interface", help="Send by this interface.")]
-SourceIp = Annotated[Text, typer.Option(help="Send from this address.")]
-Form = Annotated[Text, typer.Option("-f", "--format", help="table, jsonl, csv, xml or gnmap, on stdout.")]
-Output = Annotated[
-    Strings,
-    typer.Option(
-        "-o", "--output", help="Also write FILE.txt, .jsonl, .csv, .xml or .gnmap, .gz added or not; repeatable."
-    ),
-]
-OutputXml = Annotated[Text, typer.Option("-oX", metavar="FILE", help="nmap's XML to FILE of any name; - is stdout.")]
-OutputGrepable = Annotated[Text, typer.Option("-oG", metavar="FILE", help="nmap's grepable form to FILE, or -.")]
-OutputNormal = Annotated[Text, typer.Option("-oN", metavar="FILE", help="The table to FILE, or -.")]
-OutputAll = Annotated[Text, typer.Option("-oA", metavar="BASE", help="BASE.xml, BASE.gnmap and BASE.nmap at once.")]
-Resume = Annotated[
-    Text,
-    typer.Option(metavar="STATE", help="Keep where the scan stands in this file; where it is there, go on from it."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite output files.")]
-OnlyOpen = Annotated[bool, typer.Option("--open", help="Only open ports.")]
-Everything = Annotated[bool, typer.Option("--all", help="Every row: nothing folded, summed or left out.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary and no progress.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Name open ports as they are found.")]
-ProgressForm = Annotated[
-    str, typer.Option("--progress", help="auto: a line on a terminal; json: a line a second on stderr; none.")
-]
-Options = Annotated[str, typer.Option(help="TCP options of a probe: os, mss or none.")]
-Stats = Annotated[Text, typer.Option(metavar="FILE", help="Write the sums of the summary as JSON.")]
-Senders = Annotated[int, typer.Option(help="Transmit rings with a thread each; 2 for more than a million a second.")]
-PacketTrace = Annotated[bool, typer.Option("--packet-trace", help="Print every frame, as Scapy sums it up, on stderr.")]
-Ladder = Annotated[Text, typer.Option(metavar="[IP:PORT]", help="Draw a target's exchange; each, if there are few.")]
+Force = Annotated[bool, Option(OUTPUT, "Overwrite output files.")]
+OnlyOpen = Annotated[bool, Option(OUTPUT, "Only open ports.", "--open", fixed=True)]
+Everything = Annotated[bool, Option(OUTPUT, "Every row: none is folded, summed or left out.", "--all", fixed=True)]
+Quiet = Annotated[bool, Option(OUTPUT, "No summary and no progress.", "-q --quiet")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceOptions:
+    """What a scan does, records and shows beyond the verdicts."""
+
+    verify: Annotated[bool, Option(EVIDENCE, "Also complete a handshake with every open port.", fixed=True)] = False
+    record: Annotated[
+        str | None, Option(EVIDENCE, "Record every frame: FILE.pcapng or .pcap, also with .gz.", metavar="FILE")
+    ] = None
+    ladder: Ladder = None
+    packet_trace: Annotated[bool, Option(EVIDENCE, "Print a line per frame on stderr, as Scapy describes it.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where the results go, and what is said beside them."""
+
+    form: Annotated[
+        str | None, Option(OUTPUT, "On stdout: table, jsonl, csv, xml or gnmap (default: table).", "-f --format")
+    ] = None
+    output: Annotated[
+        Texts,
+        Option(
+            OUTPUT,
+            "Also write FILE.txt, .jsonl, .csv, .xml or .gnmap, with .gz compressed; repeatable.",
+            "-o --output",
+        ),
+    ] = ()
+    output_xml: Annotated[
+        str | None, Option(OUTPUT, "nmap's XML to FILE, whatever its name; - is stdout.", "-oX", "FILE")
+    ] = None
+    output_grepable: Annotated[
+        str | None, Option(OUTPUT, "nmap's grepable format to FILE; - is stdout.", "-oG", "FILE")
+    ] = None
+    output_normal: Annotated[str | None, Option(OUTPUT, "The table to FILE; - is stdout.", "-oN", "FILE")] = None
+    output_all: Annotated[str | None, Option(OUTPUT, "BASE.xml, BASE.gnmap and BASE.nmap.", "-oA", "BASE")] = None
+    force: Force = False
+    only_open: OnlyOpen = False
+    everything: Everything = False
+    quiet: Quiet = False
+    verbose: Annotated[bool, Option(OUTPUT, "Name open ports as soon as they are found.", "-v --verbose")] = False
+    progress: Annotated[
+        str, Option(OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
+    ] = "auto"
+    stats: Annotated[str | None, Option(OUTPUT, "Write the numbers of the summary as JSON.", metavar="FILE")] = None
+    resume: Annotated[
+        str | None, Option(RESUME, "Keep the state of the scan in this file, and go on from it.", metavar="STATE")
+    ] = None
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """Format and path of each file that -oX, -oG, -oN or -oA names."""
+        named = []
+        for name, (form, suffix) in NMAP_FORMATS.items():
+            paths = (getattr(self, name), self.output_all and self.output_all + suffix)
+            named += [(form, path) for path in paths if path]
+        return named
+
+    @property
+    def files(self) -> list[str]:
+        """Every output file, without standard output."""
+        return [path for path in (*self.output, *(path for _, path in self.named)) if path != "-"]
+
+    def open(self, run: "Run", written: "Written | None" = None) -> "Outputs":
+        """Open every output. `written`: go on after these parts of the files. Raises UsageError."""
+        from ..output import open_sinks
+
+        return open_sinks(
+            self.form, self.output, named=self.named, force=self.force, everything=self.everything, run=run,
+            written=written,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions:
+    """Which captures are read, and which rows are wanted."""
+
+    captures: Annotated[
+        Texts,
+        Option(
+            INPUT,
+            "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.",
+            positional=True,
+        ),
+    ]
+    scanner: Annotated[Texts, Option(INPUT, "Only probes of this scanner; repeatable.")] = ()
+    target: Annotated[Texts, Option(INPUT, "Only these targets; repeatable.")] = ()
+    ports: Annotated[str | None, Option(INPUT, "Only these ports.", "-p --ports")] = None
+    timeout: Annotated[
+        float, Option(EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
+    ] = 1.0
+    orphans: Annotated[bool, Option(EVIDENCE, "Also rows for replies whose probe was not captured.")] = False
+    ladder: Ladder = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What `report` reads and writes."""
+
+    results: Annotated[
+        Texts,
+        Option(INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", positional=True),
+    ]
+    output: Annotated[str, Option(OUTPUT, "The page; - is stdout.", "-o --output", "FILE")]
+    title: Annotated[str | None, Option(OUTPUT, "The heading of the page.")] = None
+    force: Force = False
+    quiet: Quiet = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions:
+    """What `diff` compares, and what it prints."""
+
+    old: Annotated[
+        str,
+        Option(INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", positional=True),
+    ]
+    new: Annotated[str, Option(INPUT, "The same of a later scan, in any of these formats.", positional=True)]
+    form: Annotated[str | None, Option(OUTPUT, "table or jsonl.", "-f --format")] = None
+    reasons: Annotated[bool, Option(OUTPUT, "A new reason for the same state is a change, too.")] = False
+    only_open: Annotated[bool, Option(OUTPUT, "Only changes from or to open.", "--open")] = False
+    everything: Everything = False
+    quiet: Quiet = False
+
+
+_BY_PACKETS = ("source_port", "ttl", "tos", "senders")  # what only frames that we build ourselves can carry
+OPTIONS: dict[str, dict[str, Declared]] = {
+    "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
+    "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
+    "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes")),
+    "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "progress", "stats", "resume")),
+    "demo": {},
+    "report": declared(ReportOptions),
+    "diff": declared(DiffOptions),
+}
+
+Given = Mapping[str, Any]  # what a user gave, by the names of the fields
+Group = TypeVar("Group")
+
+
+def group(kind: type[Group], given: Given) -> Group:
+    """A group of options: what the user gave, and the defaults of the rest."""
+    return kind(**{name: given[name] for name in declared(kind) if name in given})
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """One call of `syn`, `connect` or `plan`. `settings`: the fields of SynConfig as typed, for `config_of`."""
+
+    verb: str
+    targets: TargetOptions
+    settings: Given
+    evidence: EvidenceOptions
+    output: OutputOptions
+
+    @staticmethod
+    def of(verb: str, given: Given) -> "ScanRequest":
+        settings = {name: given.get(name, each.default) for name, each in declared(SynConfig).items()}
+        groups = (group(TargetOptions, given), settings, group(EvidenceOptions, given), group(OutputOptions, given))
+        return ScanRequest(verb, *groups)
+
+    def fixed(self) -> dict[str, str]:
+        """The options that a resumed scan must share with its earlier part, by flag, without those not given."""
+        values = {**vars(self.targets), **self.settings, **vars(self.evidence), **vars(self.output)}
+        texts = {
+            each.flags[0] if each.flags else name: " ".join(value) if isinstance(value, tuple) else str(value)
+            for name, each in declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions).items()
+            for value in [values[name]]
+            if each.option.fixed
+        }
+        return {flag: text for flag, text in texts.items() if text not in ("", "None", "False")}

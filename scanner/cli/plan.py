@@ -1,13 +1,13 @@
 """`halfopen plan`: what a scan would do, before it does it.
 
-A scan cannot be taken back, and its options act together: excludes, special-purpose blocks, routes, shards, passes,
-rates. So the plan is not computed beside the scan but by it: targets are chosen, routes asked and lanes built by the
-same code, only on a transport that leads nowhere, and the first probes are what the first window hands out.
-Nothing is sent and no privileges are needed, because no socket is opened but the one to the routing table.
+A scan cannot be undone, and its options act together: excludes, special-purpose blocks, routes, shards, passes, rates.
+So the plan is made by the code of the scan itself. It chooses targets, looks up routes and builds lanes as the scan
+does, but with a transport in memory. The first probes are those of the scan's first window. Nothing is sent and no
+privileges are needed, because the only socket is the one to the routing table.
 
-Limits: how long a scan takes depends on who answers, so there is the least (everybody does, at once) and the time if
-nobody does; a sweep for MAC addresses may find hosts down, whose probes are then never sent. Source ports are chosen
-when the scan holds them.
+Limits: the time of a scan depends on who answers. The plan shows the least time (every target answers at once) and the
+time if no target answers. A sweep for MAC addresses may find hosts that are down, and these get no probes. Source ports
+are chosen when the scan starts.
 """
 
 import sys
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..config import SynConfig, key_of
+from ..config import SynConfig, choice_of, config_of, key_of, ports_of
 from ..halfopen.lane import Lane
 from ..halfopen.scan import Scan
 from ..halfopen.session import settings_of
@@ -30,17 +30,18 @@ from ..targets.special import MANY_PUBLIC, Choice, public_hosts
 from ..transport.held_ports import HeldPorts
 from ..transport.memory import Faults, MemoryTransport
 from ..verdict.loss import FIRST_WAIT, MIN_PASSES_UNANSWERED
-from .request import ScanRequest
+from ..verdict.sentences import plural
+from .options import ScanRequest
 from .run import print_ports
 
 PROBES_SHOWN = 10
-EXCLUDES_COUNTED = 20  # each costs a reading of the target list
-_LABEL = 10  # columns of the label
+EXCLUDES_COUNTED = 20  # for each of them the target list is read once more
+LABEL_WIDTH = 10
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A scan that was not begun. `skipped`: what routes refuse, as sentences."""
+    """A scan before its start. `skipped`: the hosts without a usable route, as sentences."""
 
     choice: Choice
     ports: npt.NDArray[np.uint16]
@@ -51,33 +52,34 @@ class Plan:
 
     @property
     def lanes(self) -> list[Lane]:
-        """One for each way."""
+        """One lane for each way."""
         return self.scan.lanes
 
     @property
     def targets(self) -> int:
-        """Of this shard."""
+        """The targets of this shard."""
         return sum(lane.host_count for lane in self.lanes) * len(self.ports)
 
     @property
     def queries(self) -> int:
-        """Hosts that are asked for their MAC address first, and gateways."""
+        """The hosts and gateways whose MAC addresses are looked up first."""
         return sum(lane.host_count if lane.gateway is None else 1 for lane in self.lanes if lane.query is not None)
 
 
 def make_plan(choice: Choice, ports: npt.NDArray[np.uint16], config: SynConfig) -> Plan:
-    """The plan of these targets. Raises UsageError where the scan would."""
+    """The plan of a scan. Raises the UsageError that the scan would raise."""
     skipped: list[str] = []
     key = key_of(config)
     ways = ways_of(choice.hosts, config, skipped.append)
-    nowhere = MemoryTransport(lambda address: None, lambda: 0, Faults(), 0)
-    held = HeldPorts(tuple(range(1, config.passes + 2)), False)  # stand-ins: the order does not depend on them
-    lanes = [lane_of(way, nowhere, held, ports, config, key) for way in ways]
+    transport = MemoryTransport(lambda address: None, lambda: 0, Faults(), 0)
+    # The order of the probes does not depend on the source ports, so any numbers will do.
+    held = HeldPorts(tuple(range(1, config.passes + 2)), False)
+    lanes = [lane_of(way, transport, held, ports, config, key) for way in ways]
     return Plan(choice, ports, config, ways, skipped, Scan(lanes, settings_of(config, choice.hosts), key))
 
 
 def first_probes(plan: Plan) -> tuple[list[tuple[str, int]], bool]:
-    """The first (address, port) pairs in the order of sending, and whether a sweep for MAC addresses comes before."""
+    """The first targets (address, port) in the order of sending, and whether a sweep for MAC addresses comes first."""
     window = plan.scan.next_window()
     assert window, "a plan has targets"
     window.passes.begin(0)
@@ -88,16 +90,16 @@ def first_probes(plan: Plan) -> tuple[list[tuple[str, int]], bool]:
 
 def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
-    if request.list_ports:
-        return print_ports(request)
-    plan = make_plan(request.choice(), request.port_column(), request.config())
-    sys.stdout.writelines(f"{label:<{_LABEL}} {text}\n" for label, text in _lines(plan))
+    if request.targets.list_ports:
+        return print_ports(request.targets)
+    plan = make_plan(choice_of(request.targets), ports_of(request.targets), config_of(request.settings))
+    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {text}\n" for label, text in _lines(plan))
     sys.stdout.flush()
     return 0
 
 
 def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Label and text of each line; further lines of a label have none."""
+    """The label and the text of each line. Only the first line of a section has its label."""
     sections = (
         ("targets", _targets(plan)),
         ("left out", _left_out(plan)),
@@ -107,15 +109,15 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         ("first", _first(plan)),
     )
     for label, texts in sections:
-        for at, text in enumerate(texts):
-            yield "" if at else label, text
+        for number, text in enumerate(texts):
+            yield "" if number else label, text
 
 
 def _targets(plan: Plan) -> Iterator[str]:
     hosts = sum(way.hosts.size for way in plan.ways)
-    yield f"{_many(hosts, 'address', 'es')} × {_many(len(plan.ports), 'port')} ({format_ports(plan.ports)})"
+    yield f"{plural(hosts, 'address')} × {plural(len(plan.ports), 'port')} ({format_ports(plan.ports)})"
     shard = plan.config.shard
-    yield f"{_many(plan.targets, 'target')}" + (f" in shard {shard.number}/{shard.of}" if shard.of > 1 else "")
+    yield plural(plan.targets, "target") + (f" in shard {shard.number}/{shard.of}" if shard.of > 1 else "")
     public = public_hosts(plan.choice.hosts)
     if public > MANY_PUBLIC:
         yield f"{public:,} addresses are public: the scan asks before it starts, or wants --yes"
@@ -126,31 +128,31 @@ def _left_out(plan: Plan) -> Iterator[str]:
     size = parse_hosts(plan.choice.specs, [], resolve).size if excludes else 0
     for spec in excludes[:EXCLUDES_COUNTED]:
         count = size - parse_hosts(plan.choice.specs, [spec], resolve).size
-        yield f"{_many(count, 'address', 'es')} by exclude {spec}"
+        yield f"{plural(count, 'address')} by exclude {spec}"
     if len(excludes) > EXCLUDES_COUNTED:
         yield f"… by {len(excludes) - EXCLUDES_COUNTED:,} further excludes"
     for taken in plan.choice.taken:
-        yield f"{_many(taken.addresses, 'address', 'es')} of {taken.entry}"
+        yield f"{plural(taken.addresses, 'address')} of {taken.entry}"
     yield from plan.skipped
 
 
 def _way(way: Way, lane: Lane) -> str:
     route = way.route
     place = "this machine itself" if route.local else f"via {route.gateway}" if route.gateway else "on the link"
-    return f"{route.interface.name}, {place}, from {route.source}: {_many(lane.host_count, 'address', 'es')}"
+    return f"{route.interface.name}, {place}, from {route.source}: {plural(lane.host_count, 'address')}"
 
 
 def _packets(plan: Plan) -> Iterator[str]:
-    """Counts and bytes as on the link: Ethernet headers included, check sequences not."""
+    """Counts, and bytes as on the link: with Ethernet headers, without frame check sequences."""
     width = len(plan.ports)
     size = sum(lane.host_count * width * lane.probe.length for lane in plan.lanes)
-    lengths = "/".join(str(each) for each in sorted({lane.probe.length for lane in plan.lanes}))
-    yield f"{_many(plan.targets, 'probe')} of {lengths} bytes ({_bytes(size)}) if everybody answers, and resets"
+    lengths = "/".join(map(str, sorted({lane.probe.length for lane in plan.lanes})))
+    yield f"{plural(plan.targets, 'probe')} of {lengths} bytes ({bytes_text(size)}) if everybody answers, and resets"
     most, usual = plan.config.passes, _unanswered_passes(plan.config)
-    total = f"{plan.targets * usual:,} ({_bytes(size * usual)})"
-    yield f"{total} in {_many(usual, 'pass', 'es')} if nobody does; at most {most}"
+    total = f"{plan.targets * usual:,} ({bytes_text(size * usual)})"
+    yield f"{total} in {plural(usual, 'pass')} if nobody does; at most {most}"
     if plan.queries:
-        yield f"{_many(plan.queries, 'MAC address', 'es')} to ask for before that"
+        yield f"{plural(plan.queries, 'MAC address')} to ask for before that"
 
 
 def _unanswered_passes(config: SynConfig) -> int:
@@ -162,16 +164,16 @@ def _time(plan: Plan) -> Iterator[str]:
     frames = plan.targets + plan.queries
     waits = passes * (config.timeout or FIRST_WAIT)
     if config.rate:
-        most = _duration(plan.targets * passes / config.rate + waits)
-        yield f"{_duration(frames / config.rate)} at {config.rate:,.0f}/s if everybody answers; {most} if nobody does"
+        least, most = duration_text(frames / config.rate), duration_text(plan.targets * passes / config.rate + waits)
+        yield f"{least} at {config.rate:,.0f}/s if everybody answers; {most} if nobody does"
     elif config.rate == 0:
         yield f"--rate 0: as fast as this machine sends {frames:,} frames"
     else:
         start, end = plan.scan.dispatch.bucket.rate, plan.scan.settings.max_rate
         grows = f"grows while nothing is lost by it{f', to {end:,.0f}/s at most' if end else ''}"
         yield f"--rate auto: begins at {start:,.0f}/s and {grows}"
-        least = f"at least {_duration(frames / end)}, and " if end else ""
-        yield f"{least}{_duration(plan.targets * passes / start + waits)} if it never grew and nobody answered"
+        least = f"at least {duration_text(frames / end)}, and " if end else ""
+        yield f"{least}{duration_text(plan.targets * passes / start + waits)} if it never grew and nobody answered"
 
 
 def _first(plan: Plan) -> Iterator[str]:
@@ -183,11 +185,8 @@ def _first(plan: Plan) -> Iterator[str]:
     yield from (f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip, port in probes)
 
 
-def _many(count: int, what: str, plural: str = "s") -> str:
-    return f"{count:,} {what}{'' if count == 1 else plural}"
-
-
-def _bytes(count: float) -> str:
+def bytes_text(count: float) -> str:
+    """A number of bytes with a decimal unit: `999 bytes`, `74.0 kB`."""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             break
@@ -195,7 +194,8 @@ def _bytes(count: float) -> str:
     return f"{count:,.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:,.1f} {unit}"
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """A time in at most three units: `0.5 s`, `1 min 1 s`, `1 d 1 h 1 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

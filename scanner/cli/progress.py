@@ -1,11 +1,12 @@
-"""How far a scan is: a line for people, lines for programs, an answer to whoever asks.
+"""How far a scan is: one line for a person, or JSON lines for a program.
 
-On a terminal rich draws one line on stderr. `--progress json` writes a line a second instead, for programs; the last
-comes with the end. In every other case the scan is quiet until it is asked: by SIGUSR1 (`kill -USR1`) or, where
-standard input is a terminal of ours, by any key. Open ports are named as they are found with `-v`, because their rows
-come only when their window closes.
+On a terminal rich draws one line on stderr. `--progress json` writes one line per second instead, and one at the end.
+Otherwise the scan prints its progress only on request: on SIGUSR1 (`kill -USR1`), or on any key if standard input
+is the terminal. With `-v` open ports are named when they are found, because their rows come when their window closes.
 
-The time left is reckoned from what each target has cost so far, later passes and waits included.
+The time left is estimated from the time that each target has taken so far, later passes and waits included.
+
+The clock is a parameter, so that tests need not wait.
 """
 
 import json
@@ -21,18 +22,19 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol
 
-from ..errors import UsageError
+from ..errors import UsageError, note
 from ..rounds.resume_point import Standing
 from ..rounds.statistics import Glance, Sums
 from ..verdict.table import Verdict
 
 FORMS = ("auto", "json", "none")
-_DRAWN, _TOLD, _LOOKED = 0.2, 1.0, 0.2  # seconds between two drawings, JSON lines, looks at the keyboard
-_LEAST_SHARE = 0.01  # of the targets, before the time left is more than a guess
+DRAW_INTERVAL, JSON_INTERVAL, KEYS_INTERVAL = 0.2, 1.0, 0.2  # seconds
+SPEED_INTERVAL = 0.5  # seconds over which the speed is measured, at least
+LEAST_SHARE = 0.01  # the share of targets probed before there is an estimate of the time left
 
 
 class AnySession(Protocol):
-    """What a scan shows to whoever runs it: half-open or full handshake alike."""
+    """What a scan of either kind, half-open or full handshake, offers to the command line."""
 
     sums: Sums
     opened: deque[tuple[str, int]]
@@ -53,29 +55,38 @@ class AnySession(Protocol):
 
 
 def check_form(form: str) -> str:
-    """Raises UsageError for a form of progress that there is not."""
+    """Raises UsageError for an unknown form of progress."""
     if form not in FORMS:
         raise UsageError(f"--progress {form!r} is not one of {', '.join(FORMS)}")
     return form
 
 
 class Progress:
-    """A context manager; `tick` is called after every step of the session."""
+    """A context manager around a scan. The session calls `tick` after every step."""
 
-    def __init__(self, session: AnySession, quiet: bool, verbose: bool, form: str = "auto") -> None:
-        self._session, self._verbose = session, verbose
+    def __init__(
+        self,
+        session: AnySession,
+        quiet: bool,
+        verbose: bool,
+        form: str = "auto",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock`: seconds, steady."""
+        self._session, self._verbose, self._clock = session, verbose, clock
         self._json = form == "json"
         self._drawn = form == "auto" and sys.stderr.isatty() and not quiet
-        self._status: Any = None
-        self._began = self._looked = time.monotonic()
-        self._next = self._began + (_TOLD if self._json else _DRAWN)
-        self._before = (self._began, 0)  # probes at a moment a little ago
-        self._rate = 0.0
-        self._asked = False
+        self._interval = JSON_INTERVAL if self._json else DRAW_INTERVAL
+        self._started = self._keys_read = clock()
+        self._next = self._started + self._interval
+        self._sample = (self._started, 0)  # a moment, and the probes sent until then
+        self._speed = 0.0
+        self._requested = False
+        self._status: Any = None  # rich's line on the terminal
         self._keys = _Keys()
 
     def __enter__(self) -> "Progress":
-        self._handler = signal.signal(signal.SIGUSR1, self._ask)
+        self._handler = signal.signal(signal.SIGUSR1, self._on_signal)
         self._keys.open()
         return self
 
@@ -83,43 +94,43 @@ class Progress:
         if self._status:
             self._status.stop()
         if self._json and kind is None:
-            self._tell(time.monotonic())
+            self._print_json(self._clock())
         self._keys.close()
         signal.signal(signal.SIGUSR1, self._handler)
 
-    def _ask(self, number: int, frame: object) -> None:
-        self._asked = True
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._requested = True
 
     def tick(self, session: object) -> None:
-        """Name what was found; say how far it is, where it is time or somebody asks."""
-        if self._verbose:
-            self._name_open()
-        now = time.monotonic()
-        if now >= self._looked + _LOOKED:
-            self._looked = now
-            self._asked = self._keys.pressed() or self._asked
-        if self._asked:
-            self._asked = False
+        """Print what is due at this moment, or what was requested."""
+        now = self._clock()
+        while self._verbose and self._session.opened:
+            host, port = self._session.opened.popleft()
+            note(f"open {host} {port}/tcp", "")
+        if now >= self._keys_read + KEYS_INTERVAL:
+            self._keys_read = now
+            self._requested = self._keys.pressed() or self._requested
+        if self._requested:
+            self._requested = False
             with self.paused():
-                _say(self._text(self._session.glance(), now))
-        if now >= self._next:
+                note(self._line(now), "")
+        if now >= self._next and (self._json or self._drawn):
+            self._next = now + self._interval
             if self._json:
-                self._next = now + _TOLD
-                self._tell(now)
-            elif self._drawn:
-                self._next = now + _DRAWN
+                self._print_json(now)
+            else:
                 self._draw(now)
 
-    def _tell(self, now: float) -> None:
-        glance = self._session.glance()
+    def _print_json(self, now: float) -> None:
+        glance = self._measure(now)
         targets = self._session.sums.targets
         facts = {
-            "time": round(time.time(), 3), "seconds": round(now - self._began, 3), "targets": targets,
-            "asked": targets - glance.remaining, "sent": glance.sent, "rate": round(self._speed(glance, now)),
+            "time": round(time.time(), 3), "seconds": round(now - self._started, 3), "targets": targets,
+            "asked": targets - glance.remaining, "sent": glance.sent, "rate": round(self._speed),
             "pass": glance.passes, "answered": glance.answered, "open": glance.opened, "loss": glance.loss,
-            "expected_missed": glance.missed, "seconds_left": self._left(glance, now),
+            "expected_missed": glance.missed, "seconds_left": self._seconds_left(glance, now),
         }  # fmt: skip
-        _say(json.dumps(facts))
+        note(json.dumps(facts), "")
 
     def _draw(self, now: float) -> None:
         if self._status is None:
@@ -127,44 +138,42 @@ class Progress:
 
             self._status = Console(stderr=True).status("")
             self._status.start()
-        self._status.update(self._text(self._session.glance(), now))
+        self._status.update(self._line(now))
 
-    def _text(self, glance: Glance, now: float) -> str:
+    def _line(self, now: float) -> str:
+        glance = self._measure(now)
         targets = max(1, self._session.sums.targets)
         parts = [
             f"{1 - glance.remaining / targets:.0%} of {targets:,} targets, pass {glance.passes}",
-            f"{self._speed(glance, now):,.0f}/s",
+            f"{self._speed:,.0f}/s",
             f"{glance.answered:,} answered, {glance.opened:,} open",
         ]
         if glance.loss is not None:
             parts.append(f"loss {glance.loss:.1%}, {glance.missed:.3f} missed")
-        left = self._left(glance, now)
-        if left is not None:
-            parts.append(f"{int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left")
+        seconds = self._seconds_left(glance, now)
+        if seconds is not None:
+            minutes, second = divmod(int(seconds), 60)
+            parts.append(f"{minutes // 60}:{minutes % 60:02}:{second:02} left")
         return "; ".join(parts)
 
-    def _speed(self, glance: Glance, now: float) -> float:
-        """Probes a second, over the last second or so."""
-        then, sent = self._before
-        if now - then >= _TOLD / 2:
-            self._rate = (glance.sent - sent) / (now - then)
-            self._before = (now, glance.sent)
-        return self._rate
+    def _measure(self, now: float) -> Glance:
+        """Where the scan stands; updates the speed, in probes per second."""
+        glance = self._session.glance()
+        then, sent = self._sample
+        if now - then >= SPEED_INTERVAL:
+            self._speed = (glance.sent - sent) / (now - then)
+            self._sample = (now, glance.sent)
+        return glance
 
-    def _left(self, glance: Glance, now: float) -> float | None:
-        """Seconds until all targets have been asked as often as those so far; None: too early to tell."""
+    def _seconds_left(self, glance: Glance, now: float) -> float | None:
+        """The estimated seconds until every target is probed as often as those so far. None: too early."""
         targets = max(1, self._session.sums.targets)
-        asked = targets - glance.remaining
-        return round((now - self._began) / asked * glance.remaining, 1) if asked > _LEAST_SHARE * targets else None
-
-    def _name_open(self) -> None:
-        while self._session.opened:
-            host, port = self._session.opened.popleft()
-            _say(f"open {host} {port}/tcp")
+        probed = targets - glance.remaining
+        return round((now - self._started) / probed * glance.remaining, 1) if probed > LEAST_SHARE * targets else None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """While rows go to a terminal, the line steps aside."""
+        """Take the line off the terminal while rows are written."""
         if self._status:
             self._status.stop()
         try:
@@ -174,28 +183,25 @@ class Progress:
                 self._status.start()
 
 
-def _say(line: str) -> None:
-    """A line on stderr; who does not listen any more takes nothing from the scan."""
-    with suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
-
-
 class _Keys:
-    """The keyboard, if standard input is a terminal and we are in its foreground; a key counts without Enter."""
+    """The keyboard, if standard input is the terminal and this process is in its foreground.
+
+    Keys arrive one by one and are not shown: the terminal is not in canonical mode. Ctrl-C still is a signal.
+    """
 
     def __init__(self) -> None:
-        self._before: list[Any] | None = None
+        self._before: list[Any] | None = None  # the settings of the terminal
 
     def open(self) -> None:
         with suppress(OSError, termios.error, ValueError):
             if sys.stdin.isatty() and _in_foreground():
                 self._before = termios.tcgetattr(0)
-                now = termios.tcgetattr(0)
-                now[3] &= ~(termios.ICANON | termios.ECHO)  # Ctrl-C stays Ctrl-C
-                termios.tcsetattr(0, termios.TCSADRAIN, now)
+                settings = termios.tcgetattr(0)
+                settings[3] &= ~(termios.ICANON | termios.ECHO)
+                termios.tcsetattr(0, termios.TCSADRAIN, settings)
 
     def pressed(self) -> bool:
-        """Whether a key was pressed since the last look."""
+        """Whether a key was pressed since the last call."""
         if self._before is None or not select.select([0], [], [], 0)[0]:
             return False
         with suppress(OSError):
@@ -205,7 +211,8 @@ class _Keys:
     def close(self) -> None:
         if self._before is not None:
             with suppress(OSError, termios.error):
-                if _in_foreground():  # or the terminal is somebody else's by now, and would stop us
+                # In the background the kernel would stop this process for changing the terminal (SIGTTOU).
+                if _in_foreground():
                     termios.tcsetattr(0, termios.TCSADRAIN, self._before)
 
 

@@ -1,23 +1,21 @@
-"""What the verbs of the command line do, once their text has been read.
+"""What `syn`, `connect` and `demo` do, from the request to the exit code.
 
-Here a request becomes checked values, a session or a lab is run, and rows and sums go to the outputs.
-Signals are caught only while a scan runs: the first Ctrl-C stops sending and waits out the replies,
-the second ends at once; what was learned is written either way.
+The request becomes checked values, the session gives batches of rows, and rows and sums go to the outputs. The first
+Ctrl-C stops the probes and waits for replies that are under way. The second Ctrl-C ends the scan at once. The rows that
+are decided by then are written in both cases.
 """
 
 import json
-import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from ..errors import ScanError, ScannerError, UsageError
+from ..config import SynConfig, TargetOptions, choice_of, config_of, ports_of
+from ..errors import ScanError, ScannerError, note
 from ..halfopen.session import Session
-from ..output import MANY, Outputs, Run, Summary, open_sinks
+from ..output import MANY, Outputs, Run, Summary
 from ..rounds.statistics import Sums
 from ..rounds.summary import summary_lines
 from ..targets.hostspace import HostSpace
@@ -25,24 +23,37 @@ from ..targets.ports import Ports, format_ports, service_name
 from ..targets.special import guard, skipped_text
 from ..trace import Watch
 from ..trace.ladder import scan_targets
+from ..verdict.sentences import plural
 from ..verdict.table import Verdict
+from .classify import command_line, print_ladders
+from .options import ScanRequest
 from .progress import AnySession, Progress, check_form
-from .request import ScanRequest
+from .state_file import NoState, StateFile, open_state
 
-if TYPE_CHECKING:
-    from .state_file import StateFile
-
-INTERRUPTED = 130
+INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
+Rows = Iterable[Verdict]
 
 
-def warn(text: str) -> None:
-    """A line for people, beside the result."""
-    print(f"halfopen: {text}", file=sys.stderr)
+class Checked(NamedTuple):
+    """A request after every check that needs no packet."""
+
+    request: ScanRequest
+    config: SynConfig
+    ports: Ports
+    hosts: HostSpace
+    state: StateFile | NoState
 
 
-def command_line() -> str:
-    """How this run was asked for, for files that say so."""
-    return shlex.join(["halfopen", *sys.argv[1:]])
+def _check(request: ScanRequest) -> Checked:
+    """Raises UsageError."""
+    config = config_of(request.settings)
+    check_form(request.output.progress)
+    ports = ports_of(request.targets)
+    choice = choice_of(request.targets)
+    for taken in choice.taken:
+        note(skipped_text(taken))
+    guard(choice.hosts, request.targets.yes, _ask if sys.stdin.isatty() else None)
+    return Checked(request, config, ports, choice.hosts, open_state(request, choice.hosts, ports))
 
 
 def _ask(question: str) -> bool:
@@ -50,43 +61,28 @@ def _ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def careful_hosts(request: ScanRequest) -> HostSpace:
-    """The targets; what is left out is told, and very many public ones are asked about. Raises UsageError."""
-    choice = request.choice()
-    for taken in choice.taken:
-        warn(skipped_text(taken))
-    guard(choice.hosts, request.yes, _ask if sys.stdin.isatty() else None)
-    return choice.hosts
-
-
-def print_ports(request: ScanRequest) -> int:
-    """What a port specification means: a line for each port, in short beside it."""
-    ports = request.port_column()
+def print_ports(options: TargetOptions) -> int:
+    """Print what a port specification means: one line for each port, and the short form on stderr."""
+    ports = ports_of(options)
     sys.stdout.writelines(f"{f'{port}/tcp':<9}  {service_name(port) or '-'}\n" for port in ports.tolist())
     sys.stdout.flush()
-    warn(f"{len(ports):,} port{'' if len(ports) == 1 else 's'}: {format_ports(ports)}")
+    note(f"{plural(len(ports), 'port')}: {format_ports(ports)}")
     return 0
 
 
 def run_syn(request: ScanRequest) -> int:
     """A half-open scan from request to exit code."""
-    if request.list_ports:
-        return print_ports(request)
-    config = request.config()
-    check_form(request.progress)
-    ports = request.port_column()
-    hosts = careful_hosts(request)
-    watch = Watch(request.record, request.force, scan_targets(request.ladder, hosts, ports), request.packet_trace)
-    state = _state(request, "syn", hosts, ports)
-    standing = state.note.standing if state and state.note else None
-    session = Session(hosts, ports, config, warn, watch.see, request.verify, standing, keep=state is not None)
+    if request.targets.list_ports:
+        return print_ports(request.targets)
+    checked, evidence = _check(request), request.evidence
+    _, config, ports, hosts, state = checked
+    drawn = scan_targets(evidence.ladder, hosts, ports)
+    watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
+    session = Session(hosts, ports, config, note, watch.see, evidence.verify, state.standing, keep=state.kept)
     watch.open(session.links)
     with _watched(watch, session):
-        code = _run(request, session, Run(command_line(), "syn", format_ports(ports), len(ports)), state, watch.noting)
-    if request.ladder is not None:
-        from ..classifier.run import print_ladders
-
-        print_ladders(watch.ladders(), request.form)
+        code = run_session(checked, session, watch.noting)
+    print_ladders(watch.ladders(), request.output.form)
     return code
 
 
@@ -94,86 +90,60 @@ def run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
     from ..connect.scan import ConnectSession
 
-    if request.list_ports:
-        return print_ports(request)
-    config = request.config()
-    check_form(request.progress)
-    ports = request.port_column()
-    hosts = careful_hosts(request)
-    state = _state(request, "connect", hosts, ports)
-    standing = state.note.standing if state and state.note else None
-    session = ConnectSession(hosts, ports, config, standing, keep=state is not None)
-    return _run(request, session, Run(command_line(), "connect", format_ports(ports), len(ports)), state)
+    if request.targets.list_ports:
+        return print_ports(request.targets)
+    checked = _check(request)
+    _, config, ports, hosts, state = checked
+    return run_session(checked, ConnectSession(hosts, ports, config, state.standing, keep=state.kept))
 
 
-def _state(request: ScanRequest, verb: str, hosts: HostSpace, ports: Ports) -> "StateFile | None":
-    """The file of `--resume`. Raises UsageError where it could not be kept to, or does not fit."""
-    if request.resume is None:
-        return None
-    from .state_file import StateFile
+def run_session(checked: Checked, session: AnySession, noting: Callable[[Rows], Rows] = lambda rows: rows) -> int:
+    """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
+    output, state = checked.request.output, checked.state
+    outputs = _open_outputs(checked, session)
+    write_silent = output.everything or (session.sums.targets <= MANY and not output.only_open)
+    with _interrupts(session), Progress(session, output.quiet, output.verbose, output.progress) as progress:
+        for rows in session.batches(write_silent, progress.tick, output.only_open):
+            with progress.paused():
+                outputs.write(noting(rows))
+            state.save_if_due(session, outputs)
+    return _finish(checked, session, outputs)
 
-    if not request.files:
-        raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
-    others = [*request.files, *filter(None, (request.record, request.stats))]
-    if os.path.realpath(request.resume) in map(os.path.realpath, others):
-        raise UsageError(f"--resume {request.resume} is also a file to be written: give the state a name of its own")
-    return StateFile(request.resume, request.inputs(verb, hosts, ports))
 
-
-def _run(
-    request: ScanRequest,
-    session: AnySession,
-    run: Run,
-    state: "StateFile | None",
-    note: Callable[[Iterable[Verdict]], Iterable[Verdict]] = lambda rows: rows,
-) -> int:
-    """The way from a session's batches to the outputs, the same for every kind of scan."""
-    size = session.sums.targets
-    before = state.note if state else None
-    if before:
-        run = replace(run, started=before.sums.started)
-
-    def sums() -> Sums:
-        return session.tally().after(before.sums) if before else session.tally()
-
-    def keep(outputs: Outputs) -> None:
-        assert state
-        state.save(session.standing(), sums(), outputs.written())
-
+def _open_outputs(checked: Checked, session: AnySession) -> Outputs:
+    """The outputs, and the first note of the state. Raises ScannerError, with the session closed."""
+    request, _, ports, _, state = checked
+    started = state.total(session.sums).started
+    run = Run(command_line(), request.verb, format_ports(ports), len(ports), started)
     try:
-        outputs = open_sinks(
-            request.form, request.output, named=request.named, force=request.force, everything=request.everything,
-            run=run, written=before.outputs if before else None,
-        )  # fmt: skip
-        if state:
-            keep(outputs)
+        outputs = request.output.open(run, state.written)
+        state.save(session, outputs)
     except ScannerError:
         session.close()
         raise
-    write_silent = request.everything or (size <= MANY and not request.only_open)
-    with _interrupts(session), Progress(session, request.quiet, request.verbose, request.progress) as progress:
-        for rows in session.batches(write_silent, progress.tick, request.only_open):
-            with progress.paused():
-                outputs.write(note(rows))
-            if state and state.due:
-                keep(outputs)
-    if state and session.sums.interrupted:
-        keep(outputs)
-    lines = summary_lines(sums())
-    if state and session.sums.interrupted:
-        lines[-1] = f"interrupted: to go on, {run.command}"
-    outputs.finish(Summary("\n".join(lines), interrupted=session.sums.interrupted))
-    if state and not session.sums.interrupted:
+    return outputs
+
+
+def _finish(checked: Checked, session: AnySession, outputs: Outputs) -> int:
+    """Write the ends of the files and the summary. Returns the exit code."""
+    output, state = checked.request.output, checked.state
+    sums, interrupted = state.total(session.tally()), session.sums.interrupted
+    lines = summary_lines(sums)
+    if interrupted:
+        state.save(session, outputs)  # before the ends of the files are written
+        lines[-1] = state.advice(lines[-1], command_line())
+    outputs.finish(Summary("\n".join(lines), interrupted=interrupted))
+    if not interrupted:
         state.remove()
-    if request.stats:
-        write_stats(sums(), request.stats)
-    if not request.quiet:
-        print("\n".join(lines), file=sys.stderr)
-    return INTERRUPTED if session.sums.interrupted else 0
+    if output.stats:
+        write_stats(sums, output.stats)
+    if not output.quiet:
+        note("\n".join(lines), "")
+    return INTERRUPTED if interrupted else 0
 
 
 def write_stats(sums: Sums, path: str) -> None:
-    """The sums as one JSON object. Raises ScanError when the file cannot be written."""
+    """Write the sums as one JSON object. Raises ScanError if the file cannot be written."""
     try:
         with open(path, "w", encoding="utf-8") as file:
             json.dump({**vars(sums), "rate": sums.rate}, file, indent=1)
@@ -184,7 +154,7 @@ def write_stats(sums: Sums, path: str) -> None:
 
 @contextmanager
 def _watched(watch: Watch, session: Session) -> Iterator[None]:
-    """A recording is finished however the scan ends."""
+    """Finish a recording however the scan ends."""
     started = session.now()
     try:
         yield
@@ -194,7 +164,7 @@ def _watched(watch: Watch, session: Session) -> Iterator[None]:
 
 @contextmanager
 def _interrupts(session: AnySession) -> Iterator[None]:
-    """Ctrl-C and TERM end the scan in good order."""
+    """While the scan runs, Ctrl-C and TERM stop the session instead of the process."""
 
     def stop(number: int, frame: object) -> None:
         session.stop()
@@ -208,7 +178,7 @@ def _interrupts(session: AnySession) -> Iterator[None]:
 
 
 def run_demo() -> int:
-    """The demonstration: re-entered in a user namespace where that is what it takes."""
+    """The demonstration. It starts itself again in a user namespace if it needs one."""
     from ..lab.permissions import reenter
 
     code = reenter(["demo"])
@@ -216,4 +186,4 @@ def run_demo() -> int:
         return code
     from ..lab.demo import demonstrate
 
-    return demonstrate(warn)
+    return demonstrate(note)

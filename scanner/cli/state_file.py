@@ -1,32 +1,39 @@
-"""`--resume STATE`: the file that a scan can be taken up from, after Ctrl-C, kill -9 or a full disk.
+"""`--resume STATE`: the file from which a scan goes on after Ctrl-C, kill -9 or a full disk.
 
-The file says what was asked for, where the scan stood (`standing`), and how long each output file was at that
-moment. Taking up is cutting each file back to that length and scanning on: what was written after the note was taken is
-scanned and written again, so every target is decided exactly once in the files, whatever moment the end came at. A new
-note replaces the old one in one step (write beside it, then rename), at most every two seconds, and only between two
-windows, when every line that has been given out is in the files.
+The file holds what was requested, where the scan stood (`standing`), and the length of each output file at that moment.
+To resume, each file is cut back to that length and the scan goes on. Rows that were written after the last note are
+scanned and written again, so the files hold each target exactly once, at whatever moment the scan ended. A new note
+replaces the old one in one step (write a new file, then rename it). This happens at most every two seconds, and only
+when every row that the scan has given out is in the files.
 
-The order of hosts comes from the key in the file, and positions in it from targets, excludes and shard. So these must
-be what they were, and so must everything else that decides what a row is or where it goes; what differs is named.
-How fast and how quietly it goes on is free.
+The order of the hosts depends on the key in the file, and positions in it on the targets, excludes and the shard. So
+these must not change, nor any other option that decides what a row is or where it goes. The first difference is named.
+Speed and progress may change.
+
+Without `--resume` a scan has a `NoState`, which has the same methods and keeps nothing.
 """
 
+import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ScanError, UsageError
+from ..output import Outputs
 from ..rounds.resume_point import Standing, standing_of
 from ..rounds.statistics import Sums, sums_of
+from ..targets.hostspace import HostSpace
+from ..targets.ports import Ports, format_ports
+from .options import ScanRequest
+from .progress import AnySession
 
 FORMAT = "halfopen scan state, version 1"
-INTERVAL = 2.0  # seconds between two notes, at least
+INTERVAL = 2.0  # the shortest time between two notes, in seconds
 
 
 class Written(NamedTuple):
-    """One output file: how many bytes of it stand, and what its format must remember for the end."""
+    """One output file: its length in bytes, and what its format must remember for the end."""
 
     path: str
     length: int
@@ -42,33 +49,64 @@ class Note(NamedTuple):
     outputs: list[Written]
 
 
+class NoState:
+    """The state of a scan that cannot be resumed."""
+
+    kept = False  # whether the session keeps what an interrupt leaves unfinished
+    standing: Standing | None = None  # where the earlier part stood; None: the scan begins
+    written: list[Written] | None = None  # the outputs of the earlier part
+
+    def total(self, sums: Sums) -> Sums:
+        """The sums of all parts of the scan; `sums` are those of this part."""
+        return sums
+
+    def save(self, session: AnySession, outputs: Outputs) -> None:
+        """Replace the note."""
+
+    def save_if_due(self, session: AnySession, outputs: Outputs) -> None:
+        """Replace the note if it is old enough."""
+
+    def remove(self) -> None:
+        """Delete the file, because the scan is complete."""
+
+    def advice(self, usual: str, command: str) -> str:
+        """The last line of the summary of an interrupted scan."""
+        return usual
+
+
 class StateFile:
-    """The state of one scan on disk. `note`: what an earlier part has left, None for a scan that begins."""
+    """The state of one scan on disk. The methods are those of `NoState`."""
+
+    kept = True
 
     def __init__(self, path: str, inputs: dict[str, str]) -> None:
-        """`inputs`: what was asked for, by the name that a user knows it by. Raises UsageError."""
+        """`inputs`: the fixed options by flag (see `ScanRequest.fixed`). Raises UsageError."""
         self.path, self._inputs = path, inputs
-        self.note = _read(path) if os.path.lexists(path) else None
+        self._before = _read(path) if os.path.lexists(path) else None
         self._due = 0.0
-        if self.note:
-            _compare(path, self.note.inputs, inputs)
+        if self._before:
+            _compare(path, self._before.inputs, inputs)
         elif not os.path.isdir(os.path.dirname(path) or "."):
             raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
+        self.standing = self._before.standing if self._before else None
+        self.written = self._before.outputs if self._before else None
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time for a new note."""
-        return time.monotonic() >= self._due
+    def total(self, sums: Sums) -> Sums:
+        return sums.after(self._before.sums) if self._before else sums
 
-    def save(self, standing: Standing, sums: Sums, outputs: Sequence[tuple[str, int, dict[str, Any]]]) -> None:
-        """Replace the note. Raises ScanError when the disk does not take it; then the old one still stands."""
+    def save_if_due(self, session: AnySession, outputs: Outputs) -> None:
+        if time.monotonic() >= self._due:
+            self.save(session, outputs)
+
+    def save(self, session: AnySession, outputs: Outputs) -> None:
+        """Replace the note. Raises ScanError if it cannot be written; the old note is then still there."""
         self._due = time.monotonic() + INTERVAL
         document = {
             "format": FORMAT,
             "inputs": self._inputs,
-            "standing": standing.as_json(),
-            "sums": vars(sums),
-            "outputs": [Written(*each)._asdict() for each in outputs],
+            "standing": session.standing().as_json(),
+            "sums": vars(self.total(session.tally())),
+            "outputs": [Written(*output)._asdict() for output in outputs.written()],
         }
         beside = self.path + ".new"
         try:
@@ -81,26 +119,59 @@ class StateFile:
             raise ScanError(f"cannot keep the state in {self.path}: {error.strerror}") from error
 
     def remove(self) -> None:
-        """The scan is complete: there is nothing to take up."""
         for path in (self.path, self.path + ".new"):
             if os.path.lexists(path):
                 os.unlink(path)
 
+    def advice(self, usual: str, command: str) -> str:
+        return f"interrupted: to go on, {command}"
+
+
+def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile | NoState:
+    """The state that `--resume` asks for. Raises UsageError if it does not fit the request."""
+    path, files = request.output.resume, request.output.files
+    if path is None:
+        return NoState()
+    if not files:
+        raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
+    others = [*files, *filter(None, (request.evidence.record, request.output.stats))]
+    if os.path.realpath(path) in map(os.path.realpath, others):
+        raise UsageError(f"--resume {path} is also a file to be written: give the state a name of its own")
+    return StateFile(path, _inputs(request, hosts, ports))
+
+
+def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> dict[str, str]:
+    """What both parts of a resumed scan must share, by the names that a user knows."""
+    output = request.output
+    paths = [os.path.realpath(path) for path in output.output if path != "-"]
+    paths += [f"{form}:{os.path.realpath(path)}" for form, path in output.named if path != "-"]
+    # Files and names may lead to other hosts now, so the hosts themselves are compared too.
+    spans = hashlib.sha256(repr(hosts.spans()).encode()).hexdigest()[:16]
+    return {
+        "verb": request.verb,
+        **request.fixed(),
+        "-p": format_ports(ports),
+        "-o": " ".join(paths),
+        "list of hosts (of all targets, files, names and excludes)": f"{hosts.size:,} hosts with sum {spans}",
+    }
+
 
 def _read(path: str) -> Note:
+    foreign = f"{path} is no state of a scan: name a file that --resume has made, or a new one"
     try:
         with open(path, encoding="utf-8") as file:
             document = json.load(file)
     except OSError as error:
         raise UsageError(f"cannot read the state {path}: {error.strerror}") from error
     except ValueError as error:
-        raise UsageError(f"{path} is no state of a scan: name a file that --resume has made, or a new one") from error
+        raise UsageError(foreign) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UsageError(f"{path} is no state of a scan: name a file that --resume has made, or a new one")
+        raise UsageError(foreign)
     try:
         inputs = {str(name): str(text) for name, text in document["inputs"].items()}
         outputs = [
-            Written(str(each["path"]), int(each["length"]), dict(each["memory"])) for each in document["outputs"]
+            Written(str(output["path"]), int(output["length"]), dict(output["memory"]))
+            for output in document["outputs"]
         ]
         return Note(inputs, standing_of(document["standing"]), sums_of(document["sums"]), outputs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -108,7 +179,7 @@ def _read(path: str) -> Note:
 
 
 def _compare(path: str, before: dict[str, str], now: dict[str, str]) -> None:
-    """Raises UsageError naming the first input that differs."""
+    """Raises UsageError that names the first input that differs."""
     for name in [*now, *(name for name in before if name not in now)]:
         old, new = before.get(name, ""), now.get(name, "")
         if old != new:

@@ -1,40 +1,154 @@
-"""The command line: text in, a checked request out, errors to exit codes.
+"""The command line: one function for each verb.
 
-A verb here reads its options, makes the request and calls one function; what it prints on stdout is
-the result, everything else goes to stderr. Modules are imported by the verb that needs them, because
-`--help` must not pay for numpy or Scapy.
+A verb gets the options that the user gave, as a dictionary by field name. It makes its groups of options from them and
+calls one function. Standard output carries the results and standard error everything else. A verb imports what it needs
+itself, because `--help` must not wait for numpy or Scapy.
 
-Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 interrupted
-(what was learned is written).
+Typer gets the parameters of a verb from `OPTIONS`. Without rich, Typer prints all options in one list, and `_Grouped`
+prints them under their headings.
+
+Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 interrupted (what was learned
+is written).
 """
 
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import MISSING
+from inspect import Parameter, Signature
+from types import UnionType
+from typing import Annotated, Any, Union, get_args
 
 import typer
+from typer.core import TyperCommand
 
-from ..errors import ScannerError
-from . import options as opt
-from .examples import (
-    CLASSIFY_EXAMPLES,
-    CONNECT_EXAMPLES,
-    DIFF_EXAMPLES,
-    PLAN_EXAMPLES,
-    REPORT_EXAMPLES,
-    ROOT_EXAMPLES,
-    SYN_EXAMPLES,
-)
+from ..config import Declared, Texts
+from ..errors import ScannerError, note
+from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
+
+# Examples for --help, by what somebody wants to do. Addresses are from documentation blocks (RFC 5737, RFC 3849).
+EXAMPLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "halfopen": {
+        "Examples": (
+            "halfopen demo                                  a scan of a lab on this machine",
+            "halfopen plan 192.0.2.0/24 -p 22,80            what a scan would send",
+            "sudo halfopen syn 192.0.2.0/24 -p 22,80        the scan",
+            "halfopen connect 192.0.2.7 --top-ports 100     without privileges",
+            "halfopen classify capture.pcapng               verdicts from recorded packets",
+        ),
+    },
+    "syn": {
+        "Targets and ports": (
+            "halfopen syn 192.0.2.7 2001:db8::/120 -p 22,80,8000-8100,http",
+            "halfopen syn -iL targets.txt --exclude-file never.txt --top-ports 100",
+        ),
+        "Results": (
+            "halfopen syn 192.0.2.0/24 --open -o scan.jsonl.gz -oX scan.xml",
+            "halfopen syn 192.0.2.0/24 -p 443 -f jsonl",
+        ),
+        "Speed and certainty": (
+            "halfopen syn 192.0.2.0/24 -p- --rate 50000",
+            "halfopen syn 192.0.2.0/24 --max-missed 1% --retries 20",
+            "halfopen syn 192.0.2.0/24 --seed 7 --shard 1/4",
+        ),
+        "Looking closer": (
+            "halfopen syn 192.0.2.7 -p 22 --ladder",
+            "halfopen syn 192.0.2.7 --record scan.pcapng --verify",
+        ),
+    },
+    "connect": {
+        "Examples": (
+            "halfopen connect 192.0.2.7 -p 1-1024",
+            "halfopen connect 192.0.2.0/24 --top-ports 20 --open -oG scan.gnmap",
+        ),
+    },
+    "plan": {
+        "Examples": (
+            "halfopen plan 192.0.2.0/24 -p 22,80 --rate 1000",
+            "halfopen plan 192.0.2.0/24 -p 22,80 --seed 7     the first probes as `syn --seed 7` sends them",
+            "halfopen plan -p http* --list-ports              what a port list means",
+        ),
+    },
+    "classify": {
+        "Examples": (
+            "halfopen classify scan.pcap --open -f jsonl",
+            "halfopen classify rotated-*.pcap.gz -oX scan.xml",
+            "halfopen classify scan.pcap --ladder 192.0.2.7:22",
+        ),
+    },
+    "demo": {},
+    "report": {
+        "Examples": (
+            "halfopen report scan.jsonl.gz -o scan.html",
+            "halfopen report shard-*.jsonl -o scan.html --title 'Office network, May'",
+            "nmap -oX - 192.0.2.7 | halfopen report - -o scan.html",
+        ),
+    },
+    "diff": {
+        "Examples": (
+            "halfopen diff monday.jsonl tuesday.jsonl",
+            "halfopen diff nmap.xml scan.pcapng --open -f jsonl",
+        ),
+    },
+}
+
+
+def _epilog(verb: str) -> str:
+    """The examples as the end of a help text. The mark `\\b` keeps click from joining the lines of a block."""
+    blocks = (["\b", f"{title}:", *(f"  {line}" for line in lines)] for title, lines in EXAMPLES[verb].items())
+    return "\n\n".join("\n".join(block) for block in blocks)
+
 
 app = typer.Typer(
     name="halfopen",
     help="Half-open TCP scans whose answers can be trusted, and verdicts from anyone's capture.",
-    epilog=ROOT_EXAMPLES,
+    epilog=_epilog("halfopen"),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-_CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options it cannot read
+_CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options that it cannot read
+
+
+class _Grouped(TyperCommand):
+    """A command that prints its options under headings, without rich."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            heading = getattr(parameter, "rich_help_panel", None) or "Other"
+            if record := parameter.get_help_record(ctx):
+                groups.setdefault(heading, []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _parameter(name: str, declared: Declared) -> Parameter:
+    """An option as Typer wants it: the parameter of a function."""
+    option, kind, default = declared.option, declared.kind, declared.default
+    looks: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "rich_help_panel": option.heading}
+    if kind == Texts:  # to Typer a repeatable option is a list, and a list that was not given is None
+        kind, default = list[str] if default is MISSING else list[str] | None, default or None
+    if isinstance(kind, UnionType):
+        kind = Union[get_args(kind)]  # noqa: UP007 (Typer 0.9 does not know `X | None`)
+    info = typer.Option(*declared.flags, **looks) if declared.flags else typer.Argument(**looks)
+    default = Parameter.empty if default is MISSING else default
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
+    """Register a verb under the name of its function, with the options of `OPTIONS`."""
+    name = act.__name__
+
+    def command(**values: Any) -> None:
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        raise typer.Exit(act({key: value for key, value in given.items() if value is not None}))
+
+    parameters = [_parameter(key, option) for key, option in OPTIONS[name].items()]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    app.command(name, help=act.__doc__, epilog=_epilog(name), cls=_Grouped)(command)
+    return act
 
 
 def _version(wanted: bool) -> None:
@@ -55,259 +169,92 @@ def _root(
     pass
 
 
-_NMAPS_WAY = {
-    "output_xml": ("xml", ".xml"),
-    "output_grepable": ("gnmap", ".gnmap"),
-    "output_normal": ("table", ".nmap"),
-}
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """A verb's parameters as its request's fields: repeatable ones as tuples."""
-    repeatable = ("targets", "targets_file", "exclude", "exclude_file", "output", "captures", "scanner", "target")
-    fields = {name: tuple(value or ()) if name in repeatable else value for name, value in options.items()}
-    named: list[tuple[str, str]] = []
-    if _NMAPS_WAY.keys() <= fields.keys():
-        base = fields.pop("output_all")
-        for name, (form, suffix) in _NMAPS_WAY.items():
-            paths = (fields.pop(name), base and f"{base}{suffix}")
-            named += [(form, str(path)) for path in paths if path]
-        fields["named"] = tuple(named)
-    return fields
-
-
-@app.command(epilog=SYN_EXAMPLES)
-def syn(
-    targets: opt.Targets = None,
-    ports: opt.Ports = None,
-    top_ports: opt.TopPorts = None,
-    list_ports: opt.ListPorts = False,
-    targets_file: opt.Lists = None,
-    exclude: opt.Exclude = None,
-    exclude_file: opt.ExcludeFile = None,
-    exclude_ports: opt.ExcludePorts = None,
-    all_addresses: opt.AllAddresses = False,
-    yes: opt.Yes = False,
-    rate: opt.Rate = "auto",
-    max_rate: opt.MaxRate = None,
-    retries: opt.Retries = 10,
-    max_missed: opt.MaxMissed = "0.01",
-    timeout: opt.Timeout = None,
-    seed: opt.Seed = None,
-    shard: opt.ShardOf = "1/1",
-    interface: opt.Interface = None,
-    source_ip: opt.SourceIp = None,
-    source_port: Annotated[
-        opt.Whole, typer.Option("-g", "--source-port", help="One source port for all passes.")
-    ] = None,
-    ttl: Annotated[int, typer.Option(help="Time to live of what is sent.")] = 64,
-    tos: Annotated[int, typer.Option(help="TOS byte of probes; 0 gives up the mark that tells forged resets.")] = 4,
-    options: opt.Options = "os",
-    senders: opt.Senders = 1,
-    verify: Annotated[bool, typer.Option("--verify", help="Complete a handshake with every open port, too.")] = False,
-    form: opt.Form = None,
-    output: opt.Output = None,
-    output_xml: opt.OutputXml = None,
-    output_grepable: opt.OutputGrepable = None,
-    output_normal: opt.OutputNormal = None,
-    output_all: opt.OutputAll = None,
-    force: opt.Force = False,
-    resume: opt.Resume = None,
-    only_open: opt.OnlyOpen = False,
-    everything: opt.Everything = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    progress: opt.ProgressForm = "auto",
-    packet_trace: opt.PacketTrace = False,
-    record: Annotated[
-        opt.Text, typer.Option(metavar="FILE", help="Record every frame: FILE.pcapng or .pcap, or with .gz.")
-    ] = None,
-    ladder: opt.Ladder = None,
-    stats: opt.Stats = None,
-) -> None:
+@_verb
+def syn(given: Given) -> int:
     """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
-    options_given = _given(locals())
     from ..packet.template import building_ahead
 
-    with building_ahead():
-        from .request import ScanRequest
+    with building_ahead():  # a child imports Scapy while this process imports numpy and the rest
         from .run import run_syn
 
-        raise typer.Exit(run_syn(ScanRequest(**options_given)))
+        return run_syn(ScanRequest.of("syn", given))
 
 
-@app.command(epilog=CONNECT_EXAMPLES)
-def connect(
-    targets: opt.Targets = None,
-    ports: opt.Ports = None,
-    top_ports: opt.TopPorts = None,
-    list_ports: opt.ListPorts = False,
-    targets_file: opt.Lists = None,
-    exclude: opt.Exclude = None,
-    exclude_file: opt.ExcludeFile = None,
-    exclude_ports: opt.ExcludePorts = None,
-    all_addresses: opt.AllAddresses = False,
-    yes: opt.Yes = False,
-    rate: opt.Rate = "auto",
-    max_rate: opt.MaxRate = None,
-    retries: opt.Retries = 10,
-    max_missed: opt.MaxMissed = "0.01",
-    timeout: opt.Timeout = None,
-    seed: opt.Seed = None,
-    shard: opt.ShardOf = "1/1",
-    interface: opt.Interface = None,
-    source_ip: opt.SourceIp = None,
-    form: opt.Form = None,
-    output: opt.Output = None,
-    output_xml: opt.OutputXml = None,
-    output_grepable: opt.OutputGrepable = None,
-    output_normal: opt.OutputNormal = None,
-    output_all: opt.OutputAll = None,
-    force: opt.Force = False,
-    resume: opt.Resume = None,
-    only_open: opt.OnlyOpen = False,
-    everything: opt.Everything = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
-    progress: opt.ProgressForm = "auto",
-    stats: opt.Stats = None,
-) -> None:
+@_verb
+def connect(given: Given) -> int:
     """Full three-way handshake through the system's own sockets. Needs no privileges."""
-    options_given = _given(locals())
-    from .request import ScanRequest
     from .run import run_connect
 
-    raise typer.Exit(run_connect(ScanRequest(**options_given)))
+    return run_connect(ScanRequest.of("connect", given))
 
 
-@app.command(epilog=PLAN_EXAMPLES)
-def plan(
-    targets: opt.Targets = None,
-    ports: opt.Ports = None,
-    top_ports: opt.TopPorts = None,
-    list_ports: opt.ListPorts = False,
-    targets_file: opt.Lists = None,
-    exclude: opt.Exclude = None,
-    exclude_file: opt.ExcludeFile = None,
-    exclude_ports: opt.ExcludePorts = None,
-    all_addresses: opt.AllAddresses = False,
-    rate: opt.Rate = "auto",
-    max_rate: opt.MaxRate = None,
-    retries: opt.Retries = 10,
-    max_missed: opt.MaxMissed = "0.01",
-    timeout: opt.Timeout = None,
-    seed: opt.Seed = None,
-    shard: opt.ShardOf = "1/1",
-    interface: opt.Interface = None,
-    source_ip: opt.SourceIp = None,
-    options: opt.Options = "os",
-) -> None:
+@_verb
+def plan(given: Given) -> int:
     """What `syn` would send: targets, packets, time, routes, what is left out. Sends nothing, needs no privileges."""
-    options_given = _given(locals())
     from .plan import run_plan
-    from .request import ScanRequest
 
-    raise typer.Exit(run_plan(ScanRequest(**options_given)))
+    return run_plan(ScanRequest.of("plan", given))
 
 
-@app.command(epilog=CLASSIFY_EXAMPLES)
-def classify(
-    captures: Annotated[
-        list[str], typer.Argument(help="pcap or pcapng files, gzip or plain; - for stdin. Several are one capture.")
-    ],
-    timeout: Annotated[
-        float, typer.Option(help="Seconds a probe must have waited to be called filtered; 0: any.")
-    ] = 1.0,
-    orphans: Annotated[
-        bool, typer.Option("--orphans", help="Also rows for replies whose probe was not captured.")
-    ] = False,
-    scanner: Annotated[opt.Strings, typer.Option(help="Only this scanner's probes.")] = None,
-    target: Annotated[opt.Strings, typer.Option(help="Only these targets.")] = None,
-    ports: Annotated[opt.Text, typer.Option("-p", "--ports", help="Only these ports.")] = None,
-    ladder: opt.Ladder = None,
-    form: opt.Form = None,
-    output: opt.Output = None,
-    output_xml: opt.OutputXml = None,
-    output_grepable: opt.OutputGrepable = None,
-    output_normal: opt.OutputNormal = None,
-    output_all: opt.OutputAll = None,
-    force: opt.Force = False,
-    only_open: opt.OnlyOpen = False,
-    everything: opt.Everything = False,
-    quiet: opt.Quiet = False,
-) -> None:
+@_verb
+def classify(given: Given) -> int:
     """Verdicts from recorded packets, of any scanner or client. Needs no privileges and no network."""
-    options_given = _given(locals())
-    from ..classifier.run import ClassifyRequest, run_classify
+    from .classify import run_classify
 
-    raise typer.Exit(run_classify(ClassifyRequest(**options_given)))
+    return run_classify(group(ClassifyOptions, given), group(OutputOptions, given))
 
 
-@app.command()
-def demo() -> None:
+@_verb
+def demo(given: Given) -> int:
     """A real scan of a network in a box on this machine: every state and reason. No privileges needed."""
     from .run import run_demo
 
-    raise typer.Exit(run_demo())
+    return run_demo()
 
 
-@app.command(epilog=REPORT_EXAMPLES)
-def report(
-    results: Annotated[list[str], typer.Argument(help="JSON lines, CSV, XML (nmap's too), captures; - for stdin.")],
-    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="The page; - is stdout.")],
-    title: Annotated[opt.Text, typer.Option(help="The heading of the page.")] = None,
-    force: opt.Force = False,
-    quiet: opt.Quiet = False,
-) -> None:
+@_verb
+def report(given: Given) -> int:
     """Results as one HTML page that opens offline: map, charts, and a table to search. Needs halfopen[report]."""
     from ..report import ReportRequest, run_report
 
-    raise typer.Exit(run_report(ReportRequest(tuple(results), output, title, force, quiet)))
+    return run_report(ReportRequest(**vars(group(ReportOptions, given))))
 
 
-@app.command(epilog=DIFF_EXAMPLES)
-def diff(
-    old: Annotated[str, typer.Argument(help="JSON lines, CSV, XML (nmap's too) or a capture; - for stdin.")],
-    new: Annotated[str, typer.Argument(help="The same of a later scan, in any of these formats.")],
-    form: Annotated[opt.Text, typer.Option("-f", "--format", help="table or jsonl.")] = None,
-    reasons: Annotated[bool, typer.Option("--reasons", help="A new reason for a state is a change, too.")] = False,
-    only_open: Annotated[bool, typer.Option("--open", help="Only changes from or to open.")] = False,
-    everything: opt.Everything = False,
-    quiet: opt.Quiet = False,
-) -> None:
+@_verb
+def diff(given: Given) -> int:
     """What changed between two results, host by host. Exit code 0: nothing, 1: something, 2: an error."""
     from ..results.diff import DiffRequest, run_diff
 
-    raise typer.Exit(run_diff(DiffRequest(old, new, form, reasons, only_open, everything, quiet)))
+    return run_diff(DiffRequest(**vars(group(DiffOptions, given))))
 
 
 def _ladder_of_each(arguments: list[str]) -> list[str]:
-    """`--ladder` may stand alone, which Typer has no word for: then it draws each target."""
+    """The command line with `--ladder=each` for `--ladder` without a value, which Typer does not support."""
     following = [*arguments[1:], ""]
     named = [after.count(":") == 1 or after.startswith("[") for after in following]
     return [
-        "--ladder=each" if each == "--ladder" and not name else each
-        for each, name in zip(arguments, named, strict=False)
+        "--ladder=each" if argument == "--ladder" and not name else argument
+        for argument, name in zip(arguments, named, strict=True)
     ]
 
 
 def main() -> None:
-    """Run the verb, print errors meant for the user as one line. Ends in SystemExit."""
+    """Run the verb and print errors for the user as one line. Ends in SystemExit."""
     try:
         sys.exit(app(args=_ladder_of_each(sys.argv[1:]), standalone_mode=False))
     except ScannerError as error:
-        print(f"halfopen: {error}", file=sys.stderr)
+        note(str(error))
         sys.exit(error.exit_code)
     except _CommandLineError as error:
         text = error.format_message()
-        print(text if "\n" in text else f"halfopen: {text}", file=sys.stderr)  # several lines: the help itself
+        note(text, "" if "\n" in text else "halfopen: ")  # several lines are the help itself
         sys.exit(2)
     except BrokenPipeError:
         from ..output import closed_pipe
 
         sys.exit(closed_pipe())
-    except OSError as error:  # a full disk behind standard output, mostly
-        print(f"halfopen: {error}", file=sys.stderr)
+    except OSError as error:  # most often a full disk behind standard output
+        note(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,8 +1,7 @@
-"""`--version`: what is running here, in lines that belong into every bug report.
+"""`--version`: what runs here, in lines for a bug report.
 
-Versions of libraries come from their package metadata, because importing numpy and Scapy to ask them would take half
-a second. What the kernel lets us do is found by asking for it (a packet socket) or by reading the setting that decides
-(namespaces for the demo). Nothing is sent.
+The versions of libraries come from their package metadata, because importing numpy and Scapy takes half a second. What
+the kernel allows is found by opening a packet socket, and by reading the settings for namespaces. Nothing is sent.
 """
 
 import os
@@ -15,11 +14,12 @@ from shutil import which
 from .. import __version__
 
 LIBRARIES = ("scapy", "numpy", "typer", "netaddr", "rich")
+_SOL_PACKET = 263  # include/linux/socket.h
 _TPACKET = (10, 1)  # PACKET_VERSION of TPACKET_V2, include/uapi/linux/if_packet.h
 
 
 def version_text() -> str:
-    """Lines: ours first, then Python and libraries, then the kernel and what it allows."""
+    """Four lines: halfopen, Python and its libraries, the kernel and what it allows, and the tools that were found."""
     libraries = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
     return "\n".join(
         (
@@ -39,10 +39,10 @@ def _version(name: str) -> str:
 
 
 def _rings() -> str:
-    """Whether a packet socket and the ring that we use can be had."""
+    """Whether this process can open a packet socket with a ring."""
     try:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
-            packets.setsockopt(263, *_TPACKET)  # SOL_PACKET
+            packets.setsockopt(_SOL_PACKET, *_TPACKET)
     except PermissionError:
         return "need CAP_NET_RAW"
     except (OSError, AttributeError):
@@ -51,7 +51,7 @@ def _rings() -> str:
 
 
 def _namespaces() -> str:
-    """Whether the demo and the live tests may make networks of their own."""
+    """Whether the demo and the live tests may make network namespaces."""
     if os.geteuid() == 0:
         return "as root"
     settings = (("user/max_user_namespaces", "0"), ("kernel/unprivileged_userns_clone", "0"))

@@ -1,0 +1,100 @@
+"""What `classify` does, from the options to the exit code.
+
+This module opens no sockets and imports no module that does, so it works where only Python and numpy are installed.
+`--ladder` reads the captures twice: first for the verdicts, then for the packets of the rows to be drawn.
+"""
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ..capture import open_captures
+from ..classifier.classification import Classification, Selection
+from ..errors import UsageError, note
+from ..output import Run, Summary
+from ..targets.hostspace import HostSpace
+from ..targets.ports import parse_ports
+from ..targets.spec import parse_hosts, resolve
+from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
+from ..verdict.table import Verdict
+from .options import ClassifyOptions, OutputOptions
+
+LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
+
+
+def command_line() -> str:
+    """How this process was called, for files that say so."""
+    return shlex.join(["halfopen", *sys.argv[1:]])
+
+
+def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
+    """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read. Raises UsageError."""
+    if not 0 <= options.timeout <= LONGEST_TIMEOUT:
+        raise UsageError(f"--timeout {options.timeout:g} is no number of seconds to wait; 0 turns the rule off")
+    if options.ladder and "-" in options.captures:
+        raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
+    selection = _selection(options, output.only_open)
+    reading = Classification(list(options.captures), options.timeout, options.orphans, selection)
+    outputs = output.open(Run(command_line()))
+    ladders = _Ladders(options.ladder)
+    for rows in reading.batches():
+        outputs.write(ladders.noting(rows))
+    lines = reading.report()
+    outputs.finish(Summary("\n".join(lines)))
+    if reading.failed or not output.quiet:
+        for line in lines:
+            note(line)
+    if reading.reader.opened:
+        print_ladders(ladders.text(options.captures), output.form)
+    return reading.failed
+
+
+def _selection(options: ClassifyOptions, only_open: bool) -> Selection:
+    """The rows that are wanted. A target of `--ladder` selects too. Raises UsageError."""
+    targets, ports = options.target, options.ports
+    if options.ladder not in (None, EACH):
+        drawn = parse_target(options.ladder)
+        targets, ports = (drawn.ip,), str(drawn.port)
+    return Selection(_space(options.scanner), _space(targets), None if ports is None else parse_ports(ports), only_open)
+
+
+def _space(specs: tuple[str, ...]) -> HostSpace | None:
+    return parse_hosts(specs, [], resolve, all_addresses=True) if specs else None
+
+
+@dataclass
+class _Ladders:
+    """The rows that ladders are drawn for. `wanted`: IP:PORT, EACH, or None for no ladders."""
+
+    wanted: str | None
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def noting(self, rows: Iterable[Verdict]) -> Iterator[Verdict]:
+        """The same rows; the first of them are kept."""
+        for verdict in rows:
+            if self.wanted and len(self.verdicts) <= MOST_TARGETS:
+                self.verdicts.append(verdict)
+            yield verdict
+
+    def text(self, captures: tuple[str, ...]) -> str:
+        """The drawings. Raises UsageError if there is nothing to draw, or too much."""
+        if self.wanted is None:
+            return ""
+        if not self.verdicts:
+            what = "nothing here" if self.wanted == EACH else f"{self.wanted} in this capture"
+            raise UsageError(f"--ladder: no probe of {what} to draw; --orphans adds replies without one")
+        if len(self.verdicts) > MOST_TARGETS:
+            raise UsageError(
+                f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p"
+            )
+        packets = TargetPackets(list({LadderTarget(verdict.ip, verdict.port or 0): None for verdict in self.verdicts}))
+        for frames in open_captures(list(captures)):
+            packets.see(frames)
+        return "\n".join(packets.ladder(verdict) for verdict in self.verdicts)
+
+
+def print_ladders(text: str, form: str | None) -> None:
+    """Print ladders on standard output, or on standard error if the format on standard output is for programs."""
+    if text:
+        (sys.stdout if form in (None, "table") else sys.stderr).write("\n" + text)
