@@ -45,9 +45,10 @@ bench: $(READY)
 truth: $(READY)
 	$(PY) -m tests.bench.truth $(ARGS)
 
-# Rewrites the expected verdicts next to the captures; the diff is to be read before it is committed.
+# Rewrites the expected verdicts next to the captures, and the README's table of options; read the diff before you commit it.
 golden: $(READY)
 	$(PY) -m tests.golden $(ARGS)
+	$(PY) -m tests.options_table
 
 clean:
 	rm -rf .venv .venv-setup.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """The options of a scan, each declared once, and the checks that several options share.
 
-A group of options is a frozen dataclass. Each field carries an `Option`: its heading, help and flags. The rest is
+A group of options is a frozen dataclass. Each field has an `Option`: its heading, help and flags. The rest is
 derived from these fields: the parameters and the --help of a verb (`cli.verbs`), the keywords of `scanner.scan`
 (`api`), and the table in the README (tests/golden.py). The groups that only the command line has are in `cli.options`.
 
@@ -13,7 +13,7 @@ Limit: `halfopen --help` imports this module, so it imports neither numpy nor Ty
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UsageError
 from .packet.template import OPTION_SETS
@@ -49,6 +49,14 @@ class Option(NamedTuple):
     positional: bool = False
 
 
+def option(default: Any, *looks: Any, **more: Any) -> Any:
+    """The field of an option. `default`: MISSING if the option is required, or a function that makes the value."""
+    metadata = {"option": Option(*looks, **more)}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 class Declared(NamedTuple):
     """An option with its field: `kind` is the type and `default` the value of a user who does not give the option."""
 
@@ -62,11 +70,10 @@ def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Declared]
     """The options of some groups by the names of their fields, in the order of their declaration."""
     found: dict[str, Declared] = {}
     for each in (each for group in groups for each in fields(group) if each.name not in without):
-        match get_args(each.type):  # of Annotated: the type, then the Option
-            case kind, Option() as option:
-                flags = option.flags.split() or ["--" + each.name.replace("_", "-")]
-                kind, default = (kind, each.default) if option.typed is None else (str, option.typed)
-                found[each.name] = Declared(option, kind, default, [] if option.positional else flags)
+        if looks := each.metadata.get("option"):
+            flags = [] if looks.positional else looks.flags.split() or ["--" + each.name.replace("_", "-")]
+            kind, default = (each.type, each.default) if looks.typed is None else (str, looks.typed)
+            found[each.name] = Declared(looks, kind, default, flags)
     return found
 
 
@@ -74,34 +81,23 @@ def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Declared]
 class TargetOptions:
     """The targets and ports of a scan, as the user wrote them."""
 
-    targets: Annotated[
-        Texts,
-        Option(
-            TARGETS,
-            "Addresses, networks (192.0.2.0/24), ranges (192.0.2.1-20), octet ranges (10.0-3.*.1) and names.",
-            fixed=True,
-            positional=True,
-        ),
-    ] = ()
-    targets_file: Annotated[
-        Texts, Option(TARGETS, "Read targets from a file; - is standard input.", "-iL --targets-file", fixed=True)
-    ] = ()
-    exclude: Annotated[
-        Texts, Option(TARGETS, "Targets to leave out; repeatable, or separated by commas.", fixed=True)
-    ] = ()
-    exclude_file: Annotated[Texts, Option(TARGETS, "Read targets to leave out from a file.", fixed=True)] = ()
-    all_addresses: Annotated[bool, Option(TARGETS, "Scan every address of a name, not only the first.")] = False
-    yes: Annotated[bool, Option(TARGETS, "Scan more than 2^20 public addresses without a question.")] = False
-    ports: Annotated[
-        str | None,
-        Option(PORTS, "22,80,8000-8100,http; - is 1-65535; 0 only if named (default: 1-1024).", "-p --ports"),
-    ] = None
-    top_ports: Annotated[
-        int | None,
-        Option(PORTS, "The N ports that are most often open, by nmap's file if it is installed.", metavar="N"),
-    ] = None
-    list_ports: Annotated[bool, Option(PORTS, "Print the ports with their names and send nothing.")] = False
-    exclude_ports: Annotated[str | None, Option(PORTS, "Ports to leave out.")] = None
+    targets: Texts = option(
+        (), TARGETS, "IPv4 and IPv6 addresses, networks (192.0.2.0/24), ranges (192.0.2.1-20, 10.0-3.*.1) and names.",
+        fixed=True, positional=True,
+    )  # fmt: skip
+    targets_file: Texts = option(
+        (), TARGETS, "Read targets from a file; - is standard input.", "-iL --targets-file", fixed=True
+    )
+    exclude: Texts = option((), TARGETS, "Targets to leave out; repeatable, or separated by commas.", fixed=True)
+    exclude_file: Texts = option((), TARGETS, "Read targets to leave out from a file.", fixed=True)
+    all_addresses: bool = option(False, TARGETS, "Scan every address of a name, not only the first.")
+    yes: bool = option(False, TARGETS, "Scan more than 2^20 public addresses without a question.")
+    ports: str | None = option(
+        None, PORTS, "22,80,8000-8100,http; - is 1-65535; 0 only if named (default: 1-1024).", "-p --ports"
+    )
+    top_ports: int | None = option(None, PORTS, "The N ports most often open, by nmap's file if there is one.", "", "N")
+    list_ports: bool = option(False, PORTS, "Print the ports with their names and send nothing.")
+    exclude_ports: str | None = option(None, PORTS, "Ports to leave out.")
 
 
 def _whole() -> "Shard":
@@ -117,79 +113,60 @@ class SynConfig:
     Raises UsageError for a value out of range and for values that contradict each other.
     """
 
-    rate: Annotated[
-        float | None,  # None: "auto"
-        Option(
-            SPEED,
-            "Frames per second, repeats and resets included; 0: unlimited; auto: grows while nothing is lost by it.",
-            typed="auto",
-        ),
-    ] = None
-    max_rate: Annotated[
-        float | None, Option(SPEED, "The most that --rate auto reaches (default: 10000 if targets are public).")
-    ] = None
-    retries: Annotated[int, Option(SPEED, "The most further passes over silent targets.")] = 10
-    max_missed: Annotated[
-        float,
-        Option(
-            SPEED,
-            "Stop when fewer responders than this are expected to be missed: 0.01, or 1% of those found.",
-            typed="0.01",
-        ),
-    ] = 0.01
+    rate: float | None = option(  # None: auto
+        None, SPEED, "Frames per second, repeats and resets included; 0: unlimited; auto: grows while no loss follows.",
+        typed="auto",
+    )  # fmt: skip
+    max_rate: float | None = option(
+        None, SPEED, "The most that --rate auto reaches (default: 10000 to public targets)."
+    )
+    retries: int = option(10, SPEED, "The most further passes over silent targets.")
+    max_missed: float = option(
+        0.01, SPEED, "Stop when fewer missed responders are expected: a number, or a share such as 1%.", typed="0.01"
+    )
     max_missed_share: float | None = None  # in place of max_missed: a share of the responders found
-    timeout: Annotated[float | None, Option(SPEED, "Seconds to wait after a pass (default: measured).")] = None
-    seed: Annotated[int | None, Option(SPEED, "Fix the order of the probes and the cookies.", fixed=True)] = None
-    shard: Annotated[
-        "Shard", Option(SPEED, "i/n: scan part i of n parts of the hosts; needs --seed.", typed="1/1", fixed=True)
-    ] = field(default_factory=_whole)
-    senders: Annotated[int, Option(SPEED, "Threads that send; 2 for more than a million frames per second.")] = 1
-    interface: Annotated[
-        str | None, Option(NETWORK, "Send on this interface.", "-e --interface", fixed=True)
-    ] = None  # fmt: skip
-    source_ip: Annotated[str | None, Option(NETWORK, "Send from this address.", fixed=True)] = None
-    source_port: Annotated[
-        int | None, Option(NETWORK, "One source port for all passes.", "--source-port -g", fixed=True)
-    ] = None
-    ttl: Annotated[int, Option(NETWORK, "Time to live of the frames.", fixed=True)] = 64
-    tos: Annotated[  # 4 is DSCP "lower effort", RFC 8622
-        int, Option(NETWORK, "TOS byte of the probes; with 0 forged resets cannot be told from others.", fixed=True)
-    ] = 4
-    options: Annotated[str, Option(NETWORK, "TCP options of the probes: os, mss or none.", fixed=True)] = "os"
+    timeout: float | None = option(None, SPEED, "Seconds to wait after a pass (default: measured).")
+    seed: int | None = option(None, SPEED, "Fix the order of the probes and the cookies.", fixed=True)
+    shard: "Shard" = option(
+        _whole, SPEED, "i/n: scan part i of n parts of the hosts; needs --seed.", typed="1/1", fixed=True
+    )
+    senders: int = option(1, SPEED, "Threads that send; 2 for more than a million frames per second.")
+    interface: str | None = option(None, NETWORK, "Send on this interface.", "-e --interface", fixed=True)
+    source_ip: str | None = option(None, NETWORK, "Send from this address.", fixed=True)
+    source_port: int | None = option(None, NETWORK, "One source port for all passes.", "--source-port -g", fixed=True)
+    ttl: int = option(64, NETWORK, "Time to live of the frames.", fixed=True)
+    tos: int = option(  # DSCP "lower effort", RFC 8622
+        4, NETWORK, "TOS byte of the probes; with 0 forged resets cannot be told from others.", fixed=True
+    )
+    options: str = option("os", NETWORK, "TCP options of the probes: os, mss or none.", fixed=True)
 
     def __post_init__(self) -> None:
         from .verdict.loss import MAX_PASSES
 
-        rate, shard, most = self.rate, self.shard, f"{MAX_RATE:,.0f}"
+        def within(value: float | None, low: float, high: float) -> bool:
+            return value is None or low <= value <= high
+
+        rate, seed, shard, most = self.rate, self.seed, self.shard, f"{MAX_RATE:,.0f}"
         limits = (
-            (rate is None or 0 <= rate <= MAX_RATE, f"--rate {rate} is out of range: 0 (unlimited) to {most}"),
+            (within(rate, 0, MAX_RATE), f"--rate {rate} is out of range: 0 (unlimited) to {most}"),
             (rate is None or self.max_rate is None, f"--max-rate bounds --rate auto; with --rate {rate} leave it out"),
-            (
-                self.max_rate is None or 1 <= self.max_rate <= MAX_RATE,
-                f"--max-rate {self.max_rate} is out of range: 1 to {most}",
-            ),
+            (within(self.max_rate, 1, MAX_RATE), f"--max-rate {self.max_rate} is out of range: 1 to {most}"),
             (0 <= self.retries < MAX_PASSES, f"--retries {self.retries} is out of range: 0 to {MAX_PASSES - 1}"),
             (self.max_missed > 0, f"--max-missed {self.max_missed:g} must be above 0"),
             (self.max_missed_share is None or self.max_missed_share > 0, "--max-missed: a percentage must be above 0"),
             (self.timeout is None or self.timeout > 0, f"--timeout {self.timeout} must be above 0 seconds"),
-            (1 <= self.ttl <= 255, f"--ttl {self.ttl} is out of range: 1 to 255"),
-            (0 <= self.tos <= 255, f"--tos {self.tos} is out of range: 0 to 255"),
+            (within(self.ttl, 1, 255), f"--ttl {self.ttl} is out of range: 1 to 255"),
+            (within(self.tos, 0, 255), f"--tos {self.tos} is out of range: 0 to 255"),
             (
                 self.tos & 3 == 0,
                 f"--tos {self.tos} sets ECN bits (RFC 3168), that routers rewrite; use a multiple of 4",
             ),
             (self.options in OPTION_SETS, f"--options {self.options!r} is not one of {', '.join(OPTION_SETS)}"),
             (1 <= shard.number <= shard.of, f"--shard {shard.number}/{shard.of}: give i/n with 1 <= i <= n"),
-            (shard.of == 1 or self.seed is not None, "--shard needs --seed: all shards must share one order"),
-            (1 <= self.senders <= MAX_SENDERS, f"--senders {self.senders} is out of range: 1 to {MAX_SENDERS}"),
-            (
-                self.seed is None or abs(self.seed) < 1 << SEED_BITS,
-                f"--seed {self.seed} is too large: below 2^{SEED_BITS}",
-            ),
-            (
-                self.source_port is None or 1 <= self.source_port <= 65535,
-                f"--source-port {self.source_port} is not a port",
-            ),
+            (shard.of == 1 or seed is not None, "--shard needs --seed: all shards must share one order"),
+            (within(self.senders, 1, MAX_SENDERS), f"--senders {self.senders} is out of range: 1 to {MAX_SENDERS}"),
+            (seed is None or abs(seed) < 1 << SEED_BITS, f"--seed {seed} is too large: below 2^{SEED_BITS}"),
+            (within(self.source_port, 1, 65535), f"--source-port {self.source_port} is not a port"),
         )
         for holds, message in limits:
             if not holds:
@@ -210,8 +187,8 @@ def key_of(config: SynConfig) -> "Key":
 
 def choice_of(options: TargetOptions) -> "Choice":
     """The hosts to scan. Raises UsageError."""
-    from .targets.special import choose
     from .targets.spec import read_list, resolve
+    from .targets.special import choose
 
     specs = [*options.targets, *(spec for path in options.targets_file for spec in read_list(path))]
     if not specs:

@@ -11,6 +11,7 @@ from scanner.cli.verbs import app
 from scanner.lab.demo import DEMO
 from scanner.verdict.sentences import EVIDENCE
 from scanner.verdict.table import Reason
+from tests.options_table import in_readme, table
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -32,6 +33,23 @@ def test_a_command_of_the_readme_can_be_typed(command: str) -> None:
 
 def test_there_are_commands_of_every_verb() -> None:
     assert {shlex.split(command)[1] for command in commands()} | {"demo"} == set(VERBS)
+
+
+def test_the_table_of_options_is_that_of_the_program() -> None:
+    assert in_readme() == table(), "python -m tests.options_table writes it anew"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_has_a_row(verb: str) -> None:
+    flags = {flag for flag in OPTIONS[verb] if flag.startswith("-") and flag != "--help"}
+    assert {flag for flag in flags if f"`{flag}`" not in table() and f"`{flag} " not in table()} == set()
+
+
+def test_the_options_of_a_scan_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app(["syn", "--help"])
+    headings = re.findall(r"^(\w+):$", capsys.readouterr().out, re.M)
+    assert headings == ["Targets", "Ports", "Speed", "Network", "Evidence", "Output", "Resume", "Other"]
 
 
 @pytest.mark.parametrize("option", sorted(OPTIONS["syn"]))

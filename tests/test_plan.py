@@ -165,7 +165,7 @@ def test_many_public_addresses_need_a_yes(
 
 
 def example_lines() -> list[str]:
-    lines = [line.removeprefix("sudo ") for blocks in EXAMPLES.values() for block in blocks.values() for line in block]
+    lines = [line.strip().removeprefix("sudo ") for text in EXAMPLES.values() for line in text.splitlines()]
     return [re.split(r"\s{3,}", line)[0] for line in lines if line.startswith("halfopen ")]
 
 

@@ -8,10 +8,10 @@ Limit: as for `config`, this module imports neither numpy nor Typer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..config import Declared, Option, SynConfig, TargetOptions, Texts, declared
+from ..config import Declared, SynConfig, TargetOptions, Texts, declared, option
 
 if TYPE_CHECKING:
     from ..output import Outputs, Run, Written
@@ -24,62 +24,44 @@ NMAP_FORMATS = {  # field of OutputOptions → format, and the suffix that -oA g
 }
 
 # Options that several groups have.
-Ladder = Annotated[
-    str | None, Option(EVIDENCE, "Draw the packets of a target; without a value, of up to 8 targets.", "", "[IP:PORT]")
-]
-Force = Annotated[bool, Option(OUTPUT, "Overwrite output files.")]
-OnlyOpen = Annotated[bool, Option(OUTPUT, "Only open ports.", "--open", fixed=True)]
-Everything = Annotated[bool, Option(OUTPUT, "Every row: none is folded, summed or left out.", "--all", fixed=True)]
-Quiet = Annotated[bool, Option(OUTPUT, "No summary and no progress.", "-q --quiet")]
+LADDER = (None, EVIDENCE, "Draw the packets of a target; without a value, of up to 8 targets.", "", "[IP:PORT]")
+FORCE = (False, OUTPUT, "Overwrite output files.")
+EVERYTHING = (False, OUTPUT, "Every row: none is folded, summed or left out.", "--all")
+QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceOptions:
     """What a scan does, records and shows beyond the verdicts."""
 
-    verify: Annotated[bool, Option(EVIDENCE, "Also complete a handshake with every open port.", fixed=True)] = False
-    record: Annotated[
-        str | None, Option(EVIDENCE, "Record every frame: FILE.pcapng or .pcap, also with .gz.", metavar="FILE")
-    ] = None
-    ladder: Ladder = None
-    packet_trace: Annotated[bool, Option(EVIDENCE, "Print a line per frame on stderr, as Scapy describes it.")] = False
+    verify: bool = option(False, EVIDENCE, "Also complete a handshake with every open port.", fixed=True)
+    record: str | None = option(None, EVIDENCE, "Record every frame: .pcapng or .pcap, also with .gz.", "", "FILE")
+    ladder: str | None = option(*LADDER)
+    packet_trace: bool = option(False, EVIDENCE, "Print a line per frame on stderr, as Scapy describes it.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """Where the results go, and what is said beside them."""
+    """Where the results go, and what is printed beside them."""
 
-    form: Annotated[
-        str | None, Option(OUTPUT, "On stdout: table, jsonl, csv, xml or gnmap (default: table).", "-f --format")
-    ] = None
-    output: Annotated[
-        Texts,
-        Option(
-            OUTPUT,
-            "Also write FILE.txt, .jsonl, .csv, .xml or .gnmap, with .gz compressed; repeatable.",
-            "-o --output",
-        ),
-    ] = ()
-    output_xml: Annotated[
-        str | None, Option(OUTPUT, "nmap's XML to FILE, whatever its name; - is stdout.", "-oX", "FILE")
-    ] = None
-    output_grepable: Annotated[
-        str | None, Option(OUTPUT, "nmap's grepable format to FILE; - is stdout.", "-oG", "FILE")
-    ] = None
-    output_normal: Annotated[str | None, Option(OUTPUT, "The table to FILE; - is stdout.", "-oN", "FILE")] = None
-    output_all: Annotated[str | None, Option(OUTPUT, "BASE.xml, BASE.gnmap and BASE.nmap.", "-oA", "BASE")] = None
-    force: Force = False
-    only_open: OnlyOpen = False
-    everything: Everything = False
-    quiet: Quiet = False
-    verbose: Annotated[bool, Option(OUTPUT, "Name open ports as soon as they are found.", "-v --verbose")] = False
-    progress: Annotated[
-        str, Option(OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
-    ] = "auto"
-    stats: Annotated[str | None, Option(OUTPUT, "Write the numbers of the summary as JSON.", metavar="FILE")] = None
-    resume: Annotated[
-        str | None, Option(RESUME, "Keep the state of the scan in this file, and go on from it.", metavar="STATE")
-    ] = None
+    form: str | None = option(
+        None, OUTPUT, "On stdout: table, jsonl, csv, xml or gnmap (default: table).", "-f --format"
+    )
+    output: Texts = option(
+        (), OUTPUT, "Also write FILE.txt, .jsonl, .csv, .xml or .gnmap, with .gz compressed; repeatable.", "-o --output"
+    )
+    output_xml: str | None = option(None, OUTPUT, "nmap's XML to FILE, whatever its name; - is stdout.", "-oX", "FILE")
+    output_grepable: str | None = option(None, OUTPUT, "nmap's grepable format to FILE; - is stdout.", "-oG", "FILE")
+    output_normal: str | None = option(None, OUTPUT, "The table to FILE; - is stdout.", "-oN", "FILE")
+    output_all: str | None = option(None, OUTPUT, "BASE.xml, BASE.gnmap and BASE.nmap.", "-oA", "BASE")
+    force: bool = option(*FORCE)
+    only_open: bool = option(False, OUTPUT, "Only open ports.", "--open", fixed=True)
+    everything: bool = option(*EVERYTHING, fixed=True)
+    quiet: bool = option(*QUIET)
+    verbose: bool = option(False, OUTPUT, "Name open ports as soon as they are found.", "-v --verbose")
+    progress: str = option("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
+    stats: str | None = option(None, OUTPUT, "Write the numbers of the summary as JSON.", "", "FILE")
+    resume: str | None = option(None, RESUME, "Keep the state of the scan here, and go on from it.", "", "STATE")
 
     @property
     def named(self) -> list[tuple[str, str]]:
@@ -109,52 +91,44 @@ class OutputOptions:
 class ClassifyOptions:
     """Which captures are read, and which rows are wanted."""
 
-    captures: Annotated[
-        Texts,
-        Option(
-            INPUT,
-            "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.",
-            positional=True,
-        ),
-    ]
-    scanner: Annotated[Texts, Option(INPUT, "Only probes of this scanner; repeatable.")] = ()
-    target: Annotated[Texts, Option(INPUT, "Only these targets; repeatable.")] = ()
-    ports: Annotated[str | None, Option(INPUT, "Only these ports.", "-p --ports")] = None
-    timeout: Annotated[
-        float, Option(EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
-    ] = 1.0
-    orphans: Annotated[bool, Option(EVIDENCE, "Also rows for replies whose probe was not captured.")] = False
-    ladder: Ladder = None
+    captures: Texts = option(
+        MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.",
+        positional=True,
+    )  # fmt: skip
+    scanner: Texts = option((), INPUT, "Only probes of this scanner; repeatable.")
+    target: Texts = option((), INPUT, "Only these targets; repeatable.")
+    ports: str | None = option(None, INPUT, "Only these ports.", "-p --ports")
+    timeout: float = option(1.0, EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
+    orphans: bool = option(False, EVIDENCE, "Also rows for replies whose probe was not captured.")
+    ladder: str | None = option(*LADDER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """What `report` reads and writes."""
 
-    results: Annotated[
-        Texts,
-        Option(INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", positional=True),
-    ]
-    output: Annotated[str, Option(OUTPUT, "The page; - is stdout.", "-o --output", "FILE")]
-    title: Annotated[str | None, Option(OUTPUT, "The heading of the page.")] = None
-    force: Force = False
-    quiet: Quiet = False
+    results: Texts = option(
+        MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", positional=True
+    )
+    output: str = option(MISSING, OUTPUT, "The page; - is stdout.", "-o --output", "FILE")
+    title: str | None = option(None, OUTPUT, "The heading of the page.")
+    force: bool = option(*FORCE)
+    quiet: bool = option(*QUIET)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffOptions:
     """What `diff` compares, and what it prints."""
 
-    old: Annotated[
-        str,
-        Option(INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", positional=True),
-    ]
-    new: Annotated[str, Option(INPUT, "The same of a later scan, in any of these formats.", positional=True)]
-    form: Annotated[str | None, Option(OUTPUT, "table or jsonl.", "-f --format")] = None
-    reasons: Annotated[bool, Option(OUTPUT, "A new reason for the same state is a change, too.")] = False
-    only_open: Annotated[bool, Option(OUTPUT, "Only changes from or to open.", "--open")] = False
-    everything: Everything = False
-    quiet: Quiet = False
+    old: str = option(
+        MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", positional=True
+    )
+    new: str = option(MISSING, INPUT, "The same of a later scan, in any of these formats.", positional=True)
+    form: str | None = option(None, OUTPUT, "table or jsonl.", "-f --format")
+    reasons: bool = option(False, OUTPUT, "A new reason for the same state is a change, too.")
+    only_open: bool = option(False, OUTPUT, "Only changes from or to open.", "--open")
+    everything: bool = option(*EVERYTHING)
+    quiet: bool = option(*QUIET)
 
 
 _BY_PACKETS = ("source_port", "ttl", "tos", "senders")  # what only frames that we build ourselves can carry

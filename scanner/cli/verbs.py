@@ -26,76 +26,60 @@ from ..errors import ScannerError, note
 from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
 
 # Examples for --help, by what somebody wants to do. Addresses are from documentation blocks (RFC 5737, RFC 3849).
-EXAMPLES: dict[str, dict[str, tuple[str, ...]]] = {
-    "halfopen": {
-        "Examples": (
-            "halfopen demo                                  a scan of a lab on this machine",
-            "halfopen plan 192.0.2.0/24 -p 22,80            what a scan would send",
-            "sudo halfopen syn 192.0.2.0/24 -p 22,80        the scan",
-            "halfopen connect 192.0.2.7 --top-ports 100     without privileges",
-            "halfopen classify capture.pcapng               verdicts from recorded packets",
-        ),
-    },
-    "syn": {
-        "Targets and ports": (
-            "halfopen syn 192.0.2.7 2001:db8::/120 -p 22,80,8000-8100,http",
-            "halfopen syn -iL targets.txt --exclude-file never.txt --top-ports 100",
-        ),
-        "Results": (
-            "halfopen syn 192.0.2.0/24 --open -o scan.jsonl.gz -oX scan.xml",
-            "halfopen syn 192.0.2.0/24 -p 443 -f jsonl",
-        ),
-        "Speed and certainty": (
-            "halfopen syn 192.0.2.0/24 -p- --rate 50000",
-            "halfopen syn 192.0.2.0/24 --max-missed 1% --retries 20",
-            "halfopen syn 192.0.2.0/24 --seed 7 --shard 1/4",
-        ),
-        "Looking closer": (
-            "halfopen syn 192.0.2.7 -p 22 --ladder",
-            "halfopen syn 192.0.2.7 --record scan.pcapng --verify",
-        ),
-    },
-    "connect": {
-        "Examples": (
-            "halfopen connect 192.0.2.7 -p 1-1024",
-            "halfopen connect 192.0.2.0/24 --top-ports 20 --open -oG scan.gnmap",
-        ),
-    },
-    "plan": {
-        "Examples": (
-            "halfopen plan 192.0.2.0/24 -p 22,80 --rate 1000",
-            "halfopen plan 192.0.2.0/24 -p 22,80 --seed 7     the first probes as `syn --seed 7` sends them",
-            "halfopen plan -p http* --list-ports              what a port list means",
-        ),
-    },
-    "classify": {
-        "Examples": (
-            "halfopen classify scan.pcap --open -f jsonl",
-            "halfopen classify rotated-*.pcap.gz -oX scan.xml",
-            "halfopen classify scan.pcap --ladder 192.0.2.7:22",
-        ),
-    },
-    "demo": {},
-    "report": {
-        "Examples": (
-            "halfopen report scan.jsonl.gz -o scan.html",
-            "halfopen report shard-*.jsonl -o scan.html --title 'Office network, May'",
-            "nmap -oX - 192.0.2.7 | halfopen report - -o scan.html",
-        ),
-    },
-    "diff": {
-        "Examples": (
-            "halfopen diff monday.jsonl tuesday.jsonl",
-            "halfopen diff nmap.xml scan.pcapng --open -f jsonl",
-        ),
-    },
+EXAMPLES = {
+    "halfopen": """\
+Examples:
+  halfopen demo                                  a scan of a lab on this machine
+  halfopen plan 192.0.2.0/24 -p 22,80            what a scan would send
+  sudo halfopen syn 192.0.2.0/24 -p 22,80        the scan
+  halfopen connect 192.0.2.7 --top-ports 100     without privileges
+  halfopen classify capture.pcapng               verdicts from recorded packets""",
+    "syn": """\
+Targets and ports:
+  halfopen syn 192.0.2.7 2001:db8::/120 -p 22,80,8000-8100,http
+  halfopen syn -iL targets.txt --exclude-file never.txt --top-ports 100
+
+Results:
+  halfopen syn 192.0.2.0/24 --open -o scan.jsonl.gz -oX scan.xml
+  halfopen syn 192.0.2.0/24 -p 443 -f jsonl
+
+Speed and certainty:
+  halfopen syn 192.0.2.0/24 -p- --rate 50000
+  halfopen syn 192.0.2.0/24 --max-missed 1% --retries 20
+  halfopen syn 192.0.2.0/24 --seed 7 --shard 1/4
+
+Looking closer:
+  halfopen syn 192.0.2.7 -p 22 --ladder
+  halfopen syn 192.0.2.7 --record scan.pcapng --verify""",
+    "connect": """\
+Examples:
+  halfopen connect 192.0.2.7 -p 1-1024
+  halfopen connect 192.0.2.0/24 --top-ports 20 --open -oG scan.gnmap""",
+    "plan": """\
+Examples:
+  halfopen plan 192.0.2.0/24 -p 22,80 --rate 1000
+  halfopen plan 192.0.2.0/24 -p 22,80 --seed 7     the first probes as `syn --seed 7` sends them
+  halfopen plan -p http* --list-ports              what a port list means""",
+    "classify": """\
+Examples:
+  halfopen classify scan.pcap --open -f jsonl
+  halfopen classify rotated-*.pcap.gz -oX scan.xml
+  halfopen classify scan.pcap --ladder 192.0.2.7:22""",
+    "report": """\
+Examples:
+  halfopen report scan.jsonl.gz -o scan.html
+  halfopen report shard-*.jsonl -o scan.html --title 'Office network, May'
+  nmap -oX - 192.0.2.7 | halfopen report - -o scan.html""",
+    "diff": """\
+Examples:
+  halfopen diff monday.jsonl tuesday.jsonl
+  halfopen diff nmap.xml scan.pcapng --open -f jsonl""",
 }
 
 
 def _epilog(verb: str) -> str:
     """The examples as the end of a help text. The mark `\\b` keeps click from joining the lines of a block."""
-    blocks = (["\b", f"{title}:", *(f"  {line}" for line in lines)] for title, lines in EXAMPLES[verb].items())
-    return "\n\n".join("\n".join(block) for block in blocks)
+    return "\n\n".join("\b\n" + block for block in EXAMPLES.get(verb, "").split("\n\n"))
 
 
 app = typer.Typer(
