@@ -9,12 +9,15 @@ few targets.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from ..transport.tap import See
 from ..verdict.table import Verdict
 from .ladder import LadderTarget, TargetPackets
 from .packet_trace import print_frames
 from .recorder import Recorder
+
+if TYPE_CHECKING:  # `classify` draws ladders where there are no packet sockets
+    from ..transport.tap import See
 
 __all__ = ["Watch"]
 
