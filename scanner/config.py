@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UsageError
-from .packet.template import OPTION_SETS
 
 if TYPE_CHECKING:
     from .packet.cookie import Key
@@ -141,6 +140,7 @@ class SynConfig:
     options: str = option("os", NETWORK, "TCP options of the probes: os, mss or none.", fixed=True)
 
     def __post_init__(self) -> None:
+        from .packet.template import OPTION_SETS
         from .verdict.loss import MAX_PASSES
 
         def within(value: float | None, low: float, high: float) -> bool:
