@@ -1,8 +1,8 @@
 """The expected verdicts of pcaps/: `python -m tests.golden [NAME…]` (`make golden`) writes them anew.
 
-A capture `name.pcap…` stands beside `name.jsonl`, what `classify -f jsonl` prints for it. Mostly the options
-are `--timeout 0`, because a scanner that has ended has waited; those that show a rule of their own have theirs
-in `ARGUMENTS`. What is written must be read before it is committed: a golden file is a claim, not a log.
+A capture `name.pcap…` stands beside `name.jsonl`, which is what `classify -f jsonl` prints for it. The usual option is
+`--timeout 0`, because a scanner that has ended has waited; captures that need other options have them in `ARGUMENTS`.
+Read the new rows before you commit them: a golden file says what is right, not what the program happens to print.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
 """Makes the captures of pcaps/ again: `python -m tests.make_pcaps [NAME…]`, as root, then `make golden`.
 
-Everything is recorded in the lab: this scanner, other people's scanners and ordinary clients against hosts whose
-every port is known, in network namespaces without a route out. Shapes that tcpdump does not write here (the other
-byte order, a file cut in the middle) are made from one of those recordings, byte by byte, by the functions at the end.
-Nothing is copied from anywhere. Needs tcpdump, nmap, masscan, zmap and hping3, and says which of them is missing.
+Everything is recorded in the lab: this scanner, other scanners and ordinary clients against hosts whose ports are all
+known, in network namespaces without a route out. Forms that tcpdump does not write here (the other byte order, a file
+cut in the middle) are made from one of those recordings, byte by byte, by the functions at the end. Nothing is copied
+from elsewhere. It needs tcpdump, nmap, masscan, zmap and hping3.
 """
 
 import gzip
@@ -73,7 +73,7 @@ def tcpdump(box: Box, path: Path, *arguments: str) -> Iterator[None]:
     while b"listening on" not in dump.stderr.readline():
         assert dump.poll() is None, "tcpdump does not start"
     try:
-        time.sleep(0.5)  # it says so a little early
+        time.sleep(0.5)  # it says so a little before it listens
         yield
         time.sleep(0.3)
     finally:
@@ -135,17 +135,17 @@ def raw_ip_faults(path: Path) -> None:
     in_memory(path, "2001:db8::/125", hosts, Faults(0.3, 0.2, 0.3, (0.0, 0.2)), [22, 25, 80, 443])
 
 
-# ── other people's scanners, against the same host ──
+# ── other scanners, against the same host ──
 
 
 def peer(name: str, commands: str | list[str], *capture: str) -> None:
-    """What one scanner does when it is asked to scan the lab's host."""
+    """One scanner scans the host of the lab."""
 
     @makes(name)
     def make(path: Path) -> None:
         with demo_box() as box, tcpdump(box, path, *capture):
-            for each in [commands] if isinstance(commands, str) else commands:
-                run(box, each)
+            for command in [commands] if isinstance(commands, str) else commands:
+                run(box, command)
 
 
 TO4 = "198.18.0.2"
@@ -159,7 +159,7 @@ peer(
     f"masscan {TO4} -p {PORTS4} --rate 500 --wait 1 --adapter scan0 --adapter-ip 198.18.0.1 "
     f"--adapter-mac 02:00:00:00:00:01 --router-mac {GATE}",
 )
-ZMAP = f"zmap -i scan0 -G {GATE} -S 198.18.0.1 -b /dev/null -r 500 -c 1 --probes 2 {TO4} -p"  # which takes one port
+ZMAP = f"zmap -i scan0 -G {GATE} -S 198.18.0.1 -b /dev/null -r 500 -c 1 --probes 2 {TO4} -p"  # zmap takes one port
 peer("zmap.pcap.gz", [f"{ZMAP} {port}" for port in PORTS4.split(",")])
 peer("hping3.pcap.gz", f"hping3 -S --scan {PORTS4} {TO4}")
 
@@ -181,7 +181,7 @@ def router(path: Path) -> None:
         box.install(
             {PortKind.TCP_RESET: [113], PortKind.ADMIN_PROHIBITED: [3013], PortKind.DROP: [135]}, box.router, "forward"
         )
-        targets = (box.target_ip, box.target_ip6, "198.18.77.7")  # of the third nobody knows the way
+        targets = (box.target_ip, box.target_ip6, "198.18.77.7")  # the third address has no route
         halfopen(box, *targets, "-p", f"21,{FEW}", "--retries", "1", "--record", str(path), "--force")
 
 
@@ -196,7 +196,7 @@ def two_scanners(path: Path) -> None:
 
 @makes("clients.pcap")
 def clients(path: Path) -> None:
-    """Connections that carry data, one that the server resets in the middle, one refused, one that goes nowhere."""
+    """Connections: one carries data, the server resets one, one is refused, one gets no answer."""
     with demo_box() as box, tcpdump(box, path):
         with box.target.entered():
             server = socket.create_server(("198.18.0.2", 5000))
@@ -215,7 +215,7 @@ def clients(path: Path) -> None:
 
 
 def _serve(server: socket.socket) -> None:
-    """The first client is answered, the second reset."""
+    """The first client gets an answer, the second a reset."""
     first, _ = server.accept()
     first.recv(100)
     first.sendall(b"hello yourself\n")

@@ -1,7 +1,7 @@
-"""Captures built by hand, byte by byte, against the rows they must yield.
+"""Captures built by hand, byte by byte, and the rows that they must give.
 
 A row is (time, link type, bytes). `reference_*` are plain sequential readers: the vectorised walk has
-to agree with them on any bytes at all.
+to agree with them on any bytes.
 """
 
 import gzip
@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanner.capture import NO_TIME, Capture, Damage, PcapWriter, open_captures
-from scanner.capture import source as source_module
+from scanner.capture.pcap import pcap_batches
+from scanner.capture.pcapng import pcapng_batches
 from scanner.capture.records import (
     MAX_BLOCK,
     MAX_RECORD,
@@ -30,6 +31,7 @@ from scanner.capture.records import (
     PcapRecords,
     walk,
 )
+from scanner.capture.source import CAPACITY, CaptureFile
 from scanner.errors import ScanError, UsageError
 from scanner.packet.headers import Frames
 from tests.capture_files import (
@@ -157,12 +159,12 @@ def test_damage_names_file_offset_and_cause(tmp_path: Path, name: str) -> None:
     data, whole, offset, cause = DAMAGED[name]
     path = put(tmp_path, data)
     reader = open_captures([path])
-    found = rows(reader)
+    delivered = rows(reader)
     first = reader.damage[0]
-    if whole is None:  # how much a cut gzip stream still yields is zlib's business
-        assert (first.file, first.cause, PCAP_ROWS[: len(found)]) == (path, cause, found)
+    if whole is None:  # how much a cut gzip stream still yields depends on zlib
+        assert (first.file, first.cause, PCAP_ROWS[: len(delivered)]) == (path, cause, delivered)
     else:
-        assert (found, reader.damage) == (PCAP_ROWS[:whole], [Damage(path, offset, cause)])
+        assert (delivered, reader.damage) == (PCAP_ROWS[:whole], [Damage(path, offset, cause)])
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_gzip_members_and_padding(tmp_path: Path) -> None:
     assert (rows(reader), reader.damage) == (PCAP_ROWS, [])
 
 
-def test_records_across_block_boundaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_across_block_boundaries(tmp_path: Path) -> None:
     """Many small reads must give what one large read gives, for pcap, pcapng and gzip."""
     wanted = [((T + n) * S, 1, bytes([n % 251]) * (n % 1500)) for n in range(1500)]
     name = {path: str(tmp_path / path) for path in ("a.pcap", "b.pcapng", "c.pcapng.gz")}
@@ -188,10 +190,12 @@ def test_records_across_block_boundaries(tmp_path: Path, monkeypatch: pytest.Mon
         writer = PcapWriter(path, 1)
         writer.write(frames_of(wanted))
         writer.close()
-    monkeypatch.setattr("scanner.capture.reader._file_batches.__defaults__", (MAX_BLOCK + 1000,))
     for path in name.values():
-        reader = open_captures([path])
-        assert (rows(reader) == wanted, reader.damage) == (True, [])
+        capture = Capture()
+        file = CaptureFile(path, capture, MAX_BLOCK + 1000)
+        capture.batches = pcap_batches(file) if path.endswith(".pcap") else pcapng_batches(file)
+        assert (rows(capture) == wanted, capture.damage) == (True, [])
+        file.close()
 
 
 def chunk(times: range, tag: bytes) -> tuple[bytes, list[Row]]:
@@ -243,27 +247,27 @@ def test_only_python_and_numpy_are_needed() -> None:
 
 
 def reference_pcap(chain: PcapRecords, data: bytes) -> tuple[list[int], int]:
-    at, found = 0, []
+    at, positions = 0, []
     while at + chain.head <= len(data):
         length = struct.unpack_from(chain.order + "I", data, at + 8)[0]
         if length > MAX_RECORD or at + chain.head + length > len(data):
             break
-        found.append(at)
+        positions.append(at)
         at += chain.head + length
-    return found, at
+    return positions, at
 
 
 def reference_pcapng(chain: PcapngBlocks, data: bytes) -> tuple[list[int], int]:
-    at, found = 0, []
+    at, positions = 0, []
     while at + 12 <= len(data):
         kind, length = struct.unpack_from(chain.order + "II", data, at)
         if kind == SECTION_HEADER or length % 4 or not 12 <= length <= min(MAX_BLOCK, len(data) - at):
             break
         if data[at + length - 4 : at + length] != data[at + 4 : at + 8]:
             break
-        found.append(at)
+        positions.append(at)
         at += length
-    return found, at
+    return positions, at
 
 
 def walked(chain: Chain, data: bytes) -> tuple[list[int], int]:
@@ -316,7 +320,7 @@ def test_the_walk_equals_the_sequential_one(
 
 
 def test_the_walk_takes_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guard for the test above: on a plain stream nearly all records come from lock step, not one by one."""
+    """The test above needs lanes: on a plain stream, nearly all records must come from lock step."""
     by_hand = []
     run = PcapRecords.run
 
@@ -393,11 +397,11 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:
-    """Sixteen times the file must not need more than the one buffer it goes through."""
+    """A file that is larger than the buffer goes through one and the same buffer."""
     path = str(tmp_path / "x.pcap")
     writer = PcapWriter(path, 1)
     for _ in range(8):
         writer.write(frames_of([(T * S, 1, bytes(1000))] * 1000))
     writer.close()
     sizes = {len(frames.buffer) for frames in open_captures([path])}
-    assert sizes == {source_module.CAPACITY + SLACK}
+    assert sizes == {CAPACITY + SLACK}

@@ -1,5 +1,6 @@
-"""The invariant hunted here: whatever the bytes, reading ends, raises nothing, stays inside its buffer,
-delivers no more than the file holds, and says what was wrong when something was.
+"""Whatever the bytes of a capture, reading it ends, raises nothing and stays inside the buffer.
+
+It delivers no more than the file holds, and where something was wrong it says what.
 """
 
 import gzip
@@ -67,5 +68,5 @@ CORPUS = sorted((Path(__file__).parent / "captures" / "corpus").glob("*"))
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
 def test_committed_corpus(path: Path) -> None:
-    """Small broken files, one for each kind of damage: all of them are said to be damaged."""
+    """Small broken files, one for each kind of damage: each is reported as damaged."""
     assert drain(path.read_bytes())[1] > 0

@@ -1,4 +1,4 @@
-"""Every capture of pcaps/ against the verdicts that stand beside it, and against each other."""
+"""Every capture of pcaps/ gives the verdicts that stand beside it, and captures of one host agree."""
 
 import json
 from pathlib import Path
@@ -33,20 +33,20 @@ def states(name: str, *columns: str) -> set[tuple[object, ...]]:
     return {tuple(row[column] for column in columns) for row in rows if row["ip"] == "198.18.0.2"}
 
 
-# What ports 3102, 3105 and 3106 are in IPv6 is nothing special in IPv4; only our own scan asked.
+# Ports 3102, 3105 and 3106 have their reasons in IPv6 only; of IPv4, only our own scan probed them.
 TRUTH = {row for row in states("demo", "port", "state", "reason", "ttl") if row[0] not in (3102, 3105, 3106)}
 
 
 @pytest.mark.parametrize("scanner", ["nmap-syn", "nmap-connect", "masscan", "zmap", "hping3"])
-def test_whichever_scanner_asked_the_host_is_the_same(scanner: str) -> None:
+def test_every_scanner_shows_the_same_host(scanner: str) -> None:
     assert states(scanner, "port", "state", "reason", "ttl") == TRUTH
 
 
 @pytest.mark.parametrize("shape", ["any-sll", "any-sll2", "big-endian-ns", "two-interfaces", "loss", "two-scanners"])
-def test_however_it_was_captured_the_host_is_the_same(shape: str) -> None:
+def test_every_way_to_capture_shows_the_same_host(shape: str) -> None:
     few = {22, 23, 113, 135, 3001, 3013}
     assert states(shape, "port", "state", "reason", "ttl") == {row for row in TRUTH if row[0] in few}
 
 
-def test_tags_change_nothing() -> None:
+def test_vlan_tags_change_nothing() -> None:
     assert (golden.PCAPS / "vlan.jsonl").read_text() == (golden.PCAPS / "nmap-syn-v6.jsonl").read_text()

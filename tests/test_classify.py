@@ -1,4 +1,4 @@
-"""`halfopen classify` as its users meet it: what stands on stdout and stderr, and the exit code."""
+"""`halfopen classify` as a command: what it writes to stdout and stderr, and its exit code."""
 
 import gzip
 import struct
@@ -28,7 +28,7 @@ PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
 22/tcp     open      syn-ack           63   ssh           half-open
 """
 
-# Arguments, what stands on stderr, the exit code.
+# Arguments, stderr, exit code.
 BAD = {
     "no capture": ("text.pcap", ["text.pcap: byte 0: not a pcap or pcapng file"], 2),
     "an empty file": ("empty.pcap", ["empty.pcap: byte 0: the file is empty"], 2),
@@ -116,8 +116,8 @@ def test_bad_input(
     for name, data in FILES.items():
         (tmp_path / name).write_bytes(data)
     monkeypatch.chdir(tmp_path)
-    found = run(monkeypatch, *arguments.split())
-    assert (found, capsys.readouterr().err.splitlines()) == (code, [f"halfopen: {line}" for line in errors])
+    exit_code = run(monkeypatch, *arguments.split())
+    assert (exit_code, capsys.readouterr().err.splitlines()) == (code, [f"halfopen: {line}" for line in errors])
 
 
 LADDER = (
@@ -170,7 +170,7 @@ def test_several_files_are_one_capture_in_time_order(tmp_path: Path) -> None:
     (tmp_path / "b.pcap").write_bytes(data[:half])
     both = Classification([str(tmp_path / "a.pcap"), str(tmp_path / "b.pcap")], 0)
     whole = Classification([str(RAW)], 0)
-    assert [list(rows) for rows in both.batches()] == [list(rows) for rows in whole.batches()]
+    assert [list(batch) for batch in both.batches()] == [list(batch) for batch in whole.batches()]
 
 
 def test_from_a_pipe_open_ports_come_early_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,8 +184,8 @@ def test_from_a_pipe_open_ports_come_early_and_once(tmp_path: Path, monkeypatch:
         return reader
 
     monkeypatch.setattr(classification, "open_captures", in_pieces)
-    batches = [[(row.ip, row.port, row.state) for row in rows] for rows in Classification(["-"], 0).batches()]
-    told = [row for rows in batches for row in rows]
-    whole = [(row.ip, row.port, row.state) for rows in Classification(["file"], 0).batches() for row in rows]
-    early = {row[2] for rows in batches[:-1] for row in rows}
+    batches = [[(row.ip, row.port, row.state) for row in batch] for batch in Classification(["-"], 0).batches()]
+    told = [row for batch in batches for row in batch]
+    whole = [(row.ip, row.port, row.state) for batch in Classification(["file"], 0).batches() for row in batch]
+    early = {row[2] for batch in batches[:-1] for row in batch}
     assert (len(batches) > 2, early, sorted(told)) == (True, {"open"}, sorted(whole))

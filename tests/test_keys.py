@@ -21,10 +21,10 @@ def columns(keys: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 def test_like_a_dict(batches: list[tuple[bool, list[tuple[int, int]]]]) -> None:
     numbering, known = Numbering(), dict[tuple[int, int], int]()
     for add, keys in batches:
-        found = (numbering.intern if add else numbering.find)(*columns(keys)).tolist()
+        numbers = (numbering.intern if add else numbering.find)(*columns(keys)).tolist()
         fresh = set(keys) - set(known) if add else set[tuple[int, int]]()
-        known |= {key: number for key, number in zip(keys, found, strict=True) if key in fresh}
-        assert found == [known.get(key, -1) for key in keys]
+        known |= {key: number for key, number in zip(keys, numbers, strict=True) if key in fresh}
+        assert numbers == [known.get(key, -1) for key in keys]
         assert [tuple(key) for key in numbering.keys.tolist()] == sorted(known, key=known.__getitem__)
 
 

@@ -17,7 +17,7 @@ for name in ("scapy", "typer", "netaddr", "rich", *OURS):
 """
 LIBRARY = """
 from scanner.classifier.classification import Classification
-print(sum(1 for rows in Classification([CAPTURE]).batches() for row in rows))
+print(sum(1 for batch in Classification([CAPTURE]).batches() for row in batch))
 """
 PROGRAM = """
 from scanner.cli.classify import run_classify

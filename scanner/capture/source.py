@@ -24,14 +24,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..gzipped import MAGIC, WINDOW_BITS
 from ..packet.headers import Frames
 from .records import SLACK
 
 NO_TIME = -(1 << 63)  # the `time` of a frame whose record carries no time stamp
 CAPACITY = 1 << 22
 _PIECE = 1 << 18  # bytes taken from the file at once
-_GZIP = b"\x1f\x8b"
-_AUTO_GZIP = 31  # zlib's wbits for "32 KB window, gzip wrapper"
 
 
 class Damage(NamedTuple):
@@ -95,9 +94,9 @@ class CaptureFile:
         self._dry = False  # the file has been read to its end
         self._ended = False  # and nothing is left to unpack
         self._packed: bytes | None = None  # packed bytes not yet used; None while (or if) the file is not gzip
-        self._inflater = zlib.decompressobj(wbits=_AUTO_GZIP)
+        self._inflater = zlib.decompressobj(wbits=WINDOW_BITS)
         self._step = capacity  # packed bytes that are unpacked at once
-        if self.need(len(_GZIP)) and self.view(len(_GZIP)) == _GZIP:
+        if self.need(len(MAGIC)) and self.view(len(MAGIC)) == MAGIC:
             self._packed = self.view(self.end)
             self.begin = self.end = 0
             self._ended = False
@@ -197,8 +196,8 @@ class CaptureFile:
         if len(packed) == 1:
             packed += self._read(_PIECE)
         self._packed = packed
-        if packed.startswith(_GZIP):
-            self._inflater = zlib.decompressobj(wbits=_AUTO_GZIP)
+        if packed.startswith(MAGIC):
+            self._inflater = zlib.decompressobj(wbits=WINDOW_BITS)
         elif packed:
             self._stop("something that is not gzip follows the gzip data")
         elif self._dry:

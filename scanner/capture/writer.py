@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScanError, UsageError
+from ..gzipped import WINDOW_BITS, split_suffix
 from ..packet.headers import Bytes, Frames, Ints
 from . import pcapng
 from .pcap import NANO
@@ -30,7 +31,6 @@ from .records import MAX_RECORD, SECTION_HEADER
 _RECORD = np.dtype([("second", "<u4"), ("fraction", "<u4"), ("captured", "<u4"), ("original", "<u4")])
 _PACKET = np.dtype([("kind", "<u4"), ("total", "<u4"), ("interface", "<u4"), ("high", "<u4"), ("low", "<u4"),
                     ("captured", "<u4"), ("original", "<u4")])  # fmt: skip
-_AUTO_GZIP = 31
 
 
 class PcapWriter:
@@ -45,7 +45,7 @@ class PcapWriter:
             raise UsageError(f"cannot record to {path}: {error.strerror}") from error
         self.path, self.link = path, link
         self.many = plain.endswith(".pcapng")
-        self.packer = zlib.compressobj(1, wbits=_AUTO_GZIP) if path.endswith(".gz") else None
+        self.packer = zlib.compressobj(1, wbits=WINDOW_BITS) if plain != path else None
         self.interfaces: dict[tuple[int, str], int] = {}
         self.first, self.last = 1 << 63, 0  # nanoseconds, of the frames written
         self.put(_section_header() if self.many else _file_header(link))
@@ -111,7 +111,7 @@ class PcapWriter:
 
 def check_name(path: str) -> str:
     """The name without .gz. Raises UsageError if it is not that of a .pcap or .pcapng."""
-    plain = path.removesuffix(".gz")
+    plain, _ = split_suffix(path)
     if not plain.endswith((".pcap", ".pcapng")):
         raise UsageError(f"cannot record to {path}: the name must end in .pcap or .pcapng (or either with .gz)")
     return plain

@@ -1,7 +1,7 @@
 """Captures in, verdicts out: the offline half of the program from end to end.
 
-This reads anything that `capture` can read, gathers flows, judges them at the end, and tells what was not used. From a
-pipe, open ports are given out early, because a pipe may never end: one batch after they were seen, so that what the
+This reads anything that `capture` can read, gathers flows, judges them at the end, and reports what was not used. From
+a pipe, open ports are given out early, because a pipe may never end: one batch after they were seen, so that what the
 prober did next is part of the row.
 
 It needs Python and numpy only: no privileges, no network, no packet socket.
@@ -25,8 +25,8 @@ from .judge import Ending, Judged, judge, orphan_flows, probed_targets, retire, 
 
 DEFAULT_TIMEOUT = 1.0
 _OPEN = RANK[Reason.SYN_ACK]
-# Frames of an unsupported link type are told by its number; ARP is expected in a capture and not told.
-_NOT_TOLD = {Cause.LINK_TYPE.words, Cause.ARP.words}
+# Frames of an unsupported link type are reported by its number; ARP is expected in a capture and not reported.
+_NOT_REPORTED = {Cause.LINK_TYPE.words, Cause.ARP.words}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Classification:
     def batches(self) -> Iterator[Iterator[Verdict]]:
         """The verdicts; one batch at the end of the capture, and for a pipe one whenever ports were found open."""
         self.reader = open_captures(self.paths)
-        told = waiting = np.zeros(0, np.int64)  # open targets: rows are given out; one more batch is to be read first
+        told = waiting = np.zeros(0, np.int64)  # open targets: given out; to be given out after the next batch
         for frames in self.reader:
             fresh = self.flows.count
             self.flows.feed(frames)
@@ -118,9 +118,9 @@ class Classification:
         read = f"{plural(self.reader.frames, 'packet')}: {plural(probes, 'probe')} to {plural(self.targets, 'target')}"
         links, others = [], []
         for cause, count in sorted(self.flows.counts.items()):
-            if cause.startswith(UNSUPPORTED_LINK) and cause not in _NOT_TOLD:
+            if cause.startswith(UNSUPPORTED_LINK) and cause not in _NOT_REPORTED:
                 links.append(f"{plural(count, 'packet')} of {cause} not supported")
-            elif count and cause not in _NOT_TOLD:
+            elif count and cause not in _NOT_REPORTED:
                 others.append(f"{count:,} {cause}")
         lines = [read, *links, *(["not judged: " + ", ".join(others)] if others else [])]
         if self.orphaned:

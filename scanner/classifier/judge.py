@@ -100,10 +100,11 @@ def settle_crossing_syns(flows: Flows) -> None:
     for flow in candidate[np.argsort(first[candidate], kind="stable")].tolist():
         row = target[flow]
         ours, theirs = (int(us[row]), int(our_port[flow])), (int(them[row]), int(port[row]))
-        # A prober that connects to itself sends its own SYN twice: the same number is the same SYN, no reply.
-        earlier = [other for other in unanswered.get((*theirs, *ours), []) if seq[other] != seq[flow]]
-        if earlier and _may_answer(flows, earlier[-1], flow):
-            _fold_crossing_syn(flows, earlier[-1], flow)
+        # A host chooses its own initial number (RFC 9293, 3.4.1): a SYN with the number of the probe is its echo.
+        crossed = reversed(unanswered.get((*theirs, *ours), []))
+        probe = next((other for other in crossed if seq[other] != seq[flow]), None)
+        if probe is not None and _may_answer(flows, probe, flow):
+            _fold_crossing_syn(flows, probe, flow)
         else:
             unanswered.setdefault((*ours, *theirs), []).append(flow)
 
@@ -136,9 +137,9 @@ def retire(flows: Flows, fresh: int, now: int = NEVER) -> None:
     did later is not noticed. `now`: the largest time so far, ns; a flow without an answer is given up only when one
     would have come by now.
     """
-    if flows.count <= max(FEW_FLOWS, flows.targets.count * 5 // 4):
+    if flows.count <= max(FEW_FLOWS, flows.targets.count * 5 // 4):  # with one flow a target there is little to save
         return
-    settle_crossing_syns(flows)
+    settle_crossing_syns(flows)  # it needs both flows, and one of them may be about to go
     probed = (flows.table["probes"] > 0) & (np.arange(flows.count) < fresh)
     over = probed & flows.ledger.was_answered()
     if 2 * np.count_nonzero(over) < flows.count:  # silence prevails: what has no answer by now is given up as well
@@ -167,7 +168,7 @@ def _flow_records(flows: Flows, flow: Ints) -> Rows:
     marks = table["marks"] & ~(ENDING | TAKEN)
     completed = marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
     marks[completed] &= ~np.uint16(Mark.HALF_OPEN)  # a connection that was made and then reset
-    marks[RANK[record["reason"]] < RANK[Reason.SYN_ACK]] = 0
+    marks[RANK[record["reason"]] < RANK[Reason.SYN_ACK]] = 0  # only behind an open port do they mean something
     # A Linux host copies the probe's TOS byte into its reset, a firewall's forged reset has none (see `evidence`).
     reset = (record["reason"] == Reason.RESET) & (table["tos"] > 0)
     same = table["reply_tos"] == table["tos"]
@@ -185,7 +186,8 @@ def _attempt(flows: Flows, before: Ints) -> Ints:
     target = flows.keys().target
     order = np.lexsort((flows.table["first"], target))
     place = np.arange(len(target))
-    begin = np.maximum.accumulate(np.where(np.diff(target[order], prepend=-1) > 0, place, 0))  # of each target's flows
+    # In this order the flows of a target are neighbours; `begin` is the place of the first of them.
+    begin = np.maximum.accumulate(np.where(np.diff(target[order], prepend=-1) > 0, place, 0))
     attempt = np.empty_like(place)
     attempt[order] = place - begin + 1
     return attempt + before[target]
@@ -203,11 +205,11 @@ def judge(flows: Flows, ending: Ending, orphans: bool = False) -> Judged:
     orphan = ~chosen
     chosen[flows.keys().target[wanted]] = True
     target = np.flatnonzero(chosen)
-    rows, record = table.rows[target], table.ledger.records(target)
-    record["seen"], record["replies"] = rows["seen"], 0  # what is a repeat was judged flow by flow
+    sums, record = table.rows[target], table.ledger.records(target)
+    record["seen"], record["replies"] = sums["seen"], 0  # what is a repeat was judged flow by flow
     silent = record["reason"] == Reason.NONE
-    record["reason"][silent] = _silence(flows, target[silent], rows["first"][silent], ending, np.flatnonzero(~orphan))
-    rtt = np.where(rows["trip_end"] == record["time"], rows["trip"], -1)
+    record["reason"][silent] = _silence(flows, target[silent], sums["first"][silent], ending, np.flatnonzero(~orphan))
+    rtt = np.where(sums["trip_end"] == record["time"], sums["trip"], -1)
     return Judged(target, record, rtt, orphan[target], _facts(flows, target, record))
 
 

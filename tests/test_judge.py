@@ -24,8 +24,8 @@ def verdicts(
     for first in range(0, len(frames), size):
         flows.feed(batch(*frames[first : first + size], times=times[first : first + size]))
     settle(flows)
-    found = rows(flows, judge(flows, ending, orphans))
-    return [(row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence) for row in found]
+    given = rows(flows, judge(flows, ending, orphans))
+    return [(row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence) for row in given]
 
 
 def ours(flags: str = "R", version: int = 4, **more: int) -> bytes:
@@ -166,10 +166,10 @@ def test_rows(frames: list[bytes], expected: list[Row]) -> None:
     assert verdicts(frames, range(1, 100), PATIENT, False) == expected
 
 
-def without_aftermath(found: list[Row]) -> list[Row]:
-    """What the prober did after the answer is proved by nothing but its place in the file."""
+def without_aftermath(given: list[Row]) -> list[Row]:
+    """Only the order in the file shows what the prober did after the answer."""
     aftermath = {"half-open", "handshake-completed"}
-    return [(*row[:5], tuple(word for word in row[5] if word not in aftermath)) for row in found]
+    return [(*row[:5], tuple(word for word in row[5] if word not in aftermath)) for row in given]
 
 
 @pytest.mark.parametrize(("frames", "expected"), CASES.values(), ids=CASES)
@@ -177,8 +177,8 @@ def without_aftermath(found: list[Row]) -> list[Row]:
 def test_neither_order_nor_batches_matter(frames: list[bytes], expected: list[Row], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(frames)).tolist()
     shuffled, times = [frames[at] for at in order], [at + 1 for at in order]
-    found = verdicts(shuffled, times, PATIENT, False, size=1 + seed)
-    assert without_aftermath(found) == without_aftermath(expected)
+    given = verdicts(shuffled, times, PATIENT, False, size=1 + seed)
+    assert without_aftermath(given) == without_aftermath(expected)
 
 
 UNPROBED = "probe-not-captured"
@@ -199,10 +199,10 @@ def test_replies_without_probe(frames: list[bytes], expected: list[Row]) -> None
 
 # When the SYN was sent, when the last packet came (None: no times), the timeout in seconds; what silence means.
 SILENCE = {
-    "waited for long": (5, 7, 1.0, "no-response"),
-    "waited for just as long": (5, 6, 1.0, "no-response"),
+    "waited long enough": (5, 7, 1.0, "no-response"),
+    "waited exactly as long": (5, 6, 1.0, "no-response"),
     "too short": (5, 5.5, 1.0, "capture-ended"),
-    "a longer patience": (5, 7, 3.0, "capture-ended"),
+    "a longer timeout": (5, 7, 3.0, "capture-ended"),
     "the rule is off": (5, 5, 0.0, "no-response"),
     "no times": (NO_TIME / SECOND, None, 1.0, "no-response"),
 }
@@ -216,8 +216,8 @@ def test_silence_at_the_end(sent: float, last: float | None, timeout: float, rea
 
 
 def test_a_repeated_syn_has_waited_since_its_first() -> None:
-    found = verdicts([syn(), syn(), NOISE], [SECOND, 9 * SECOND, 9 * SECOND], Ending(9 * SECOND, SECOND), False)
-    assert found == [row("filtered", "no-response")]
+    given = verdicts([syn(), syn(), NOISE], [SECOND, 9 * SECOND, 9 * SECOND], Ending(9 * SECOND, SECOND), False)
+    assert given == [row("filtered", "no-response")]
 
 
 TOWARDS = {
@@ -230,16 +230,16 @@ TOWARDS = {
 
 @pytest.mark.parametrize("frame", TOWARDS.values(), ids=TOWARDS)
 def test_any_packet_towards_the_prober_shows_the_other_direction(frame: bytes) -> None:
-    reasons = [found[4] for found in verdicts([syn(dport=1), frame], [1, 2], PATIENT, False)]
+    reasons = [row[4] for row in verdicts([syn(dport=1), frame], [1, 2], PATIENT, False)]
     assert reasons == ["no-response"]
 
 
-def test_who_sent_an_icmp_error_and_how_long_it_took() -> None:
+def test_the_sender_and_the_round_trip_of_an_icmp_error() -> None:
     flows = Flows()
     flows.feed(batch(syn(), unreachable(ttl=61), link=LINK_RAW, times=[5 * SECOND, 5 * SECOND + 1_500_000]))
     settle(flows)
-    (found,) = rows(flows, judge(flows, PATIENT))
-    assert (found.icmp_from, found.ttl, found.rtt_ms, found.time, found.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
+    (given,) = rows(flows, judge(flows, PATIENT))
+    assert (given.icmp_from, given.ttl, given.rtt_ms, given.time, given.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
 
 
 AND_MORE = {name: case for name, case in CASES.items() if name != "silence, and nothing ever came"}
@@ -261,15 +261,15 @@ def test_flows_that_are_over_may_be_forgotten(
         flows.feed(batch(*every[first : first + size], times=range(first + 1, first + size + 1)))
         retire(flows, fresh)
     settle(flows)
-    found = [
+    given = [
         (row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence)
         for row in rows(flows, judge(flows, PATIENT))
     ]
     assert flows.retired.flows > 0
-    assert [each for each in found if each[2] != 1000] == expected
+    assert [row for row in given if row[2] != 1000] == expected
 
 
-# ── hosts that probe each other, and other rarities ──
+# ── hosts that probe each other, and other rare cases ──
 
 BACK = {"src": THEM[4], "dst": US[4], "sport": 443, "dport": 40000}  # a SYN the other way on the same ports
 SYN_BACK = syn(seq=7, **BACK)  # type: ignore[arg-type]
@@ -282,13 +282,13 @@ RARE = {
         [0, 600 * SECOND, 600 * SECOND + 1],
         [row("filtered", "no-response"), BOTH_CLOSED[1]],
     ),
-    "nobody sent the prober anything, but it answers others": (
+    "nothing was sent to the prober, but it answers other hosts": (
         [syn(), segment("SA", src=US[4], dst=OTHER, sport=40000, dport=5)],
         [1, 2],
         [row("unknown", "one-way-capture")],
     ),
     "one SYN 65,536 times": ([syn()] * 65536 + [synack()], range(65537), [row("open", "syn-ack")]),
-    "a quote whose length was changed by who quotes it": (
+    "a router that changed the length in the header that it quotes": (
         [syn(), unreachable(quoting=syn()[:2] + b"\0\x14" + syn()[4:], code=13)],
         [1, 2],
         [row("filtered", "admin-prohibited")],
@@ -297,7 +297,7 @@ RARE = {
 
 
 @pytest.mark.parametrize(("frames", "times", "expected"), RARE.values(), ids=RARE)
-def test_rare_and_judged_right(frames: list[bytes], times: Sequence[int], expected: list[Row]) -> None:
+def test_rare_cases(frames: list[bytes], times: Sequence[int], expected: list[Row]) -> None:
     assert sorted(verdicts(frames, list(times), PATIENT, False, size=1 << 17)) == sorted(expected)
 
 
@@ -311,10 +311,10 @@ def test_a_slow_answer_is_not_given_up_among_many_silent_probes(monkeypatch: pyt
         flows.feed(batch(frame, times=[times[at]]))
         retire(flows, fresh, times[at])
     settle(flows)
-    assert [each.state for each in rows(flows, judge(flows, PATIENT)) if each.port == 443] == ["open"]
+    assert [row.state for row in rows(flows, judge(flows, PATIENT)) if row.port == 443] == ["open"]
 
 
-def test_very_many_routers_are_numbered_in_no_time() -> None:
+def test_many_routers_are_numbered() -> None:
     flows = Flows()
     frames = []
     for number in range(3000):
@@ -322,5 +322,5 @@ def test_very_many_routers_are_numbered_in_no_time() -> None:
         frames += [probe, unreachable(quoting=probe, sender=f"198.18.{number >> 8}.{number & 255}")]
     flows.feed(batch(*frames, times=range(len(frames))))
     settle(flows)
-    senders = {each.icmp_from for each in rows(flows, judge(flows, PATIENT))}
+    senders = {row.icmp_from for row in rows(flows, judge(flows, PATIENT))}
     assert len(senders) == 3000
