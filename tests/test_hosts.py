@@ -271,9 +271,9 @@ def test_a_set_may_reach_to_the_last_of_all_addresses() -> None:
 
 
 def test_the_largest_pattern_is_quick() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     hosts = space("0-15.*.*.1", exclude=("7.0.0.0/8",))
-    assert (hosts.size, len(hosts.spans()), time.perf_counter() - begun < 5) == (15 << 16, 15 << 16, True)
+    assert (hosts.size, len(hosts.spans()), time.process_time() - begun < 5) == (15 << 16, 15 << 16, True)
 
 
 REMEDY = "give fewer values in the first octets, or whole blocks"
@@ -297,10 +297,10 @@ def test_patterns_of_too_many_blocks(specs: tuple[str, ...], culprit: str, block
 def test_a_hundred_thousand_excludes_are_quick() -> None:
     starts = np.random.default_rng(2).permutation(1 << 20)[:100_000].tolist()
     excludes = [f"{v >> 12}.{v >> 4 & 255}.{(v & 15) << 4}.0/28" for v in starts]
-    begun = time.perf_counter()
+    begun = time.process_time()
     hosts = parse_hosts(["0.0.0.0/0"], excludes, resolve)
     address = hosts.pick(np.arange(0, hosts.size, 40_000, dtype=np.uint64))
-    took = time.perf_counter() - begun
+    took = time.process_time() - begun
     assert (hosts.size, len(np.unique(address)), took < 2) == ((1 << 32) - 1_600_000, len(address), True)
 
 

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from scanner.rounds.schedule import Schedule, Stretch
 from scanner.rounds.statistics import Glance, Sums
 from tests.lab.live import live
 from tests.lab.networks import direct_box
+from tests.processes import PATIENCE, wait_until, wait_until_it_scans
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-3000", "--rate", "1000", "--open"]
@@ -139,27 +139,11 @@ def test_json_lines_of_a_scan() -> None:
     assert (lines[-1]["asked"], lines[-1]["answered"], lines[-1]["seconds_left"]) == (3000, 3000, 0.0)
 
 
-def wait_until(condition: Callable[[], bool], scan: "subprocess.Popen[str]") -> None:
-    """Until the condition holds or the scan has ended."""
-    while not condition() and scan.poll() is None:
-        time.sleep(0.01)
-
-
-def catches(scan: "subprocess.Popen[str]", number: signal.Signals) -> bool:
-    """Whether the process has a handler for this signal (proc(5), SigCgt)."""
-    try:
-        lines = Path(f"/proc/{scan.pid}/status").read_text().splitlines()
-    except ProcessLookupError:
-        return False
-    masks = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
-    return bool(masks and masks[0] >> (number - 1) & 1)
-
-
 def test_a_signal_to_the_process() -> None:
     with subprocess.Popen([*SLOW, "-q"], cwd=ROOT, stdout=-3, stderr=subprocess.PIPE, text=True) as scan:
-        wait_until(lambda: catches(scan, signal.SIGUSR1), scan)
+        wait_until_it_scans(scan)
         scan.send_signal(signal.SIGUSR1)
-        _, said = scan.communicate(timeout=30)
+        _, said = scan.communicate(timeout=PATIENCE)
     assert (scan.returncode, said.count(" of 3,000 targets, pass 1; "), said.count("\n")) == (0, 1, 1)
 
 
@@ -170,7 +154,7 @@ def test_a_key_on_the_terminal_and_its_settings_are_restored() -> None:
     with subprocess.Popen(line, cwd=ROOT, stdin=theirs, stdout=-3, stderr=subprocess.PIPE, text=True) as scan:
         wait_until(lambda: not termios.tcgetattr(theirs)[3] & termios.ECHO, scan)
         os.write(ours, b" ")
-        _, said = scan.communicate(timeout=30)
+        _, said = scan.communicate(timeout=PATIENCE)
     after = termios.tcgetattr(theirs)
     os.close(ours)
     os.close(theirs)
@@ -180,7 +164,7 @@ def test_a_key_on_the_terminal_and_its_settings_are_restored() -> None:
 def test_the_line_on_a_terminal_is_removed_at_the_end() -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen([*SLOW, "-p", "1-1500"], cwd=ROOT, stdin=-3, stdout=-3, stderr=theirs) as scan:
-        scan.wait(timeout=30)
+        scan.wait(timeout=PATIENCE)
     os.close(theirs)
     drawn = os.read(ours, 1 << 16).decode()
     os.close(ours)
@@ -196,7 +180,7 @@ def test_packet_trace_shows_each_frame(family: int) -> None:
         target = box.target_ip if family == 4 else "2001:db8::2"
         line = [sys.executable, "-m", "scanner", "syn", target, "-p", "80,81", "--packet-trace", "-q"]
         scan = box.scanner.popen(line, stdin=-3, stdout=-3, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-        _, said = scan.communicate(timeout=30)
+        _, said = scan.communicate(timeout=PATIENCE)
     kinds = Counter(text.split()[-1] for text in said.splitlines() if " TCP " in text)
     assert (scan.returncode, kinds) == (0, {"S": 2, "SA": 1, "RA": 1, "R": 1})
     assert sum("ARP" in text or "ICMPv6ND" in text for text in said.splitlines()) == 2

@@ -37,6 +37,7 @@ from scanner.verdict.table import Reason, Verdict
 from tests.builders import OUR_MAC, SECOND
 from tests.lab.live import live
 from tests.lab.networks import direct_box
+from tests.processes import PATIENCE, wait_until_it_scans
 from tests.simulation import NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, target, wanted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -387,7 +388,8 @@ def test_a_pass_that_was_cut_is_not_enough(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-3000", "--retries", "0", "--rate", "1500"]
     line += ["--all", "-o", str(tmp_path / "scan.jsonl"), "--resume", str(tmp_path / "scan.state")]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        time.sleep(1.3)
+        wait_until_it_scans(first)
+        time.sleep(0.5)
         first.send_signal(signal.SIGINT)
     done = subprocess.run(line, cwd=ROOT, capture_output=True, check=False)
     ports = [json.loads(row)["port"] for row in (tmp_path / "scan.jsonl").read_text().splitlines()]
@@ -395,11 +397,13 @@ def test_a_pass_that_was_cut_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_two_scans_do_not_write_one_file(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-2000", "--rate", "1000"]
+    line = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-1000", "--rate", "1000"]
     line += ["-o", str(tmp_path / "scan.jsonl"), "--resume", str(tmp_path / "scan.state")]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        time.sleep(1.0)
+        wait_until_it_scans(first)
+        first.send_signal(signal.SIGSTOP)  # the first one goes on when the second one has ended
         second = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        first.send_signal(signal.SIGCONT)
     assert (first.returncode, second.returncode) == (0, 2)
     assert second.stderr.endswith("is being written by another scan: wait for it, or name another file\n")
 
@@ -417,30 +421,18 @@ run()
 FILES = ("scan.jsonl", "scan.csv.gz", "scan.xml")
 
 
-def written(state: Path) -> int:
-    """When the note was last written, ns; 0 where there is none."""
-    return state.stat().st_mtime_ns if state.exists() else 0
-
-
-def wait_for_note(process: "subprocess.Popen[str]", state: Path, noted: int) -> None:
-    """Until the scan has written its first note: before that, Ctrl-C would interrupt the imports of Python."""
-    while written(state) == noted and process.poll() is None:
-        time.sleep(0.01)
-
-
 def until_done(start: Callable[[list[str]], "subprocess.Popen[str]"], folder: Path, luck: random.Random) -> int:
     """Start the program again and again, ending it early, until it says that it is done; how often it was ended."""
     outputs = [text for name in FILES for text in ("-o", str(folder / name))]
     state = folder / "scan.state"
     for turn in range(30):
-        noted = written(state)
         process = start([*outputs, "--all", "--resume", str(state)])
         try:
             if turn < 4:
-                wait_for_note(process, state, noted)
+                wait_until_it_scans(process)
                 time.sleep(luck.uniform(0.0, 0.5))
                 process.send_signal(luck.choice([signal.SIGKILL, signal.SIGINT]))
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
             process.wait()

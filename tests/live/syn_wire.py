@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scanner.lab import Box, Namespace
+from scanner.lab import Box
+from scanner.lab.box import INTERFACE, PEER
 
 ROOT = str(Path(__file__).resolve().parents[2])
 SYN, RST, SYN_ACK = 0x02, 0x04, 0x12
+# A broadcast of an EtherType for experiments (IEEE 802): no host answers it.
+_MARKER = bytes.fromhex("ffffffffffff02000000000188b5")
 _PACKET_OUTGOING, _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 4, 35, 33
 
 Row = dict[str, Any]
@@ -86,26 +89,40 @@ class Segment(NamedTuple):
 
 
 class Tap:
-    """Every frame that crosses one interface, kept by the kernel until asked for."""
+    """Every frame that crosses the target's interface, kept by the kernel until it is read.
 
-    def __init__(self, namespace: Namespace, interface: str) -> None:
-        with namespace.entered():
+    A frame that the scanner has sent may still be under way. So each reading first sends a marker from the scanner's
+    interface and reads until it arrives, twice: the wire with faults may put the first one before the frames of its
+    batch, but not the second one.
+    """
+
+    def __init__(self, box: Box) -> None:
+        with box.target.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        with box.scanner.entered():
+            self._marker = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._marker.bind((INTERFACE, 0))
+        self._markers = 0
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         except PermissionError:  # in a user namespace: as much as anybody may have
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self._socket.bind((interface, 3))
-        self._socket.setblocking(False)
+        self._socket.bind((PEER, 3))
+        self._socket.settimeout(60)
 
     def frames(self) -> list[tuple[int, bool, bytes]]:
         """(time in ns, sent from here, bytes) of each frame since the last call."""
+        return self._until_marked() + self._until_marked()
+
+    def _until_marked(self) -> list[tuple[int, bool, bytes]]:
+        self._markers += 1
+        marker = _MARKER + self._markers.to_bytes(46, "big")
+        self._marker.send(marker)
         found: list[tuple[int, bool, bytes]] = []
         while True:
-            try:
-                frame, extra, _, origin = self._socket.recvmsg(2048, 256)
-            except BlockingIOError:
+            frame, extra, _, origin = self._socket.recvmsg(2048, 256)
+            if frame == marker:
                 return found
             seconds, nanoseconds = struct.unpack("qq", extra[0][2])
             found.append((seconds * 1_000_000_000 + nanoseconds, origin[2] == _PACKET_OUTGOING, frame))
@@ -122,6 +139,7 @@ class Tap:
         return sum(tcp_or_arp) + sum(upper == b"\x3a" and icmp == b"\x87" for _, upper, icmp in kinds)
 
     def close(self) -> None:
+        self._marker.close()
         self._socket.close()
 
     def __enter__(self) -> "Tap":

@@ -2,10 +2,9 @@
 
 import os
 import resource
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -85,6 +84,20 @@ def session(targets: list[str], ports: str, **options: object) -> ConnectSession
 def scan(box: Box, made: ConnectSession) -> list[Verdict]:
     with box.scanner.entered():
         return [row for rows in made.batches() for row in rows]
+
+
+def scan_and_stop(box: Box, made: ConnectSession, times: int, when: Callable[[], bool]) -> list[Verdict]:
+    """As `scan`; asks the session so many times to stop, as soon as the condition holds."""
+    asked = 0
+
+    def tick(session: ConnectSession) -> None:
+        nonlocal asked
+        while asked < times and when():
+            asked += 1
+            session.stop()
+
+    with box.scanner.entered():
+        return [row for rows in made.batches(tick=tick) for row in rows]
 
 
 def claims(rows: list[Verdict]) -> dict[tuple[str, int | None], tuple[str, str, tuple[str, ...]]]:
@@ -189,10 +202,7 @@ def test_rate_holds(box: Box) -> None:
 
 def test_interrupted_once_waits_for_what_is_under_way(box: Box) -> None:
     made = session([box.target_ip], "135,139,445", timeout=0.4, retries=5)
-    timer = threading.Timer(0.15, made.stop)
-    timer.start()
-    rows = scan(box, made)
-    timer.join()
+    rows = scan_and_stop(box, made, 1, lambda: made.sums.sent["probe"] == 3)
     expected = ("filtered", "no-response", ("interrupted",))
     assert claims(rows) == {(box.target_ip, port): expected for port in (135, 139, 445)}
     assert (made.sums.interrupted, made.sums.passes) == (True, 1)
@@ -200,12 +210,7 @@ def test_interrupted_once_waits_for_what_is_under_way(box: Box) -> None:
 
 def test_interrupted_twice_claims_nothing_of_what_is_under_way(box: Box) -> None:
     made = session([box.target_ip], "22,23,135,139,445", timeout=5.0)
-    timers = [threading.Timer(at, made.stop) for at in (0.1, 0.15)]
-    for timer in timers:
-        timer.start()
-    rows = scan(box, made)
-    for timer in timers:
-        timer.join()
+    rows = scan_and_stop(box, made, 2, lambda: made.glance().answered == 2)
     assert claims(rows) == {(box.target_ip, 22): OPEN, (box.target_ip, 23): CLOSED}
 
 

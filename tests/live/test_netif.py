@@ -14,6 +14,7 @@ from scanner.net import routes
 from scanner.packet.addresses import to_int
 from scanner.targets.hostspace import HostSpace, edges_of, outside
 from tests.lab.live import LIVE
+from tests.processes import wait_until
 
 pytestmark = LIVE
 
@@ -95,6 +96,8 @@ def test_counters_move_with_the_packets() -> None:
             wire.bind(("d0", 0))
             for _ in range(3):
                 wire.send(bytes(12) + b"\x88\xb5" + bytes(46))  # an EtherType for experiments (IEEE 802)
+            # The kernel hands the frames to the other end a little later.
+            wait_until(lambda: netif.interface("d1").counters.rx_dropped >= 3)
             moved = [netif.interface(name).counters for name in ("d0", "d1")]
     sent, received = ((c.tx_packets, c.tx_dropped, c.tx_errors, c.rx_packets, c.rx_dropped) for c in moved)
     assert (sent, received) == ((3, 0, 0, 0, 0), (0, 0, 0, 3, 3))  # dropped, because no protocol wants them

@@ -36,7 +36,7 @@ CASES = [["198.18.0.2"], ["198.18.0.2", "2001:db8::2"], ["198.18.0.2", "--rate",
 def test_the_first_probes_are_the_planned_ones(box: Box, targets: list[str]) -> None:
     arguments = [*targets, "-p", "1-300", "--seed", "11"]
     lines = planned(box, *arguments)
-    with Tap(box.target, "host0") as tap:
+    with Tap(box) as tap:
         scan(box, *arguments)
         ports = [each.dport for each in tap.segments() if each.flags == SYN and not each.out]
     assert [int(line.rpartition(":")[2]) for line in lines] == ports[:10]

@@ -14,6 +14,7 @@ from scanner.lab import Box, Listeners, PortKind
 from tests.lab.live import LIVE
 from tests.lab.networks import direct_box
 from tests.live.syn_wire import SYN, Done, Tap, command, done, environment, scan
+from tests.processes import PATIENCE
 
 pytestmark = LIVE
 
@@ -31,7 +32,7 @@ def box() -> Iterator[Box]:
 
 @pytest.fixture
 def tap(box: Box) -> Iterator[Tap]:
-    with Tap(box.target, "host0") as made:
+    with Tap(box) as made:
         yield made
 
 
@@ -141,7 +142,7 @@ def start(box: Box, *arguments: str) -> "subprocess.Popen[bytes]":
 
 
 def end(process: "subprocess.Popen[bytes]") -> Done:
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=PATIENCE)
     return done(process.returncode, out.decode(), errors.decode())
 
 
@@ -154,7 +155,7 @@ def false_rows(rows: list[dict[str, object]]) -> list[dict[str, object]]:
 def wait_for_probes(tap: Tap, wanted: int) -> set[int]:
     """The ports probed so far, as soon as there are `wanted`."""
     ports: set[int] = set()
-    until = time.monotonic() + 15
+    until = time.monotonic() + PATIENCE
     while len(ports) < wanted and time.monotonic() < until:
         time.sleep(0.01)
         ports |= {each.dport for each in tap.segments() if not each.out and each.flags == SYN}
@@ -194,5 +195,5 @@ def test_a_closed_pipe_ends_the_scan_quietly(box: Box) -> None:
     process.stdout.close()
     with process.stderr:
         errors = process.stderr.read()
-    assert process.wait(timeout=20) in (0, 1, 141)
+    assert process.wait(timeout=PATIENCE) in (0, 1, 141)
     assert b"Traceback" not in errors

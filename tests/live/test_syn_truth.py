@@ -61,7 +61,7 @@ def crowd() -> Iterator[Box]:
 
 @VERSIONS
 def test_each_syn_ack_gets_one_reset_and_the_rate_holds(crowd: Box, version: int) -> None:
-    with Tap(crowd.target, "host0") as tap:
+    with Tap(crowd) as tap:
         done = scan(crowd, target(crowd, version), "-p", "990-1309", "--rate", str(PER_SECOND))
         seen = tap.segments()
     truth = [(port, "open" if 1000 <= port < 1300 else "closed") for port in range(990, 1310)]
@@ -81,7 +81,7 @@ def test_each_syn_ack_gets_one_reset_and_the_rate_holds(crowd: Box, version: int
 def test_options_are_on_the_wire_as_asked(crowd: Box) -> None:
     crowd.scanner.ip(["addr replace 198.18.0.9/24 dev scan0"])
     asked = ["--ttl", "33", "--tos", "32", "--options", "mss", "--source-ip", "198.18.0.9", "--source-port", "53"]
-    with Tap(crowd.target, "host0") as tap:
+    with Tap(crowd) as tap:
         done = scan(crowd, crowd.target_ip, "-p", "1000,990", *asked, "-e", "scan0")
         seen = [each for each in tap.segments() if not each.out]
     sent = Counter((each.src, each.ttl, each.tos, each.sport, each.flags, each.options) for each in seen)

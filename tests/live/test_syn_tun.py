@@ -18,6 +18,7 @@ import pytest
 from scanner.lab import Namespace
 from tests.lab.live import OBSTACLE
 from tests.live.syn_wire import RST, SYN, SYN_ACK, command, done, environment
+from tests.processes import PATIENCE
 
 OBSTACLE = OBSTACLE or (None if os.access("/dev/net/tun", os.R_OK | os.W_OK) else "no /dev/net/tun that may be opened")
 pytestmark = [pytest.mark.live, pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))]
@@ -88,7 +89,7 @@ def test_a_tun_is_scanned_without_asking_for_neighbours(address: str) -> None:
     with Namespace.create() as namespace, far_side(namespace) as heard:
         line = command(address, "-p", f"{PORTS[0]}-{PORTS[-1]}", "--rate", "5000")
         process = namespace.popen(line, env=environment(), stdout=-1, stderr=-1)
-        out, errors = process.communicate(timeout=30)
+        out, errors = process.communicate(timeout=PATIENCE)
     ended = done(process.returncode, out.decode(), errors.decode())
     expected = sorted((truth(port) for port in PORTS), key=repr)
     assert (ended.code, ended.brief("port", "state", "reason", "ttl")) == (0, expected)
