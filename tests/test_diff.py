@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scanner.output.jsonl import line
-from scanner.results.columns import Gathering
-from scanner.results.diff import Change, Claim, Row, compare, json_line, table
+from scanner.results.columns import Texts
+from scanner.results.diff import Change, Difference, Finding, compare, json_line, table
 from scanner.verdict.table import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,13 +29,13 @@ def rows(text: str, ip: str = A) -> list[Verdict]:
     return [Verdict(ip, int(word[:-1]) if word[:-1] else None, *WORDS[word[-1]]) for word in text.split()]
 
 
-def differences(old: list[Verdict], new: list[Verdict], **options: bool) -> tuple[list[Row], int, int]:
-    gathering = Gathering()
-    found = compare(gathering, gathering.rows(old), gathering.rows(new), **options)
-    return list(found.rows), found.same, found.unknown
+def differences(old: list[Verdict], new: list[Verdict], **options: bool) -> tuple[list[Difference], int, int]:
+    texts = Texts()
+    found = compare(texts, texts.rows(old), texts.rows(new), **options)
+    return list(found.differences), found.same, found.unknown
 
 
-def short(row: Row) -> str:
+def short(row: Difference) -> str:
     return f"{'' if row.port is None else row.port} {row.change.value}".strip()
 
 
@@ -65,7 +65,7 @@ def test_changes(old: str, new: str, changes: list[str], same: int, unknown: int
 def test_reasons_when_asked_for() -> None:
     found = differences(rows("22c 80o"), rows("22r 80o"), reasons=True)
     assert found == (
-        [Row(A, 22, "tcp", Change.REASON, Claim("closed", "reset"), Claim("closed", "conn-refused"))],
+        [Difference(A, 22, "tcp", Change.REASON, Finding("closed", "reset"), Finding("closed", "conn-refused"))],
         1,
         0,
     )

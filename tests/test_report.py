@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from scanner.report import model as model_module
-from scanner.report.charts import Bar, histogram
-from scanner.report.maps import STYLES, Map
+from scanner.report.charts import STYLES, Bar, Map, histogram
 from scanner.report.model import Model, model_of
-from scanner.results.columns import Gathering
+from scanner.results.columns import Texts
 from scanner.verdict.sentences import EVIDENCE
 from scanner.verdict.table import Verdict
 from tests.browser import CHROMIUM, Browser
@@ -42,8 +41,8 @@ ROWS = [
 
 
 def model(rows: list[Verdict], **more: Any) -> Model:
-    gathering = Gathering()
-    return model_of(gathering, gathering.rows(rows), "T", more.get("sources", ["X"]), more.get("notes", []))
+    texts = Texts()
+    return model_of(texts, texts.rows(rows), "T", more.get("sources", ["X"]), more.get("notes", []))
 
 
 def test_sums() -> None:
@@ -153,13 +152,13 @@ def test_many_hosts_are_drawn_as_their_addresses(
     assert shown == expected
 
 
-def test_a_cell_shows_the_most_that_its_ports_claim() -> None:
+def test_a_cell_shows_the_strongest_state_of_its_ports() -> None:
     rows = many("198.18.0.0", 300) + [row._replace(state="filtered") for row in many("198.18.0.0", 300, port=81)]
     (drawn,) = model(rows).maps
     assert drawn.cells[:3] == "212"
 
 
-def test_the_table_keeps_what_claims_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_keeps_the_strongest_states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_module, "MOST_ROWS", 3)
     found = model(ROWS)
     kept = [found.data["rows"]["port"][at] for at in range(found.shown)]

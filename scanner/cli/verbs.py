@@ -199,17 +199,17 @@ def demo(given: Given) -> int:
 @_verb
 def report(given: Given) -> int:
     """Results as one HTML page that opens offline: map, charts, and a table to search. Needs halfopen[report]."""
-    from ..report import ReportRequest, run_report
+    from ..report import run_report
 
-    return run_report(ReportRequest(**vars(group(ReportOptions, given))))
+    return run_report(**vars(group(ReportOptions, given)))
 
 
 @_verb
 def diff(given: Given) -> int:
     """What changed between two results, host by host. Exit code 0: nothing, 1: something, 2: an error."""
-    from ..results.diff import DiffRequest, run_diff
+    from ..results.diff import run_diff
 
-    return run_diff(DiffRequest(**vars(group(DiffOptions, given))))
+    return run_diff(**vars(group(DiffOptions, given)))
 
 
 def _ladder_of_each(arguments: list[str]) -> list[str]:

@@ -1,59 +1,47 @@
 """`halfopen report`: results as one page that opens anywhere, without a network.
 
-The flow is the house's: files → verdicts → columns (`gather`) → what is to be seen (`model`, with `charts` and
-`maps`) → one page (`page`, through Jinja2). Everything is inside the page, its script and style included, and the
+The flow is files → verdicts → columns (`results`) → what the page shows (`model`, with the drawings of `charts`)
+→ one page (`page`, through Jinja2). Everything is inside the page, its script and style included. The
 page itself forbids the browser to fetch anything (Content-Security-Policy), so a report can be sent, kept and opened
 offline.
 
-Charts are drawn by the template as tables and SVG, because a plotting library would weigh megabytes in every
-report and know nothing of light and dark; the map is a canvas, because it may have a quarter of a million cells.
+The template draws charts as tables and SVG. A plotting library would add megabytes to every
+report and does not follow the reader's light or dark scheme. The map is a canvas, because it may have a quarter of a
+million cells.
 
-Limit: sums, charts and map count every row, the table holds the 100,000 most telling ones and says so.
+Limit: sums, charts and map count every row; the table holds 100,000 rows, the strongest states first, and says so.
 """
 
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from ..errors import UsageError
+from ..errors import UsageError, note
 from ..output.stream import create, standard_output
-from ..results.columns import Gathering
+from ..results.columns import Texts
 from ..results.read import named, read_results
+from ..verdict.sentences import plural
 from .model import model_of
 
 
-@dataclass(frozen=True)
-class ReportRequest:
-    """The options of `halfopen report` as they were typed."""
+def run_report(*, results: Sequence[str], output: str, title: str | None, force: bool, quiet: bool) -> int:
+    """`halfopen report`, by its options: read results and write the page (`-`: to standard output).
 
-    results: tuple[str, ...]
-    output: str
-    title: str | None
-    force: bool
-    quiet: bool
-
-
-def run_report(request: ReportRequest) -> int:
-    """Read results and write the page (`-`: to standard output). Raises UsageError, also where Jinja2 is missing."""
+    Raises UsageError, also where Jinja2 is missing.
+    """
     try:
         from .page import render
     except ModuleNotFoundError as error:
         raise UsageError(f"a report needs {error.name}: pip install halfopen[report]") from error
-    if request.results.count("-") > 1:
+    if results.count("-") > 1:
         raise UsageError("standard input is named twice, and can be read once")
     notes: list[str] = []
-    gathering = Gathering()
-    rows = gathering.rows(read_results(request.results, notes.append))
-    names = [named(path) for path in request.results]
-    model = model_of(gathering, rows, request.title or "Scan report", names, notes)
-    stream = standard_output() if request.output == "-" else create(request.output, request.force)
+    texts = Texts()
+    rows = texts.rows(read_results(results, notes.append))
+    model = model_of(texts, rows, title or "Scan report", [named(path) for path in results], notes)
+    stream = standard_output() if output == "-" else create(output, force)
     stream.cut_back()
     stream.write(render(model))
     stream.close()
-    if not request.quiet:
-        lines = [*notes, f"{_many(model.targets, 'target')} of {_many(model.hosts, 'host')} in {stream.name}"]
-        print("\n".join(f"halfopen: {line}" for line in lines), file=sys.stderr)
+    if not quiet:
+        for line in (*notes, f"{plural(model.targets, 'target')} of {plural(model.hosts, 'host')} in {stream.name}"):
+            note(line)
     return 0
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

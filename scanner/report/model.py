@@ -1,9 +1,9 @@
 """What a report shows, as plain data: sums, bars, maps, and the rows of the table as columns.
 
-The table's rows are kept as columns of small numbers with the distinct texts beside them, because that is a tenth
-of the size of JSON objects and what the page sorts and filters by. Beyond 100,000 rows a page gets slow to
-open anywhere; then those that claim most are kept (open, then closed, then filtered by an answer, silence last), and
-the page says how many it leaves out. Sums, charts and maps are always of all rows.
+The rows of the table are columns of small numbers with the distinct texts beside them. That is a tenth
+of the size of JSON objects, and the page sorts and filters by these numbers. A page with more than 100,000 rows opens
+slowly everywhere. Then the rows with the strongest states are kept (open, then closed, then filtered by an answer,
+silence last), and the page says how many it shows. Sums, charts and maps are always of all rows.
 
 A closed port whose reset a firewall forged has a colour and a line of its own, as in the table of a scan.
 """
@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..packet.addresses import to_text
-from ..packet.headers import ADDRESS, Ints, Rows
-from ..results.columns import HOST_ONLY, UNKNOWN_TTL, Gathering, Kind, host_numbers
+from ..packet.headers import Ints, Rows
+from ..results.columns import HOST_ONLY, UNKNOWN_TTL, RowKind, Texts, host_numbers, strongest
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
 from ..verdict.table import Reason, State
-from .charts import Bar, Histogram, bars, histogram
-from .maps import STYLES, Map, cell_of_hosts, maps_of
+from .charts import STYLES, Bar, Histogram, Map, bars, cell_of_hosts, histogram, maps_of
 
 MOST_ROWS = 100_000
 MOST_SERVICES = 12
@@ -31,11 +30,10 @@ LABELS = {
     "open": "open", "closed": "closed", "firewall": "closed (firewall reset)", "filtered": "filtered",
     "other": "other", "unknown": "unknown", "down": "host down",
 }  # fmt: skip
-_SILENT = Reason.NO_RESPONSE.word
 
 
 @dataclass(frozen=True)
-class Word:
+class EvidenceWord:
     """An evidence word, what it means, and how many rows carry it."""
 
     word: str
@@ -59,131 +57,137 @@ class Model:
     reasons: list[Bar]
     services: list[Bar]
     rtt: Histogram | None
-    words: list[Word]
+    words: list[EvidenceWord]
     maps: list[Map]
     shown: int
     data: dict[str, Any]
 
 
-def style_of(kind: Kind) -> str:
-    """The colour of a row: its state, or `firewall`, or `other` for a state that is not ours."""
-    _, state, _, evidence = kind
-    if state == State.CLOSED.value and "firewall-reset" in evidence:
+def style_of(kind: RowKind) -> str:
+    """The colour of a row: its state, or `firewall`, or `other` for a state that is not one of ours."""
+    if kind.state == State.CLOSED.value and "firewall-reset" in kind.evidence:
         return "firewall"
-    return state if state in STYLES else "other"
+    return kind.state if kind.state in STYLES else "other"
 
 
-def model_of(gathering: Gathering, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str]) -> Model:
-    """ROW columns of one gathering (any order, targets more than once) → what the page shows."""
-    rows = gathering.strongest(rows, by_scanner=True)
-    kinds = gathering.kinds
-    style = np.array([STYLES.index(style_of(kind)) for kind in kinds] or [0], np.uint8)
-    codes = style[rows["kind"]]
-    count = np.bincount(rows["kind"], minlength=len(kinds)).tolist()
-    maps = maps_of(rows, codes)
-    kept = _telling(gathering, rows)
+def model_of(texts: Texts, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str]) -> Model:
+    """ROW columns with their texts (in any order, targets more than once) → what the page shows."""
+    rows = strongest(texts, rows, by_scanner=True)
+    kinds = texts.kinds
+    style = np.array([STYLES.index(style_of(kind)) for kind in kinds], np.uint8)
+    styles = style[rows["kind"]]
+    counts = np.bincount(rows["kind"], minlength=len(kinds)).tolist()
+    maps = maps_of(rows, styles)
+    kept = _kept(texts, rows)
     times = rows["time"][np.isfinite(rows["time"])]
+    opened = rows[styles == STYLES.index("open")]
     return Model(
         title=title,
-        sources=[printable(each) for each in sources],
-        notes=[printable(each) for each in notes],
+        sources=list(map(printable, sources)),
+        notes=list(map(printable, notes)),
         targets=int(np.count_nonzero(rows["port"] != HOST_ONLY)),
-        hosts=_hosts(rows),
-        open_hosts=_hosts(rows[codes == STYLES.index("open")]),
+        hosts=_host_count(rows),
+        open_hosts=_host_count(opened),
         first=float(times.min()) if len(times) else None,
         last=float(times.max()) if len(times) else None,
-        states=_states(codes),
-        reasons=_reasons(kinds, count),
-        services=_services(gathering, rows[codes == STYLES.index("open")]),
+        states=_states(styles),
+        reasons=_reasons(kinds, counts),
+        services=_services(texts, opened),
         rtt=histogram(rows["rtt"]),
-        words=_words(kinds, count),
+        words=_words(kinds, counts),
         maps=maps,
         shown=len(kept),
-        data=_data(gathering, rows[kept], style, maps),
+        data=_data(texts, rows[kept], style, maps),
     )
 
 
-def _hosts(rows: Rows) -> int:
+def _host_count(rows: Rows) -> int:
     return int(host_numbers(rows)[-1]) + 1 if len(rows) else 0
 
 
-def _telling(gathering: Gathering, rows: Rows) -> Ints:
-    """The rows for the table, in order; the weakest claims are left out first."""
+def _kept(texts: Texts, rows: Rows) -> Ints:
+    """The rows for the table, in order; the weakest states are left out first, and silence before other filtered."""
     if len(rows) <= MOST_ROWS:
         return np.arange(len(rows))
-    silent = np.array([kind[2] == _SILENT for kind in gathering.kinds], np.int64)
-    claim = 2 * gathering.strength() - silent
-    return np.sort(np.argsort(-claim[rows["kind"]], kind="stable")[:MOST_ROWS])
+    silent = np.array([kind.reason == Reason.NO_RESPONSE.word for kind in texts.kinds], np.int64)
+    weight = 2 * texts.strength() - silent
+    return np.sort(np.argsort(-weight[rows["kind"]], kind="stable")[:MOST_ROWS])
 
 
-def _states(codes: npt.NDArray[np.uint8]) -> list[Bar]:
-    count = np.bincount(codes, minlength=len(STYLES)).tolist()
-    entries = [(LABELS[style], style, count[code], "") for code, style in enumerate(STYLES) if style in LABELS]
-    return bars(entries, len(codes))
+# ── sums and charts ──
 
 
-def _reasons(kinds: list[Kind], count: list[int]) -> list[Bar]:
+def _states(styles: npt.NDArray[np.uint8]) -> list[Bar]:
+    counts = np.bincount(styles, minlength=len(STYLES)).tolist()
+    entries = [
+        (LABELS[style], style, count, "") for style, count in zip(STYLES, counts, strict=True) if style in LABELS
+    ]
+    return bars(entries, len(styles))
+
+
+def _reasons(kinds: list[RowKind], counts: list[int]) -> list[Bar]:
     total: Counter[tuple[str, str]] = Counter()
-    for kind, n in zip(kinds, count, strict=True):
-        total[kind[2], style_of(kind)] += n
-    return bars([(printable(word), style, n, reason_phrase(word)) for (word, style), n in total.most_common()],
-                sum(count))  # fmt: skip
+    for kind, count in zip(kinds, counts, strict=True):
+        total[kind.reason, style_of(kind)] += count
+    entries = [(printable(word), style, count, reason_phrase(word)) for (word, style), count in total.most_common()]
+    return bars(entries, sum(counts))
 
 
-def _services(gathering: Gathering, rows: Rows) -> list[Bar]:
+def _services(texts: Texts, opened: Rows) -> list[Bar]:
     """The ports that are open on most hosts; shares are of the hosts with open ports."""
-    pairs, count = np.unique(rows[["port", "service"]], return_counts=True)
-    names = [printable(each or "") for each in gathering.services]
-    order = np.argsort(-count, kind="stable")[:MOST_SERVICES].tolist()
-    found = [(pairs["port"][at], names[pairs["service"][at]], int(count[at])) for at in order]
-    return bars([(f"{port} {name}".strip(), "open", n, "") for port, name, n in found], _hosts(rows))
+    pairs, counts = np.unique(opened[["port", "service"]], return_counts=True)
+    names = [printable(name or "") for name in texts.services]
+    most = np.argsort(-counts, kind="stable")[:MOST_SERVICES].tolist()
+    labels = [f"{pairs['port'][at]} {names[pairs['service'][at]]}".strip() for at in most]
+    entries = [(label, "open", int(counts[at]), "") for label, at in zip(labels, most, strict=True)]
+    return bars(entries, _host_count(opened))
 
 
-def _words(kinds: list[Kind], count: list[int]) -> list[Word]:
+def _words(kinds: list[RowKind], counts: list[int]) -> list[EvidenceWord]:
     total: Counter[str] = Counter()
-    for kind, n in zip(kinds, count, strict=True):
-        total.update(dict.fromkeys(kind[3], n))
-    return [Word(printable(word), evidence_sentence(word), n) for word, n in total.most_common() if n]
+    for kind, count in zip(kinds, counts, strict=True):
+        total.update(dict.fromkeys(kind.evidence, count))
+    words = total.most_common()
+    return [EvidenceWord(printable(word), evidence_sentence(word), count) for word, count in words if count]
 
 
-def _data(gathering: Gathering, rows: Rows, style: npt.NDArray[np.uint8], maps: list[Map]) -> dict[str, Any]:
+# ── what the script reads ──
+
+
+def _data(texts: Texts, rows: Rows, style: npt.NDArray[np.uint8], maps: list[Map]) -> dict[str, Any]:
     host = host_numbers(rows)
-    column = np.zeros(_hosts(rows), ADDRESS)
-    first = np.flatnonzero(np.diff(host, prepend=-1))
-    column["hi"], column["lo"] = rows["hi"][first], rows["lo"][first]
-    kinds = [(printable(protocol), printable(state), printable(reason), [printable(word) for word in evidence])
-             for protocol, state, reason, evidence in gathering.kinds]  # fmt: skip
-    numbers = [hi << 64 | lo for hi, lo in zip(column["hi"].tolist(), column["lo"].tolist(), strict=True)]
+    hosts = rows[np.flatnonzero(np.diff(host, prepend=-1))]
+    kinds = [
+        RowKind(printable(protocol), printable(state), printable(reason), tuple(map(printable, evidence)))
+        for protocol, state, reason, evidence in texts.kinds
+    ]
     return {
-        "hosts": to_text(column),
+        "hosts": to_text(hosts),
         "kinds": kinds,
         "styles": style.tolist(),
-        "services": [printable(each or "") for each in gathering.services],
-        "addresses": [printable(each or "") for each in gathering.addresses],
-        "reasons": {kind[2]: reason_phrase(kind[2]) for kind in kinds},
-        "sentences": {word: evidence_sentence(word) for kind in kinds for word in kind[3]},
+        "services": [printable(name or "") for name in texts.services],
+        "addresses": [printable(address or "") for address in texts.addresses],
+        "reasons": {kind.reason: reason_phrase(kind.reason) for kind in kinds},
+        "sentences": {word: evidence_sentence(word) for kind in kinds for word in kind.evidence},
         "rows": _columns(rows, host),
-        "maps": [asdict(each) | _cells(each, numbers) for each in maps],
+        "maps": [
+            asdict(drawn) | ({"at": cell_of_hosts(drawn, hosts)} if drawn.kind == "hilbert" else {}) for drawn in maps
+        ],
         "names": list(STYLES),
         "labels": LABELS,
     }
 
 
 def _columns(rows: Rows, host: Ints) -> dict[str, list[Any] | None]:
-    """The rows by column, null where a column says nothing at all."""
-    rtt = [None if value != value else round(value, 3) for value in rows["rtt"].tolist()]
-    ttl = [None if value == UNKNOWN_TTL else value for value in rows["ttl"].tolist()]
+    """The rows by column; a column that tells nothing is null."""
     columns: dict[str, list[Any]] = {
-        "host": host.tolist(), "port": rows["port"].tolist(), "kind": rows["kind"].tolist(),
-        "service": rows["service"].tolist(), "ttl": ttl, "rtt": rtt, "sender": rows["sender"].tolist(),
-        "scanner": rows["scanner"].tolist(),
-    }  # fmt: skip
-    always = ("host", "port", "kind")
-    told = {name for name, values in columns.items() if name in always or any(values)}
+        "host": host.tolist(),
+        **{name: rows[name].tolist() for name in ("port", "kind", "service")},
+        "ttl": [None if value == UNKNOWN_TTL else value for value in rows["ttl"].tolist()],
+        "rtt": [None if value != value else round(value, 3) for value in rows["rtt"].tolist()],  # NaN is not itself
+        **{name: rows[name].tolist() for name in ("sender", "scanner")},
+    }
+    told = {name for name, values in columns.items() if name in ("host", "port", "kind") or any(values)}
     if len(set(columns["scanner"])) < 2:
-        told.discard("scanner")  # the same for all says nothing
+        told.discard("scanner")  # the same scanner in all rows
     return {name: values if name in told else None for name, values in columns.items()}
-
-
-def _cells(drawn: Map, numbers: list[int]) -> dict[str, Any]:
-    return {"at": cell_of_hosts(drawn, numbers)} if drawn.kind == "hilbert" else {}

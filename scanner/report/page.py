@@ -1,8 +1,8 @@
 """The page: a model through one Jinja2 template, with its style and script inside.
 
-Text from result files is escaped by Jinja2 everywhere (autoescape), and data for the script goes through `tojson`,
+Jinja2 escapes text from result files everywhere (autoescape). Data for the script goes through `tojson`,
 which also escapes what could end a script element. The page's own policy then allows exactly one script and one style
-sheet, by their hashes, and no request at all: even text that got through could run nothing and fetch nothing.
+sheet, by their hashes, and no request at all: text that got through in spite of that could run and fetch nothing.
 """
 
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Results that were saved, read again: from every format of ours, from nmap's XML, and from captures.
+"""Saved results, read again: from every format of halfopen, from nmap's XML, and from captures.
 
-`verdict_files` finds out what a file is, `gather` holds millions of rows as columns, `diff` compares two of them.
+`read` finds out what a file is, `columns` holds millions of rows as columns, `diff` compares two results.
 """

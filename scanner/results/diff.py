@@ -1,19 +1,18 @@
 """What changed between two results: ports that opened, closed, appeared or vanished, host by host.
 
-Both sides become columns (`gather`) and are joined by sorting, so a million rows cost some hundred megabytes and
-a few seconds. States are compared; reasons only when asked for, because a router that words its
-refusal differently has opened nothing. A target is *appeared* or *vanished* when only one side has a row for it at
-all, which may mean no more than that the scans differed: `--open` leaves what matters either way.
+Both sides become columns (`columns`) and are joined by sorting, so a million rows cost some hundred megabytes and
+a few seconds. States are compared. Reasons are compared only on request, because a router that words its
+refusal in another way has opened nothing. A target has *appeared* or *vanished* if only one side has a row for it.
+That may mean no more than that the scans differed; `--open` leaves only what matters.
 
-`unknown` claims nothing, so a target that is unknown on one side is not compared, and that is told. A host that was
-down and now has rows came up; its rows appeared.
+`unknown` says nothing about a target, so a target that is unknown on one side is not compared but counted. A host that
+was down and now has rows came up; its rows appeared.
 
-Limits: one row stands for a target (the one that claims most), also where a capture holds several scanners. Two results
-where silent rows were left out (more than 2^20 targets) show a port that fell silent as vanished.
+Limits: one row stands for a target (the strongest, see `columns`), also where a capture holds several scanners. If two
+results leave silent rows out (more than 2^20 targets), a port that fell silent shows as vanished.
 """
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ..errors import ScanError, UsageError
+from ..errors import ScanError, UsageError, note
 from ..output.jsonl import chunks
 from ..output.stream import standard_output
 from ..packet.addresses import word_text
@@ -32,18 +30,18 @@ from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import service_name
 from ..verdict.sentences import printable
 from ..verdict.table import State
-from .columns import HOST_ONLY, Gathering, host_numbers, same_target
+from .columns import HOST_ONLY, RowKind, Texts, host_numbers, same_target, strongest
 from .read import read_results
 
 FOLD = 25  # changes of one kind, none of them about an open port, that a host still shows one by one
-OPEN, UNKNOWN, DOWN = State.OPEN.value, State.UNKNOWN.value, State.DOWN.value
+_OPEN, _UNKNOWN = State.OPEN.value, State.UNKNOWN.value
 
 
 class Change(Enum):
     """What happened to a target; the value is the word that is printed."""
 
     OPENED = "opened"
-    CLOSED = "closed"  # was open and is not any more
+    CLOSED = "closed"  # was open and is not open now
     CHANGED = "changed"  # between states other than open
     REASON = "reason"
     APPEARED = "appeared"
@@ -52,197 +50,188 @@ class Change(Enum):
     DOWN = "down"
 
 
-class Claim(NamedTuple):
-    """One side of a change."""
+class Finding(NamedTuple):
+    """State and reason of a target on one side."""
 
     state: str
     reason: str
 
 
-class Row(NamedTuple):
-    """One change. `port` is None for a host as a whole; a side without a row is None."""
+class Difference(NamedTuple):
+    """One target that changed. `port` is None for a host as a whole; a side without a row is None."""
 
     ip: str
     port: int | None
     protocol: str
     change: Change
-    old: Claim | None
-    new: Claim | None
+    old: Finding | None
+    new: Finding | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results side by side: the changed rows, and how many targets were the same or could not be compared."""
+    """Two results side by side: what differs, and how many targets were the same or could not be compared."""
 
-    rows: Iterable[Row]
+    differences: Iterable[Difference]
     same: int
     unknown: int
 
 
-def compare(gathering: Gathering, old: Rows, new: Rows, reasons: bool = False, only_open: bool = False) -> Comparison:
-    """ROW columns of one gathering → the changes, by address, protocol and port. `reasons`: a new reason is one."""
-    both = [gathering.strongest(rows) for rows in (old, new)]
-    rows = np.concatenate(both)
-    side = np.repeat([0, 1], [len(each) for each in both])
-    order = np.lexsort((side, rows["port"], gathering.protocols()[rows["kind"]], rows["lo"], rows["hi"]))
-    rows, side = rows[order], side[order]
-    pair = same_target(gathering, rows)
-    first = np.flatnonzero(~np.roll(pair, 1))  # where a target begins; the last row has no partner behind it
-    here, there = rows["kind"][first], rows["kind"][first + pair[first]]
-    was = np.where(side[first] == 0, here.astype(np.int64), -1)
-    now = np.where(pair[first], there.astype(np.int64), np.where(side[first] == 1, here.astype(np.int64), -1))
-    return _judge(gathering, rows[first], was, now, reasons, only_open)
+# ── comparing ──
 
 
-def _judge(g: Gathering, rows: Rows, was: Ints, now: Ints, reasons: bool, only_open: bool) -> Comparison:
-    """Targets with the kind on each side (-1: no row) → what changed."""
-    kinds = [*g.kinds, ("", "", "", ())]  # -1 finds the last
-    is_open, is_unknown = (np.array([kind[1] == state for kind in kinds]) for state in (OPEN, UNKNOWN))
+def compare(texts: Texts, old: Rows, new: Rows, reasons: bool = False, only_open: bool = False) -> Comparison:
+    """ROW columns with the same texts → the differences, by address, protocol and port.
+
+    `reasons`: a new reason for the same state is a change, too. `only_open`: only changes from or to open.
+    """
+    rows, was, now = _joined(texts, old, new)
+    kinds = [*texts.kinds, RowKind("", "", "", ())]  # what -1, no row, finds at the end of the list
+    is_open, is_unknown = (np.array([kind.state == state for kind in kinds]) for state in (_OPEN, _UNKNOWN))
     unknown = is_unknown[was] | is_unknown[now]
-    state = _numbered(kind[1] for kind in kinds)
-    differs = state[was] != state[now]
+    differs = _differ([kind.state for kind in kinds], was, now)
     if reasons:
-        reason = _numbered(kind[2] for kind in kinds)
-        differs |= reason[was] != reason[now]
+        differs |= _differ([kind.reason for kind in kinds], was, now)
     differs &= ~unknown
-    chosen = differs & (is_open[was] | is_open[now]) if only_open else differs
-    at = np.flatnonzero(chosen)
-    came_or_went = _host_has_rows(rows, was, now)[at]
-    found = _rows(kinds, rows[at], was[at], now[at], came_or_went)
-    return Comparison(found, int(np.count_nonzero(~differs & ~unknown)), int(np.count_nonzero(unknown)))
+    chosen = np.flatnonzero(differs & (is_open[was] | is_open[now]) if only_open else differs)
+    elsewhere = _host_has_rows(rows, was, now)
+    return Comparison(
+        _differences(kinds, rows[chosen], was[chosen], now[chosen], elsewhere[chosen]),
+        same=int(np.count_nonzero(~differs & ~unknown)),
+        unknown=int(np.count_nonzero(unknown)),
+    )
 
 
-def _numbered(words: Iterable[str]) -> npt.NDArray[np.uint32]:
-    """Words as numbers, the same for the same."""
-    known: dict[str, int] = {}
-    return np.array([known.setdefault(word, len(known)) for word in words], np.uint32)
+def _joined(texts: Texts, old: Rows, new: Rows) -> tuple[Rows, Ints, Ints]:
+    """A row for each target of either side, and the number of its kind on the old and the new side (-1: no row)."""
+    sides = [strongest(texts, rows) for rows in (old, new)]
+    rows = np.concatenate(sides)
+    side = np.repeat([0, 1], [len(rows) for rows in sides])
+    order = np.lexsort((side, rows["port"], texts.protocols()[rows["kind"]], rows["lo"], rows["hi"]))
+    rows, side = rows[order], side[order]
+    # Each side has a target once, so a target is one row, or an old row with the new one behind it.
+    pair = same_target(texts, rows)
+    first = np.flatnonzero(~np.roll(pair, 1))  # the last row has no partner behind it, so roll brings in False
+    kind = rows["kind"].astype(np.int64)
+    was = np.where(side[first] == 0, kind[first], -1)
+    now = np.where(pair[first] | (side[first] == 1), kind[first + pair[first]], -1)
+    return rows[first], was, now
+
+
+def _differ(words: list[str], was: Ints, now: Ints) -> Bools:
+    """Whether each target has different words on the two sides. Equal words have equal numbers."""
+    number = {word: at for at, word in enumerate(words)}
+    numbers = np.array([number[word] for word in words], np.int64)
+    return np.asarray(numbers[was] != numbers[now])
 
 
 def _host_has_rows(rows: Rows, was: Ints, now: Ints) -> Bools:
-    """Whether the host of each row has rows on the side that this row is missing from."""
+    """Whether the host of each row has rows on the side where this row is missing."""
     host = host_numbers(rows)
-    hosts = int(host[-1]) + 1 if len(host) else 0
-    old, new = (np.bincount(host[side >= 0], minlength=hosts) > 0 for side in (was, now))
+    old, new = (np.bincount(host[side >= 0], minlength=len(rows)) > 0 for side in (was, now))
     return np.where(was < 0, old[host], new[host])
 
 
-def _rows(
-    kinds: list[tuple[str, str, str, tuple[str, ...]]], rows: Rows, was: Ints, now: Ints, known: Bools
-) -> Iterator[Row]:
-    columns = (rows["hi"], rows["lo"], rows["port"], was, now, known)
-    for hi, lo, port, before, after, elsewhere in zip(*(column.tolist() for column in columns), strict=True):
-        old = Claim(*kinds[before][1:3]) if before >= 0 else None
-        new = Claim(*kinds[after][1:3]) if after >= 0 else None
-        change = _change(old, new, port == HOST_ONLY and elsewhere)
-        yield Row(
-            word_text(hi, lo), None if port == HOST_ONLY else port, kinds[max(before, after)][0], change, old, new
-        )
+def _differences(kinds: list[RowKind], rows: Rows, was: Ints, now: Ints, elsewhere: Bools) -> Iterator[Difference]:
+    columns = (rows["hi"], rows["lo"], rows["port"], was, now, elsewhere)
+    for hi, lo, port, before, after, host_elsewhere in zip(*(column.tolist() for column in columns), strict=True):
+        old, new = (Finding(kinds[at].state, kinds[at].reason) if at >= 0 else None for at in (before, after))
+        change = _change(old, new, port == HOST_ONLY and host_elsewhere)
+        protocol = kinds[max(before, after)].protocol
+        yield Difference(word_text(hi, lo), None if port == HOST_ONLY else port, protocol, change, old, new)
 
 
-def _change(old: Claim | None, new: Claim | None, host_elsewhere: bool) -> Change:
-    """The one word for a pair of claims. `host_elsewhere`: a host's own row, and the other side has its ports."""
+def _change(old: Finding | None, new: Finding | None, host_elsewhere: bool) -> Change:
+    """The one word for both sides. `host_elsewhere`: a host's own row (down), and the other side has its ports."""
     if old is None:
         return Change.DOWN if host_elsewhere else Change.APPEARED
     if new is None:
         return Change.UP if host_elsewhere else Change.VANISHED
     if old.state == new.state:
         return Change.REASON
-    if new.state == OPEN:
+    if new.state == _OPEN:
         return Change.OPENED
-    return Change.CLOSED if old.state == OPEN else Change.CHANGED
+    return Change.CLOSED if old.state == _OPEN else Change.CHANGED
 
 
 # ── what people and programs see ──
 
 
-def json_line(row: Row) -> str:
-    """One change as one line of JSON; what a side does not have is null."""
+def json_line(row: Difference) -> str:
+    """One difference as one line of JSON; what a side does not have is null."""
     keys = {"ip": row.ip, "port": row.port, "protocol": row.protocol, "change": row.change.value}
     if row.port is None:
         del keys["port"], keys["protocol"]
-    for name, claim in (("old", row.old), ("new", row.new)):
-        keys |= {f"{name}_state": claim and claim.state, f"{name}_reason": claim and claim.reason}
+    for name, finding in (("old", row.old), ("new", row.new)):
+        keys |= {f"{name}_state": finding and finding.state, f"{name}_reason": finding and finding.reason}
     return json.dumps(keys) + "\n"
 
 
-def table(rows: Iterable[Row], everything: bool = False) -> Iterator[str]:
-    """Changes as a block of lines a host; many of one kind, none of an open port, are a sum unless `everything`."""
+def table(rows: Iterable[Difference], everything: bool = False) -> Iterator[str]:
+    """A block of lines for each host; many changes of one kind, none of an open port, are a sum unless `everything`."""
     blank = ""
     for ip, changes in groupby(rows, lambda row: row.ip):
         yield blank + ip + "\n" + _block(list(changes), everything)
         blank = "\n"
 
 
-def _block(rows: list[Row], everything: bool) -> str:
-    kinds = Counter(_kind(row) for row in rows)
-    folded = {kind: count for kind, count in kinds.items() if count > FOLD and OPEN not in kind[1:] and not everything}
-    cells = [("PORT", "CHANGE", "OLD", "NEW", "SERVICE")]
-    cells += [_cells(row) for row in rows if _kind(row) not in folded]
+def _block(rows: list[Difference], everything: bool) -> str:
+    counts = Counter(map(_from_to, rows))
+    folded = {key: count for key, count in counts.items() if count > FOLD and _OPEN not in key[1:] and not everything}
+    text = ""
+    for (change, old, new), count in folded.items():
+        states = " → ".join(printable(state) for state in (old, new) if state)
+        text += f"Not shown: {count:,} {change.value} ({states})\n"
+    cells = [_cells(row) for row in rows if _from_to(row) not in folded]
+    if not cells:
+        return text
+    cells.insert(0, ("PORT", "CHANGE", "OLD", "NEW", "SERVICE"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    sums = [
-        f"Not shown: {count:,} {change.value} ({_from_to(old, new)})" for (change, old, new), count in folded.items()
-    ]
-    return "".join(line + "\n" for line in [*sums, *(lines if len(cells) > 1 else [])])
+    for line in cells:
+        text += "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+    return text
 
 
-def _kind(row: Row) -> tuple[Change, str, str]:
+def _from_to(row: Difference) -> tuple[Change, str, str]:
+    """What is folded together: the change, and the state on each side."""
     return row.change, row.old.state if row.old else "", row.new.state if row.new else ""
 
 
-def _from_to(old: str, new: str) -> str:
-    return printable(f"{old} → {new}" if old and new else old or new).replace("\\u2192", "→")
-
-
-def _cells(row: Row) -> tuple[str, str, str, str, str]:
+def _cells(row: Difference) -> tuple[str, ...]:
     port = "-" if row.port is None else f"{row.port}/{printable(row.protocol)}"
+    sides = (printable(f"{side.state} ({side.reason})") if side else "-" for side in (row.old, row.new))
     service = service_name(row.port) if row.port is not None and row.protocol == "tcp" else None
-    return port, row.change.value, _claim(row.old), _claim(row.new), service or ""
-
-
-def _claim(claim: Claim | None) -> str:
-    return "-" if claim is None else printable(f"{claim.state} ({claim.reason})")
+    return port, row.change.value, *sides, service or ""
 
 
 # ── the verb ──
 
 
-@dataclass(frozen=True)
-class DiffRequest:
-    """The options of `halfopen diff` as they were typed."""
-
-    old: str
-    new: str
-    form: str | None
-    reasons: bool
-    only_open: bool
-    everything: bool
-    quiet: bool
-
-
-def run_diff(request: DiffRequest) -> int:
-    """Compare two files of results: 0 nothing changed, 1 something did. Raises UsageError."""
-    if request.form not in (None, "table", "jsonl"):
-        raise UsageError(f"format {request.form!r} is not known here: use table or jsonl")
-    if request.old == request.new == "-":
+def run_diff(
+    *, old: str, new: str, form: str | None, reasons: bool, only_open: bool, everything: bool, quiet: bool
+) -> int:
+    """`halfopen diff`, by its options: 0 if nothing changed, 1 if something did. Raises UsageError."""
+    if form not in (None, "table", "jsonl"):
+        raise UsageError(f"format {form!r} is not known here: use table or jsonl")
+    if old == new == "-":
         raise UsageError("both sides are standard input: name a file for one of them")
-    gathering = Gathering()
-    old, new = (gathering.rows(read_results([path], _say)) for path in (request.old, request.new))
-    found = compare(gathering, old, new, request.reasons, request.only_open)
+    texts = Texts()
+    before, after = (texts.rows(read_results([path], note)) for path in (old, new))
+    found = compare(texts, before, after, reasons, only_open)
     tally: Counter[Change] = Counter()
-    rows = _counted(found.rows, tally)
+    rows = _counted(found.differences, tally)
     try:
         stream = standard_output()
-        for text in chunks(map(json_line, rows) if request.form == "jsonl" else table(rows, request.everything)):
+        for text in chunks(map(json_line, rows) if form == "jsonl" else table(rows, everything)):
             stream.write(text)
     except ScanError as error:
-        raise UsageError(str(error)) from error  # 1 is taken: it says "changed"
-    if not request.quiet:
-        _say(_summary(found, tally))
+        raise UsageError(str(error)) from error  # exit code 2: 1 says that something changed
+    if not quiet:
+        note(_summary(found, tally))
     return 1 if tally else 0
 
 
-def _counted(rows: Iterable[Row], tally: Counter[Change]) -> Iterator[Row]:
+def _counted(rows: Iterable[Difference], tally: Counter[Change]) -> Iterator[Difference]:
     for row in rows:
         tally[row.change] += 1
         yield row
@@ -250,9 +239,5 @@ def _counted(rows: Iterable[Row], tally: Counter[Change]) -> Iterator[Row]:
 
 def _summary(found: Comparison, tally: Counter[Change]) -> str:
     counts = [f"{tally[change]:,} {change.value}" for change in Change if tally[change]]
-    counts.append(f"{found.same:,} the same")
-    return ", ".join(counts) + (f"; {found.unknown:,} unknown on one side, not compared" if found.unknown else "")
-
-
-def _say(text: str) -> None:
-    print(f"halfopen: {text}", file=sys.stderr)
+    text = ", ".join([*counts, f"{found.same:,} the same"])
+    return text + (f"; {found.unknown:,} unknown on one side, not compared" if found.unknown else "")

@@ -1,19 +1,20 @@
 """XML as nmap writes it (masscan and halfopen do the same), read as a stream of verdicts.
 
-nmap folds what many ports of a host share into `extraports`, a count; its newer releases name the ports beside it, of
-older ones they follow from `scaninfo` (what was scanned, minus what is listed) as long as a host has only one such
-group. Where they do not follow they are left out and told: a guess would show as change.
+nmap folds what many ports of a host share into `extraports`, a count. Newer releases name the ports beside it. In older
+files they follow from `scaninfo` (the scanned ports minus the listed ones), as long as a host has only one such
+group. Ports that do not follow are left out, and a note says how many: a guess would look like a change.
 
-Files come from strangers, so the parser is Expat itself, event by event: memory is one host, entities (which nmap never
-declares) end the reading before they could multiply, and nothing outside the file is ever opened. A file without its
-end, as an interrupted scan leaves it, is refused for the same reason as a torn line.
+Files come from strangers, so Expat itself parses them: memory holds one host, an entity declaration (nmap never
+writes one) ends the reading before entities could multiply, and nothing outside the file is ever opened. A file without
+its end, as an interrupted scan leaves it, is refused: a missing row would look like a port that vanished.
 
-Source: nmap.dtd; reasons are nmap's own words, with the plurals of releases before 7.40 or so taken back.
+Source: nmap.dtd; reasons are nmap's own words, without the plurals of releases before 7.40 or so.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ..verdict.table import Reason, State, Verdict
@@ -21,168 +22,116 @@ from ..verdict.table import Reason, State, Verdict
 _PIECE = 1 << 16
 _SCANNER = "scanner "
 _WORDS = {reason.word for reason in Reason}
-_DOWN = State.DOWN.value
-
-Attributes = dict[str, str]
+_UNKNOWN = "unknown-response"  # nmap's word for a reason that it cannot name
 
 
 class NotNmap(ValueError):
     """What is wrong with the file, as words that follow its name."""
 
 
-@dataclass
-class _Group:
-    """`extraports`: ports of one state; `listed` by reason where nmap names them."""
+@dataclass(frozen=True)
+class _ExtraPorts:
+    """`extraports`: ports of one state. `named`: (protocol, ports, reason) where nmap names them."""
 
     state: str
     count: int
-    reason: str = ""
-    listed: list[tuple[str, str, str]] = field(default_factory=list)  # protocol, ports, reason
-
-
-@dataclass
-class _Host:
-    """What is known of the host being read. `scanner`: who probed it, where halfopen noted that."""
-
-    scanner: str | None = None
-    ip: str = ""
-    state: str = ""
-    reason: str = ""
-    rows: list[Verdict] = field(default_factory=list)
-    groups: list[_Group] = field(default_factory=list)
-
-
-@dataclass
-class _Port:
-    number: int
-    protocol: str
-    state: str = ""
-    reason: str = ""
-    ttl: int | None = None
-    sender: str | None = None
-    service: str | None = None
-    evidence: tuple[str, ...] = ()
+    reason: str
+    named: list[tuple[str, str, str]]
 
 
 class _Reader:
-    """Expat's events → `done`, the rows of hosts that have ended."""
+    """Expat's events → `done`, the rows of the hosts that have ended."""
 
     def __init__(self) -> None:
         self.done: list[Verdict] = []
-        self.uncounted = 0  # ports that nmap counted and did not name
+        self.left_out = 0  # ports that nmap counted and did not name
         self._scanned: dict[str, str] = {}  # protocol → ports
-        self._host = _Host()
-        self._port: _Port | None = None
-        self._root = ""
-        self._acts: dict[str, Callable[[Attributes], None]] = {
-            "scaninfo": self._scaninfo,
-            "host": self._begin_host,
-            "status": self._status,
-            "address": self._address,
-            "extraports": self._extraports,
-            "extrareasons": self._extrareasons,
-            "port": self._begin_port,
-            "state": self._state,
-            "service": self._service,
-            "script": self._script,
-        }
+        self._builder = TreeBuilder()
+        self._root: Element | None = None
 
-    def start(self, name: str, attributes: Attributes) -> None:
-        if not self._root:
-            self._root = name
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        element = self._builder.start(name, attributes)
+        if self._root is None:
+            self._root = element
             if name != "nmaprun":
                 raise NotNmap(f"its XML is <{name}>, not nmap's <nmaprun>")
-        act = self._acts.get(name)
-        if act:
-            act(attributes)
+        if name == "scaninfo":
+            self._scanned[attributes.get("protocol", "tcp")] = attributes.get("services", "")
 
     def end(self, name: str) -> None:
-        if name == "port" and self._port:
-            self._end_port(self._port)
-        elif name == "host":
-            self._end_host()
+        element = self._builder.end(name)
+        if name == "host" and self._root is not None:
+            self.done += self._host(element)
+            self._root.clear()  # a tree of one host at a time
 
-    def _scaninfo(self, given: Attributes) -> None:
-        self._scanned[given.get("protocol", "tcp")] = given.get("services", "")
-
-    def _begin_host(self, given: Attributes) -> None:
-        comment = given.get("comment", "")
-        scanner = comment.removeprefix(_SCANNER) if comment.startswith(_SCANNER) else None
-        self._host, self._port = _Host(scanner=scanner), None
-
-    def _status(self, given: Attributes) -> None:
-        self._host.state, self._host.reason = given.get("state", ""), given.get("reason", "")
-
-    def _address(self, given: Attributes) -> None:
-        if given.get("addrtype", "ipv4") != "mac":
-            self._host.ip = given["addr"]
-
-    def _extraports(self, given: Attributes) -> None:
-        self._host.groups.append(_Group(given["state"], int(given["count"])))
-
-    def _extrareasons(self, given: Attributes) -> None:
-        group = self._host.groups[-1]
-        group.reason = group.reason or _singular(given["reason"])
-        if "ports" in given:
-            group.listed.append((given.get("proto", "tcp"), given["ports"], _singular(given["reason"])))
-
-    def _begin_port(self, given: Attributes) -> None:
-        self._port = _Port(int(given["portid"]), given.get("protocol", "tcp"))
-
-    def _state(self, given: Attributes) -> None:
-        if self._port:
-            self._port.state, self._port.reason = given["state"], _singular(given.get("reason", "unknown-response"))
-            self._port.ttl = int(given.get("reason_ttl") or 0) or None
-            self._port.sender = given.get("reason_ip")
-
-    def _service(self, given: Attributes) -> None:
-        if self._port:
-            self._port.service = given.get("name")
-
-    def _script(self, given: Attributes) -> None:
-        if self._port and given.get("id") == "halfopen-evidence":
-            self._port.evidence = tuple(given.get("output", "").replace(",", " ").split())
-
-    def _end_port(self, port: _Port) -> None:
-        if port.state:
-            reason = port.reason or "unknown-response"
-            known = (port.protocol, port.ttl, port.service, port.evidence)
-            self._host.rows.append(
-                Verdict(self._host.ip, port.number, port.state, reason, *known, icmp_from=port.sender)
-            )
-        self._port = None
-
-    def _end_host(self) -> None:
-        host = self._host
-        if not host.ip:
+    def _host(self, host: Element) -> Iterator[Verdict]:
+        """The rows of a host: itself if it is down, its ports as listed, then the folded ones."""
+        ips = [address.attrib["addr"] for address in host.iter("address") if address.get("addrtype") != "mac"]
+        if not ips:
             raise NotNmap("a host in it has no address")
-        rows = [Verdict(host.ip, None, _DOWN, host.reason or "no-response")] if host.state == _DOWN else []
-        rows += host.rows
-        unlisted = [group for group in host.groups if not group.listed]
-        for group in host.groups:
-            rows += self._folded(group, alone=len(unlisted) == 1)
-        self.done += [row._replace(ip=host.ip, scanner_ip=host.scanner) for row in rows]
-        self._host = _Host()
+        ip = ips[-1]
+        comment = host.get("comment", "")
+        scanner = comment.removeprefix(_SCANNER) if comment.startswith(_SCANNER) else None
+        status = host.find("status")
+        if status is not None and status.get("state") == State.DOWN.value:
+            yield Verdict(
+                ip, None, State.DOWN.value, status.get("reason") or Reason.NO_RESPONSE.word, scanner_ip=scanner
+            )
+        listed = [row for port in host.iter("port") if (row := _port(port, ip, scanner))]
+        yield from listed
+        groups = [_extra_ports(element) for element in host.iter("extraports")]
+        known = {row.port for row in listed}
+        known |= {port for group in groups for _, ports, _ in group.named for port in _numbers(ports)}
+        unnamed = sum(not group.named for group in groups)
+        for group in groups:
+            # Scanned ports that are neither listed nor named belong to the one group without names.
+            named = group.named or (self._rest(group, known) if unnamed == 1 else [])
+            if not named:
+                self.left_out += group.count
+            for protocol, ports, reason in named:
+                for port in _numbers(ports):
+                    yield Verdict(ip, port, group.state, reason or _UNKNOWN, protocol, scanner_ip=scanner)
 
-    def _folded(self, group: _Group, alone: bool) -> Iterator[Verdict]:
-        """The ports of a group, as rows; counted where they cannot be known."""
-        spans = group.listed
-        if not spans and alone and len(self._scanned) == 1:
-            ((protocol, services),) = self._scanned.items()
-            named = {row.port for row in self._host.rows}
-            named |= {port for other in self._host.groups for _, ports, _ in other.listed for port in _numbers(ports)}
-            rest = [port for port in _numbers(services) if port not in named]
-            if len(rest) == group.count:
-                spans = [(protocol, ",".join(map(str, rest)), group.reason)]
-        if not spans:
-            self.uncounted += group.count
-        for protocol, ports, reason in spans:
-            for port in _numbers(ports):
-                yield Verdict(self._host.ip, port, group.state, reason or "unknown-response", protocol)
+    def _rest(self, group: _ExtraPorts, known: set[int | None]) -> list[tuple[str, str, str]]:
+        """The ports of a group that names none; [] if scanned and known ports do not tell them."""
+        if len(self._scanned) != 1:
+            return []
+        ((protocol, scanned),) = self._scanned.items()
+        rest = [port for port in _numbers(scanned) if port not in known]
+        return [(protocol, ",".join(map(str, rest)), group.reason)] if len(rest) == group.count else []
+
+
+def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
+    state, service = port.find("state"), port.find("service")
+    if state is None or not state.attrib["state"]:
+        return None
+    scripts = (script for script in port.iter("script") if script.get("id") == "halfopen-evidence")
+    evidence = next((script.get("output", "").replace(",", " ").split() for script in scripts), [])
+    return Verdict(
+        ip,
+        int(port.attrib["portid"]),
+        state.attrib["state"],
+        _singular(state.get("reason", "")) or _UNKNOWN,
+        port.get("protocol", "tcp"),
+        ttl=int(state.get("reason_ttl") or 0) or None,
+        service=None if service is None else service.get("name"),
+        evidence=tuple(evidence),
+        icmp_from=state.get("reason_ip"),
+        scanner_ip=scanner,
+    )
+
+
+def _extra_ports(element: Element) -> _ExtraPorts:
+    reasons = [reason.attrib for reason in element.iter("extrareasons")]
+    named = [
+        (given.get("proto", "tcp"), given["ports"], _singular(given["reason"])) for given in reasons if "ports" in given
+    ]
+    first = _singular(reasons[0]["reason"]) if reasons else ""
+    return _ExtraPorts(element.attrib["state"], int(element.attrib["count"]), first, named)
 
 
 def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict]:
-    """The verdicts of a file, host by host. `note` is told at the end of ports that were left out.
+    """The verdicts of a file, host by host. At the end `note` gets a line about ports that were left out.
 
     Raises NotNmap for anything that is not a whole file of nmap's XML; the address of a row is as written.
     """
@@ -191,7 +140,6 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
     parser.EntityDeclHandler = _refuse_entity
-    parser.buffer_text = True
     try:
         while piece := stream.read(_PIECE):
             parser.Parse(piece)
@@ -203,12 +151,12 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict
         unfinished = cause in (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)
         text = "the XML is not finished, the scan was interrupted" if unfinished else f"broken XML ({cause})"
         raise NotNmap(f"{text}, line {error.lineno}") from error
+    except NotNmap:
+        raise
     except (KeyError, IndexError, ValueError) as error:
-        if isinstance(error, NotNmap):
-            raise
         raise NotNmap(f"an element near line {parser.CurrentLineNumber} lacks what nmap writes ({error})") from error
-    if reader.uncounted:
-        note(f"{reader.uncounted:,} ports that nmap only counted are left out; nmap -d names each port")
+    if reader.left_out:
+        note(f"{reader.left_out:,} ports that nmap only counted are left out; nmap -d names each port")
 
 
 def _refuse_entity(*_: object) -> None:

@@ -1,43 +1,48 @@
 """Results of earlier runs, read back as verdicts: JSON lines, CSV, XML as nmap writes it, and captures.
 
-Reports and comparisons do not care who wrote a file or how. What a file is, its first bytes say (suffixes lie, and
-`<(…)` has none); gzip is looked through. Rows stream, so the size of a file does not matter here.
+Reports and comparisons do not depend on who wrote a file or how. The first bytes of a file say what it is (suffixes may
+be wrong, and `<(…)` has none); gzip is unpacked on the way. Rows stream, so the size of a file does not matter here.
 
-A result that was read wrong is worse than one that was not read: a torn line or an odd cell ends the reading with
+A result that was read wrong is worse than one that was not read. A torn line or an odd cell ends the reading with
 one `UsageError` that names file, line and cause, because a row left out would show as a port that vanished. A damaged
-capture is the exception: captures are torn as a rule, and what was not judged is told.
+capture is the exception: many captures end in the middle of a packet, so a note says what was not judged.
 
 Limits: `.txt` and `.gnmap` files are for people and old scripts and do not hold every row. A capture must be a regular
 file (it is opened twice); from a pipe, `classify` turns it into JSON lines first.
 """
 
 import csv
-import gzip
 import io
 import json
 import os
 import stat
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import ip_address
+from types import NoneType
 from typing import Any
 
 from ..capture.pcap import MAGICS
 from ..capture.pcapng import MAGIC
 from ..classifier.classification import Classification
 from ..errors import UsageError
+from ..gzipped import DAMAGED, unpacked
 from ..verdict.table import State, Verdict
 from .nmap_xml import NotNmap, read_xml
 
 Note = Callable[[str], None]
 
-_GZIP = b"\x1f\x8b"
-_MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # in UTF-8
 _FORMS = "give JSON lines (-f jsonl), CSV, nmap's XML, or a capture"
 _NEEDED = ("ip", "port", "state", "reason")
-_DOWN = State.DOWN.value
+
+# The columns of a result in the order of a Verdict's fields, and what a value is if it is known.
+_FIELDS: dict[str, type] = {
+    "ip": str, "port": int, "state": str, "reason": str, "protocol": str, "ttl": int, "service": str,
+    "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
+}  # fmt: skip
+_NUMBERS = {name: kind for name, kind in _FIELDS.items() if kind in (int, float)}
 
 
 def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
@@ -51,7 +56,7 @@ def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
             if _is_capture(stream):
                 captures.append(_regular(path))
             else:
-                yield from _read(path, stream, note)
+                yield from _read(_File(path, stream, note))
     if captures:
         yield from _classified(captures, note)
 
@@ -63,26 +68,20 @@ def named(path: str) -> str:
 
 @contextmanager
 def _opened(path: str) -> Iterator[io.BufferedReader]:
-    """The file's bytes, unpacked; closed at the end (standard input stays open)."""
+    """The file's content, unpacked; closed at the end (standard input stays open)."""
     try:
         raw = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115 (the next block closes it)
     except OSError as error:
         raise UsageError(f"{named(path)} cannot be read ({error.strerror}): name a file of results") from error
-    with raw:
-        if raw.peek(2)[:2] != _GZIP:
-            yield raw
-            return
-        with gzip.GzipFile(fileobj=raw) as unpacked:
-            stream: io.BufferedReader = io.BufferedReader(unpacked)
-            with stream:
-                yield stream
+    with raw, unpacked(raw) as stream:
+        yield stream
 
 
 def _is_capture(stream: io.BufferedReader) -> bool:
     try:
         magic = stream.peek(4)[:4]
-    except (OSError, EOFError, zlib.error):
-        return False  # the text reader meets it again, and names the line
+    except (OSError, *DAMAGED):
+        return False  # the text reader meets the same damage, and names the place
     return magic in MAGICS or magic == MAGIC
 
 
@@ -104,143 +103,136 @@ def _classified(paths: list[str], note: Note) -> Iterator[Verdict]:
         note(line)
 
 
-def _read(path: str, stream: io.BufferedReader, note: Note) -> Iterator[Verdict]:
-    """Rows of a file of text. Whatever goes wrong in it becomes one line with the place."""
-    reader: Callable[[io.BufferedReader, _Place, Note], Iterator[Verdict]]
-    place = _Place(named(path))
-    try:
-        begin = stream.peek(64).removeprefix(_MARK).lstrip()
-        reader = {b"{": _json_lines, b"<": _xml, b"": _nothing}.get(begin[:1], _csv)
-        yield from reader(stream, place, note)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise place.wrong("its gzip data is damaged or ends early") from error
-    except OSError as error:
-        raise place.wrong(f"cannot read on ({error.strerror})") from error
+class _File:
+    """A file that is not a capture: its content, and the place that messages name."""
 
+    def __init__(self, path: str, stream: io.BufferedReader, note: Note) -> None:
+        self.stream = stream
+        self._name = named(path)
+        self._line = 0
+        self._note = note
 
-class _Place:
-    """Where the reader is, for messages."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.line = 0
+    def note(self, text: str) -> None:
+        """A note about this file."""
+        self._note(f"{self._name}{text}")
 
     def wrong(self, cause: str) -> UsageError:
-        """What is wrong at this place, and the remedy."""
-        where = f"{self.name}, line {self.line}" if self.line else self.name
+        """What is wrong at this place, and what to do."""
+        where = f"{self._name}, line {self._line}" if self._line else self._name
         return UsageError(f"{where}: {cause}: {_FORMS}")
 
-    def count(self, lines: Iterable[str]) -> Iterator[str]:
-        """The lines, counted from 1 as they pass."""
-        for self.line, line in enumerate(lines, 1):
-            yield line
+    def lines(self) -> Iterator[str]:
+        """The lines of the text; the place moves with them."""
+        with io.TextIOWrapper(self.stream, "utf-8-sig", "replace", newline="") as text:
+            for self._line, line in enumerate(text, 1):
+                yield line
 
 
-def _text(stream: io.BufferedReader) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="")
+def _read(file: _File) -> Iterator[Verdict]:
+    """Rows of a file of text. Everything that goes wrong in it becomes one line with the place."""
+    try:
+        begin = file.stream.peek(64).removeprefix(_BYTE_ORDER_MARK).lstrip()
+        reader = {b"{": _json_lines, b"<": _xml, b"": _empty}.get(begin[:1], _csv)
+        yield from reader(file)
+    except DAMAGED as error:
+        raise file.wrong("its gzip data is damaged or ends early") from error
+    except OSError as error:
+        raise file.wrong(f"cannot read on ({error.strerror})") from error
 
 
-def _nothing(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdict]:
-    """A scan without rows writes an empty file of JSON lines, but so does a full disk."""
-    if stream.read().strip():
-        raise place.wrong("begins with blank space and is nothing known")
-    note(f"{place.name} is empty: taken for a result without rows")
+def _empty(file: _File) -> Iterator[Verdict]:
+    """A scan without rows writes an empty file of JSON lines, but a full disk leaves one too: hence the note."""
+    if file.stream.read().strip():
+        raise file.wrong("begins with blank space and is nothing known")
+    file.note(" is empty: taken for a result without rows")
     yield from ()
 
 
-def _xml(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdict]:
+def _xml(file: _File) -> Iterator[Verdict]:
     try:
-        for verdict in read_xml(stream, lambda text: note(f"{place.name}: {text}")):
-            yield verdict._replace(ip=_address(verdict.ip, place))
+        for verdict in read_xml(file.stream, lambda text: file.note(f": {text}")):
+            yield verdict._replace(ip=_address(verdict.ip, file))
     except NotNmap as error:
-        raise place.wrong(str(error)) from error
+        raise file.wrong(str(error)) from error
 
 
-def _json_lines(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdict]:
-    with _text(stream) as text:
-        for line in place.count(text):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                if not line.strip():
-                    continue
-                raise place.wrong("is no JSON object on a line of its own") from error
-            if not isinstance(row, dict):
-                raise place.wrong("is no JSON object on a line of its own")
-            yield _verdict(row, place)
-
-
-def _csv(stream: io.BufferedReader, place: _Place, note: Note) -> Iterator[Verdict]:
-    with _text(stream) as text:
-        rows = csv.reader(place.count(text))
+def _json_lines(file: _File) -> Iterator[Verdict]:
+    for line in file.lines():
+        if not line.strip():
+            continue
         try:
-            head = next(rows, [])  # a file that is only a part of a byte order mark holds no line
-            if not set(_NEEDED) <= set(head):
-                raise place.wrong("is no result that halfopen can read back")
-            for cells in rows:
-                if len(cells) != len(head):
-                    raise place.wrong(f"has {len(cells)} cells where the header has {len(head)}")
-                yield _verdict(_typed(dict(zip(head, cells, strict=True)), place), place)
-        except csv.Error as error:
-            raise place.wrong(f"is no CSV ({error})") from error
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise file.wrong("is no JSON object on a line of its own")
+        yield _verdict(row, file)
 
 
-def _typed(row: dict[str, Any], place: _Place) -> dict[str, Any]:
-    """The cells of a CSV row as the values they stand for; an empty one is unknown."""
-    known = {name: cell for name, cell in row.items() if cell != ""}
+def _csv(file: _File) -> Iterator[Verdict]:
+    rows = csv.reader(file.lines())
     try:
-        for name, kind in (("port", int), ("ttl", int), ("pass", int), ("rtt_ms", float), ("time", float)):
-            if name in known:
-                known[name] = kind(known[name])
-    except ValueError as error:
-        raise place.wrong(f"{name} {row[name]!r} is not a number") from error
-    if "evidence" in known:
-        known["evidence"] = known["evidence"].split(";")
-    return known
+        head = next(rows, [])  # a file that is only a part of a byte order mark holds no line
+        if not set(_NEEDED) <= set(head):
+            raise file.wrong("is no result that halfopen can read back")
+        for cells in rows:
+            if len(cells) != len(head):
+                raise file.wrong(f"has {len(cells)} cells where the header has {len(head)}")
+            yield _verdict(_typed(dict(zip(head, cells, strict=True)), file), file)
+    except csv.Error as error:
+        raise file.wrong(f"is no CSV ({error})") from error
 
 
-_TEXT, _WHOLE, _REAL = (str, type(None)), (int, type(None)), (int, float, type(None))
-_TYPES: dict[str, tuple[type, ...]] = {
-    "ip": _TEXT, "port": _WHOLE, "state": _TEXT, "reason": _TEXT, "protocol": _TEXT, "ttl": _WHOLE, "service": _TEXT,
-    "evidence": (list, type(None)), "rtt_ms": _REAL, "time": _REAL, "pass": _WHOLE, "icmp_from": _TEXT,
-    "scanner_ip": _TEXT,
-}  # fmt: skip
+def _typed(cells: dict[str, str], file: _File) -> dict[str, Any]:
+    """The cells of a CSV row as the values they stand for; an empty one is unknown."""
+    row: dict[str, Any] = {name: cell for name, cell in cells.items() if cell != ""}
+    for name, kind in _NUMBERS.items():
+        if name in row:
+            try:
+                row[name] = kind(row[name])
+            except ValueError as error:
+                raise file.wrong(f"{name} {row[name]!r} is not a number") from error
+    if "evidence" in row:
+        row["evidence"] = row["evidence"].split(";")
+    return row
 
 
-def _verdict(row: dict[str, Any], place: _Place) -> Verdict:
-    """One row of a file, judged: what is there has the type of the contract."""
-    values = list(map(row.get, _TYPES))
+def _verdict(row: dict[str, Any], file: _File) -> Verdict:
+    """One row of a file, checked: each value has the type that a verdict has there."""
+    values = list(map(row.get, _FIELDS))
     if wrong := _mistyped(tuple(map(type, values))):
-        raise place.wrong(f"{wrong} {row[wrong]!r} is not what a verdict holds")
+        raise file.wrong(f"{wrong} {row[wrong]!r} is not what a verdict holds")
     ip, port, state, reason, protocol, ttl, service, evidence, *rest = values
-    if not (ip and state and reason) or (port is None and state != _DOWN):
-        raise place.wrong(
-            f"has no {next(name for name in _NEEDED if row.get(name) in (None, ''))!r}, so it is no verdict"
-        )
+    # Only a host that is down has no port.
+    if not (ip and state and reason) or (port is None and state != State.DOWN.value):
+        missing = next(name for name in _NEEDED if row.get(name) in (None, ""))
+        raise file.wrong(f"has no {missing!r}, so it is no verdict")
     if port is not None and not 0 <= port <= 65535:
-        raise place.wrong(f"port {port} is not one")
+        raise file.wrong(f"port {port} is not one")
     if evidence and not all(isinstance(word, str) for word in evidence):
-        raise place.wrong(f"evidence {evidence!r} is not a list of words")
-    words = tuple(evidence) if evidence else ()
-    return Verdict(_address(ip, place), port, state, reason, protocol or "tcp", ttl, service, words, *rest)
+        raise file.wrong(f"evidence {evidence!r} is not a list of words")
+    return Verdict(
+        _address(ip, file), port, state, reason, protocol or "tcp", ttl, service, tuple(evidence or ()), *rest
+    )
 
 
 @lru_cache(maxsize=1 << 10)
 def _mistyped(types: tuple[type, ...]) -> str | None:
-    """The first field whose type is not one of its own; rows of a file share a few combinations."""
-    return next((name for name, given in zip(_TYPES, types, strict=True) if given not in _TYPES[name]), None)
+    """The first field whose value has another type. The rows of a file share a few combinations of types."""
+    for (name, kind), given in zip(_FIELDS.items(), types, strict=True):
+        if given not in (kind, NoneType) and (kind, given) != (float, int):  # JSON writes 5.0 as it likes, also as 5
+            return name
+    return None
 
 
-def _address(text: object, place: _Place) -> str:
+def _address(text: str, file: _File) -> str:
     try:
         return _canonical(text)
-    except (ValueError, TypeError) as error:
-        raise place.wrong(f"{text!r} is not an address") from error
+    except ValueError as error:
+        raise file.wrong(f"{text!r} is not an address") from error
 
 
 @lru_cache(maxsize=1 << 16)
-def _canonical(text: object) -> str:
+def _canonical(text: str) -> str:
     """An address as halfopen writes it; a zone (`%eth0`) is left off. Raises ValueError."""
-    if not isinstance(text, str):
-        raise TypeError
     return str(ip_address(text.partition("%")[0]))

@@ -1,6 +1,6 @@
 "use strict";
-// The page's own program: the map on a canvas and a table that draws only the rows in view.
-// It reads the data of this page and nothing else; text is only ever set as text, never as markup.
+// The program of the page: the map on a canvas, and a table that draws only the rows in view.
+// It reads the data of this page and nothing else. Text is set as text, never as markup.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
@@ -67,7 +67,7 @@ function arrange() {
     view.rows.sort((a, b) => {
       const x = keys.get(a), y = keys.get(b);
       if (x === y) return a - b;
-      if (x === null || x === "" || x === undefined) return 1;  // what is unknown comes last either way
+      if (x === null || x === "" || x === undefined) return 1;  // unknown values come last in both directions
       if (y === null || y === "" || y === undefined) return -1;
       return x < y ? -sign : sign;
     });
@@ -81,7 +81,7 @@ function draw() {
   const count = view.rows.length;
   const first = Math.max(0, Math.floor(box.scrollTop / ROW) - SPARE);
   const last = Math.min(count, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + SPARE);
-  const held = document.activeElement?.dataset?.row;  // the row whose button has the focus keeps it
+  const held = document.activeElement?.dataset?.row;  // the row whose button has the focus
   const body = document.createDocumentFragment();
   body.append(gap(first * ROW));
   for (let place = first; place < last; place++) body.append(line(view.rows[place], place));
@@ -222,7 +222,7 @@ function along(order, x, y) {
   return place;
 }
 
-// The address `cells` cells of 2^bits addresses behind `base`, as text.
+// The address that is `cells` cells behind `base`, as text; a cell holds 2^bits addresses.
 function address(base, bits, cells) {
   const step = BigInt(cells) << BigInt(bits);
   if (!base.includes(":")) {
@@ -248,11 +248,11 @@ function choose(number) {
   map.x = map.y = 0;
   const size = 2 ** now.bits;
   find("about").textContent = grid
-    ? "A line a host, a column a port: " + now.title + "."
+    ? "A row for each host, a column for each port: " + now.title + "."
     : now.kind === "ports"
       ? "All 65,536 ports of " + now.title + " along a Hilbert curve: neighbours stay close, port 0 is top left."
       : "The addresses of " + now.title + " along a Hilbert curve: neighbours stay close, networks are blocks. A cell is "
-        + (size === 1 ? "one address" : size.toLocaleString("en") + " addresses") + " and shows the most that any of its ports claims.";
+        + (size === 1 ? "one address" : size.toLocaleString("en") + " addresses") + " and shows the strongest state of its ports.";
   paint();
 }
 
