@@ -25,9 +25,9 @@ from scanner.lab.box import INTERFACE
 from scanner.lab.demo import DEMO, demo_box
 from scanner.packet.headers import LINK_RAW
 from scanner.trace.recorder import Recorder
-from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
 from tests.lab.networks import routed_box
+from tests.memory import Faults, Host
 from tests.simulation import Clock, bench_of, lane_of, memory
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -25,9 +25,9 @@ from scanner.packet.cookie import Key
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
-from scanner.transport.memory import Faults, Host, MemoryTransport
 from scanner.verdict.table import Verdict
 from tests.builders import KEY, OUR_MAC, OUR_PORT, SECOND, US
+from tests.memory import Faults, Host, MemoryTransport
 
 WHOLE, USUAL = Shard(), Settings()
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from scanner.transport.memory import Faults, Host
 from scanner.verdict.evidence import host_facts, words_of
 from scanner.verdict.ledger import Mark, blank
 from scanner.verdict.table import Reason
+from tests.memory import Faults, Host
 from tests.simulation import bench
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}

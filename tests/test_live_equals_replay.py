@@ -20,11 +20,11 @@ from scanner.packet.headers import LINK_RAW
 from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts
 from scanner.trace.recorder import Recorder
-from scanner.transport.memory import Faults, Host
 from scanner.transport.tap import Tap
 from scanner.verdict.table import Verdict
 from tests.lab.live import live
 from tests.lab.networks import direct_box, prefix_box, require, routed_box
+from tests.memory import Faults, Host
 from tests.simulation import Clock, bench_of, lane_of, memory
 
 Row = tuple[str, int | None, str, str, int | None, str | None]

@@ -31,12 +31,12 @@ from scanner.rounds.schedule import Schedule, Stretch
 from scanner.rounds.statistics import Sums
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
-from scanner.transport.memory import Faults, MemoryTransport
 from scanner.verdict.ledger import Known, blank
 from scanner.verdict.table import Reason, Verdict
 from tests.builders import OUR_MAC, SECOND
 from tests.lab.live import live
 from tests.lab.networks import direct_box
+from tests.memory import Faults, MemoryTransport
 from tests.processes import PATIENCE, wait_until_it_scans
 from tests.simulation import NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, target, wanted
 

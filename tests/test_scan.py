@@ -20,9 +20,9 @@ from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
 from scanner.packet.headers import Bytes, Frames
 from scanner.targets.hostspace import Shard
-from scanner.transport.memory import Faults, Host
 from scanner.verdict.table import Verdict
 from tests.builders import KEY, OUR_MAC, OUR_PORT, SECOND, THEIR_MAC, ethernet_batch, rst, segment, synack
+from tests.memory import Faults, Host
 from tests.simulation import (
     CLOSED,
     NET,

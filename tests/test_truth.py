@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from scanner.halfopen.scan import Settings
-from scanner.transport.memory import Faults, Host, MemoryTransport, answer
 from scanner.verdict.loss import FIRST_WAIT, NEAR_WAIT, RoundTrips
 from tests.builders import SECOND
+from tests.memory import Faults, Host, MemoryTransport, answer
 from tests.simulation import Clock, bench, bench_of, lane_of, wire_bytes
 
 NET, PORTS = "198.18.1.0/28", (22, 23, 81)

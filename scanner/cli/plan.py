@@ -13,6 +13,7 @@ are chosen when the scan starts.
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,8 @@ from ..packet.addresses import to_text
 from ..targets.ports import format_ports
 from ..targets.spec import parse_hosts, resolve
 from ..targets.special import MANY_PUBLIC, Choice, public_hosts
+from ..transport import Transport
 from ..transport.held_ports import HeldPorts
-from ..transport.memory import Faults, MemoryTransport
 from ..verdict.loss import FIRST_WAIT, MIN_PASSES_UNANSWERED
 from ..verdict.sentences import plural
 from .options import ScanRequest
@@ -71,7 +72,7 @@ def make_plan(choice: Choice, ports: npt.NDArray[np.uint16], config: SynConfig) 
     skipped: list[str] = []
     key = key_of(config)
     ways = ways_of(choice.hosts, config, skipped.append)
-    transport = MemoryTransport(lambda address: None, lambda: 0, Faults(), 0)
+    transport = cast(Transport, None)  # a plan sends nothing
     # The order of the probes does not depend on the source ports, so any numbers will do.
     held = HeldPorts(tuple(range(1, config.passes + 2)), False)
     lanes = [lane_of(way, transport, held, ports, config, key) for way in ways]

@@ -26,8 +26,8 @@ from ..transport import Transport
 from ..transport.bpf import program
 from ..transport.held_ports import HeldPorts, hold
 from ..transport.rawip import RawIpTransport
-from ..transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, TX_BLOCKS, Receiver, RingTransport, Sender
-from ..transport.senders import Senders
+from ..transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, TX_BLOCKS, Receiver, Sender
+from ..transport.ring_transport import RingTransport
 from .lane import Lane
 
 LEAST_RX_BLOCKS = 8  # 8,192 frames
@@ -157,9 +157,8 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
     receiver = Receiver(face.name, face.kind, sieve, blocks)
     if route.local:
         return RawIpTransport(receiver)
-    if senders == 1:
-        return RingTransport(receiver, Sender(face.name))
-    return RingTransport(receiver, Senders([Sender(face.name, 2 * TX_BLOCKS) for _ in range(senders)]))
+    blocks = TX_BLOCKS if senders == 1 else 2 * TX_BLOCKS
+    return RingTransport(receiver, [Sender(face.name, blocks) for _ in range(senders)])
 
 
 def lane_of(

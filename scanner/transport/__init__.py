@@ -1,9 +1,8 @@
-"""Carrying frames: the one small surface between the scan and a wire.
+"""Carrying frames: the small interface between a scan and a network interface.
 
-A transport lends out empty rows, is told which of them are ready, and hands back what arrived. It
-decides nothing: what to send, when, and what a reply means belong to the scan. The implementations are `ring`
-(AF_PACKET rings), `rawip` (loopback and the machine's own addresses) and `memory` (a seeded network
-inside the process, for tests).
+A transport lends out empty rows, is told which of them hold frames to send, and returns what has arrived. It decides
+nothing: what to send, when, and what a reply means belong to the scan. The implementations are `ring_transport`
+(AF_PACKET rings) and `rawip` (loopback and the machine's own addresses); `tap` shows the frames of any of them.
 """
 
 from typing import NamedTuple, Protocol
@@ -20,7 +19,7 @@ class Drops(NamedTuple):
 
 
 class Transport(Protocol):
-    """What the scan needs of a wire. None of the calls blocks. `link`: the LINKTYPE_ number of frames to send."""
+    """What a scan needs to send and receive. No call blocks. `link`: the LINKTYPE_ number of frames to send."""
 
     link: int
 
@@ -37,7 +36,7 @@ class Transport(Protocol):
         ...
 
     def recv(self) -> Frames:
-        """What has arrived, possibly nothing. The buffer is a view that dies at the next `recv`."""
+        """What has arrived, possibly nothing. The buffer is a view that is valid until the next `recv`."""
         ...
 
     def fileno(self) -> int:
@@ -45,9 +44,9 @@ class Transport(Protocol):
         ...
 
     def drops(self) -> Drops:
-        """Frames lost since the start; final only after `close` was asked for."""
+        """Frames lost since the start; final only after `close`."""
         ...
 
     def close(self) -> None:
-        """Give everything back. Committed frames that have not left are lost."""
+        """Release sockets and memory. Committed frames that have not left are lost."""
         ...

@@ -1,40 +1,36 @@
-"""Our own source ports, held so that the kernel keeps quiet about them.
+"""Our own source ports, held so that the kernel does not answer for them.
 
-A half-open scan sends SYNs that the kernel has not sent, so a SYN/ACK is a stranger to it and it answers with a
-reset of its own. That reset is out of our rate control, hides a scanner that forgets to send one, and on a local
-network makes a neighbour entry for every open host. Firewall rules are the usual way out, and stay behind when a
-scan is killed.
-Here each source port is an ordinary listening TCP socket with a one-instruction filter that accepts nothing: the kernel
-finds an owner for the segment, the filter drops it in silence, and a packet socket still sees the frame, because it
-reads before TCP does. Nobody else is given the port, and everything is gone when the process is.
+A half-open scan sends SYNs that the kernel knows nothing of, so it answers each SYN/ACK with a reset of its own. That
+reset is outside our rate control, hides a scanner that forgets to send one, and makes a neighbour entry for every open
+host of a local network. Firewall rules are the usual remedy, but they stay behind when a scan is killed.
 
-Newer kernels let only CAP_NET_ADMIN put a filter on a TCP socket. There the listener asks for a hop limit of at least
-255 instead, which needs no rights: whatever has passed a router is dropped in silence, and so is all that began with
-64 or 128.
+Here each source port is an ordinary listening TCP socket with a one-instruction filter that accepts nothing. The
+kernel finds an owner for the segment, and the filter drops it in silence. A packet socket still sees the frame, because
+it reads before TCP does. No other program gets the port, and everything is gone when the process is.
 
-Limit: without a filter, replies that arrive with a hop limit of 255 still draw the kernel's reset.
-The kernel holds ports only on an address of this machine. For any other source address (`--source-ip`) there is
-nothing to hold, and whoever owns that address answers as it pleases. An IPv6 address whose duplicate detection is
-not over is not local yet.
+Newer kernels let only CAP_NET_ADMIN put a filter on a TCP socket. There the listener requires a hop limit of at least
+255 instead, which needs no rights: segments that have passed a router, or began with 64 or 128, are dropped in silence.
 
-Source: socket(7) SO_ATTACH_FILTER; ip(7) IP_MINTTL; include/uapi/linux/filter.h (struct sock_fprog), in6.h.
+Limits: without a filter, replies that arrive with a hop limit of 255 still draw the kernel's reset. The kernel holds
+ports only on an address of this machine; for any other source address (`--source-ip`) there is nothing to hold, and its
+owner answers as it likes. An IPv6 address whose duplicate detection is not over is not local yet.
+
+Source: socket(7) SO_ATTACH_FILTER; ip(7) IP_MINTTL; include/uapi/linux/in.h, in6.h.
 """
 
-import ctypes
 import errno
 import socket
-import struct
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from ..errors import ScanError, ScannerError, UsageError
 from ..net.netlink import Address
+from .bpf import DROP_ALL, attach
 
 FIRST, LAST = 32768, 60999  # Linux's default ip_local_port_range: ports a client is expected to send from
-_SO_ATTACH_FILTER = 26
 _LEAST_HOPS = {4: (socket.IPPROTO_IP, 21), 6: (socket.IPPROTO_IPV6, 73)}  # IP_MINTTL, IPV6_MINHOPCOUNT
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-_DROP = struct.pack("=HBBI", 0x06, 0, 0, 0)  # struct sock_filter: BPF_RET | BPF_K, accept 0 bytes
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,11 @@ class HeldPorts:
 
     ports: tuple[int, ...]
     held: bool
-    _sockets: tuple[socket.socket, ...] = field(default=(), repr=False)
+    _sockets: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def close(self) -> None:
-        """Give the ports back; from now on the kernel answers for them. Calling it again does nothing."""
-        for each in self._sockets:
-            each.close()
+        """Give the ports back: from then on the kernel answers for them. A second call does nothing."""
+        self._sockets.close()
 
     def __enter__(self) -> "HeldPorts":
         return self
@@ -62,12 +57,11 @@ def hold(
 ) -> HeldPorts:
     """Hold `count` consecutive ports on `address`.
 
-    They begin at `wanted`; without it at a place in FIRST..LAST that `seed` (any number ≥ 0) chooses, or the next one
-    where all are free. `scope` is the interface index, needed for link-local IPv6 addresses only. Without `quiet`
-    a port is taken but stays without a listener, so that it looks closed to whoever probes it: right for scans of this
-    machine itself, where our own ports are targets too and the kernel's resets reach nobody else. Raises
-    UsageError if a wanted port is in use or not allowed, ScanError if no run of free ports is left or the system
-    refuses sockets.
+    They begin at `wanted`. Without it `seed` (any number ≥ 0) chooses a place in FIRST..LAST, and the next place where
+    all are free is taken. `scope` is the interface index, needed for link-local IPv6 addresses only. Without `quiet` a
+    port is taken but has no listener, so that it looks closed to a probe. That is right for scans of this machine
+    itself, where our own ports are targets too and no other machine sees the kernel's resets. Raises UsageError if a
+    wanted port is in use or not allowed, ScanError if no run of free ports is left or the system refuses sockets.
     """
     assert count >= 1
     assert wanted is None or 0 < wanted <= 65536 - count
@@ -85,17 +79,13 @@ def hold(
     raise ScanError(f"no {count} free source ports in a row on {address}: close programs, or use --source-port")
 
 
-def _hold_all(address: Address, ports: tuple[int, ...], scope: int, quiet: bool) -> tuple[socket.socket, ...]:
-    sockets: list[socket.socket] = []
-    try:
+def _hold_all(address: Address, ports: tuple[int, ...], scope: int, quiet: bool) -> ExitStack:
+    with ExitStack() as stack:
         for port in ports:
-            sockets.append(socket.socket(_FAMILY[address.version], socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
-            _hold_port(sockets[-1], address, port, scope, quiet)
-    except OSError:
-        for each in sockets:
-            each.close()
-        raise
-    return tuple(sockets)
+            listener = socket.socket(_FAMILY[address.version], socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            _hold_port(stack.enter_context(listener), address, port, scope, quiet)
+        return stack.pop_all()
+    raise AssertionError("unreachable")
 
 
 def _hold_port(listener: socket.socket, address: Address, port: int, scope: int, quiet: bool) -> None:
@@ -105,10 +95,8 @@ def _hold_port(listener: socket.socket, address: Address, port: int, scope: int,
     listener.bind((host, port) if address.version == 4 else (host, port, 0, scope))
     if not quiet:
         return
-    instructions = ctypes.create_string_buffer(_DROP, len(_DROP))  # must live until setsockopt has returned
-    program = struct.pack("HP", 1, ctypes.addressof(instructions))  # struct sock_fprog, padded as C pads it
     try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        attach(listener, DROP_ALL)
     except PermissionError:
         listener.setsockopt(*_LEAST_HOPS[address.version], 255)
     listener.listen(0)  # only after the filter: not one connection is ever accepted

@@ -1,14 +1,14 @@
-"""Loopback and the machine's own addresses.
+"""Frames to loopback and to the machine's own addresses.
 
-A frame injected on the loopback interface comes back without a route of its own and the kernel
-drops it as a martian. So the stamped bytes go through a raw IP socket, one system call each (about
-250,000 a second), and replies are read from a receive ring on `lo`. Our own probes are seen there as well;
-they are not replies, and the cookie tells.
+A frame that is injected on the loopback interface comes back without a route of its own, and the kernel drops it as a
+martian. So the stamped bytes go through a raw IP socket, one system call each (about 250,000 a second), and replies
+are read from a receive ring on `lo`. Our own probes arrive there as well; they are no replies, and the cookie shows it.
 
-Frames begin with the IP header. The kernel reads the destination from it, but wants it as a socket address too.
+Frames begin with the IP header. The kernel reads the destination there, but requires it as a socket address too.
 """
 
 import socket
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from . import Drops
 from .ring import NO_PERMISSION, Receiver
 
 _ROWS, _WIDTH = 1024, 256
-_NAMES = 65536  # destinations remembered at most
-_DESTINATION = {4: slice(16, 20), 6: slice(24, 40)}
+_DESTINATION = {4: slice(16, 20), 6: slice(24, 40)}  # in the IP header
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class RawIpTransport:
@@ -33,12 +33,11 @@ class RawIpTransport:
         self._sent = self._refused = 0
         try:
             self._sockets = {
-                4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW),
-                6: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW),
+                version: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                for version, family in _FAMILY.items()
             }
         except PermissionError as error:
             raise ScanError(NO_PERMISSION) from error
-        self._names: dict[bytes, tuple[str, int]] = {}
         self.recv, self.fileno = receiver.recv, receiver.fileno
 
     def reserve(self, limit: int) -> Bytes:
@@ -50,19 +49,10 @@ class RawIpTransport:
         for row in self._rows[:rows, :length]:
             frame = row.tobytes()
             try:
-                send(frame, self._name(frame[where]))
-            except OSError:  # refused by the local firewall or a full buffer: as good as lost on the way
+                send(frame, (_name(version, frame[where]), 0))
+            except OSError:  # refused by the local firewall or a full buffer: lost, as on a network
                 self._refused += 1
         self._sent += rows
-
-    def _name(self, packed: bytes) -> tuple[str, int]:
-        name = self._names.get(packed)
-        if name is None:
-            if len(self._names) >= _NAMES:
-                self._names.clear()
-            family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
-            name = self._names[packed] = (socket.inet_ntop(family, packed), 0)
-        return name
 
     def sent(self) -> int:
         return self._sent
@@ -71,6 +61,12 @@ class RawIpTransport:
         return Drops(self._receiver.dropped(), self._refused)
 
     def close(self) -> None:
-        for each in self._sockets.values():
-            each.close()
+        for sender in self._sockets.values():
+            sender.close()
         self._receiver.close()
+
+
+@lru_cache(65536)
+def _name(version: int, packed: bytes) -> str:
+    """The text of a destination; the socket module reads no packed addresses."""
+    return socket.inet_ntop(_FAMILY[version], packed)

@@ -1,23 +1,22 @@
-"""AF_PACKET rings: frames to and from the driver without a copy through a socket call.
+"""AF_PACKET rings: memory that the kernel and this process share, so that frames pass without a copy.
 
-Both rings are TPACKET_V2 in fixed slots, mapped once and seen as one numpy array, so that
-a run of slots is a 2-D view: stamping writes straight into the transmit ring and parsing reads
-straight out of the receive ring. Version 3 would save receive memory but its packed blocks have no
-columns.
+Both kinds of ring are TPACKET_V2 with slots of fixed size, mapped once and seen as one numpy array. A run of slots is a
+2-D view: stamping writes straight into the transmit ring, and parsing reads straight out of the receive ring. Version 3
+would save receive memory, but its packed blocks have no columns. Each slot begins with a status word that says whose it
+is: whoever has written a slot changes the status last, and then does not touch the slot until it comes back.
 
-Sending: the kernel walks on to slots that become ready while its send() runs, and send() releases the
-interpreter lock. So one thread does nothing but call send() while the scan stamps the next slots.
-Slots to send are half as large as those to receive: the longest frame of ours has 94 bytes. That, and rings of 131,072
-slots, made 2.6 M frames a second of 2.2 M where two rings are at work on two cores; smaller rings (8,192 slots: 1.9 M),
-another switch interval of the interpreter (20 µs to 20 ms) were no better.
-PACKET_QDISC_BYPASS makes a full device queue an ENOBUFS (the slot stays requested and goes with the next
-call) instead of a silent drop. A frame counts as sent when its slot is free again.
+Sending: the kernel walks on to slots that become ready while its send() runs, and send() releases the interpreter
+lock. So one thread does nothing but call send() while the scan stamps the next slots. PACKET_QDISC_BYPASS makes a full
+device queue an ENOBUFS (the slot stays requested and goes with the next call) instead of a silent drop. A frame counts
+as sent when its slot is free again. Transmit slots are half as large as receive slots, because our longest frame has 94
+bytes. That, and rings of 131,072 slots, gave 2.6 M frames a second instead of 2.2 M with two rings on two cores.
+Smaller rings were slower (8,192 slots: 1.9 M); another switch interval of the interpreter (20 µs to 20 ms) was no
+better.
 
-Receiving: the ring is armed, with its filter, before it is bound to the interface, so no reply is
-early and no stray frame is seen. The kernel counts what it had to drop.
+Receiving: the ring gets its filter before it is bound to the interface, so it sees every reply and no other frame. The
+kernel counts what it had to drop.
 
-Limits: Linux; received frames above 190 bytes are cut (headers and ICMP quotes fit). The order "data, then status" is
-kept by a lock between the two writes, which is a barrier on every processor.
+Limits: Linux; received frames above 190 bytes are cut (headers and ICMP quotes fit).
 
 Source: Linux include/uapi/linux/if_packet.h, Documentation/networking/packet_mmap.rst.
 """
@@ -30,35 +29,47 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Protocol
 
 import numpy as np
 
 from ..errors import ScanError
 from ..packet.headers import LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints
-from . import Drops
 from .bpf import Instructions, attach
 
+# include/linux/socket.h, include/uapi/linux/if_packet.h, include/uapi/linux/if_ether.h
 SOL_PACKET = 263
 PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10
 PACKET_TX_RING, PACKET_QDISC_BYPASS, PACKET_IGNORE_OUTGOING = 13, 20, 23
 TPACKET_V2 = 1
 ETH_P_ALL = 3
-STATUS_KERNEL, STATUS_USER, STATUS_SEND_REQUEST, STATUS_WRONG_FORMAT = 0, 1, 1, 4
+# tp_status of a received slot: the kernel's, or TP_STATUS_USER; of a slot to send: TP_STATUS_AVAILABLE,
+# TP_STATUS_SEND_REQUEST, TP_STATUS_WRONG_FORMAT.
+STATUS_KERNEL, STATUS_USER = 0, 1
+STATUS_FREE, STATUS_SEND_REQUEST, STATUS_WRONG_FORMAT = 0, 1, 4
+ALL_BITS = 0xFFFFFFFF
+# include/uapi/linux/if_arp.h: ARPHRD_PPP, RAWIP, NONE, TUNNEL, TUNNEL6, SIT, IPGRE
+NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)
 
-SLOT, TX_SLOT = 256, 128
-BLOCK = 256 * 1024
+SLOT, TX_SLOT = 256, 128  # bytes
+BLOCK = 256 * 1024  # bytes; what the kernel allocates at a time
 TX_BLOCKS = 32  # 65,536 frames: 30 ms at two million a second
 RX_BLOCKS = 128  # 131,072 frames
 TX_DATA = 32  # TPACKET2_HDRLEN - sizeof(struct sockaddr_ll): where the kernel reads a frame
 FIRST_LOOK = 64  # slots looked at first; a slow scan rarely has more that are ready
 STUCK_SECONDS = 5.0
-NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)  # ARPHRD_PPP, RAWIP, NONE, TUNNEL, TUNNEL6, SIT, IPGRE
+SEND_TIMEOUT = struct.pack("ll", 0, 100_000)  # struct timeval: 0.1 s
+ENOBUFS_PAUSE = 0.0005  # seconds; a full device queue has room again after some hundred frames
 
 # struct tpacket2_hdr
 SLOT_HEADER = np.dtype([("status", "u4"), ("length", "u4"), ("captured", "u4"), ("mac", "u2"), ("net", "u2"),
                         ("seconds", "u4"), ("nanoseconds", "u4"), ("vlan_tci", "u2"), ("vlan_tpid", "u2"),
                         ("pad", "u4")])  # fmt: skip
+
+NO_PERMISSION = (
+    "a half-open scan needs CAP_NET_RAW: run it with sudo, or keep your user with "
+    "sudo setpriv --reuid=$(id -u) --regid=$(id -g) --init-groups "
+    "--inh-caps=+net_raw --ambient-caps=+net_raw halfopen …"
+)
 
 
 class _Ring:
@@ -68,11 +79,11 @@ class _Ring:
         self.slots = blocks * BLOCK // slot
         sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
         try:
+            # struct tpacket_req: block size, blocks, frame size, frames
             sock.setsockopt(SOL_PACKET, option, struct.pack("IIII", BLOCK, blocks, slot, self.slots))
         except OSError as error:
-            raise ScanError(
-                f"the kernel gave no packet ring ({error.strerror}); free some memory and try again"
-            ) from error
+            message = f"the kernel gave no packet ring ({error.strerror}); free some memory and try again"
+            raise ScanError(message) from error
         self._map = mmap.mmap(sock.fileno(), blocks * BLOCK, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self.bytes: Bytes = np.frombuffer(self._map, np.uint8)
         self.rows: Bytes = self.bytes.reshape(self.slots, slot)
@@ -81,8 +92,10 @@ class _Ring:
 
     def run(self, limit: int, mask: int, value: int) -> int:
         """How many slots from the head on, without wrapping and at most `limit`, have `status & mask == value`."""
+        limit = min(limit, self.slots - self.head)
         count, step = 0, FIRST_LOOK
-        while count < limit and self.head + count < self.slots:
+        while count < limit:
+            # Each look is at four times as many slots: reading all of them costs more than a slow scan can use.
             status = self.header["status"][self.head + count : self.head + min(limit, count + step)]
             other = np.flatnonzero(status & mask != value)
             if other.size:
@@ -94,7 +107,7 @@ class _Ring:
         self.head = (self.head + count) % self.slots
 
     def close(self) -> None:
-        """Drop the views, then the mapping (it stays while somebody still holds a view)."""
+        """Drop the views, then the mapping; it stays as long as a caller holds a view."""
         del self.header, self.rows, self.bytes
         with suppress(BufferError):
             self._map.close()
@@ -106,13 +119,6 @@ def open_socket(protocol: int = 0) -> socket.socket:
         return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, protocol)
     except PermissionError as error:
         raise ScanError(NO_PERMISSION) from error
-
-
-NO_PERMISSION = (
-    "a half-open scan needs CAP_NET_RAW: run it with sudo, or keep your user with "
-    "sudo setpriv --reuid=$(id -u) --regid=$(id -g) --init-groups "
-    "--inh-caps=+net_raw --ambient-caps=+net_raw halfopen …"
-)
 
 
 class Receiver:
@@ -130,22 +136,25 @@ class Receiver:
 
     def recv(self, limit: int = 8192) -> Frames:
         ring = self._ring
+        # The slots of the last call go back to the kernel: its frames are valid no longer.
         if self._lent:
             ring.header["status"][ring.head : ring.head + self._lent] = STATUS_KERNEL
             ring.advance(self._lent)
+        # The kernel fills slots in order, so the ready ones are a run from the head on.
         self._lent = count = ring.run(limit, STATUS_USER, STATUS_USER)
         header = ring.header[ring.head : ring.head + count]
+        # `mac` is where the frame begins within its slot.
         start = np.arange(ring.head, ring.head + count, dtype=np.int64) * SLOT + header["mac"]
         when = header["seconds"].astype(np.int64) * 1_000_000_000 + header["nanoseconds"]
-        return Frames(
-            ring.bytes, start, header["captured"].astype(np.int64), when, np.full(count, self.link, np.uint16)
-        )
+        length = header["captured"].astype(np.int64)
+        return Frames(ring.bytes, start, length, when, np.full(count, self.link, np.uint16))
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def dropped(self) -> int:
-        """Frames that found the ring full (PACKET_STATISTICS; reading clears it, so it is summed here)."""
+        """Frames that found the ring full."""
+        # struct tpacket_stats: packets, drops. Reading clears both, so they are summed here.
         _, drops = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         self._dropped += drops
         return self._dropped
@@ -163,10 +172,10 @@ class Sender:
         self._socket = open_socket()
         self._ring = _Ring(self._socket, PACKET_TX_RING, blocks, slot)
         self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 100_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_TIMEOUT)
         self._socket.bind((interface, 0))
         self._barrier = threading.Lock()
-        self._batches: deque[tuple[int, int]] = deque()  # on their way: last slot, frames
+        self._batches: deque[tuple[int, int]] = deque()  # that have not left yet: last slot, frames
         self._committed = self._freed = 0
         self._progress = time.monotonic()
         self._failed: OSError | None = None
@@ -178,15 +187,16 @@ class Sender:
 
     def reserve(self, limit: int) -> Bytes:
         ring = self._ring
-        # Not beyond what has been counted as sent: the sign that a batch has left is its last slot, free again.
+        # A batch has left when its last slot is free, so no slot is written anew before its batch has been counted.
         room = ring.slots - (self._committed - self.sent())
-        count = ring.run(min(limit, room), 0xFFFFFFFF, STATUS_KERNEL)
+        count = ring.run(min(limit, room), ALL_BITS, STATUS_FREE)
         return ring.rows[ring.head : ring.head + count, TX_DATA:]
 
     def commit(self, rows: int, length: int | Ints) -> None:
         ring = self._ring
         header = ring.header[ring.head : ring.head + rows]
         header["length"] = length
+        # The data must be in memory before the status that hands it over. A lock is a barrier on every processor.
         with self._barrier:
             pass
         header["status"] = STATUS_SEND_REQUEST
@@ -200,11 +210,11 @@ class Sender:
     def sent(self) -> int:
         """Frames that have left, in whole batches. Raises ScanError after 5 s without progress.
 
-        The kernel takes slots in order, so a batch has left when its last slot is free again. Whether every single slot
-        may be written anew is looked at by `reserve`: reading each slot's status here as well cost 90 ns a frame.
+        The kernel takes slots in order, so a batch has left when its last slot is free again. Only `reserve` reads the
+        status of every slot: to read it here as well would cost 90 ns a frame.
         """
         status = self._ring.header["status"]
-        while self._batches and status[self._batches[0][0]] == STATUS_KERNEL:
+        while self._batches and status[self._batches[0][0]] == STATUS_FREE:
             self._freed += self._batches.popleft()[1]
             self._progress = time.monotonic()
         if self._batches:
@@ -212,6 +222,7 @@ class Sender:
         return self._freed
 
     def _check(self, status: int) -> None:
+        """Whether the oldest batch, the last slot of which has this status, can still leave."""
         if status & STATUS_WRONG_FORMAT:
             raise ScanError(f"{self.interface} refused a frame as malformed")
         if time.monotonic() - self._progress > STUCK_SECONDS:
@@ -219,7 +230,7 @@ class Sender:
             raise ScanError(f"{self.interface} has sent nothing for {STUCK_SECONDS:.0f} s{cause}; is it up?")
 
     def _pump(self) -> None:
-        """Call send() while anything is requested. ENOBUFS leaves the slot requested: wait a little, go on."""
+        """Call send() while any slot is requested. After ENOBUFS the slot is still requested: wait a little, go on."""
         while not self._closing:
             self._ready.wait()
             self._ready.clear()
@@ -230,11 +241,11 @@ class Sender:
                     if error.errno not in (errno.EAGAIN, errno.EINTR):
                         self._failed = error
                         self.tried_again += error.errno == errno.ENOBUFS
-                        time.sleep(0.0005)
+                        time.sleep(ENOBUFS_PAUSE)
 
     def _requested(self) -> bool:
         last = (self._ring.head - 1) % self._ring.slots
-        return bool(self._ring.header["status"][last] != STATUS_KERNEL)
+        return bool(self._ring.header["status"][last] != STATUS_FREE)
 
     def close(self) -> None:
         self._closing = True
@@ -242,38 +253,3 @@ class Sender:
         self._thread.join()
         self._ring.close()
         self._socket.close()
-
-
-class SendHalf(Protocol):
-    """What sends: one ring, or several in turn (`senders`)."""
-
-    @property
-    def tried_again(self) -> int: ...
-
-    def reserve(self, limit: int) -> Bytes: ...
-
-    def commit(self, rows: int, length: int) -> None: ...
-
-    def sent(self) -> int: ...
-
-    def close(self) -> None: ...
-
-
-class RingTransport:
-    """Both halves on one interface; `sender_drops` tells how many frames the interface itself lost."""
-
-    def __init__(self, receiver: Receiver, sender: SendHalf) -> None:
-        self._receiver, self._sender = receiver, sender
-        self.link = receiver.link
-        self.reserve, self.commit, self.sent = sender.reserve, sender.commit, sender.sent
-        self.recv, self.fileno = receiver.recv, receiver.fileno
-
-    def drops(self) -> Drops:
-        return Drops(received=self._receiver.dropped(), tried_again=self._sender.tried_again)
-
-    def close(self) -> None:
-        """Both at once: for each packet socket the kernel waits until nobody looks at it any more, some 20 ms."""
-        other = threading.Thread(target=self._sender.close)
-        other.start()
-        self._receiver.close()
-        other.join()

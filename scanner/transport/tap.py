@@ -1,9 +1,8 @@
-"""Everybody may listen: a transport that shows every frame it carries.
+"""A transport that shows every frame it carries to a listener.
 
-Wraps any other transport, so recording a scan or drawing one target's exchange needs nothing of the
-scan itself. Sent frames are shown when they are handed over, stamped with the scan's clock; received
-ones carry the kernel's time. On loopback frames leave without a link header but are seen with one;
-they are shown alike, with an empty Ethernet header in front.
+It wraps any other transport, so a scan needs no code of its own for recordings and packet traces. Sent frames are shown
+when they are handed over, with the time of the scan's clock; received ones have the kernel's time. On loopback, frames
+are sent without a link header and received with one; all are shown alike, sent ones with an empty Ethernet header.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ See = Callable[[Frames, str], None]  # frames, and the name of the interface
 
 
 class Tap:
-    """`transport`, with `see` told of every frame; `link` is the link type under which all are shown."""
+    """`transport`, with `see` called for every frame; `link` is the link type under which all are shown."""
 
     def __init__(self, transport: Transport, see: See, name: str, link: int, clock: Callable[[], int]) -> None:
         self._transport, self._see, self._name, self._clock = transport, see, name, clock
@@ -25,12 +24,6 @@ class Tap:
         self._shown = link
         self.link = transport.link
         self._rows: Bytes = np.zeros((0, 0), np.uint8)
-        self.sent, self.fileno, self.drops, self.close = (
-            transport.sent,
-            transport.fileno,
-            transport.drops,
-            transport.close,
-        )
 
     def reserve(self, limit: int) -> Bytes:
         self._rows = self._transport.reserve(limit)
@@ -40,9 +33,10 @@ class Tap:
         copy = np.zeros((rows, self._header + length), np.uint8)
         copy[:, self._header :] = self._rows[:rows, :length]
         if self._header:
-            four = copy[:, self._header] >> 4 == 4
-            overlay(copy, 0, ETHERNET)["type"] = np.where(four, ETHERTYPE_IPV4, ETHERTYPE_IPV6)
-        time = np.full(rows, self._clock(), np.int64)  # before they leave, or an answer could stand before its probe
+            is_ipv4 = copy[:, self._header] >> 4 == 4
+            overlay(copy, 0, ETHERNET)["type"] = np.where(is_ipv4, ETHERTYPE_IPV4, ETHERTYPE_IPV6)
+        # The time is taken before the frames leave, or an answer could be shown before its probe.
+        time = np.full(rows, self._clock(), np.int64)
         self._transport.commit(rows, length)
         width = copy.shape[1]
         start, size = np.arange(rows, dtype=np.int64) * width, np.full(rows, width, np.int64)
@@ -54,8 +48,14 @@ class Tap:
             self._see(frames, self._name)
         return frames
 
-    # The rest is the wrapped transport's own (bound in __init__; declared for readers and type checkers).
-    sent: Callable[[], int]
-    fileno: Callable[[], int]
-    drops: Callable[[], Drops]
-    close: Callable[[], None]
+    def sent(self) -> int:
+        return self._transport.sent()
+
+    def fileno(self) -> int:
+        return self._transport.fileno()
+
+    def drops(self) -> Drops:
+        return self._transport.drops()
+
+    def close(self) -> None:
+        self._transport.close()

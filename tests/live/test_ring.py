@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from scanner.lab import Box
-from scanner.transport.ring import BLOCK, TX_DATA, TX_SLOT, Sender
-from scanner.transport.senders import Senders
+from scanner.transport.bpf import DROP_ALL
+from scanner.transport.ring import BLOCK, TX_DATA, TX_SLOT, Receiver, Sender
+from scanner.transport.ring_transport import RingTransport
 from tests.lab.live import LIVE
 from tests.lab.networks import direct_box
 
@@ -17,6 +18,7 @@ pytestmark = LIVE
 
 FRAME = np.frombuffer(bytes.fromhex("020000000002" + "020000000001" + "88b5") + bytes(46), np.uint8)
 BLOCKS = 2
+ETHERNET = 1  # ARPHRD_ETHER
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +37,22 @@ def received(box: Box) -> int:
 def test_what_has_left_is_known_while_the_ring_stays_full(box: Box, rings: int) -> None:
     """A slot is not written anew before its batch was counted, or the count stands still until a pause."""
     with box.scanner.entered():
-        each = [Sender("scan0", BLOCKS) for _ in range(rings)]
-    sender = each[0] if rings == 1 else Senders(each)
+        senders = [Sender("scan0", BLOCKS) for _ in range(rings)]
+        transport = RingTransport(Receiver("scan0", ETHERNET, DROP_ALL, 1), senders)
     slots = rings * BLOCKS * BLOCK // TX_SLOT
     before, handed, most = received(box), 0, 0
     until = time.monotonic() + 20
     while handed < 20 * slots and time.monotonic() < until:
-        rows = sender.reserve(500)
+        rows = transport.reserve(500)
         rows[:, : len(FRAME)] = FRAME
         if len(rows):
-            sender.commit(len(rows), len(FRAME))
+            transport.commit(len(rows), len(FRAME))
             handed += len(rows)
-        most = max(most, handed - sender.sent())
-    while sender.sent() < handed and time.monotonic() < until:
+        most = max(most, handed - transport.sent())
+    while transport.sent() < handed and time.monotonic() < until:
         time.sleep(0.001)
-    left = sender.sent()
-    sender.close()
+    left = transport.sent()
+    transport.close()
     assert (handed >= 20 * slots, left == handed) == (True, True)
     assert most <= slots or rings > 1  # of two rings one may have to wait for a processor
     assert received(box) - before >= handed

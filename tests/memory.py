@@ -1,9 +1,8 @@
-"""A network inside the process, seeded: targets that answer, and a wire that loses, repeats and delays.
+"""A network inside the process: hosts that answer, and a wire that loses, repeats and delays.
 
-Whole scans run against it in tests and simulations, without privileges, time or luck: the clock is a
-value that the caller moves on, and every fault is drawn from one seeded generator. What a host does
-with a port is data (`Host`). Replies are built with the scanner's own field tables, frame by
-frame: this is a fake for correctness, not for speed.
+Whole scans run against it without privileges and without waiting: the clock is a value that the caller moves on, and
+every fault is drawn from one seeded generator. What a host does with a port is data (`Host`). Replies are built with
+the scanner's own field tables, frame by frame: this is a fake for correctness, not for speed.
 """
 
 import heapq
@@ -12,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..packet.headers import ACK, ICMP, IPV4, IPV6, LINK_RAW, RST, SYN, TCP, Bytes, Frames
-from . import Drops
+from scanner.packet.headers import ACK, ICMP, IPV4, IPV6, LINK_RAW, RST, SYN, TCP, Bytes, Frames
+from scanner.transport import Drops
 
 _SLOT = 256
 Action = str | tuple[int, int]  # "open", "closed", "drop", "reject-reset", "syn-proxy", or an ICMP (type, code)
