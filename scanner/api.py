@@ -34,21 +34,11 @@ TextOrTexts = str | Iterable[str]
 PortSpec = str | int | Iterable[int]
 
 _TARGET_OPTIONS = declared(TargetOptions, without=("list_ports",))
-_COLUMNS = (  # name, type, the value for "not known"
-    ("ip", "U39", ""),
-    ("port", "i4", -1),
-    ("state", "U8", ""),
-    ("reason", "U20", ""),
-    ("protocol", "U4", ""),
-    ("ttl", "i2", -1),
-    ("service", "U16", ""),
-    ("evidence", "U", ""),
-    ("rtt_ms", "f8", np.nan),
-    ("time", "f8", np.nan),
-    ("pass", "u1", 0),
-    ("icmp_from", "U39", ""),
-    ("scanner_ip", "U39", ""),
-)
+_TYPES = {  # of the fields of Verdict, in their order; empty: as long as the longest text
+    "ip": "U39", "port": "i4", "state": "U8", "reason": "U20", "protocol": "U4", "ttl": "i2", "service": "U16",
+    "evidence": "", "rtt_ms": "f8", "time": "f8", "pass_": "u1", "icmp_from": "U39", "scanner_ip": "U39",
+}  # fmt: skip
+_UNKNOWN = {"U": "", "i": -1, "f": np.nan, "u": 0, "": ""}  # by the kind of the type
 
 
 class Verdicts:
@@ -73,23 +63,13 @@ class Verdicts:
         (int16), service (text), evidence (words with spaces between), rtt_ms (float64, milliseconds), time (float64,
         seconds since 1970), pass (uint8, from 1), icmp_from, scanner_ip (text). Not known: "", -1, NaN, or pass 0.
         """
-        rows = list(self._rows)
-        columns = dict(zip(Verdict._fields, zip(*rows, strict=True), strict=True)) if rows else {}
-        columns["evidence"] = tuple(" ".join(words) for words in columns.get("evidence", ()))
-        columns["pass"] = columns.pop("pass_", ())
-        return _table(columns, len(rows))
-
-
-def _table(columns: dict[str, tuple[Any, ...]], count: int) -> npt.NDArray[np.void]:
-    """Columns by name, None where a value is not known → the structured array."""
-    filled = {
-        name: np.array([unknown if value is None else value for value in columns.get(name, ())], kind)
-        for name, kind, unknown in _COLUMNS
-    }
-    table = np.empty(count, [(name, column.dtype) for name, column in filled.items()])
-    for name, column in filled.items():
-        table[name] = column
-    return table
+        rows: list[tuple[Any, ...]] = []
+        longest = 1
+        for row in self._rows:
+            cells: dict[str, Any] = {**row._asdict(), "evidence": " ".join(row.evidence)}
+            longest = max(longest, len(cells["evidence"]))
+            rows.append(tuple(_UNKNOWN[_TYPES[name][:1]] if cell is None else cell for name, cell in cells.items()))
+        return np.array(rows, [(name.rstrip("_"), kind or f"U{longest}") for name, kind in _TYPES.items()])
 
 
 def scan(

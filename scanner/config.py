@@ -35,44 +35,42 @@ Texts = tuple[str, ...]
 class Option(NamedTuple):
     """How an option looks to a user.
 
-    `flags`: separated by spaces; empty: `--` and the name of the field. `typed`: the default as the user would type it,
-    for an option whose text is read later (see `config_of`). `fixed`: a resumed scan must be given the same value.
+    `flags`: separated by spaces; empty: the name of the field; None: a positional argument. `typed`: the default as the
+    user would type it, for an option whose text is read later (see `config_of`). `fixed`: a resumed scan must be given
+    the same value. The last three come from the field: its name, its type, and its default (MISSING: required).
     """
 
     heading: str
     help: str
-    flags: str = ""
+    flags: str | None = ""
     metavar: str | None = None
     typed: str | None = None
     fixed: bool = False
-    positional: bool = False
+    name: str = ""
+    kind: Any = None
+    default: Any = None
+
+    @property
+    def names(self) -> list[str]:
+        """Every flag; none for a positional argument."""
+        return [] if self.flags is None else self.flags.split() or ["--" + self.name.replace("_", "-")]
 
 
 def option(default: Any, *looks: Any, **more: Any) -> Any:
-    """The field of an option. `default`: MISSING if the option is required, or a function that makes the value."""
+    """The field of an option. `default` may be a function that makes the value."""
     metadata = {"option": Option(*looks, **more)}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-class Declared(NamedTuple):
-    """An option with its field: `kind` is the type and `default` the value of a user who does not give the option."""
-
-    option: Option
-    kind: Any
-    default: Any  # dataclasses.MISSING: the option is required
-    flags: list[str]  # none: a positional argument
-
-
-def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Declared]:
+def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Option]:
     """The options of some groups by the names of their fields, in the order of their declaration."""
-    found: dict[str, Declared] = {}
+    found: dict[str, Option] = {}
     for each in (each for group in groups for each in fields(group) if each.name not in without):
         if looks := each.metadata.get("option"):
-            flags = [] if looks.positional else looks.flags.split() or ["--" + each.name.replace("_", "-")]
             kind, default = (each.type, each.default) if looks.typed is None else (str, looks.typed)
-            found[each.name] = Declared(looks, kind, default, flags)
+            found[each.name] = looks._replace(name=each.name, kind=kind, default=default)
     return found
 
 
@@ -82,7 +80,7 @@ class TargetOptions:
 
     targets: Texts = option(
         (), TARGETS, "IPv4 and IPv6 addresses, networks (192.0.2.0/24), ranges (192.0.2.1-20, 10.0-3.*.1) and names.",
-        fixed=True, positional=True,
+        None, fixed=True,
     )  # fmt: skip
     targets_file: Texts = option(
         (), TARGETS, "Read targets from a file; - is standard input.", "-iL --targets-file", fixed=True

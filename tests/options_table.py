@@ -6,7 +6,7 @@ Each option of each verb has a row. An option that several verbs share has one r
 from pathlib import Path
 
 from scanner.cli.options import OPTIONS
-from scanner.config import Declared
+from scanner.config import Option
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- options -->\n", "<!-- /options -->\n"
@@ -16,21 +16,21 @@ def table() -> str:
     """The rows as Markdown, grouped as in `--help`."""
     verbs: dict[str, dict[str, list[str]]] = {}  # heading → cells of an option → its verbs
     for verb, options in OPTIONS.items():
-        for name, each in options.items():
-            verbs.setdefault(each.option.heading, {}).setdefault(_cells(name, each), []).append(verb)
+        for option in options.values():
+            verbs.setdefault(option.heading, {}).setdefault(_cells(option), []).append(verb)
     lines = ["| option | meaning | default | verbs |", "|---|---|---|---|"]
     for heading, rows in verbs.items():
         lines += [f"| **{heading}** | | | |", *(f"{cells} {', '.join(names)} |" for cells, names in rows.items())]
     return "\n".join(lines) + "\n"
 
 
-def _cells(name: str, each: Declared) -> str:
+def _cells(option: Option) -> str:
     """The first three cells of a row."""
-    flags = [f"`{flag}`" for flag in each.flags] or [f"`{name.upper()}`"]
-    if each.option.metavar:
-        flags[-1] = f"`{each.flags[-1]} {each.option.metavar}`"
-    default = f"`{each.default}`" if isinstance(each.default, str | int | float) and each.kind is not bool else ""
-    return f"| {', '.join(flags)} | {each.option.help} | {default} |"
+    names = [f"`{name}`" for name in option.names] or [f"`{option.name.upper()}`"]
+    if option.metavar:
+        names[-1] = f"{names[-1][:-1]} {option.metavar}`"
+    default = f"`{option.default}`" if isinstance(option.default, str | int | float) and option.kind is not bool else ""
+    return f"| {', '.join(names)} | {option.help} | {default} |"
 
 
 def in_readme() -> str:

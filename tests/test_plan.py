@@ -12,10 +12,11 @@ import pytest
 import typer
 
 from scanner.cli.plan import bytes_text, duration_text
-from scanner.cli.verbs import EXAMPLES, app, main
+from scanner.cli.verbs import app, main
 
 ROOT = Path(__file__).parent.parent
-VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMAND = typer.main.get_command(app)
+VERBS = COMMAND.commands  # type: ignore[attr-defined]
 
 
 def outcome(
@@ -165,8 +166,14 @@ def test_many_public_addresses_need_a_yes(
 
 
 def example_lines() -> list[str]:
-    lines = [line.strip().removeprefix("sudo ") for text in EXAMPLES.values() for line in text.splitlines()]
+    lines = [
+        line.strip().removeprefix("sudo ") for verb in (COMMAND, *VERBS.values()) for line in verb.epilog.splitlines()
+    ]
     return [re.split(r"\s{3,}", line)[0] for line in lines if line.startswith("halfopen ")]
+
+
+def test_every_verb_with_options_has_examples() -> None:
+    assert {line.split()[1] for line in example_lines()} == set(VERBS)
 
 
 @pytest.mark.parametrize("line", example_lines())

@@ -8,15 +8,12 @@ import subprocess
 import sys
 import termios
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from scanner.cli.progress import Progress, check_form
+from scanner.cli.progress import Progress, check_form, handling
 from scanner.errors import UsageError
-from scanner.rounds.resume_point import Standing
 from scanner.rounds.schedule import Schedule, Stretch
 from scanner.rounds.statistics import Glance, Sums
 from tests.lab.live import live
@@ -36,19 +33,6 @@ class Session:
     def glance(self) -> Glance:
         return self._glance
 
-    def stop(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def standing(self) -> Standing:
-        return Standing((0, 0), [])
-
-    def tally(self) -> Sums:
-        return self.sums
-
-    def batches(self, *_: Any, **__: Any) -> Iterator[Iterable[Any]]:
-        return iter(())
-
 
 HALF = Glance(sent=600, passes=2, answered=40, opened=7, remaining=500, loss=0.02, missed=0.25)
 
@@ -63,14 +47,19 @@ class Clock:
         return self.now
 
 
+def progress_of(glance: Glance, clock: Clock, form: str = "auto", verbose: bool = False) -> Progress:
+    return Progress(Session(glance), quiet=False, verbose=verbose, form=form, clock=clock)  # type: ignore[arg-type]
+
+
 def requested(glance: Glance, capsys: pytest.CaptureFixture[str]) -> str:
     """What is printed on a signal, ten seconds after the start."""
     clock = Clock()
-    with Progress(Session(glance), False, False, clock=clock) as progress:
-        clock.now += 10
+    progress = progress_of(glance, clock)
+    with handling(progress.request, signal.SIGUSR1):
         signal.raise_signal(signal.SIGUSR1)
-        progress.tick(None)
-        return capsys.readouterr().err
+    clock.now += 10
+    progress.tick(None)
+    return capsys.readouterr().err
 
 
 def test_a_signal_is_answered_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,26 +75,36 @@ def test_too_early_for_the_time_left_and_the_loss_is_unknown(capsys: pytest.Capt
 
 def test_without_a_request_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with Progress(Session(HALF), False, False, clock=clock) as progress:
-        clock.now += 10
-        progress.tick(None)
+    progress = progress_of(HALF, clock)
+    clock.now += 10
+    progress.tick(None)
+    progress.finish()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_key_is_a_request(capsys: pytest.CaptureFixture[str]) -> None:
+    clock, keys = Clock(), [True, False]
+    progress = Progress(Session(HALF), False, False, "none", keys.pop, clock)  # type: ignore[arg-type]
+    for seconds in (0.125, 0.125, 0.125, 0.125):  # the keyboard is read every 0.2 seconds
+        clock.now += seconds
+        progress.tick(None)
+    assert (keys, capsys.readouterr().err.count(" of 1,000 targets, pass 2; ")) == ([], 1)
 
 
 def test_open_ports_are_named_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     session = Session(HALF)
-    with Progress(session, False, True) as progress:
-        session.opened.extend([("192.0.2.1", 22), ("192.0.2.1", 80)])
-        progress.tick(None)
+    session.opened.extend([("192.0.2.1", 22), ("192.0.2.1", 80)])
+    Progress(session, quiet=False, verbose=True, form="none").tick(None)  # type: ignore[arg-type]
     assert capsys.readouterr().err == "open 192.0.2.1 22/tcp\nopen 192.0.2.1 80/tcp\n"
 
 
 def test_json_lines_come_every_second_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with Progress(Session(HALF), True, False, "json", clock) as progress:
-        for seconds in (0.9, 0.1, 0.0, 0.9, 8.1):
-            clock.now += seconds
-            progress.tick(None)
+    progress = progress_of(HALF, clock, "json")
+    for seconds in (0.9, 0.1, 0.0, 0.9, 8.1):
+        clock.now += seconds
+        progress.tick(None)
+    progress.finish()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     facts = {"targets": 1000, "asked": 500, "sent": 600, "pass": 2, "answered": 40, "open": 7, "loss": 0.02}
     assert [line["seconds"] for line in lines] == [1.0, 10.0, 10.0]

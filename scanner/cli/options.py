@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..config import Declared, SynConfig, TargetOptions, Texts, declared, option
+from ..config import Option, SynConfig, TargetOptions, Texts, declared, option
 
 if TYPE_CHECKING:
     from ..output import Outputs, Run, Written
@@ -93,7 +93,7 @@ class ClassifyOptions:
 
     captures: Texts = option(
         MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.",
-        positional=True,
+        None,
     )  # fmt: skip
     scanner: Texts = option((), INPUT, "Only probes of this scanner; repeatable.")
     target: Texts = option((), INPUT, "Only these targets; repeatable.")
@@ -107,9 +107,7 @@ class ClassifyOptions:
 class ReportOptions:
     """What `report` reads and writes."""
 
-    results: Texts = option(
-        MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", positional=True
-    )
+    results: Texts = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", None)
     output: str = option(MISSING, OUTPUT, "The page; - is stdout.", "-o --output", "FILE")
     title: str | None = option(None, OUTPUT, "The heading of the page.")
     force: bool = option(*FORCE)
@@ -120,10 +118,8 @@ class ReportOptions:
 class DiffOptions:
     """What `diff` compares, and what it prints."""
 
-    old: str = option(
-        MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", positional=True
-    )
-    new: str = option(MISSING, INPUT, "The same of a later scan, in any of these formats.", positional=True)
+    old: str = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", None)
+    new: str = option(MISSING, INPUT, "The same of a later scan, in any of these formats.", None)
     form: str | None = option(None, OUTPUT, "table or jsonl.", "-f --format")
     reasons: bool = option(False, OUTPUT, "A new reason for the same state is a change, too.")
     only_open: bool = option(False, OUTPUT, "Only changes from or to open.", "--open")
@@ -132,7 +128,7 @@ class DiffOptions:
 
 
 _BY_PACKETS = ("source_port", "ttl", "tos", "senders")  # what only frames that we build ourselves can carry
-OPTIONS: dict[str, dict[str, Declared]] = {
+OPTIONS: dict[str, dict[str, Option]] = {
     "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
     "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
     "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes")),
@@ -170,10 +166,9 @@ class ScanRequest:
     def fixed(self) -> dict[str, str]:
         """The options that a resumed scan must share with its earlier part, by flag, without those not given."""
         values = {**vars(self.targets), **self.settings, **vars(self.evidence), **vars(self.output)}
-        texts = {
-            each.flags[0] if each.flags else name: " ".join(value) if isinstance(value, tuple) else str(value)
-            for name, each in declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions).items()
-            for value in [values[name]]
-            if each.option.fixed
-        }
-        return {flag: text for flag, text in texts.items() if text not in ("", "None", "False")}
+        fixed = {}
+        for name, each in OPTIONS["syn"].items():  # which has every option of a scan
+            text = " ".join(values[name]) if isinstance(values[name], tuple) else str(values[name])
+            if each.fixed and text not in ("", "None", "False"):
+                fixed[each.names[0] if each.names else name] = text
+        return fixed

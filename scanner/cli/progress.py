@@ -16,42 +16,23 @@ import signal
 import sys
 import termios
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, note
-from ..rounds.resume_point import Standing
-from ..rounds.statistics import Glance, Sums
-from ..verdict.table import Verdict
+from ..rounds.statistics import Glance
+
+if TYPE_CHECKING:
+    from ..connect.scan import ConnectSession
+    from ..halfopen.session import Session
+
+    AnySession = Session | ConnectSession
 
 FORMS = ("auto", "json", "none")
 DRAW_INTERVAL, JSON_INTERVAL, KEYS_INTERVAL = 0.2, 1.0, 0.2  # seconds
 SPEED_INTERVAL = 0.5  # seconds over which the speed is measured, at least
 LEAST_SHARE = 0.01  # the share of targets probed before there is an estimate of the time left
-
-
-class AnySession(Protocol):
-    """What a scan of either kind, half-open or full handshake, offers to the command line."""
-
-    sums: Sums
-    opened: deque[tuple[str, int]]
-
-    def stop(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def glance(self) -> Glance: ...
-
-    def standing(self) -> Standing: ...
-
-    def tally(self) -> Sums: ...
-
-    def batches(
-        self, write_silent: bool = True, tick: Callable[[Any], None] | None = None, only_open: bool = False
-    ) -> Iterator[Iterable[Verdict]]: ...
 
 
 def check_form(form: str) -> str:
@@ -62,18 +43,19 @@ def check_form(form: str) -> str:
 
 
 class Progress:
-    """A context manager around a scan. The session calls `tick` after every step."""
+    """The progress of one scan. The session calls `tick` after every step."""
 
     def __init__(
         self,
-        session: AnySession,
+        session: "AnySession",
         quiet: bool,
         verbose: bool,
-        form: str = "auto",
+        form: str,
+        pressed: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock`: seconds, steady."""
-        self._session, self._verbose, self._clock = session, verbose, clock
+        """`pressed`: whether a key was pressed since the last call. `clock`: seconds, steady."""
+        self._session, self._verbose, self._pressed, self._clock = session, verbose, pressed, clock
         self._json = form == "json"
         self._drawn = form == "auto" and sys.stderr.isatty() and not quiet
         self._interval = JSON_INTERVAL if self._json else DRAW_INTERVAL
@@ -83,22 +65,9 @@ class Progress:
         self._speed = 0.0
         self._requested = False
         self._status: Any = None  # rich's line on the terminal
-        self._keys = _Keys()
 
-    def __enter__(self) -> "Progress":
-        self._handler = signal.signal(signal.SIGUSR1, self._on_signal)
-        self._keys.open()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._status:
-            self._status.stop()
-        if self._json and kind is None:
-            self._print_json(self._clock())
-        self._keys.close()
-        signal.signal(signal.SIGUSR1, self._handler)
-
-    def _on_signal(self, number: int, frame: object) -> None:
+    def request(self) -> None:
+        """Print the progress at the next step."""
         self._requested = True
 
     def tick(self, session: object) -> None:
@@ -109,7 +78,7 @@ class Progress:
             note(f"open {host} {port}/tcp", "")
         if now >= self._keys_read + KEYS_INTERVAL:
             self._keys_read = now
-            self._requested = self._keys.pressed() or self._requested
+            self._requested = self._pressed() or self._requested
         if self._requested:
             self._requested = False
             with self.paused():
@@ -120,6 +89,16 @@ class Progress:
                 self._print_json(now)
             else:
                 self._draw(now)
+
+    def finish(self) -> None:
+        """Print the last JSON line."""
+        if self._json:
+            self._print_json(self._clock())
+
+    def hide(self) -> None:
+        """Take the line off the terminal."""
+        if self._status:
+            self._status.stop()
 
     def _print_json(self, now: float) -> None:
         glance = self._measure(now)
@@ -174,8 +153,7 @@ class Progress:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Take the line off the terminal while rows are written."""
-        if self._status:
-            self._status.stop()
+        self.hide()
         try:
             yield
         finally:
@@ -183,37 +161,56 @@ class Progress:
                 self._status.start()
 
 
-class _Keys:
-    """The keyboard, if standard input is the terminal and this process is in its foreground.
+@contextmanager
+def shown(session: "AnySession", quiet: bool, verbose: bool, form: str) -> Iterator[Progress]:
+    """The progress of a scan while it runs: on a terminal, as JSON, and on request."""
+    with _keyboard() as pressed:
+        progress = Progress(session, quiet, verbose, form, pressed)
+        try:
+            with handling(progress.request, signal.SIGUSR1):
+                yield progress
+            progress.finish()
+        finally:
+            progress.hide()
 
-    Keys arrive one by one and are not shown: the terminal is not in canonical mode. Ctrl-C still is a signal.
+
+@contextmanager
+def handling(act: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Call `act` on these signals, instead of what they did before."""
+    before = {number: signal.signal(number, lambda *_: act()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _keyboard() -> Iterator[Callable[[], bool]]:
+    """Read single keys if standard input is the terminal and this process is in its foreground.
+
+    Yields a function: whether a key was pressed since the last call. Keys are not shown and need no Enter, because the
+    terminal is not in canonical mode. Ctrl-C still is a signal.
     """
+    before: list[Any] | None = None  # the settings of the terminal
+    with suppress(OSError, termios.error, ValueError):
+        if sys.stdin.isatty() and _in_foreground():
+            before, settings = termios.tcgetattr(0), termios.tcgetattr(0)
+            settings[3] &= ~(termios.ICANON | termios.ECHO)
+            termios.tcsetattr(0, termios.TCSADRAIN, settings)
 
-    def __init__(self) -> None:
-        self._before: list[Any] | None = None  # the settings of the terminal
-
-    def open(self) -> None:
-        with suppress(OSError, termios.error, ValueError):
-            if sys.stdin.isatty() and _in_foreground():
-                self._before = termios.tcgetattr(0)
-                settings = termios.tcgetattr(0)
-                settings[3] &= ~(termios.ICANON | termios.ECHO)
-                termios.tcsetattr(0, termios.TCSADRAIN, settings)
-
-    def pressed(self) -> bool:
-        """Whether a key was pressed since the last call."""
-        if self._before is None or not select.select([0], [], [], 0)[0]:
-            return False
+    def pressed() -> bool:
         with suppress(OSError):
-            return bool(os.read(0, 1024))
+            return before is not None and bool(select.select([0], [], [], 0)[0] and os.read(0, 1024))
         return False
 
-    def close(self) -> None:
-        if self._before is not None:
-            with suppress(OSError, termios.error):
-                # In the background the kernel would stop this process for changing the terminal (SIGTTOU).
-                if _in_foreground():
-                    termios.tcsetattr(0, termios.TCSADRAIN, self._before)
+    try:
+        yield pressed
+    finally:
+        with suppress(OSError, termios.error):
+            # In the background the kernel would stop this process for changing the terminal (SIGTTOU).
+            if before is not None and _in_foreground():
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 def _in_foreground() -> bool:

@@ -8,9 +8,8 @@ are decided by then are written in both cases.
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, ports_of
 from ..errors import ScanError, ScannerError, note
@@ -27,8 +26,11 @@ from ..verdict.sentences import plural
 from ..verdict.table import Verdict
 from .classify import command_line, print_ladders
 from .options import ScanRequest
-from .progress import AnySession, Progress, check_form
+from .progress import check_form, handling, shown
 from .state_file import NoState, StateFile, open_state
+
+if TYPE_CHECKING:
+    from .progress import AnySession
 
 INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
 Rows = Iterable[Verdict]
@@ -80,8 +82,11 @@ def run_syn(request: ScanRequest) -> int:
     watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
     session = Session(hosts, ports, config, note, watch.see, evidence.verify, state.standing, keep=state.kept)
     watch.open(session.links)
-    with _watched(watch, session):
+    started = session.now()
+    try:
         code = run_session(checked, session, watch.noting)
+    finally:  # a recording is complete however the scan ends
+        watch.close(started, session.now(), session.sums.ring_drops)
     print_ladders(watch.ladders(), request.output.form)
     return code
 
@@ -97,20 +102,23 @@ def run_connect(request: ScanRequest) -> int:
     return run_session(checked, ConnectSession(hosts, ports, config, state.standing, keep=state.kept))
 
 
-def run_session(checked: Checked, session: AnySession, noting: Callable[[Rows], Rows] = lambda rows: rows) -> int:
+def run_session(checked: Checked, session: "AnySession", noting: Callable[[Rows], Rows] = lambda rows: rows) -> int:
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
     output, state = checked.request.output, checked.state
     outputs = _open_outputs(checked, session)
     write_silent = output.everything or (session.sums.targets <= MANY and not output.only_open)
-    with _interrupts(session), Progress(session, output.quiet, output.verbose, output.progress) as progress:
+    with (
+        handling(session.stop, signal.SIGINT, signal.SIGTERM),
+        shown(session, output.quiet, output.verbose, output.progress) as progress,
+    ):
         for rows in session.batches(write_silent, progress.tick, output.only_open):
             with progress.paused():
                 outputs.write(noting(rows))
-            state.save_if_due(session, outputs)
+            state.save(session, outputs, if_due=True)
     return _finish(checked, session, outputs)
 
 
-def _open_outputs(checked: Checked, session: AnySession) -> Outputs:
+def _open_outputs(checked: Checked, session: "AnySession") -> Outputs:
     """The outputs, and the first note of the state. Raises ScannerError, with the session closed."""
     request, _, ports, _, state = checked
     started = state.total(session.sums).started
@@ -124,14 +132,15 @@ def _open_outputs(checked: Checked, session: AnySession) -> Outputs:
     return outputs
 
 
-def _finish(checked: Checked, session: AnySession, outputs: Outputs) -> int:
+def _finish(checked: Checked, session: "AnySession", outputs: Outputs) -> int:
     """Write the ends of the files and the summary. Returns the exit code."""
     output, state = checked.request.output, checked.state
     sums, interrupted = state.total(session.tally()), session.sums.interrupted
     lines = summary_lines(sums)
     if interrupted:
         state.save(session, outputs)  # before the ends of the files are written
-        lines[-1] = state.advice(lines[-1], command_line())
+        if state.kept:
+            lines[-1] = f"interrupted: to go on, {command_line()}"
     outputs.finish(Summary("\n".join(lines), interrupted=interrupted))
     if not interrupted:
         state.remove()
@@ -150,31 +159,6 @@ def write_stats(sums: Sums, path: str) -> None:
             file.write("\n")
     except OSError as error:
         raise ScanError(f"cannot write --stats {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _watched(watch: Watch, session: Session) -> Iterator[None]:
-    """Finish a recording however the scan ends."""
-    started = session.now()
-    try:
-        yield
-    finally:
-        watch.close(started, session.now(), session.sums.ring_drops)
-
-
-@contextmanager
-def _interrupts(session: AnySession) -> Iterator[None]:
-    """While the scan runs, Ctrl-C and TERM stop the session instead of the process."""
-
-    def stop(number: int, frame: object) -> None:
-        session.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run_demo() -> int:

@@ -17,27 +17,24 @@ import hashlib
 import json
 import os
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ScanError, UsageError
-from ..output import Outputs
+from ..output import Outputs, Written
 from ..rounds.resume_point import Standing, standing_of
 from ..rounds.statistics import Sums, sums_of
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports
 from .options import ScanRequest
-from .progress import AnySession
+
+if TYPE_CHECKING:
+    from .progress import AnySession
 
 FORMAT = "halfopen scan state, version 1"
 INTERVAL = 2.0  # the shortest time between two notes, in seconds
 
 
-class Written(NamedTuple):
-    """One output file: its length in bytes, and what its format must remember for the end."""
-
-    path: str
-    length: int
-    memory: dict[str, Any]
+OUTPUT_FIELDS = ("path", "length", "memory")  # of each output file (see `output.Written`)
 
 
 class Note(NamedTuple):
@@ -46,32 +43,25 @@ class Note(NamedTuple):
     inputs: dict[str, str]
     standing: Standing
     sums: Sums
-    outputs: list[Written]
+    outputs: Written
 
 
 class NoState:
     """The state of a scan that cannot be resumed."""
 
-    kept = False  # whether the session keeps what an interrupt leaves unfinished
+    kept = False  # whether the scan can be resumed
     standing: Standing | None = None  # where the earlier part stood; None: the scan begins
-    written: list[Written] | None = None  # the outputs of the earlier part
+    written: Written | None = None  # the outputs of the earlier part
 
     def total(self, sums: Sums) -> Sums:
         """The sums of all parts of the scan; `sums` are those of this part."""
         return sums
 
-    def save(self, session: AnySession, outputs: Outputs) -> None:
-        """Replace the note."""
-
-    def save_if_due(self, session: AnySession, outputs: Outputs) -> None:
-        """Replace the note if it is old enough."""
+    def save(self, session: "AnySession", outputs: Outputs, if_due: bool = False) -> None:
+        """Replace the note; with `if_due` only if it is old enough."""
 
     def remove(self) -> None:
         """Delete the file, because the scan is complete."""
-
-    def advice(self, usual: str, command: str) -> str:
-        """The last line of the summary of an interrupted scan."""
-        return usual
 
 
 class StateFile:
@@ -82,31 +72,29 @@ class StateFile:
     def __init__(self, path: str, inputs: dict[str, str]) -> None:
         """`inputs`: the fixed options by flag (see `ScanRequest.fixed`). Raises UsageError."""
         self.path, self._inputs = path, inputs
-        self._before = _read(path) if os.path.lexists(path) else None
-        self._due = 0.0
-        if self._before:
-            _compare(path, self._before.inputs, inputs)
+        self._saved = 0.0  # monotonic seconds
+        self._before: Sums | None = None
+        self.standing, self.written = None, None
+        if os.path.lexists(path):
+            before, self.standing, self._before, self.written = _read(path)
+            _compare(path, before, inputs)
         elif not os.path.isdir(os.path.dirname(path) or "."):
             raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
-        self.standing = self._before.standing if self._before else None
-        self.written = self._before.outputs if self._before else None
 
     def total(self, sums: Sums) -> Sums:
-        return sums.after(self._before.sums) if self._before else sums
+        return sums.after(self._before) if self._before else sums
 
-    def save_if_due(self, session: AnySession, outputs: Outputs) -> None:
-        if time.monotonic() >= self._due:
-            self.save(session, outputs)
-
-    def save(self, session: AnySession, outputs: Outputs) -> None:
-        """Replace the note. Raises ScanError if it cannot be written; the old note is then still there."""
-        self._due = time.monotonic() + INTERVAL
+    def save(self, session: "AnySession", outputs: Outputs, if_due: bool = False) -> None:
+        """Raises ScanError if the note cannot be written. The old note is then still there."""
+        if if_due and time.monotonic() < self._saved + INTERVAL:
+            return
+        self._saved = time.monotonic()
         document = {
             "format": FORMAT,
             "inputs": self._inputs,
             "standing": session.standing().as_json(),
             "sums": vars(self.total(session.tally())),
-            "outputs": [Written(*output)._asdict() for output in outputs.written()],
+            "outputs": [dict(zip(OUTPUT_FIELDS, output, strict=True)) for output in outputs.written()],
         }
         beside = self.path + ".new"
         try:
@@ -122,9 +110,6 @@ class StateFile:
         for path in (self.path, self.path + ".new"):
             if os.path.lexists(path):
                 os.unlink(path)
-
-    def advice(self, usual: str, command: str) -> str:
-        return f"interrupted: to go on, {command}"
 
 
 def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile | NoState:
@@ -163,15 +148,14 @@ def _read(path: str) -> Note:
             document = json.load(file)
     except OSError as error:
         raise UsageError(f"cannot read the state {path}: {error.strerror}") from error
-    except ValueError as error:
+    except ValueError as error:  # not JSON, or not even text
         raise UsageError(foreign) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UsageError(foreign)
     try:
         inputs = {str(name): str(text) for name, text in document["inputs"].items()}
         outputs = [
-            Written(str(output["path"]), int(output["length"]), dict(output["memory"]))
-            for output in document["outputs"]
+            (str(output["path"]), int(output["length"]), dict(output["memory"])) for output in document["outputs"]
         ]
         return Note(inputs, standing_of(document["standing"]), sums_of(document["sums"]), outputs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,8 +1,9 @@
 """The command line: one function for each verb.
 
 A verb gets the options that the user gave, as a dictionary by field name. It makes its groups of options from them and
-calls one function. Standard output carries the results and standard error everything else. A verb imports what it needs
-itself, because `--help` must not wait for numpy or Scapy.
+calls one function. Its docstring is the text of its --help: what it does, and examples by purpose, with addresses from
+documentation blocks (RFC 5737, RFC 3849). Standard output carries the results and standard error everything else. A
+verb imports what it needs itself, because `--help` must not wait for numpy or Scapy.
 
 Typer gets the parameters of a verb from `OPTIONS`. Without rich, Typer prints all options in one list, and `_Grouped`
 prints them under their headings.
@@ -14,78 +15,19 @@ is written).
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, cleandoc
 from types import UnionType
 from typing import Annotated, Any, Union, get_args
 
 import typer
 from typer.core import TyperCommand
 
-from ..config import Declared, Texts
+from ..config import Option, Texts
 from ..errors import ScannerError, note
 from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
 
-# Examples for --help, by what somebody wants to do. Addresses are from documentation blocks (RFC 5737, RFC 3849).
-EXAMPLES = {
-    "halfopen": """\
-Examples:
-  halfopen demo                                  a scan of a lab on this machine
-  halfopen plan 192.0.2.0/24 -p 22,80            what a scan would send
-  sudo halfopen syn 192.0.2.0/24 -p 22,80        the scan
-  halfopen connect 192.0.2.7 --top-ports 100     without privileges
-  halfopen classify capture.pcapng               verdicts from recorded packets""",
-    "syn": """\
-Targets and ports:
-  halfopen syn 192.0.2.7 2001:db8::/120 -p 22,80,8000-8100,http
-  halfopen syn -iL targets.txt --exclude-file never.txt --top-ports 100
-
-Results:
-  halfopen syn 192.0.2.0/24 --open -o scan.jsonl.gz -oX scan.xml
-  halfopen syn 192.0.2.0/24 -p 443 -f jsonl
-
-Speed and certainty:
-  halfopen syn 192.0.2.0/24 -p- --rate 50000
-  halfopen syn 192.0.2.0/24 --max-missed 1% --retries 20
-  halfopen syn 192.0.2.0/24 --seed 7 --shard 1/4
-
-Looking closer:
-  halfopen syn 192.0.2.7 -p 22 --ladder
-  halfopen syn 192.0.2.7 --record scan.pcapng --verify""",
-    "connect": """\
-Examples:
-  halfopen connect 192.0.2.7 -p 1-1024
-  halfopen connect 192.0.2.0/24 --top-ports 20 --open -oG scan.gnmap""",
-    "plan": """\
-Examples:
-  halfopen plan 192.0.2.0/24 -p 22,80 --rate 1000
-  halfopen plan 192.0.2.0/24 -p 22,80 --seed 7     the first probes as `syn --seed 7` sends them
-  halfopen plan -p http* --list-ports              what a port list means""",
-    "classify": """\
-Examples:
-  halfopen classify scan.pcap --open -f jsonl
-  halfopen classify rotated-*.pcap.gz -oX scan.xml
-  halfopen classify scan.pcap --ladder 192.0.2.7:22""",
-    "report": """\
-Examples:
-  halfopen report scan.jsonl.gz -o scan.html
-  halfopen report shard-*.jsonl -o scan.html --title 'Office network, May'
-  nmap -oX - 192.0.2.7 | halfopen report - -o scan.html""",
-    "diff": """\
-Examples:
-  halfopen diff monday.jsonl tuesday.jsonl
-  halfopen diff nmap.xml scan.pcapng --open -f jsonl""",
-}
-
-
-def _epilog(verb: str) -> str:
-    """The examples as the end of a help text. The mark `\\b` keeps click from joining the lines of a block."""
-    return "\n\n".join("\b\n" + block for block in EXAMPLES.get(verb, "").split("\n\n"))
-
-
 app = typer.Typer(
     name="halfopen",
-    help="Half-open TCP scans whose answers can be trusted, and verdicts from anyone's capture.",
-    epilog=_epilog("halfopen"),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -108,17 +50,26 @@ class _Grouped(TyperCommand):
                 formatter.write_dl(records)
 
 
-def _parameter(name: str, declared: Declared) -> Parameter:
+def _parameter(option: Option) -> Parameter:
     """An option as Typer wants it: the parameter of a function."""
-    option, kind, default = declared.option, declared.kind, declared.default
+    kind, default = option.kind, option.default
     looks: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "rich_help_panel": option.heading}
     if kind == Texts:  # to Typer a repeatable option is a list, and a list that was not given is None
         kind, default = list[str] if default is MISSING else list[str] | None, default or None
     if isinstance(kind, UnionType):
         kind = Union[get_args(kind)]  # noqa: UP007 (Typer 0.9 does not know `X | None`)
-    info = typer.Option(*declared.flags, **looks) if declared.flags else typer.Argument(**looks)
+    info = typer.Option(*option.names, **looks) if option.names else typer.Argument(**looks)
     default = Parameter.empty if default is MISSING else default
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+    return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def _texts(act: Callable[..., Any]) -> dict[str, Any]:
+    """The help of a function, which is the first paragraph of its docstring, and the rest, printed below the options.
+
+    The mark `\\b` keeps click from joining the lines of a paragraph.
+    """
+    text, *paragraphs = cleandoc(act.__doc__ or "").split("\n\n")
+    return {"help": text, "epilog": "\n\n".join(f"\b\n{paragraph}" for paragraph in paragraphs)}
 
 
 def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
@@ -129,9 +80,9 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         raise typer.Exit(act({key: value for key, value in given.items() if value is not None}))
 
-    parameters = [_parameter(key, option) for key, option in OPTIONS[name].items()]
+    parameters = list(map(_parameter, OPTIONS[name].values()))
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    app.command(name, help=act.__doc__, epilog=_epilog(name), cls=_Grouped)(command)
+    app.command(name, **_texts(act), cls=_Grouped)(command)
     return act
 
 
@@ -143,19 +94,47 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print versions, and what the kernel allows."),
     ] = False,
 ) -> None:
-    pass
+    """Half-open TCP scans whose answers can be trusted, and verdicts from anyone's capture.
+
+    Examples:
+      halfopen demo                                  a scan of a lab on this machine
+      halfopen plan 192.0.2.0/24 -p 22,80            what a scan would send
+      sudo halfopen syn 192.0.2.0/24 -p 22,80        the scan
+      halfopen connect 192.0.2.7 --top-ports 100     without privileges
+      halfopen classify capture.pcapng               verdicts from recorded packets
+    """
+
+
+app.callback(**_texts(_root))(_root)
 
 
 @_verb
 def syn(given: Given) -> int:
-    """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW."""
+    """Half-open scan: SYN out; SYN/ACK is open, RST closed, silence filtered. Needs CAP_NET_RAW.
+
+    Targets and ports:
+      halfopen syn 192.0.2.7 2001:db8::/120 -p 22,80,8000-8100,http
+      halfopen syn -iL targets.txt --exclude-file never.txt --top-ports 100
+
+    Results:
+      halfopen syn 192.0.2.0/24 --open -o scan.jsonl.gz -oX scan.xml
+      halfopen syn 192.0.2.0/24 -p 443 -f jsonl
+
+    Speed and certainty:
+      halfopen syn 192.0.2.0/24 -p- --rate 50000
+      halfopen syn 192.0.2.0/24 --max-missed 1% --retries 20
+      halfopen syn 192.0.2.0/24 --seed 7 --shard 1/4
+
+    Looking closer:
+      halfopen syn 192.0.2.7 -p 22 --ladder
+      halfopen syn 192.0.2.7 --record scan.pcapng --verify
+    """
     from ..packet.template import building_ahead
 
     with building_ahead():  # a child imports Scapy while this process imports numpy and the rest
@@ -166,7 +145,12 @@ def syn(given: Given) -> int:
 
 @_verb
 def connect(given: Given) -> int:
-    """Full three-way handshake through the system's own sockets. Needs no privileges."""
+    """Full three-way handshake through the system's own sockets. Needs no privileges.
+
+    Examples:
+      halfopen connect 192.0.2.7 -p 1-1024
+      halfopen connect 192.0.2.0/24 --top-ports 20 --open -oG scan.gnmap
+    """
     from .run import run_connect
 
     return run_connect(ScanRequest.of("connect", given))
@@ -174,7 +158,13 @@ def connect(given: Given) -> int:
 
 @_verb
 def plan(given: Given) -> int:
-    """What `syn` would send: targets, packets, time, routes, what is left out. Sends nothing, needs no privileges."""
+    """What `syn` would send: targets, packets, time, routes, what is left out. Sends nothing, needs no privileges.
+
+    Examples:
+      halfopen plan 192.0.2.0/24 -p 22,80 --rate 1000
+      halfopen plan 192.0.2.0/24 -p 22,80 --seed 7     the first probes as `syn --seed 7` sends them
+      halfopen plan -p http* --list-ports              what a port list means
+    """
     from .plan import run_plan
 
     return run_plan(ScanRequest.of("plan", given))
@@ -182,7 +172,13 @@ def plan(given: Given) -> int:
 
 @_verb
 def classify(given: Given) -> int:
-    """Verdicts from recorded packets, of any scanner or client. Needs no privileges and no network."""
+    """Verdicts from recorded packets, of any scanner or client. Needs no privileges and no network.
+
+    Examples:
+      halfopen classify scan.pcap --open -f jsonl
+      halfopen classify rotated-*.pcap.gz -oX scan.xml
+      halfopen classify scan.pcap --ladder 192.0.2.7:22
+    """
     from .classify import run_classify
 
     return run_classify(group(ClassifyOptions, given), group(OutputOptions, given))
@@ -198,7 +194,13 @@ def demo(given: Given) -> int:
 
 @_verb
 def report(given: Given) -> int:
-    """Results as one HTML page that opens offline: map, charts, and a table to search. Needs halfopen[report]."""
+    """Results as one HTML page that opens offline: map, charts, and a table to search. Needs halfopen[report].
+
+    Examples:
+      halfopen report scan.jsonl.gz -o scan.html
+      halfopen report shard-*.jsonl -o scan.html --title 'Office network, May'
+      nmap -oX - 192.0.2.7 | halfopen report - -o scan.html
+    """
     from ..report import run_report
 
     return run_report(**vars(group(ReportOptions, given)))
@@ -206,7 +208,12 @@ def report(given: Given) -> int:
 
 @_verb
 def diff(given: Given) -> int:
-    """What changed between two results, host by host. Exit code 0: nothing, 1: something, 2: an error."""
+    """What changed between two results, host by host. Exit code 0: nothing, 1: something, 2: an error.
+
+    Examples:
+      halfopen diff monday.jsonl tuesday.jsonl
+      halfopen diff nmap.xml scan.pcapng --open -f jsonl
+    """
     from ..results.diff import run_diff
 
     return run_diff(**vars(group(DiffOptions, given)))
