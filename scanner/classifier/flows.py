@@ -43,15 +43,15 @@ FLOW = np.dtype(
 TARGET = np.dtype(
     [
         ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
-        ("attempts", "i8"),  # flows
         ("trip", "i8"),  # round trip of the reply that came at `trip_end`, ns; -1: not known
         ("trip_end", "i8"),
+        ("attempts", "u4"),  # flows
         ("seen", "u4"),  # one bit for each reason that any reply gave
     ],
     align=True,
 )
 _NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0), FLOW)
-_NO_FLOWS = np.array((NEVER, 0, -1, 0, 0), TARGET)
+_NO_FLOWS = np.array((NEVER, -1, 0, 0, 0), TARGET)
 
 
 class TargetTable:
@@ -71,7 +71,7 @@ class TargetTable:
         """Count flows: their targets, and when each was probed first."""
         self.flows += len(target)
         np.minimum.at(self.rows["first"], target, first)
-        np.add.at(self.rows["attempts"], target, 1)
+        np.add.at(self.rows["attempts"], target, np.uint32(1))
 
     def add_replies(self, target: Ints, record: Rows, trip: Ints) -> None:
         """Fold the answered ones of them: RECORD[m], and the round trips in ns (-1: not known)."""
@@ -163,11 +163,10 @@ class Flows:
             self._take_probes(segments, src, dst, np.flatnonzero(probe))
         if segments.truncated.any():
             self._note_cut_quotes(dst[segments.truncated], src[segments.truncated])
-        rest = ~probe & ~segments.truncated
-        if rest.all():
-            self._take_others(segments, src, dst)
-        elif rest.any():
-            self._take_others(segments.take(rest), src[rest], dst[rest])
+        rest = np.flatnonzero(~probe & ~segments.truncated)
+        if rest.size:
+            part = segments.take(rest) if rest.size < len(segments) else segments
+            self._take_others(part, src[rest], dst[rest])
 
     def _take_aside(self, aside: Aside) -> None:
         """Packets of other protocols give no verdict, but they show that packets towards an address are recorded."""
@@ -190,19 +189,18 @@ class Flows:
 
     def _take_probes(self, segments: Segments, src: Ints, dst: Ints, row: Ints) -> None:
         """SYNs: each makes its flow, or is one more probe of it."""
-        probe = segments.take(row) if len(row) < len(segments) else segments
-        us = src[row]
-        target = self.targets.intern(*TargetKey(us, dst[row], probe.dport).words())
-        flow = self._intern(FlowKey(target, probe.sport, probe.seq))
+        us, our_port = src[row], segments.sport[row]
+        target = self.targets.intern(*TargetKey(us, dst[row], segments.dport[row]).words())
+        flow = self._intern(FlowKey(target, our_port, segments.seq[row]))
         table = self.table
-        np.minimum.at(table["first"], flow, probe.time)
+        np.minimum.at(table["first"], flow, segments.time[row])
         np.add.at(table["probes"], flow, np.uint32(1))
-        table["tos"][flow], table["ttl"][flow] = probe.tos, probe.ttl
-        long = np.flatnonzero(probe.size)
+        table["tos"][flow], table["ttl"][flow] = segments.tos[row], segments.ttl[row]
+        long = np.flatnonzero(segments.size[row])
         if long.size:
             # A reply may acknowledge the SYN alone or also its data and FIN (RFC 9293, 3.10.7.4; RFC 7413).
-            end = probe.seq[long] + probe.size[long]
-            keys = zip(target[long].tolist(), probe.sport[long].tolist(), end.tolist(), strict=True)
+            end = (segments.seq + segments.size)[row[long]]
+            keys = zip(target[long].tolist(), our_port[long].tolist(), end.tolist(), strict=True)
             self._long.update(zip(keys, flow[long].tolist(), strict=True))
         if not np.isin(us, self._probers).all():
             self._probers = np.union1d(self._probers, us)
@@ -218,7 +216,7 @@ class Flows:
         reply = (reason != Reason.NONE) & ~later
         if reply.all():
             self._take_replies(segments, src, dst, reason)
-        elif reply.any():
+        elif reply.any():  # whatever else a connection consists of gives no verdict
             self._take_replies(segments.take(reply), src[reply], dst[reply], reason[reply])
 
     def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> Bools:
@@ -273,5 +271,6 @@ def _grown(rows: Rows, count: int, blank_row: Rows) -> Rows:
     """The rows, and behind them so many blank ones that there is room for `count`."""
     if count <= len(rows):
         return rows
-    more = max(count, 2 * len(rows)) - len(rows)
-    return np.concatenate([rows, np.full(more, blank_row, rows.dtype)])
+    grown = np.empty(max(count, 2 * len(rows)), rows.dtype)
+    grown[: len(rows)], grown[len(rows) :] = rows, blank_row
+    return grown

@@ -164,19 +164,19 @@ def _fold(flows: Flows, flow: Ints, into: TargetTable) -> None:
 
 def _flow_records(flows: Flows, flow: Ints) -> Rows:
     """RECORD[n] of the given flows, with what is known only from the probe: TOS marks and repeats."""
-    record, table = flows.ledger.records(flow), flows.table[flow]
-    marks = table["marks"] & ~(ENDING | TAKEN)
+    record, table = flows.ledger.records(flow), flows.table
+    probes, tos, marks = table["probes"][flow], table["tos"][flow], table["marks"][flow] & ~(ENDING | TAKEN)
     completed = marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
     marks[completed] &= ~np.uint16(Mark.HALF_OPEN)  # a connection that was made and then reset
     marks[RANK[record["reason"]] < RANK[Reason.SYN_ACK]] = 0  # only behind an open port do they mean something
     # A Linux host copies the probe's TOS byte into its reset, a firewall's forged reset has none (see `evidence`).
-    reset = (record["reason"] == Reason.RESET) & (table["tos"] > 0)
-    same = table["reply_tos"] == table["tos"]
+    reset = (record["reason"] == Reason.RESET) & (tos > 0)
+    same = table["reply_tos"][flow] == tos
     marks[reset & same] |= np.uint16(Mark.RESET_MARKED)
     marks[reset & ~same] |= np.uint16(Mark.RESET_UNMARKED)
     # Replies that contradict each other are no repeats: each reason has one reply of its own.
     surplus = record["replies"] - np.maximum(count_bits(record["seen"]), 1) + 1
-    marks[surplus > np.maximum(table["probes"], 1)] |= np.uint16(Mark.REPEAT)
+    marks[surplus > np.maximum(probes, 1)] |= np.uint16(Mark.REPEAT)
     record["marks"] |= marks
     return record
 
@@ -215,8 +215,8 @@ def judge(flows: Flows, ending: Ending, orphans: bool = False) -> Judged:
 
 def probed_targets(flows: Flows) -> Bools:
     """By target: whether a SYN was sent to it."""
-    flows.retired.grow(flows.targets.count)
-    probed = flows.retired.rows["first"][: flows.targets.count] < NEVER
+    probed, retired = np.zeros(flows.targets.count, np.bool_), flows.retired.rows["first"]
+    probed[: len(retired)] = retired[: len(probed)] < NEVER
     probed[flows.keys().target[flows.table["probes"] > 0]] = True
     return probed
 
