@@ -163,8 +163,8 @@ def classify(
     def rows() -> Iterator[Verdict]:
         for batch in reading.batches():
             yield from batch
-        notes.extend(map(str, reading.reader.damage))
-        if not reading.reader.opened:
+        notes.extend(map(str, reading.capture.damage))
+        if not reading.capture.opened:
             raise UsageError("; ".join(notes))
         summary.extend(reading.report())
 

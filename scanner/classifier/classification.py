@@ -60,19 +60,19 @@ class Classification:
     timeout: float = DEFAULT_TIMEOUT
     orphans: bool = False
     selection: Selection = Selection()
-    reader: Capture = field(init=False)
+    capture: Capture = field(init=False)
     flows: Flows = field(default_factory=Flows)
     targets: int = 0  # judged, before the selection
     orphaned: int = 0  # targets that replied, but whose probe was not captured
 
     def batches(self) -> Iterator[Iterator[Verdict]]:
         """The verdicts; one batch at the end of the capture, and for a pipe one whenever ports were found open."""
-        self.reader = open_captures(self.paths)
+        self.capture = open_captures(self.paths)
         told = waiting = np.zeros(0, np.int64)  # open targets: given out; to be given out after the next batch
-        for frames in self.reader:
+        for frames in self.capture:
             fresh = self.flows.count
             self.flows.feed(frames)
-            retire(self.flows, fresh, self.reader.largest_time)
+            retire(self.flows, fresh, self.capture.largest_time)
             if "-" in self.paths:
                 settle_crossing_syns(self.flows)
                 ready, waiting = waiting, np.setdiff1d(self._open_targets(), told)
@@ -90,9 +90,9 @@ class Classification:
     def _judge(self) -> Judged:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when
         # listening ended (pcapng isb_endtime), which may be long after the last packet.
-        ends = (self.reader.largest_time, self.reader.end_time or self.reader.largest_time)
-        last = None if self.reader.has_untimed else max(ends)
-        return judge(self.flows, Ending(last, int(self.timeout * 1e9), self.reader.both_ways), self.orphans)
+        ends = (self.capture.largest_time, self.capture.end_time or self.capture.largest_time)
+        last = None if self.capture.has_untimed else max(ends)
+        return judge(self.flows, Ending(last, int(self.timeout * 1e9), self.capture.both_ways), self.orphans)
 
     def _rows(self, judged: Judged, wanted: Bools) -> Iterator[Verdict]:
         return rows(self.flows, judged.take(wanted & self.selection.chosen(self.flows, judged)))
@@ -103,19 +103,19 @@ class Classification:
         return np.unique(self.flows.keys().target[opened & (self.flows.table["probes"] > 0)])
 
     @property
-    def failed(self) -> int:
-        """The exit code: 0, 1 if anything was damaged, 2 if nothing could be opened."""
-        if not self.reader.opened:
+    def exit_code(self) -> int:
+        """0; 1 if anything was damaged; 2 if nothing could be opened."""
+        if not self.capture.opened:
             return 2
-        return 1 if self.reader.damage else 0
+        return 1 if self.capture.damage else 0
 
     def report(self) -> list[str]:
         """What was read, and everything that was not understood, as lines."""
-        damage = [str(damage) for damage in self.reader.damage]
-        if not self.reader.opened:
+        damage = [str(damage) for damage in self.capture.damage]
+        if not self.capture.opened:
             return damage
         probes = int(np.count_nonzero(self.flows.table["probes"])) + self.flows.retired.flows
-        read = f"{plural(self.reader.frames, 'packet')}: {plural(probes, 'probe')} to {plural(self.targets, 'target')}"
+        read = f"{plural(self.capture.frames, 'packet')}: {plural(probes, 'probe')} to {plural(self.targets, 'target')}"
         links, others = [], []
         for cause, count in sorted(self.flows.counts.items()):
             if cause.startswith(UNSUPPORTED_LINK) and cause not in _NOT_REPORTED:
@@ -126,5 +126,7 @@ class Classification:
         if self.orphaned:
             advice = "" if self.orphans else "; --orphans lists them"
             lines.append(f"{plural(self.orphaned, 'target')} answered without a captured probe{advice}")
-        lines += [f"{plural(count, 'record')} skipped: {cause}" for cause, count in sorted(self.reader.skipped.items())]
+        lines += [
+            f"{plural(count, 'record')} skipped: {cause}" for cause, count in sorted(self.capture.skipped.items())
+        ]
         return lines + damage

@@ -42,12 +42,12 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         outputs.write(ladders.noting(rows))
     lines = reading.report()
     outputs.finish(Summary("\n".join(lines)))
-    if reading.failed or not output.quiet:
+    if reading.exit_code or not output.quiet:
         for line in lines:
             note(line)
-    if reading.reader.opened:
+    if reading.capture.opened:
         print_ladders(ladders.text(options.captures), output.form)
-    return reading.failed
+    return reading.exit_code
 
 
 def _selection(options: ClassifyOptions, only_open: bool) -> Selection:

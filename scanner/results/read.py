@@ -97,7 +97,7 @@ def _classified(paths: list[str], note: Note) -> Iterator[Verdict]:
     reading = Classification(paths)
     for batch in reading.batches():
         yield from batch
-    if not reading.reader.opened:
+    if not reading.capture.opened:
         raise UsageError(f"{reading.report()[0]}: name a capture that can be read")
     for line in reading.report()[1:]:
         note(line)
