@@ -1,4 +1,4 @@
-"""The hash against its inventors' vectors, and what a forger would have to guess."""
+"""The hash gives its authors' published values, and the cookie depends on every bit of the flow."""
 
 import numpy as np
 import pytest
@@ -38,8 +38,8 @@ def test_key_words_are_little_endian() -> None:
     [(4, [0xC6120107_01BB_9C40]), (6, [0x20010DB8_00010000, 0x7, 0x01BB_9C40])],
     ids=["ipv4: one word", "ipv6: three words"],
 )
-def test_the_flow_is_what_is_hashed(version: int, words: list[int]) -> None:
-    """A scan that is restarted, or replayed by another version, must come to the same cookies."""
+def test_what_is_hashed(version: int, words: list[int]) -> None:
+    """A scan that is resumed, perhaps by another version, must compute the same cookies."""
     expected = int(siphash(KEY, [np.array([word], np.uint64) for word in words])[0]) & 0xFFFFFFFF
     assert cookie(KEY, version, from_text(THEM[version]), THEIR_PORT, OUR_PORT) == expected
 
@@ -59,14 +59,14 @@ def test_any_flipped_bit_gives_another_cookie(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_column_is_its_rows(version: int) -> None:
+def test_a_column_gives_what_each_row_gives_alone(version: int) -> None:
     targets = from_ints([(0xFFFF_0000_0000 if version == 4 else 1 << 125) + 977 * i for i in range(50)])
     target_ports, our_ports = np.arange(50, dtype=np.uint16) * 1300, np.arange(60000, 60050, dtype=np.uint16)
     alone = [cookie(KEY, version, targets[[i]], int(target_ports[i]), int(our_ports[i])) for i in range(50)]
     assert sequence(KEY, version, targets, target_ports, our_ports).tolist() == alone
 
 
-def test_arguments_are_left_alone() -> None:
+def test_arguments_are_not_changed() -> None:
     target, ports = from_text(THEM[4]), np.array([THEIR_PORT], np.uint16)
     sequence(KEY, 4, target, ports, OUR_PORT)
     assert (to_text(target), ports.tolist()) == ([THEM[4]], [THEIR_PORT])

@@ -1,4 +1,4 @@
-"""Host specifications and the numbered space, against a model made of Python sets."""
+"""Host specifications and the numbered set, compared with a model made of Python sets."""
 
 import ipaddress
 import sys
@@ -115,7 +115,7 @@ def test_bad_exclude(spec: str, message: str) -> None:
     assert refusal("192.0.2.77", exclude=(spec,)) == message
 
 
-def test_the_bound_counts_octet_ranges_too() -> None:
+def test_octet_patterns_count_towards_the_most_hosts() -> None:
     message = "2001:db8::/66: too many addresses, more than 2^62 in all: name smaller blocks"
     assert refusal("2001:db8::/66", "10.*.*.1") == message
 
@@ -133,7 +133,7 @@ def test_huge_excludes_are_fine() -> None:
     assert everything(space("192.0.2.1", "2001:db8::1", exclude=("2000::/3",))) == ["192.0.2.1"]
 
 
-# ---------------------------------------------------------------- the space against a model
+# ---------------------------------------------------------------- the set and a model
 
 
 def octet_text(values: set[int]) -> str:
@@ -158,7 +158,7 @@ spec_lists = st.lists(boxes | cidr | ranges | six | six_cidr | six_ranges, max_s
 
 
 def model(spec: str) -> set[int]:
-    """The addresses of one spec, counted out."""
+    """The addresses of one spec, one by one."""
     if "-" in spec and spec.count(".") != 3:
         first, last = (to_int(ipaddress.ip_address(end)) for end in spec.split("-"))
         return set(range(first, last + 1))
@@ -184,7 +184,7 @@ def union_of(specs: list[str]) -> set[int]:
 
 @given(include=spec_lists.filter(bool), exclude=spec_lists, bounds=st.tuples(ipv4, ipv4), far=st.booleans())
 @settings(max_examples=300)
-def test_space_is_the_set(
+def test_the_numbered_set_is_the_model(
     include: list[str], exclude: list[str], bounds: tuple[tuple[int, int], tuple[int, int]], far: bool
 ) -> None:
     expected = union_of(include) - union_of(exclude)
@@ -201,7 +201,7 @@ def test_space_is_the_set(
 
 
 def check_numbering(hosts: HostSpace, expected: set[int]) -> None:
-    """Every address once and in order, numbers and addresses inverse to each other, others at -1, spans exact."""
+    """Every address has one number, in order; `pick` and `index_of` are inverse; spans are exact."""
     found = numbers(hosts)
     assert (hosts.size, len(hosts), bool(hosts), found) == (len(expected),) * 2 + (bool(expected), sorted(expected))
     near = {address + step for address in expected for step in (-1, 0, 1)} | {0, 1, (1 << 128) - 1, 1 << 64}
@@ -231,7 +231,7 @@ LARGE = [
 
 
 @pytest.mark.parametrize(("specs", "excludes", "size"), LARGE)
-def test_large_spaces_are_exact(specs: tuple[str, ...], excludes: tuple[str, ...], size: int) -> None:
+def test_large_sets_are_exact(specs: tuple[str, ...], excludes: tuple[str, ...], size: int) -> None:
     hosts = space(*specs, exclude=excludes)
     sample = np.unique(np.random.default_rng(1).integers(0, hosts.size, 5000, np.int64))
     address = hosts.pick(sample.astype(np.uint64))

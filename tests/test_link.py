@@ -1,4 +1,4 @@
-"""One row for each way of carrying IP: the bytes before it, and where it is then found."""
+"""One row for each kind of link: the bytes before IP, and where IP is found."""
 
 import struct
 
@@ -28,7 +28,7 @@ def found(*pairs: tuple[int, bytes]) -> list[tuple[int, int, Cause]]:
 
 
 def vlan(*tags: int) -> bytes:
-    """Tag headers as they stand behind the addresses: each type, then its tag."""
+    """Tag headers as they follow the addresses: each type, then its tag."""
     return b"".join(struct.pack(">HH", tag, 5) for tag in tags)
 
 
@@ -76,7 +76,7 @@ CARRIERS = {
     "nflog": (239, nflog((1, b"\x08\0\0\0"), (10, b"prefix\0")) + b"\x18\0\x09\0"),
 }
 
-# The same in IPv6, where the bytes before it differ.
+# The same for IPv6, where the bytes before it differ.
 CARRIERS6 = {
     "ethernet": (1, MAC + b"\x86\xdd"),
     "vlan": (1, MAC + vlan(0x8100) + b"\x86\xdd"),
@@ -117,7 +117,7 @@ def test_every_link_type_is_carried_by_a_row_above() -> None:
     assert {link for link, _ in [*CARRIERS.values(), *CARRIERS6.values()]} == set(LINK_TYPES)
 
 
-def test_a_batch_of_everything_is_what_its_rows_are() -> None:
+def test_a_batch_of_all_kinds_gives_what_each_frame_gives_alone() -> None:
     pairs = [(link, before + V4) for link, before in CARRIERS.values()]
     pairs += [(link, before + V6) for link, before in CARRIERS6.values()] + [(147, b"?"), (1, b"")]
     assert found(*pairs, *reversed(pairs)) == [found(pair)[0] for pair in (*pairs, *reversed(pairs))]
@@ -125,7 +125,7 @@ def test_a_batch_of_everything_is_what_its_rows_are() -> None:
 
 @pytest.mark.parametrize("name", CARRIERS)
 def test_a_frame_cut_before_ip_is_truncated(name: str) -> None:
-    """At every length up to the first byte of IP; what lies behind the frame in the buffer must not matter."""
+    """Cut at every length up to the first byte of IP. The bytes behind the frame in the buffer must not matter."""
     link, before = CARRIERS[name]
     causes = {cause for cut in range(len(before) + 1) for _, _, cause in found((link, before[:cut]))}
     assert causes == {Cause.TRUNCATED}

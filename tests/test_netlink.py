@@ -1,4 +1,4 @@
-"""Netlink messages as data: bytes a kernel really sent (6.18, little-endian) and what they mean."""
+"""Netlink messages: bytes that a kernel sent (6.18, little-endian), and what they mean."""
 
 import struct
 import sys
@@ -12,7 +12,7 @@ from scanner.net import netlink
 from scanner.net.netlink import Counters, Interface, Message, RouteFacts, RouteType
 
 recorded = pytest.mark.skipif(sys.byteorder != "little", reason="the recorded messages are little-endian")
-EXPIRY = "14000600fffffffffffffffff3490300f3490300"  # IFA_CACHEINFO, of no interest
+EXPIRY = "14000600fffffffffffffffff3490300f3490300"  # IFA_CACHEINFO, which is not read
 
 ADDRESSES = {
     "plain": (
@@ -95,7 +95,7 @@ def test_prefix(body: str, meaning: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(("wire", "mac"), [(b"\2\0\0\0\0\1", b"\2\0\0\0\0\1"), (b"\xc6\x12\0\1", None), (b"", None)])
 def test_link(wire: bytes, mac: bytes | None) -> None:
     header = netlink.LINK.pack(0, 1, 3, 0x1043, 0)
-    stats = struct.pack("=8Q", *range(8)) + b"\1"  # a kernel with more counters than we know, cut within one
+    stats = struct.pack("=8Q", *range(8)) + b"\1"  # from a kernel with more counters
     pairs = [(1, wire), (3, b"eth0\0"), (4, struct.pack("=I", 1500)), (23, stats)]
     [message] = netlink.messages(netlink.request(netlink.RTM_NEWLINK, header, pairs))
     link = netlink.link(message.body)
@@ -120,7 +120,7 @@ def test_error_number(number: int, errno: int) -> None:
     assert netlink.error_number(struct.pack("=i", number) + b"the request, echoed") == errno
 
 
-# A length below the header's own would never move on; one beyond the end would read what is not there.
+# A length below the header's would never advance; one beyond the end would read bytes that do not exist.
 BROKEN = {
     "empty": (b"", []),
     "half a header": (bytes(15), []),
@@ -136,6 +136,6 @@ def test_broken_lengths_end_the_walk(data: bytes, meaning: list[Message]) -> Non
 
 
 @given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=40)), st.binary(max_size=3))
-def test_attributes_come_back_whatever_trails(pairs: dict[int, bytes], trailing: bytes) -> None:
+def test_attributes_with_trailing_bytes(pairs: dict[int, bytes], trailing: bytes) -> None:
     [message] = netlink.messages(netlink.request(26, bytes(12), pairs.items()) + trailing)
     assert dict(netlink.attributes(message.body + trailing, 12)) == pairs

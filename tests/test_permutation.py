@@ -1,4 +1,4 @@
-"""The order of probes: each number once, and the way back."""
+"""The order of probes: each number comes once, and the inverse gives its position."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_any_size_and_key_is_a_bijection(n: int, key: int) -> None:
 
 @given(st.integers(1, 1 << 63), st.integers(), st.data())
 @settings(max_examples=150, deadline=None)
-def test_the_inverse_leads_back_in_spaces_too_large_to_list(n: int, key: int, data: st.DataObject) -> None:
+def test_the_inverse_of_permutations_too_large_to_list(n: int, key: int, data: st.DataObject) -> None:
     index = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=8))
     order = Permutation(n, key)
     there = order.forward(index)
@@ -41,20 +41,20 @@ def test_the_inverse_leads_back_in_spaces_too_large_to_list(n: int, key: int, da
     assert max(there.tolist()) < n
 
 
-def test_the_argument_is_left_alone() -> None:
+def test_the_argument_is_not_changed() -> None:
     index = np.arange(10, dtype=np.uint64)
     Permutation(10, 3).forward(index)
     assert index.tolist() == list(range(10))
 
 
-def test_keys_give_orders_of_their_own() -> None:
+def test_each_key_gives_another_order() -> None:
     orders = {tuple(Permutation(1000, key).forward(np.arange(1000)).tolist()) for key in range(200)}
     assert len(orders) == 200
 
 
 @pytest.mark.parametrize("n", [1 << 12, 5000, 1 << 16, 60_000])
 def test_no_sweep_is_seen(n: int) -> None:
-    """Neighbours in time are strangers in space: few steps of one, and about as many up as down."""
+    """Consecutive numbers are far apart: few steps of one, and about as many up as down."""
     steps = np.diff(Permutation(n, 99).forward(np.arange(n)).astype(np.int64))
     ups = np.count_nonzero(steps > 0) / len(steps)
     assert np.count_nonzero(abs(steps) == 1) < 40

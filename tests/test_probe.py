@@ -28,7 +28,7 @@ Flow = tuple[int, int, int, int]  # target, its port, our port, sequence number
 
 
 def flows(version: int) -> st.SearchStrategy[list[Flow]]:
-    """Random flows, and among them the words at which carries are lost or won."""
+    """Random flows, and among them words at which the checksum carries."""
     address = st.one_of(u32, EXTREMES) if version == 4 else st.one_of(st.integers(0, (1 << 128) - 1), EXTREMES)
     return st.lists(st.tuples(address, u16, u16, st.one_of(u32, EXTREMES)), min_size=1, max_size=6)
 
@@ -38,7 +38,7 @@ def endpoint(version: int, ethernet: bool) -> probe.Endpoint:
 
 
 def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None = None) -> list[bytes]:
-    """The frames, stamped over rows full of rubbish that are wider than a frame."""
+    """The frames, stamped over rows that are wider than a frame and not empty."""
     version = template.version
     target = from_ints([address | (MAPPED if version == 4 else 0) for address, *_ in rows])
     target_port, our_port = (np.array([row[i] for row in rows], np.uint16) for i in (1, 2))
@@ -52,7 +52,7 @@ def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None
 def by_scapy(
     version: int, row: Flow, tcp: TCP, ethernet: bool, ttl: int = 64, tos: int = 4, mac: str = THEIR_MAC
 ) -> bytes:
-    """The same frame, every checksum and length left to Scapy; the identification folds the sequence number."""
+    """The same frame with Scapy's checksums and lengths; the identification is the folded sequence number."""
     address, tcp.dport, tcp.sport, tcp.seq = row
     if version == 4:
         identity = (row[3] & 0xFFFF) ^ (row[3] >> 16)
@@ -90,7 +90,7 @@ def test_reset(version: int, ethernet: bool) -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_carry(version: int) -> None:
-    """65,536 sums in a row: over pseudo-header and segment each adds up to a multiple of 2^16 - 1 (RFC 1071)."""
+    """For 65,536 sums in a row, pseudo-header and segment add up to a multiple of 2^16 - 1 (RFC 1071)."""
     template, n = probe.syn(endpoint(version, False)), 1 << 16
     rows, target = np.zeros((n, template.length), np.uint8), from_ints([0xFFFFFFFF | MAPPED]).repeat(n)
     probe.stamp(template, rows, target, np.full(n, 80, np.uint16), 40000, np.arange(n, dtype=np.uint32))
@@ -110,7 +110,7 @@ def test_frame_lengths(version: int, options: str, length: int) -> None:
 
 
 def test_defaults_are_polite_and_common() -> None:
-    """DSCP LE, TTL 64, DF, window 64240; no surprise in the constant part."""
+    """DSCP LE, TTL 64, DF, window 64240."""
     packet = IP(stamped(probe.syn(endpoint(4, False)), [(1, 2, 3, 4)])[0])
     tcp = packet[TCP]
     assert (packet.tos, packet.ttl, str(packet.flags), tcp.window, str(tcp.flags)) == (4, 64, "DF", 64240, "S")
@@ -134,7 +134,7 @@ def test_one_port_for_all_rows() -> None:
     assert frames == stamped(template, [(1, 80, 40000, 3), (2, 81, 40000, 4)])
 
 
-def test_a_stamp_leaves_no_trace_for_the_next() -> None:
+def test_a_stamp_does_not_change_the_next_one() -> None:
     template = probe.syn(endpoint(4, True))
     before = stamped(template, [(7, 8, 9, 10)])
     stamped(template, [(0xFFFFFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF)], [b"\xff" * 6])
@@ -160,7 +160,7 @@ def test_neighbour_solicitation(addresses: list[int]) -> None:
 
 
 def solicitation(address: int) -> bytes:
-    """RFC 4861 4.3 to the solicited-node group of RFC 4291 2.7.1, and its MAC group of RFC 2464 7."""
+    """A solicitation (RFC 4861 4.3) to the solicited-node group (RFC 4291 2.7.1) and its MAC address (RFC 2464 7)."""
     low = address & 0xFFFFFF
     mac = f"33:33:ff:{low >> 16:02x}:{low >> 8 & 255:02x}:{low & 255:02x}"
     group = str(IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low))
@@ -168,7 +168,7 @@ def solicitation(address: int) -> bytes:
     return bytes(Ether(src=OUR_MAC, dst=mac) / IPv6(src=US[6], dst=group, hlim=255) / body)
 
 
-def test_frames_are_the_same_whoever_builds_them() -> None:
+def test_frames_are_the_same_from_this_process_and_from_the_child() -> None:
     """In this process, by the child, and in this process again when the child has gone."""
     recipes = [
         template.Recipe("syn", 4, US[4], OUR_MAC, THEIR_MAC, "os", 64, 4, STAMP),

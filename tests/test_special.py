@@ -1,4 +1,4 @@
-"""Care by default: which addresses a scan leaves out, which it asks about, and which ports are worth a look."""
+"""Which addresses a scan leaves out, which ones need a confirmation, and which ports are popular."""
 
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -44,7 +44,7 @@ def test_what_a_range_loses(specs: list[str], excludes: list[str], left: int, ta
     assert (choice.hosts.size, [(each.entry.block, each.addresses) for each in choice.taken]) == (left, taken)
 
 
-def test_what_is_said_of_it() -> None:
+def test_the_message_about_skipped_addresses() -> None:
     (taken,) = choose(["198.51.99.0-198.51.100.9"], [], resolve).taken
     assert skipped_text(taken) == (
         "skipped 10 addresses of 198.51.100.0/24 (documentation (TEST-NET-2), RFC 5737): "
@@ -132,12 +132,12 @@ ANY_PUBLIC = [
 
 
 @pytest.mark.parametrize(("specs", "expected"), ANY_PUBLIC)
-def test_whether_other_peoples_networks_are_among_them(specs: list[str], expected: bool) -> None:
+def test_whether_any_host_is_public(specs: list[str], expected: bool) -> None:
     assert any_public(parse_hosts(specs, [], resolve)) == expected
 
 
-def test_the_list_is_sound() -> None:
-    """Every block once, in its canonical form, IPv4 before what contains it as mapped addresses."""
+def test_the_list_of_special_blocks() -> None:
+    """Every block occurs once, in its canonical form and in order."""
     blocks = [entry.block for entry in entries()]
     assert (len(set(blocks)), [str(ip_network(block)) for block in blocks], len(blocks)) == (len(blocks), blocks, 31)
 

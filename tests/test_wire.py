@@ -1,4 +1,4 @@
-"""Each header read as Scapy wrote it, cut at every length, and any bytes at all."""
+"""The parser reads each header as Scapy wrote it, cut at every length, and accepts any bytes."""
 
 import re
 from collections import Counter
@@ -42,14 +42,14 @@ ADDRESSES = ("src", "dst", "sender")
 
 def rows(found: Segments) -> list[dict[str, Any]]:
     """Segments as dictionaries, addresses as text, by frame."""
-    columns = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "size"}  # it has tests of its own
+    columns = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "size"}  # tested below
     lists = {name: to_text(column) if name in ADDRESSES else column.tolist() for name, column in columns.items()}
     table = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
     return sorted(table, key=lambda row: row["frame"])
 
 
 def read(frames: Frames) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The rows, and what was counted instead."""
+    """The rows, and the counts of the other frames."""
     counts: Counter[str] = Counter()
     found = rows(parse(frames, counts))
     return found, {cause: count for cause, count in counts.items() if count}
@@ -170,7 +170,7 @@ def test_counted(name: str) -> None:
     assert read(batch(frame)) == ([], {cause: 1})
 
 
-# From which captured length on there is a row, and for ICMP from which on its ports are known.
+# The least captured length that gives a row, and for ICMP the least that gives its ports.
 CUT = {
     "tcp": (segment(options=FULL, payload=b"payload"), 40, 40),
     "tcp, ipv6": (segment(version=6, options=FULL, payload=b"payload"), 60, 60),
@@ -211,12 +211,12 @@ def test_a_batch_of_all_kinds_is_its_frames_one_at_a_time() -> None:
     assert (together, counts) == (alone, dict(sums))
 
 
-def test_nothing() -> None:
+def test_no_frames() -> None:
     assert read(batch()) == ([], {})
 
 
 def accounted(frames: Frames) -> bool:
-    """Every frame is a row or counted once, never both; strange link types have a sum of their own besides."""
+    """Every frame is either a row or counted once; unsupported link types are also counted by number."""
     counts: Counter[str] = Counter()
     found = parse(frames, counts)
     by_link = re.compile(f"{UNSUPPORTED_LINK} [0-9]+").fullmatch
@@ -247,7 +247,7 @@ def test_any_byte_of_a_real_frame_changed_and_any_cut(changes: list[tuple[str, i
     assert accounted(batch(*frames))
 
 
-def test_what_is_read_outlives_the_buffer() -> None:
+def test_columns_stay_valid_without_the_buffer() -> None:
     frames = batch(synack(), unreachable())
     buffer = frames.buffer.copy()
     found = parse(Frames(buffer, frames.start, frames.length, frames.time, frames.link), Counter())
@@ -268,7 +268,7 @@ SIZES = {
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("case", SIZES)
 def test_how_many_sequence_numbers_a_segment_takes(case: str, version: int) -> None:
-    """By the headers, so that a capture of the first 54 bytes tells it, too; padding of a short frame is no data."""
+    """The headers decide, so a capture of the first 54 bytes is enough; padding of a short frame is no data."""
     flags, data, options, size = SIZES[case]
     ip = IP(src=US[4], dst=THEM[4]) if version == 4 else IPv6(src=US[6], dst=THEM[6])
     raw = bytes(ip / TCP(sport=1, dport=2, flags=flags, options=options) / data)

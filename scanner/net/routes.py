@@ -115,7 +115,7 @@ _Answer = Route | _Unusable
 
 
 def paths(hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None) -> Paths:
-    """The routes of all hosts, by the kernel's choice and the user's wishes.
+    """The routes that the kernel gives for all hosts; `interface` and `source` are the user's wishes.
 
     A `source` that is not an address of this machine is kept and does not choose the route. Addresses that no host has
     (broadcast, multicast …) are skipped with the reason as long as something is left to scan. Raises UsageError, naming

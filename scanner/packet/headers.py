@@ -4,7 +4,7 @@ Every header that the scanner reads or writes is one numpy structured dtype belo
 table, the big-endian types are the byte order. `read` lays such a table over many positions of one buffer at once and
 copies the rows out. Stamping lays the same tables over the rows of a transmit ring and writes through them. A length
 is checked once, before `read`. Positions that do not fit are clipped, so a hostile length never reaches outside the
-buffer; what is read there is rubbish, and the caller drops the row.
+buffer; what is read there has no meaning, and the caller drops the row.
 
 Limit: a table describes the fixed part of a header. `ip` follows IPv4 options and IPv6 extension headers, `link` what
 comes before IP.

@@ -1,16 +1,17 @@
-"""Where IP begins in a captured frame, whatever link it was captured on.
+"""Where IP begins in a captured frame, on every kind of link.
 
-"tcp" has to mean tcp under VLAN tags, MPLS labels, PPPoE sessions and LLC/SNAP, on Linux cooked captures and BSD
-loopbacks; a reader that knows Ethernet only answers such files with a silent zero. Every row is a
-position and the protocol that stands there; a table maps each protocol to one small step that
-moves a column of rows on by one layer, until they stand on IP or it is clear why not. What is not
-understood gets a cause, so that it can be counted and named.
+Captures come from Ethernet with VLAN tags, MPLS labels, PPPoE sessions or LLC/SNAP, from Linux cooked captures and BSD
+loopbacks. A reader that knows only Ethernet would find nothing there and not say so. Here each row is a position and
+the protocol that stands at it. A table maps each protocol to one step, which moves all rows with that protocol on by
+one layer. So all frames advance in lockstep, one layer at a time, until each stands on IP or has a cause why not; the
+causes are counted.
 
-Plain Ethernet with IP inside, nearly everything there is, goes by a path of its own: one gather and two comparisons.
+Plain Ethernet with IP inside, which nearly all frames are, has a path of its own: one gather and two comparisons.
+
 Limits: at most 24 layers; radio (802.11), USB and the like are "not supported"; NFLOG of little-endian machines only.
 
 Sources: the LINKTYPE_ list of tcpdump.org; IEEE 802.1Q, 802.2; RFC 1042 (SNAP), RFC 3032 (MPLS), RFC 2516 (PPPoE),
-RFC 1661 and 1662 (PPP), RFC 1547 (Cisco HDLC).
+RFC 1661 and 1662 (PPP), RFC 1547 (Cisco HDLC); include/uapi/linux/netfilter/nfnetlink_log.h (NFLOG).
 """
 
 from collections.abc import Callable
@@ -18,15 +19,23 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from .headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints, read
-
-Codes = npt.NDArray[np.uint8]
+from .headers import (
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    LINK_ETHERNET,
+    LINK_RAW,
+    U8,
+    Bytes,
+    Frames,
+    Ints,
+    read,
+)
 
 
 class Cause(IntEnum):
-    """Why a frame has no network layer that can be read; 0 where it has one."""
+    """Why no network layer can be read in a frame; 0 where one can."""
 
     NONE = 0
     LINK_TYPE = 1
@@ -55,56 +64,61 @@ class Network(NamedTuple):
     """`at` is where IP begins in frames.buffer (if it does), `version` 4, 6 or 0 for none, `cause` why none."""
 
     at: Ints
-    version: Codes
-    cause: Codes
+    version: U8
+    cause: U8
 
 
-# What may stand at a row's position. From 0x600 up it is an EtherType; below, a length (so 802.2 LLC follows), as
-# in the type field of Ethernet itself. Steps without an EtherType have numbers beyond 16 bits.
+# What may stand at a row's position. From 0x600 up it is an EtherType; below, it is a length, and 802.2 LLC follows, as
+# in the type field of Ethernet (IEEE 802.3 3.2.6). Other protocols have numbers of ours beyond 16 bits.
 _LLC, _MIN_ETHERTYPE = 0, 0x600
 _MPLS, _MPLS_MULTICAST, _PPPOE = 0x8847, 0x8848, 0x8864
-_VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
+_VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)  # 802.1Q, 802.1ad, and two numbers in use before 802.1ad
 _RAW, _ETHERNET, _AF, _COOKED, _COOKED2, _PPP, _PPP_PROTOCOL = range(0x10000, 0x10007)
 _SERIAL, _CISCO, _PPPOE_LINK, _NFLOG, _NFLOG_FIELD = range(0x10007, 0x1000C)
-_NOT_IP, _BROKEN = 0x1000C, 0x1000D  # nobody has a step for these
+_NOT_IP, _BROKEN = 0x1000C, 0x1000D  # no step exists for these
 
+# By LINKTYPE_ number: NULL and LOOP, ETHERNET, PPP, PPP_HDLC, PPP_ETHER, C_HDLC, LINUX_SLL and SLL2, RAW under three
+# numbers, IPV4, IPV6, NFLOG.
 LINK_TYPES = {
     0: _AF, 108: _AF, LINK_ETHERNET: _ETHERNET, 9: _PPP, 50: _SERIAL, 51: _PPPOE_LINK, 104: _CISCO, 113: _COOKED,
     276: _COOKED2, 12: _RAW, 14: _RAW, LINK_RAW: _RAW, 228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6, 239: _NFLOG,
 }  # fmt: skip
 
+# AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
 _ADDRESS_FAMILIES = {2: ETHERTYPE_IPV4, 10: ETHERTYPE_IPV6, 24: ETHERTYPE_IPV6, 28: ETHERTYPE_IPV6, 30: ETHERTYPE_IPV6}
+# IANA's PPP DLL protocol numbers.
 _PPP_PROTOCOLS = {0x21: ETHERTYPE_IPV4, 0x57: ETHERTYPE_IPV6, 0x281: _MPLS, 0x283: _MPLS_MULTICAST}
 
 _U8, _U16, _U32 = np.dtype("u1"), np.dtype(">u2"), np.dtype(">u4")
+_LITTLE_U16, _LITTLE_U32 = np.dtype("<u2"), np.dtype("<u4")
 _MOST_LAYERS = 24
 
 
 class _Step(NamedTuple):
-    """`needs` bytes must be there; then `move(buffer, at)` gives the next position and what stands there."""
+    """One layer of at least `needs` bytes; `move(buffer, at)` gives the next positions and what stands there."""
 
     needs: int
     move: Callable[[Bytes, Ints], tuple[Ints, Ints]]
 
 
 def network_layer(frames: Frames) -> Network:
-    """Find IP in every frame: at int64[n], version uint8[n], cause uint8[n] (codes of Cause). Any bytes will do."""
+    """Find IP in every frame: at int64[n], version uint8[n], cause uint8[n] (numbers of Cause). Accepts any bytes."""
     buffer, start, length = frames.buffer, frames.start, frames.length
     at = start + 14
     ethertype = read(buffer, start + 12, _U16)
-    nibble = read(buffer, at, _U8).astype(np.uint8) >> 4
-    is4 = (ethertype == ETHERTYPE_IPV4) & (nibble == 4)
-    plain = is4 | ((ethertype == ETHERTYPE_IPV6) & (nibble == 6))
+    nibble = read(buffer, at, _U8).astype(np.uint8) >> 4  # the version, if IP begins here
+    is_ipv4 = (ethertype == ETHERTYPE_IPV4) & (nibble == 4)
+    plain = is_ipv4 | ((ethertype == ETHERTYPE_IPV6) & (nibble == 6))
     plain &= (frames.link == LINK_ETHERNET) & (length > 14)
-    version = np.where(is4, np.uint8(4), np.uint8(6))
+    version = np.where(is_ipv4, np.uint8(4), np.uint8(6))
     cause = np.zeros(len(frames), np.uint8)
     rest = np.flatnonzero(~plain)
     if len(rest):
-        at[rest], version[rest], cause[rest] = _slow(frames.take(rest))
+        at[rest], version[rest], cause[rest] = _walk(frames.take(rest))
     return Network(at, version, cause)
 
 
-def _slow(frames: Frames) -> Network:
+def _walk(frames: Frames) -> Network:
     """Layer by layer, for any link."""
     at, end = frames.start.copy(), frames.start + frames.length
     protocol = _lookup(LINK_TYPES, frames.link.astype(np.int64), -1)
@@ -115,44 +129,39 @@ def _slow(frames: Frames) -> Network:
         rows = _settle(frames.buffer, rows, at, end, protocol, version, cause)
         if not len(rows):
             break
-        _advance(frames.buffer, rows, at, end, protocol)
+        # All rows that stand on the same protocol take its step at once.
+        here = np.where(protocol[rows] < _MIN_ETHERTYPE, _LLC, protocol[rows])
+        for kind in np.unique(here).tolist():
+            same = rows[here == kind]
+            at[same], protocol[same] = _STEPS[kind].move(frames.buffer, at[same])
     return Network(at, version, cause)
 
 
-def _settle(buffer: Bytes, rows: Ints, at: Ints, end: Ints, protocol: Ints, version: Codes, cause: Codes) -> Ints:
-    """Give every row that has arrived its version or cause; returns the rows that go on."""
+def _settle(buffer: Bytes, rows: Ints, at: Ints, end: Ints, protocol: Ints, version: U8, cause: U8) -> Ints:
+    """Write the version or the cause of every row that has arrived; returns the rows that go on."""
     here = protocol[rows]
     room = end[rows] - at[rows]
     is_ip = (here == ETHERTYPE_IPV4) | (here == ETHERTYPE_IPV6) | (here == _RAW)
+    # The version in the header must be that of the EtherType; without an EtherType it decides itself.
     nibble = read(buffer, at[rows], _U8).astype(np.uint8) >> 4
     expected = np.where(here == ETHERTYPE_IPV4, 4, np.where(here == ETHERTYPE_IPV6, 6, nibble))
     good = is_ip & (room > 0) & (nibble == expected) & ((nibble == 4) | (nibble == 6))
-    needs = _lookup(
-        {kind: step.needs for kind, step in _STEPS.items()}, np.where(here < _MIN_ETHERTYPE, _LLC, here), -1
-    )
+    # A row goes on if its protocol has a step, and the frame has the bytes that the step needs.
+    needs = _lookup(_NEEDS, np.where(here < _MIN_ETHERTYPE, _LLC, here), -1)
     goes_on = (needs >= 0) & (room >= needs)
-    code = np.select(
+    arrived = np.select(
         [good, is_ip & (room <= 0) | (needs > room), is_ip & (here != _RAW), here == ETHERTYPE_ARP, here == _BROKEN],
         [Cause.NONE, Cause.TRUNCATED, Cause.MALFORMED, Cause.ARP, Cause.MALFORMED],
         Cause.NOT_IP,
     )
     version[rows] = np.where(good, nibble, 0)
-    cause[rows] = np.where(goes_on, np.uint8(Cause.MALFORMED), code)  # who goes on for ever is malformed
+    cause[rows] = np.where(goes_on, np.uint8(Cause.MALFORMED), arrived)  # what still goes on at the end is malformed
     return rows[goes_on]
-
-
-def _advance(buffer: Bytes, rows: Ints, at: Ints, end: Ints, protocol: Ints) -> None:
-    """Move every row on by one layer."""
-    here = np.where(protocol[rows] < _MIN_ETHERTYPE, _LLC, protocol[rows])
-    for kind in np.unique(here).tolist():
-        mine = rows[here == kind]
-        at[mine], protocol[mine] = _STEPS[kind].move(buffer, at[mine])
 
 
 def _lookup(table: dict[int, int], keys: Ints, default: int) -> Ints:
     """table[key] for a column of keys."""
-    known = np.array(sorted(table), np.int64)
-    values = np.array([table[key] for key in known.tolist()], np.int64)
+    known, values = np.array(sorted(table.items()), np.int64).T
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.where(known[place] == keys, values[place], default)
 
@@ -167,29 +176,29 @@ def _typed(type_at: int, payload_at: int) -> _Step:
 
 
 def _llc(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """802.2: SNAP with the OUI of plain EtherTypes goes on, all else is not IP."""
+    """802.2: SNAP (aa aa 03) with OUI 0, that of EtherTypes, goes on (RFC 1042); everything else is not IP."""
     snap = (_u(buffer, at, _U32) == 0xAAAA0300) & (_u(buffer, at + 4, _U16) == 0)
     ethertype = _u(buffer, at + 6, _U16)
     return at + 8, np.where(snap & (ethertype >= _MIN_ETHERTYPE), ethertype, _NOT_IP)
 
 
 def _mpls(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """One label; below the last one only the first nibble tells what is there (RFC 3032, 2.1 and 2.2)."""
+    """One label. Behind the last one (bit 8 is set) only the version tells what follows (RFC 3032 2.1, 2.2)."""
     return at + 4, np.where(_u(buffer, at, _U32) & 0x100, _RAW, _MPLS)
 
 
 def _pppoe(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """Version 1, type 1, code 0 is session data; the rest is discovery (RFC 2516, 4)."""
+    """Version 1, type 1, code 0 is session data; other codes are discovery (RFC 2516 4)."""
     return at + 6, np.where(_u(buffer, at, _U16) == 0x1100, _PPP, _NOT_IP)
 
 
 def _ppp(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """The address and control bytes ff 03 may be left out (RFC 1661, 6.6)."""
+    """The address and control bytes ff 03 may be left out (RFC 1661 6.6)."""
     return at + np.where(_u(buffer, at, _U16) == 0xFF03, 2, 0), np.full(len(at), _PPP_PROTOCOL)
 
 
 def _ppp_protocol(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """A protocol whose first byte is odd is one byte long (RFC 1661, 2 and 6.5)."""
+    """A protocol whose first byte is odd is one byte long (RFC 1661 2 and 6.5)."""
     short = _u(buffer, at, _U8)
     odd = short & 1 == 1
     protocol = np.where(odd, short, _u(buffer, at, _U16))
@@ -197,27 +206,27 @@ def _ppp_protocol(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
 
 
 def _serial(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """PPP in HDLC framing, or Cisco HDLC, told apart by the first byte."""
+    """PPP in HDLC framing, or Cisco HDLC, which begins with 0f (unicast) or 8f (multicast)."""
     first = _u(buffer, at, _U8)
     return at, np.where((first == 0x0F) | (first == 0x8F), _CISCO, _PPP)
 
 
 def _af(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """An address family of the machine that captured, in its byte order: whichever reading is small."""
+    """An address family of the capturing machine, in its byte order: of both readings the small one is right."""
     family = _u(buffer, at, _U32)
-    family = np.where(family > 0xFFFF, _u(buffer, at, np.dtype("<u4")), family)
+    family = np.where(family > 0xFFFF, _u(buffer, at, _LITTLE_U32), family)
     return at + 4, _lookup(_ADDRESS_FAMILIES, family, _NOT_IP)
 
 
 def _nflog(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """Version 0, then fields of length, type, value."""
+    """Family, version 0, resource number; then fields of length, type and value."""
     return at + 4, np.where(_u(buffer, at + 1, _U8) == 0, _NFLOG_FIELD, _NOT_IP)
 
 
 def _nflog_field(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """Type 9 is the packet; other fields are passed over, padded to four bytes."""
-    size = _u(buffer, at, np.dtype("<u2"))
-    payload = _u(buffer, at + 2, np.dtype("<u2")) & 0x7FFF == 9
+    """Type 9 (NFULA_PAYLOAD) is the packet; other fields are skipped, padded to four bytes."""
+    size = _u(buffer, at, _LITTLE_U16)
+    payload = _u(buffer, at + 2, _LITTLE_U16) & 0x7FFF == 9
     protocol = np.where(size < 4, _BROKEN, np.where(payload, _RAW, _NFLOG_FIELD))
     return at + np.where(payload, 4, (size + 3) & ~3), protocol
 
@@ -240,3 +249,4 @@ _STEPS = {
     _NFLOG: _Step(4, _nflog),
     _NFLOG_FIELD: _Step(4, _nflog_field),
 }
+_NEEDS = {kind: step.needs for kind, step in _STEPS.items()}

@@ -6,7 +6,7 @@ Scapy is imported by the first frame, not before, and without its routing tables
 Importing Scapy takes 70 to 90 ms, a fifth of the time from the command to the first SYN. So the command forks at its
 very start (`building_ahead`): the child imports Scapy on another core and answers recipes with frames, while the
 command reads options, asks for routes and sets up rings. Callers of `build` do not see the difference. If there is no
-child, or it dies, the frame is built in this process: that costs only time.
+child, or it has ended, the frame is built in this process; that costs only time.
 
 Limit: `building_ahead` forks, so it is only for a program that has no threads yet. The library never calls it.
 """

@@ -22,7 +22,6 @@ from ..packet.addresses import from_ints, from_words, to_ints
 from ..packet.headers import Bools, Ints, Rows
 
 Span = tuple[int, int]  # first and last address, both inside: 128-bit integers with IPv4 mapped
-Words = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.bytes_]
 
 MOST_HOSTS = 1 << 62

@@ -1,17 +1,17 @@
-"""A keyed bijection on [0, n), and its inverse.
+"""A keyed bijection on [0, n), and its inverse: the order in which targets are probed.
 
-Probes go out in an order that no target network can see as a sweep, yet each exactly once and
-without a table. n is rounded up to the next power of two, 2^k, and four keyed rounds stir the k bits: multiply
-by an odd number and add (a bijection modulo 2^k), then fold the high half onto the low half with a
-shifted exclusive-or (its own inverse when the shift is at least k/2). A result outside [0, n) is
-stirred again until it falls inside ("cycle walking"); since n > 2^(k-1), that takes fewer than two
-rounds on average, and the walk inside a permutation always comes back in.
+No target network can see the order as a sweep, yet each number comes exactly once, and no table is needed. n is
+rounded up to the next power of two, 2^k. Four keyed rounds mix the k bits: multiply by an odd number and add (a
+bijection modulo 2^k), then fold the high half onto the low half with a shifted exclusive-or (its own inverse when the
+shift is at least k/2). A result outside [0, n) is mixed again until it falls inside ("cycle walking"). Since
+n > 2^(k-1) that takes fewer than two mixes on average. It always ends: a number lies on a cycle of the bijection, and
+that cycle leads back to where it began, inside [0, n).
 
-Chosen over a Feistel network with modular halves because every step is one in-place numpy
-operation on words: about 25 ns an index against 60 ns. It is an order, not a cipher: the key
-keeps two scans apart, it does not hide the order from someone who sees the probes.
+It was chosen over a Feistel network with modular halves because every step is one in-place numpy operation on words:
+about 25 ns a number against 60 ns.
 
-Limit: n up to 2^63.
+Limits: n up to 2^63. It is an order, not a cipher: two keys give two different orders, but no order is hidden from an
+observer of the probes.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Words = npt.NDArray[np.uint64]
+from ..packet.headers import U64
 
 _ROUNDS = 4
 
@@ -38,15 +38,16 @@ class Permutation:
         self._multiply = [(int(word) | 1) & (self._modulus - 1) for word in stream[:_ROUNDS]]
         self._add = [int(word) & (self._modulus - 1) for word in stream[_ROUNDS:]]
 
-    def forward(self, index: npt.ArrayLike) -> Words:
+    def forward(self, index: npt.ArrayLike) -> U64:
         """Positions uint64[m] in [0, n) → the numbers that stand there, uint64[m]."""
-        return self._walk(np.array(index, np.uint64, ndmin=1), self._stir)
+        return self._walk(np.array(index, np.uint64, ndmin=1), self._mix)
 
-    def inverse(self, number: npt.ArrayLike) -> Words:
+    def inverse(self, number: npt.ArrayLike) -> U64:
         """Numbers uint64[m] in [0, n) → the positions at which `forward` gives them."""
-        return self._walk(np.array(number, np.uint64, ndmin=1), self._unstir)
+        return self._walk(np.array(number, np.uint64, ndmin=1), self._unmix)
 
-    def _walk(self, words: Words, step: Callable[[Words], None]) -> Words:
+    def _walk(self, words: U64, step: Callable[[U64], None]) -> U64:
+        """Take the step in place, and again for each word that is still outside [0, n)."""
         step(words)
         if self.n == self._modulus:
             return words
@@ -58,7 +59,8 @@ class Permutation:
             outside = outside[part >= self.n]
         return words
 
-    def _stir(self, words: Words) -> None:
+    def _mix(self, words: U64) -> None:
+        """All rounds, in place."""
         folded = np.empty_like(words)
         for multiply, add in zip(self._multiply, self._add, strict=True):
             words *= np.uint64(multiply)
@@ -67,7 +69,8 @@ class Permutation:
             np.right_shift(words, self._shift, out=folded)
             words ^= folded
 
-    def _unstir(self, words: Words) -> None:
+    def _unmix(self, words: U64) -> None:
+        """The rounds backwards, in place; an odd number has an inverse modulo a power of two."""
         folded = np.empty_like(words)
         for multiply, add in zip(reversed(self._multiply), reversed(self._add), strict=True):
             np.right_shift(words, self._shift, out=folded)

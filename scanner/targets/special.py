@@ -1,12 +1,12 @@
-"""Which hosts a scan is about: what the user named, minus the excludes, minus addresses that nobody means to scan.
+"""Which hosts a scan is about: what the user named, without the excludes and without special-purpose addresses.
 
 `0.0.0.0/0` holds 600 million addresses that belong to no host of the Internet, and probes to some of them do harm. So
 a range that only runs over a special-purpose block (multicast, documentation, loopback, reserved …) loses it, and the
 user is told which block and why. A target that lies wholly inside such a block is meant, and stays: the lab at
 198.18.0.0/24, 127.0.0.1, one address of 100.64.0.0/10. Private networks are ordinary targets and always stay.
 
-More than 2^20 addresses of the public Internet need a confirmation. A typing error (`/8` for `/28`) is a scan of other
-people's machines that cannot be taken back; a question costs a second.
+More than 2^20 addresses of the public Internet need a confirmation. A typing error (`/8` for `/28`) starts a scan of
+other people's machines that cannot be undone.
 
 The list (`data/special.csv`) has the blocks that IANA's special-purpose registries call not globally reachable, and
 multicast, broadcast and reserved space beside them. A block inside another one has an entry of its own only if users
@@ -90,7 +90,7 @@ def choose(specs: Sequence[str], excludes: Sequence[str], resolve: Resolve, all_
 
 
 def take_out(hosts: HostSpace, written: Callable[[], Iterable[Span]]) -> tuple[HostSpace, list[Taken]]:
-    """The hosts without those of special-purpose blocks that nobody meant, and what each entry took.
+    """The hosts without those of special-purpose blocks that are not meant, and what each entry took.
 
     `written` gives the spans of the targets as they were written, each whole; it is called only if it matters.
     """
@@ -126,9 +126,9 @@ def any_public(hosts: HostSpace) -> bool:
 
 
 def guard(hosts: HostSpace, yes: bool, ask: Callable[[str], bool] | None) -> None:
-    """Raise UsageError if there are very many public hosts and nobody says that they are meant.
+    """Raise UsageError if there are very many public hosts, unless the user confirms them.
 
-    `ask` puts a question to a person and returns whether the answer was yes; None where there is nobody.
+    `ask` shows a question and returns whether the answer was yes; None without a terminal.
     """
     count = 0 if yes else public_hosts(hosts)
     if count <= MANY_PUBLIC:

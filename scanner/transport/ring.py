@@ -2,8 +2,9 @@
 
 Both kinds of ring are TPACKET_V2 with slots of fixed size, mapped once and seen as one numpy array. A run of slots is a
 2-D view: stamping writes straight into the transmit ring, and parsing reads straight out of the receive ring. Version 3
-would save receive memory, but its packed blocks have no columns. Each slot begins with a status word that says whose it
-is: whoever has written a slot changes the status last, and then does not touch the slot until it comes back.
+would save receive memory, but its packed blocks have no columns. Each slot begins with a status word: it
+says whether the slot belongs to the kernel or to this process. The owner writes the slot first and the status last,
+and then does not touch the slot until it comes back.
 
 Sending: the kernel walks on to slots that become ready while its send() runs, and send() releases the interpreter
 lock. So one thread does nothing but call send() while the scan stamps the next slots. PACKET_QDISC_BYPASS makes a full

@@ -1,4 +1,4 @@
-"""Interface, neighbour and route facts against a namespace whose every fact is known."""
+"""Interface and route facts, read in a namespace that the test has set up."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -214,14 +214,14 @@ PATHS = {
             ("198.18.2.0-198.18.2.255", "eth0", GATEWAY_6),
         ],
     ),
-    "a rule cuts where no route does, and one answer is one piece": (
+    "a rule cuts where no route does, and groups with one answer become one path": (
         ["198.19.0.0-198.19.254.255"],
         [
             ("198.19.0.0-198.19.127.255", "eth0", ip_address("198.18.0.253")),
             ("198.19.128.0-198.19.254.255", "eth1", OTHER),
         ],
     ),
-    "many spans, one question, and no gap is filled": (
+    "many spans in one group": (
         ["198.18.1.1", "198.18.1.3-198.18.1.4", "198.18.1.5-198.18.1.9"],
         [("198.18.1.1", "eth0", GATEWAY), ("198.18.1.3-198.18.1.9", "eth0", GATEWAY)],
     ),
@@ -263,11 +263,11 @@ def test_targets_without_a_path(spans: list[str], why: str) -> None:
     assert complaint(routes.paths, space(*map(span, spans))) == (UsageError, why)
 
 
-def test_every_piece_has_the_route_of_each_of_its_addresses() -> None:
-    """The claim the cutting rests on, checked address by address where prefixes, rules and hosts are dense."""
+def test_the_route_of_a_group_is_the_route_of_each_of_its_addresses() -> None:
+    """The hosts between two cuts have one route: checked for each address where prefixes and rules are dense."""
     block = span("198.18.0.0-198.18.0.255"), span("198.19.127.240-198.19.128.15"), span("198.19.254.240-198.19.255.15")
     hosts = space(*block)
-    by_piece = {
+    by_group = {
         number: path.route
         for path in routes.paths(hosts).paths
         for first, last in hosts.within([(path.first, path.last)]).spans()
@@ -278,7 +278,7 @@ def test_every_piece_has_the_route_of_each_of_its_addresses() -> None:
         for number in range(first, last + 1):
             if number != span("198.18.0.255")[0]:
                 one_by_one[number] = route(ip_address(number & 0xFFFF_FFFF))
-    assert by_piece == one_by_one
+    assert by_group == one_by_one
 
 
 def test_boundaries_of_a_small_table() -> None:

@@ -1,4 +1,4 @@
-"""A held port draws no reset from the kernel, an unheld one does."""
+"""The kernel sends resets from ports that are not held, and none from held ports."""
 
 import select
 import socket
@@ -25,7 +25,7 @@ FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[Namespace]:
-    """Our machine on eth0; the wire's other end, far0, has no addresses: what comes out there is a capture."""
+    """Our machine is on eth0. The other end, far0, has no addresses, so the test reads every frame there."""
     with Namespace.create() as made:
         lines = ["link set lo up", f"link add eth0 address {MAC} type veth peer name far0 address {THEIR_MAC}"]
         lines += [f"link set {name} addrgenmode none" for name in ("eth0", "far0")]
@@ -43,7 +43,7 @@ def _inside(namespace: Namespace) -> Iterator[None]:
 
 
 def resets(version: int, ports: list[int], flags: str) -> set[int]:
-    """Send one segment to each of our ports from outside; the ports from which a reset came back."""
+    """Send one segment to each of our ports from outside; returns the ports that have sent a reset."""
     from scapy.layers.inet import IP, TCP
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
@@ -72,7 +72,7 @@ def test_only_unheld_ports_are_reset(version: int, flags: str) -> None:
     with portholder.hold(ip_address(OURS[version]), None, 3, seed=1234) as mine:
         ports = [*mine.ports, mine.ports[-1] + 1, mine.ports[0] - 1]
         drawn = resets(version, ports, flags)
-    unheld = set() if flags == "R" else set(ports[3:])  # a reset never draws a reset
+    unheld = set() if flags == "R" else set(ports[3:])  # no host answers a reset with a reset
     assert (mine.held, drawn) == (True, unheld)
 
 
@@ -86,7 +86,7 @@ def test_closing_gives_the_ports_back(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_port_taken_without_quiet_looks_closed_and_is_still_taken(version: int) -> None:
+def test_a_port_held_without_quiet_looks_closed(version: int) -> None:
     address = ip_address(OURS[version])
     with (
         portholder.hold(address, 40000, 1, quiet=False),
@@ -102,7 +102,7 @@ def test_a_seed_chooses_the_base(seed: int, base: int) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_port_in_use_is_passed_over(version: int) -> None:
+def test_a_port_in_use_is_skipped(version: int) -> None:
     address = ip_address(OURS[version])
     with portholder.hold(address, 32770, 1), portholder.hold(address, None, 4, seed=0) as mine:
         assert mine.ports == (32771, 32772, 32773, 32774)

@@ -1,4 +1,4 @@
-"""The transmit ring against a real kernel: what it says has left, and frames of every length."""
+"""The transmit ring with a real kernel: the count of frames that have left, and the longest frame."""
 
 import time
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ def received(box: Box) -> int:
 
 
 @pytest.mark.parametrize("rings", [1, 2])
-def test_what_has_left_is_known_while_the_ring_stays_full(box: Box, rings: int) -> None:
-    """A slot is not written anew before its batch was counted, or the count stands still until a pause."""
+def test_frames_are_counted_while_the_ring_stays_full(box: Box, rings: int) -> None:
+    """A slot is not reused before its batch is counted; otherwise the count would stop until the ring is empty."""
     with box.scanner.entered():
         senders = [Sender("scan0", BLOCKS) for _ in range(rings)]
         transport = RingTransport(Receiver("scan0", ETHERNET, DROP_ALL, 1), senders)

@@ -1,7 +1,7 @@
-"""An interface without link headers (a tun, as VPNs use): frames begin with IP, and nobody has a MAC address.
+"""A scan over an interface without link headers (a tun, as VPNs use): frames begin with IP; there are no MAC addresses.
 
-The far side is this process: it reads raw packets from the tun's file descriptor and plays a host on which
-every fourth port is open, every second one of the others is closed and the rest is silent.
+The far side is this process. It reads raw packets from the tun's file descriptor and answers as a host on which every
+fourth port is open and the other even ports are silent; the odd ports are closed.
 """
 
 import fcntl
@@ -35,7 +35,7 @@ def truth(port: int) -> tuple[int, str, str, int | None]:
 
 
 def answer(packet: bytes, heard: Counter[tuple[int, int]]) -> bytes | None:
-    """What the far side sends back for one packet; `heard` counts the TCP ones by (flags, target port)."""
+    """The answer of the far side to one packet, if any; `heard` counts TCP packets by (flags, target port)."""
     four = packet[0] >> 4 == 4
     at = 20 if four else 40
     if packet[9 if four else 6] != 6:
@@ -58,7 +58,7 @@ def answer(packet: bytes, heard: Counter[tuple[int, int]]) -> bytes | None:
 
 @contextmanager
 def far_side(namespace: Namespace) -> Iterator[Counter[tuple[int, int]]]:
-    """tun0 in the namespace with somebody behind it; yields what was heard there."""
+    """tun0 in the namespace, with a thread as the host behind it; yields the packets that arrived there."""
     with namespace.entered():
         tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
@@ -85,7 +85,7 @@ def far_side(namespace: Namespace) -> Iterator[Counter[tuple[int, int]]]:
 
 
 @pytest.mark.parametrize("address", ["198.18.9.7", "2001:db8:9::7"])
-def test_a_tun_is_scanned_without_asking_for_neighbours(address: str) -> None:
+def test_a_tun_is_scanned_without_neighbour_discovery(address: str) -> None:
     with Namespace.create() as namespace, far_side(namespace) as heard:
         line = command(address, "-p", f"{PORTS[0]}-{PORTS[-1]}", "--rate", "5000")
         process = namespace.popen(line, env=environment(), stdout=-1, stderr=-1)
