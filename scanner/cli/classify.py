@@ -7,7 +7,6 @@ This module opens no sockets and imports no module that does, so it works where 
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from ..capture import open_captures
 from ..classifier.classification import Classification, Selection
@@ -37,16 +36,23 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     selection = _selection(options, output.only_open)
     reading = Classification(list(options.captures), options.timeout, options.orphans, selection)
     outputs = output.open(Run(command_line()))
-    ladders = _Ladders(options.ladder)
+    drawn: list[Verdict] = []
+
+    def noting(rows: Iterable[Verdict]) -> Iterator[Verdict]:
+        for verdict in rows:
+            if options.ladder and len(drawn) <= MOST_TARGETS:  # one more than can be drawn shows that it is too much
+                drawn.append(verdict)
+            yield verdict
+
     for rows in reading.batches():
-        outputs.write(ladders.noting(rows))
+        outputs.write(noting(rows))
     lines = reading.report()
     outputs.finish(Summary("\n".join(lines)))
     if reading.exit_code or not output.quiet:
         for line in lines:
             note(line)
-    if reading.capture.opened:
-        print_ladders(ladders.text(options.captures), output.form)
+    if options.ladder and reading.capture.opened:
+        print_ladders(_ladders(options, drawn), output.form)
     return reading.exit_code
 
 
@@ -63,35 +69,20 @@ def _space(specs: tuple[str, ...]) -> HostSpace | None:
     return parse_hosts(specs, [], resolve, all_addresses=True) if specs else None
 
 
-@dataclass
-class _Ladders:
-    """The rows that ladders are drawn for. `wanted`: IP:PORT, EACH, or None for no ladders."""
-
-    wanted: str | None
-    verdicts: list[Verdict] = field(default_factory=list)
-
-    def noting(self, rows: Iterable[Verdict]) -> Iterator[Verdict]:
-        """The same rows; the first of them are kept."""
-        for verdict in rows:
-            if self.wanted and len(self.verdicts) <= MOST_TARGETS:
-                self.verdicts.append(verdict)
-            yield verdict
-
-    def text(self, captures: tuple[str, ...]) -> str:
-        """The drawings. Raises UsageError if there is nothing to draw, or too much."""
-        if self.wanted is None:
-            return ""
-        if not self.verdicts:
-            what = "nothing here" if self.wanted == EACH else f"{self.wanted} in this capture"
-            raise UsageError(f"--ladder: no probe of {what} to draw; --orphans adds replies without one")
-        if len(self.verdicts) > MOST_TARGETS:
-            raise UsageError(
-                f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p"
-            )
-        packets = TargetPackets(list({LadderTarget(verdict.ip, verdict.port or 0): None for verdict in self.verdicts}))
-        for frames in open_captures(list(captures)):
-            packets.see(frames)
-        return "\n".join(packets.ladder(verdict) for verdict in self.verdicts)
+def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:
+    """The drawings for these rows. Raises UsageError if there is nothing to draw, or too much."""
+    if not verdicts:
+        what = "nothing here" if options.ladder == EACH else f"{options.ladder} in this capture"
+        raise UsageError(f"--ladder: no probe of {what} to draw; --orphans adds replies without one")
+    if len(verdicts) > MOST_TARGETS:
+        raise UsageError(
+            f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p"
+        )
+    # Several scanners of one target are several rows.
+    packets = TargetPackets(list({LadderTarget(verdict.ip, verdict.port or 0): None for verdict in verdicts}))
+    for frames in open_captures(list(options.captures)):
+        packets.see(frames)
+    return "\n".join(map(packets.ladder, verdicts))
 
 
 def print_ladders(text: str, form: str | None) -> None:

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from ..output import Outputs, Run, Written
 
 INPUT, EVIDENCE, OUTPUT, RESUME = "Input", "Evidence", "Output", "Resume"
-NMAP_FORMATS = {  # field of OutputOptions → format, and the suffix that -oA gives it
-    "output_xml": ("xml", ".xml"),
-    "output_grepable": ("gnmap", ".gnmap"),
-    "output_normal": ("table", ".nmap"),
-}
 
 # Options that several groups have.
 LADDER = (None, EVIDENCE, "Draw the packets of a target; without a value, of up to 8 targets.", "", "[IP:PORT]")
@@ -66,11 +61,16 @@ class OutputOptions:
     @property
     def named(self) -> list[tuple[str, str]]:
         """Format and path of each file that -oX, -oG, -oN or -oA names."""
-        named = []
-        for name, (form, suffix) in NMAP_FORMATS.items():
-            paths = (getattr(self, name), self.output_all and self.output_all + suffix)
-            named += [(form, path) for path in paths if path]
-        return named
+        base = self.output_all
+        named = (
+            ("xml", self.output_xml),
+            ("xml", base and f"{base}.xml"),
+            ("gnmap", self.output_grepable),
+            ("gnmap", base and f"{base}.gnmap"),
+            ("table", self.output_normal),
+            ("table", base and f"{base}.nmap"),
+        )
+        return [(form, path) for form, path in named if path]
 
     @property
     def files(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 A scan cannot be undone, and its options act together: excludes, special-purpose blocks, routes, shards, passes, rates.
 So the plan is made by the code of the scan itself. It chooses targets, looks up routes and builds lanes as the scan
-does, but with a transport in memory. The first probes are those of the scan's first window. Nothing is sent and no
+does, but opens no transport. The first probes are those of the scan's first window. Nothing is sent and no
 privileges are needed, because the only socket is the one to the routing table.
 
 Limits: the time of a scan depends on who answers. The plan shows the least time (every target answers at once) and the
@@ -121,7 +121,7 @@ def _targets(plan: Plan) -> Iterator[str]:
     yield plural(plan.targets, "target") + (f" in shard {shard.number}/{shard.of}" if shard.of > 1 else "")
     public = public_hosts(plan.choice.hosts)
     if public > MANY_PUBLIC:
-        yield f"{public:,} addresses are public: the scan asks before it starts, or wants --yes"
+        yield f"{public:,} addresses are public: the scan asks before it starts, unless --yes is given"
 
 
 def _left_out(plan: Plan) -> Iterator[str]:
