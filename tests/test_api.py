@@ -16,6 +16,7 @@ import pytest
 import scanner
 from scanner import Verdict, classify, scan
 from scanner.api import Verdicts
+from scanner.config import SynConfig, TargetOptions
 from scanner.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +95,26 @@ def test_a_full_handshake_scan() -> None:
     assert (rows, verdicts.notes, verdicts.summary[0].split(" in ")[0]) == (
         [("127.0.0.1", port, "open", "syn-ack")], [], "1 target",
     )  # fmt: skip
+
+
+KEYWORDS = {**vars(TargetOptions()), **vars(SynConfig())}
+KEYWORDS = {name: value for name, value in KEYWORDS.items() if name not in ("targets", "ports", "list_ports")}
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_every_option_of_a_scan_is_a_keyword(name: str) -> None:
+    assert scan("192.0.2.1", 80, **{name: KEYWORDS[name]}).notes == []
+
+
+@pytest.mark.parametrize("name", ["nothing", "list_ports"])
+def test_other_keywords_are_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        scan("192.0.2.1", 80, **{name: False})
+
+
+def test_options_of_the_command_choose_hosts_and_ports() -> None:
+    verdicts = scan("127.0.0.1-4", top_ports=2, exclude="127.0.0.2,127.0.0.4", exclude_ports="80", connect=True)
+    assert {row.ip for row in verdicts} == {"127.0.0.1", "127.0.0.3"}
 
 
 REFUSED = [

@@ -144,6 +144,13 @@ def test_a_scan_writes_every_format_at_once(
     )  # fmt: skip
 
 
+def test_a_full_standard_error_changes_nothing() -> None:
+    line = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1", "-f", "csv"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=full, text=True, check=False)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+
+
 ANSWERS = [("y\n", 0), ("n\n", 2), ("", 2)]
 
 

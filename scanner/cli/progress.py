@@ -76,6 +76,7 @@ class Progress:
         while self._verbose and self._session.opened:
             host, port = self._session.opened.popleft()
             note(f"open {host} {port}/tcp", "")
+        # A step may take some microseconds and a look at the keyboard is a system call, so not every step has one.
         if now >= self._keys_read + KEYS_INTERVAL:
             self._keys_read = now
             self._requested = self._pressed() or self._requested
@@ -112,7 +113,7 @@ class Progress:
         note(json.dumps(facts), "")
 
     def _draw(self, now: float) -> None:
-        if self._status is None:
+        if self._status is None:  # most scans draw nothing and need not import rich
             from rich.console import Console
 
             self._status = Console(stderr=True).status("")
@@ -145,7 +146,7 @@ class Progress:
         return glance
 
     def _seconds_left(self, glance: Glance, now: float) -> float | None:
-        """The estimated seconds until every target is probed as often as those so far. None: too early."""
+        """The estimated seconds until every target is probed as often as those so far. None: too early to tell."""
         targets = max(1, self._session.sums.targets)
         probed = targets - glance.remaining
         return round((now - self._started) / probed * glance.remaining, 1) if probed > LEAST_SHARE * targets else None

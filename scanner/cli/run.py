@@ -47,7 +47,7 @@ class Checked(NamedTuple):
 
 
 def _check(request: ScanRequest) -> Checked:
-    """Raises UsageError."""
+    """Raises UsageError. What needs neither a file nor a name server is checked first."""
     config = config_of(request.settings)
     check_form(request.output.progress)
     ports = ports_of(request.targets)
@@ -106,6 +106,7 @@ def run_session(checked: Checked, session: "AnySession", noting: Callable[[Rows]
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
     output, state = checked.request.output, checked.state
     outputs = _open_outputs(checked, session)
+    # Of very many targets the silent ones are counted and get no rows.
     write_silent = output.everything or (session.sums.targets <= MANY and not output.only_open)
     with (
         handling(session.stop, signal.SIGINT, signal.SIGTERM),
@@ -114,12 +115,13 @@ def run_session(checked: Checked, session: "AnySession", noting: Callable[[Rows]
         for rows in session.batches(write_silent, progress.tick, output.only_open):
             with progress.paused():
                 outputs.write(noting(rows))
+            # Here every row that the session has given out is in the files.
             state.save(session, outputs, if_due=True)
     return _finish(checked, session, outputs)
 
 
 def _open_outputs(checked: Checked, session: "AnySession") -> Outputs:
-    """The outputs, and the first note of the state. Raises ScannerError, with the session closed."""
+    """The outputs, and the first save of the state. Raises ScannerError, with the session closed."""
     request, _, ports, _, state = checked
     started = state.total(session.sums).started
     run = Run(command_line(), request.verb, format_ports(ports), len(ports), started)

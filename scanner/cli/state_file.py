@@ -1,10 +1,10 @@
 """`--resume STATE`: the file from which a scan goes on after Ctrl-C, kill -9 or a full disk.
 
 The file holds what was requested, where the scan stood (`standing`), and the length of each output file at that moment.
-To resume, each file is cut back to that length and the scan goes on. Rows that were written after the last note are
-scanned and written again, so the files hold each target exactly once, at whatever moment the scan ended. A new note
-replaces the old one in one step (write a new file, then rename it). This happens at most every two seconds, and only
-when every row that the scan has given out is in the files.
+To resume, each file is cut back to that length and the scan goes on. Rows that were written after the last save are
+scanned and written again, so the files hold each target exactly once, at whatever moment the scan ended. A save
+replaces the file in one step (write a new file, then rename it). This happens at most every two seconds, and only when
+every row that the scan has given out is in the files.
 
 The order of the hosts depends on the key in the file, and positions in it on the targets, excludes and the shard. So
 these must not change, nor any other option that decides what a row is or where it goes. The first difference is named.
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from .progress import AnySession
 
 FORMAT = "halfopen scan state, version 1"
-INTERVAL = 2.0  # the shortest time between two notes, in seconds
+INTERVAL = 2.0  # the shortest time between two saves, in seconds
 
 
 OUTPUT_FIELDS = ("path", "length", "memory")  # of each output file (see `output.Written`)
 
 
-class Note(NamedTuple):
+class Saved(NamedTuple):
     """What the file holds."""
 
     inputs: dict[str, str]
@@ -46,34 +46,19 @@ class Note(NamedTuple):
     outputs: Written
 
 
-class NoState:
-    """The state of a scan that cannot be resumed."""
-
-    kept = False  # whether the scan can be resumed
-    standing: Standing | None = None  # where the earlier part stood; None: the scan begins
-    written: Written | None = None  # the outputs of the earlier part
-
-    def total(self, sums: Sums) -> Sums:
-        """The sums of all parts of the scan; `sums` are those of this part."""
-        return sums
-
-    def save(self, session: "AnySession", outputs: Outputs, if_due: bool = False) -> None:
-        """Replace the note; with `if_due` only if it is old enough."""
-
-    def remove(self) -> None:
-        """Delete the file, because the scan is complete."""
-
-
 class StateFile:
-    """The state of one scan on disk. The methods are those of `NoState`."""
+    """The state of one scan on disk.
 
-    kept = True
+    `standing` is where the earlier part stood and `written` its outputs. Both are None for a scan that begins.
+    """
+
+    kept = True  # the session keeps what an interrupt leaves unfinished
 
     def __init__(self, path: str, inputs: dict[str, str]) -> None:
         """`inputs`: the fixed options by flag (see `ScanRequest.fixed`). Raises UsageError."""
         self.path, self._inputs = path, inputs
-        self._saved = 0.0  # monotonic seconds
-        self._before: Sums | None = None
+        self._saved = 0.0  # when, in monotonic seconds
+        self._before: Sums | None = None  # of the earlier parts
         self.standing, self.written = None, None
         if os.path.lexists(path):
             before, self.standing, self._before, self.written = _read(path)
@@ -82,10 +67,14 @@ class StateFile:
             raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
 
     def total(self, sums: Sums) -> Sums:
+        """The sums of all parts of the scan; `sums` are those of this part."""
         return sums.after(self._before) if self._before else sums
 
     def save(self, session: "AnySession", outputs: Outputs, if_due: bool = False) -> None:
-        """Raises ScanError if the note cannot be written. The old note is then still there."""
+        """Replace the file; with `if_due` only if it is old enough.
+
+        Raises ScanError if it cannot be written. The old file is then still there.
+        """
         if if_due and time.monotonic() < self._saved + INTERVAL:
             return
         self._saved = time.monotonic()
@@ -97,6 +86,7 @@ class StateFile:
             "outputs": [dict(zip(OUTPUT_FIELDS, output, strict=True)) for output in outputs.written()],
         }
         beside = self.path + ".new"
+        # A crash at any moment leaves a whole file: the new one has its name only when the disk has its data.
         try:
             with open(beside, "w", encoding="utf-8") as file:
                 json.dump(document, file)
@@ -107,9 +97,25 @@ class StateFile:
             raise ScanError(f"cannot keep the state in {self.path}: {error.strerror}") from error
 
     def remove(self) -> None:
+        """Delete the file, because the scan is complete."""
         for path in (self.path, self.path + ".new"):
             if os.path.lexists(path):
                 os.unlink(path)
+
+
+class NoState:
+    """The state of a scan without `--resume`: the same methods, and nothing is kept."""
+
+    kept = False
+    standing: Standing | None = None
+    written: Written | None = None
+
+    def total(self, sums: Sums) -> Sums:
+        return sums
+
+    def save(self, session: "AnySession", outputs: Outputs, if_due: bool = False) -> None: ...
+
+    def remove(self) -> None: ...
 
 
 def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile | NoState:
@@ -141,7 +147,7 @@ def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> dict[str, s
     }
 
 
-def _read(path: str) -> Note:
+def _read(path: str) -> Saved:
     foreign = f"{path} is no state of a scan: name a file that --resume has made, or a new one"
     try:
         with open(path, encoding="utf-8") as file:
@@ -157,7 +163,7 @@ def _read(path: str) -> Note:
         outputs = [
             (str(output["path"]), int(output["length"]), dict(output["memory"])) for output in document["outputs"]
         ]
-        return Note(inputs, standing_of(document["standing"]), sums_of(document["sums"]), outputs)
+        return Saved(inputs, standing_of(document["standing"]), sums_of(document["sums"]), outputs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the state in {path} is damaged ({error!r}): scan anew") from error
 

@@ -54,7 +54,8 @@ def _parameter(option: Option) -> Parameter:
     """An option as Typer wants it: the parameter of a function."""
     kind, default = option.kind, option.default
     looks: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "rich_help_panel": option.heading}
-    if kind == Texts:  # to Typer a repeatable option is a list, and a list that was not given is None
+    # To Typer a repeatable option is a list, and a list that was not given is None.
+    if kind == Texts:
         kind, default = list[str] if default is MISSING else list[str] | None, default or None
     if isinstance(kind, UnionType):
         kind = Union[get_args(kind)]  # noqa: UP007 (Typer 0.9 does not know `X | None`)
@@ -77,6 +78,7 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
     name = act.__name__
 
     def command(**values: Any) -> None:
+        # What was not given is left out, so that the group of options has the one default.
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         raise typer.Exit(act({key: value for key, value in given.items() if value is not None}))
 
