@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scanner.output.jsonl import line
-from scanner.results.columns import Texts
+from scanner.results.columns import Vocabulary
 from scanner.results.diff import Change, Difference, Finding, compare, json_line, table
 from scanner.verdict.table import Verdict
 
@@ -30,7 +30,7 @@ def rows(text: str, ip: str = A) -> list[Verdict]:
 
 
 def differences(old: list[Verdict], new: list[Verdict], **options: bool) -> tuple[list[Difference], int, int]:
-    texts = Texts()
+    texts = Vocabulary()
     found = compare(texts, texts.rows(old), texts.rows(new), **options)
     return list(found.differences), found.same, found.unknown
 

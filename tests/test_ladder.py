@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.trace.ladder import WIDTH, Step, draw
+from scanner.trace.ladder import WIDTH, LadderStep, draw
 from scanner.verdict.sentences import EVIDENCE, REASONS, evidence_sentence, printable, reason_phrase
 from scanner.verdict.table import Reason, Verdict
 
@@ -19,9 +19,9 @@ DRAWINGS = {
     "half-open handshake; numbers wrap; the order of the steps does not matter": (
         "198.18.0.1",
         [
-            Step(5 * MS + 250_000, True, "RST", 40000, 0),
-            Step(5 * MS, True, "SYN", 40000, ISN, 77, 64240, 1460),
-            Step(5 * MS + 213_400, False, "SYN/ACK", 40000, THEIRS, 0, 65160, 1460),
+            LadderStep(5 * MS + 250_000, True, "RST", 40000, 0),
+            LadderStep(5 * MS, True, "SYN", 40000, ISN, 77, 64240, 1460),
+            LadderStep(5 * MS + 213_400, False, "SYN/ACK", 40000, THEIRS, 0, 65160, 1460),
         ],
         Verdict("198.18.0.2", 443, "open", "syn-ack", evidence=("half-open",)),
         """\
@@ -38,9 +38,11 @@ open (syn-ack): a SYN/ACK came back
     "two passes, then a reset that the firewall forged": (
         "198.18.0.1",
         [
-            Step(0, True, "SYN", 40000, 10),
-            Step(12_345 * MS, True, "SYN", 40001, 999),
-            Step(12_345 * MS, False, "RST/ACK", 40001, 0, 1000, 0, note="TOS 0x00; this host's own resets carry 0x04"),
+            LadderStep(0, True, "SYN", 40000, 10),
+            LadderStep(12_345 * MS, True, "SYN", 40001, 999),
+            LadderStep(
+                12_345 * MS, False, "RST/ACK", 40001, 0, 1000, 0, note="TOS 0x00; this host's own resets carry 0x04"
+            ),
         ],
         Verdict("198.18.0.2", 25, "closed", "reset", evidence=("firewall-reset", "conflict:admin-prohibited")),
         """\
@@ -61,7 +63,10 @@ closed (reset): a reset came back
     ),
     "a router's refusal": (
         "198.18.0.1",
-        [Step(0, True, "SYN", 7, 10), Step(MS, False, "ICMP admin-prohibited", 7, 10, router="198.18.9.254")],
+        [
+            LadderStep(0, True, "SYN", 7, 10),
+            LadderStep(MS, False, "ICMP admin-prohibited", 7, 10, router="198.18.9.254"),
+        ],
         Verdict("198.18.0.2", 25, "filtered", "admin-prohibited", icmp_from="198.18.9.254"),
         """\
             198.18.0.1                                            198.18.0.2:25
@@ -74,7 +79,7 @@ filtered (admin-prohibited): an ICMP error says that a rule forbids it
     ),
     "IPv6: names that do not fit side by side, a label that does not fit beside the router": (
         LONG + "1",
-        [Step(0, False, "ICMPv6 admin-prohibited", 7, 10, router=LONG + "ffff")],
+        [LadderStep(0, False, "ICMPv6 admin-prohibited", 7, 10, router=LONG + "ffff")],
         Verdict(LONG + "2", 443, "filtered", "admin-prohibited"),
         """\
             2001:db8:aaaa:bbbb:cccc:dddd:eeee:1
@@ -88,7 +93,7 @@ filtered (admin-prohibited): an ICMP error says that a rule forbids it
     ),
     "the probe was not captured: its number follows from the acknowledgement": (
         "198.18.0.1",
-        [Step(0, False, "SYN/ACK", 7, 10, 501), Step(MS, True, "RST", 7, 501)],
+        [LadderStep(0, False, "SYN/ACK", 7, 10, 501), LadderStep(MS, True, "RST", 7, 501)],
         Verdict("198.18.0.2", 80, "open", "syn-ack", evidence=("probe-not-captured",)),
         """\
             198.18.0.1                                            198.18.0.2:80
@@ -120,7 +125,7 @@ def test_drawing(name: str) -> None:
 
 
 def test_a_long_exchange_is_cut_in_the_middle() -> None:
-    steps = [Step(n * MS, True, "SYN", 7, 10) for n in range(1052)]
+    steps = [LadderStep(n * MS, True, "SYN", 7, 10) for n in range(1052)]
     lines = draw("a", steps, Verdict("192.0.2.1", 1, "filtered", "no-response")).splitlines()
     arrows = [f"{n}.000 ms".rjust(11) for n in (*range(40), *range(1042, 1052))]
     assert [line[:11] for line in lines[2:-2]] == [*arrows[:40], " " * 11, *arrows[40:]]
@@ -129,14 +134,14 @@ def test_a_long_exchange_is_cut_in_the_middle() -> None:
 
 TEXT = st.text(max_size=90)
 STEPS = st.builds(
-    Step, st.integers(0, 2**62), st.booleans(), TEXT | st.sampled_from(["SYN", "ICMP x"]), st.integers(0, 65535),
+    LadderStep, st.integers(0, 2**62), st.booleans(), TEXT | st.sampled_from(["SYN", "ICMP x"]), st.integers(0, 65535),
     st.none() | st.integers(0, 2**32 - 1), st.none() | st.integers(0, 2**32 - 1), note=TEXT,
     router=st.sampled_from([None, "198.18.0.254", LONG + "ffff"]),
 )  # fmt: skip
 
 
 @given(st.lists(STEPS, max_size=60), st.lists(TEXT).map(tuple))
-def test_anything_fits_in_80_columns_of_plain_text(steps: list[Step], evidence: tuple[str, ...]) -> None:
+def test_anything_fits_in_80_columns_of_plain_text(steps: list[LadderStep], evidence: tuple[str, ...]) -> None:
     verdict = Verdict(LONG + "2", 65535, "filtered", "no-response", evidence=evidence)
     lines = draw(LONG + "1", steps, verdict).split("\n")
     assert [

@@ -16,9 +16,9 @@ import pytest
 from scanner.errors import ScanError, UsageError
 from scanner.gzipped import pack, split_suffix
 from scanner.output import Format, Run, Sink, Summary, open_sinks
-from scanner.output.gnmap import gnmap
+from scanner.output.gnmap import gnmap_format
 from scanner.output.stream import Stream, create
-from scanner.output.xml import xml
+from scanner.output.xml import xml_format
 from scanner.verdict.table import Verdict
 
 DTD = Path("/usr/share/nmap/nmap.dtd")
@@ -141,23 +141,25 @@ reason_ip="192.0.2.254"/></port>
 @pytest.mark.parametrize("name", XML)
 def test_xml(name: str) -> None:
     batch, hosts, counts = XML[name]
-    assert written(xml, batch) == HEAD + hosts + END % ("", "success", *counts)
+    assert written(xml_format, batch) == HEAD + hosts + END % ("", "success", *counts)
 
 
 def test_xml_of_nothing_interrupted() -> None:
     end = END.replace("/>\n<hosts", ' errormsg="interrupted"/>\n<hosts') % (' summary="a; b"', "error", 0, 0, 0)
-    assert written(xml, [], text="a\nb", interrupted=True) == HEAD + end
+    assert written(xml_format, [], text="a\nb", interrupted=True) == HEAD + end
 
 
 def test_xml_names_the_scanner_of_a_capture_and_no_ports_asked_for() -> None:
-    tree = ElementTree.fromstring(written(xml, [SSH._replace(scanner_ip="192.0.2.1")], run=Run("halfopen classify a")))
+    tree = ElementTree.fromstring(
+        written(xml_format, [SSH._replace(scanner_ip="192.0.2.1")], run=Run("halfopen classify a"))
+    )
     assert ([host.get("comment") for host in tree.iter("host")], list(tree.iter("scaninfo"))) == (
         ["scanner 192.0.2.1"], [],
     )  # fmt: skip
 
 
 def test_everything_folds_nothing() -> None:
-    tree = ElementTree.fromstring(written(xml, CLOSED, everything=True))
+    tree = ElementTree.fromstring(written(xml_format, CLOSED, everything=True))
     ports = [int(port.get("portid") or 0) for port in tree.iter("port")]
     assert (ports, list(tree.iter("extraports"))) == (list(range(1000, 1026)), [])
 
@@ -191,7 +193,7 @@ def test_gnmap(name: str) -> None:
     batch, hosts, counts = GNMAP[name]
     head = "# halfopen 0.1.0 scan initiated Tue Nov 14 22:13:20 2023 as: halfopen syn 192.0.2.7 -o 'a b.xml'\n"
     end = f"# halfopen done at Tue Nov 14 22:13:24 2023 -- {counts} scanned in 4.25 seconds\n"
-    assert written(gnmap, batch) == head + hosts + end
+    assert written(gnmap_format, batch) == head + hosts + end
 
 
 @pytest.mark.skipif(not DTD.exists() or not shutil.which("xmllint"), reason="nmap's DTD or xmllint is not installed")
@@ -199,7 +201,7 @@ def test_gnmap(name: str) -> None:
 def test_xml_is_valid_by_nmaps_dtd(run: Run, tmp_path: Path) -> None:
     """Also where a host comes in two batches."""
     path = tmp_path / "a.xml"
-    path.write_text(written(xml, *MATERIAL, [SSH], BLOCKED, run=run, text="1 line"))
+    path.write_text(written(xml_format, *MATERIAL, [SSH], BLOCKED, run=run, text="1 line"))
     done = subprocess.run(
         ["xmllint", "--noout", "--dtdvalid", DTD, path], capture_output=True, text=True, timeout=60, check=False
     )
@@ -209,7 +211,7 @@ def test_xml_is_valid_by_nmaps_dtd(run: Run, tmp_path: Path) -> None:
 def test_libnmap_reads_it() -> None:
     """python-libnmap, of the development packages."""
     parser = pytest.importorskip("libnmap.parser").NmapParser
-    report = parser.parse_fromstring(written(xml, *MATERIAL))
+    report = parser.parse_fromstring(written(xml_format, *MATERIAL))
     seen = [(host.address, host.status, host.get_ports(), host.extraports_state) for host in report.hosts]
     facts = {"state": "closed", "count": "26"}
     folded = {"state": facts, "count": facts}  # as libnmap nests them
@@ -228,8 +230,8 @@ def test_libnmap_reads_it() -> None:
 @pytest.mark.skipif(not shutil.which("ndiff"), reason="ndiff is not installed")
 def test_ndiff_reads_it(tmp_path: Path) -> None:
     old, new = tmp_path / "old.xml", tmp_path / "new.xml"
-    old.write_text(written(xml, MATERIAL[0]))
-    new.write_text(written(xml, [SSH._replace(state="closed", reason="reset"), *MATERIAL[0][1:]]))
+    old.write_text(written(xml_format, MATERIAL[0]))
+    new.write_text(written(xml_format, [SSH._replace(state="closed", reason="reset"), *MATERIAL[0][1:]]))
     runs = [["ndiff", old, old], ["ndiff", old, new]]
     done = [subprocess.run(each, capture_output=True, text=True, timeout=60, check=False) for each in runs]
     changed = [line.split()[:3] for line in done[1].stdout.splitlines() if "22/tcp" in line]
@@ -247,8 +249,8 @@ def test_nmaps_options_name_the_format_whatever_the_file_is_called(
     outputs.finish(Summary())
     texts = [(tmp_path / name).read_text() for name in ("plain", "a.csv", "b.gnmap")]
     shown = capsysbinary.readouterr().out.decode()
-    grepable = written(gnmap, [SSH])
-    assert (texts, shown.splitlines()[0]) == ([written(xml, [SSH]), grepable, grepable], "192.0.2.7")
+    grepable = written(gnmap_format, [SSH])
+    assert (texts, shown.splitlines()[0]) == ([written(xml_format, [SSH]), grepable, grepable], "192.0.2.7")
 
 
 def test_standard_output_has_one_format() -> None:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from scanner.errors import ScanError, UsageError
 from scanner.output import Outputs, Sink, Summary, open_sinks
-from scanner.output.csv import COLUMNS, HEAD
+from scanner.output.csv import COLUMNS, csv_format
 from scanner.output.csv import line as csv_line
-from scanner.output.jsonl import Lines
+from scanner.output.jsonl import json_format
 from scanner.output.jsonl import line as json_line
 from scanner.output.stream import Stream, create
-from scanner.output.table import Table
+from scanner.output.table import table_format
 from scanner.verdict.table import Reason, State, Verdict
 
 PCAPS = Path(__file__).resolve().parents[1] / "pcaps"
@@ -115,7 +115,7 @@ NOTHING = Summary()
 def table(*batches: list[Verdict], everything: bool = False, colour: bool = False, summary: Summary = NOTHING) -> str:
     """What the table shows of these batches, as on standard output."""
     buffer = io.BytesIO()
-    sink = Sink(Stream(buffer, "test", colour, person=True), Table(everything, colour))
+    sink = Sink(Stream(buffer, "test", colour, person=True), table_format(everything, colour, summary=False))
     for batch in batches:
         sink.write(iter(batch))
     sink.finish(summary)
@@ -397,7 +397,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_other_outputs(tmp_path: Path) ->
 def test_a_device_may_be_named_and_its_failure_is_told(tmp_path: Path) -> None:
     (tmp_path / "full.jsonl").symlink_to("/dev/full")
     stream = create(str(tmp_path / "full.jsonl"), force=False)
-    sink = Sink(stream, Lines(json_line))
+    sink = Sink(stream, json_format())
     with pytest.raises(ScanError) as error:
         sink.write([OPEN])
     stream.close()
@@ -432,7 +432,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(form: str, tmp_path: Path) ->
 def test_nothing_waits_in_a_buffer(tmp_path: Path) -> None:
     """A batch is in the file when `write` returns: a killed scan keeps it."""
     stream = create(str(tmp_path / "a.csv"), force=False)
-    sink = Sink(stream, Lines(csv_line, HEAD))
+    sink = Sink(stream, csv_format())
     sink.write([OPEN])
     seen, length = (tmp_path / "a.csv").read_text(), stream.length
     sink.finish(Summary())

@@ -18,7 +18,7 @@ import pytest
 from scanner.report import model as model_module
 from scanner.report.charts import STYLES, Bar, Map, histogram
 from scanner.report.model import Model, model_of
-from scanner.results.columns import Texts
+from scanner.results.columns import Vocabulary
 from scanner.verdict.sentences import EVIDENCE
 from scanner.verdict.table import Verdict
 from tests.browser import CHROMIUM, Browser
@@ -41,7 +41,7 @@ ROWS = [
 
 
 def model(rows: list[Verdict], **more: Any) -> Model:
-    texts = Texts()
+    texts = Vocabulary()
     return model_of(texts, texts.rows(rows), "T", more.get("sources", ["X"]), more.get("notes", []))
 
 

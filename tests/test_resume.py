@@ -25,7 +25,7 @@ from scanner.cli.state_file import StateFile
 from scanner.cli.verbs import main
 from scanner.halfopen.results import rows
 from scanner.halfopen.scan import Scan, Settings
-from scanner.output import Summary, open_sinks
+from scanner.output import Summary, Written, open_sinks
 from scanner.rounds.resume_point import Standing, standing_of
 from scanner.rounds.schedule import Schedule, Stretch
 from scanner.rounds.statistics import Sums
@@ -157,7 +157,7 @@ def test_a_file_is_cut_back_and_gone_on_with(name: str, tmp_path: Path, capsys: 
     in_one.finish(Summary("all"))
     first = open_sinks("jsonl", [str(parts)])
     first.write(ROWS)
-    note = json.loads(json.dumps(first.written()))
+    note = [Written(*file) for file in json.loads(json.dumps(first.written()))]
     first.write(ROWS[:1])
     first.finish(Summary("interrupted"))
     second = open_sinks("jsonl", [str(parts)], written=note)

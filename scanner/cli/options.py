@@ -7,7 +7,7 @@ at the end make groups from what a user gave.
 Limit: as for `config`, this module imports neither numpy nor Typer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,7 +77,7 @@ class OutputOptions:
         """Every output file, without standard output."""
         return [path for path in (*self.output, *(path for _, path in self.named)) if path != "-"]
 
-    def open(self, run: "Run", written: "Written | None" = None) -> "Outputs":
+    def open(self, run: "Run", written: "Sequence[Written] | None" = None) -> "Outputs":
         """Open every output. `written`: go on after these parts of the files. Raises UsageError."""
         from ..output import open_sinks
 

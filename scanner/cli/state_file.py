@@ -34,16 +34,13 @@ FORMAT = "halfopen scan state, version 1"
 INTERVAL = 2.0  # the shortest time between two saves, in seconds
 
 
-OUTPUT_FIELDS = ("path", "length", "memory")  # of each output file (see `output.Written`)
-
-
 class Saved(NamedTuple):
     """What the file holds."""
 
     inputs: dict[str, str]
     standing: Standing
     sums: Sums
-    outputs: Written
+    outputs: list[Written]
 
 
 class StateFile:
@@ -83,7 +80,7 @@ class StateFile:
             "inputs": self._inputs,
             "standing": session.standing().as_json(),
             "sums": vars(self.total(session.tally())),
-            "outputs": [dict(zip(OUTPUT_FIELDS, output, strict=True)) for output in outputs.written()],
+            "outputs": [output._asdict() for output in outputs.written()],
         }
         beside = self.path + ".new"
         # A crash at any moment leaves a whole file: the new one has its name only when the disk has its data.
@@ -108,7 +105,7 @@ class NoState:
 
     kept = False
     standing: Standing | None = None
-    written: Written | None = None
+    written: list[Written] | None = None
 
     def total(self, sums: Sums) -> Sums:
         return sums
@@ -161,7 +158,7 @@ def _read(path: str) -> Saved:
     try:
         inputs = {str(name): str(text) for name, text in document["inputs"].items()}
         outputs = [
-            (str(output["path"]), int(output["length"]), dict(output["memory"])) for output in document["outputs"]
+            Written(str(output["path"]), int(output["length"]), dict(output["memory"])) for output in document["outputs"]
         ]
         return Saved(inputs, standing_of(document["standing"]), sums_of(document["sums"]), outputs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

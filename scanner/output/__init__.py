@@ -15,70 +15,40 @@ batches.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from ..errors import ScanError, UsageError
 from ..gzipped import split_suffix
 from ..verdict.table import Verdict
-from . import csv, jsonl
-from .gnmap import gnmap
-from .jsonl import Lines
-from .stream import CLOSED_PIPE, Run, Stream, Summary, closed_pipe, create, reopen, standard_output
-from .table import Table
-from .xml import xml
+from .csv import csv_format
+from .gnmap import gnmap_format
+from .jsonl import json_format
+from .stream import Format, Run, Stream, Summary, closed_pipe, create, reopen, standard_output
+from .table import table_format
+from .xml import xml_format
 
-__all__ = [
-    "CLOSED_PIPE",
-    "FORMATS",
-    "MANY",
-    "SUFFIXES",
-    "Format",
-    "Outputs",
-    "Run",
-    "Sink",
-    "Summary",
-    "closed_pipe",
-    "open_sinks",
-]
+__all__ = ["MANY", "Format", "Outputs", "Run", "Sink", "Summary", "Written", "closed_pipe", "open_sinks"]
 
 MANY = 1 << 20  # targets above which silent ones are counted instead of written
 
-Written = Sequence[tuple[str, int, dict[str, Any]]]  # of each file: name, length, what its format must remember
-
-
-class Format(Protocol):
-    """One format of one file: verdicts → text in whole lines. `head` opens an empty file."""
-
-    @property
-    def head(self) -> str: ...
-
-    def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
-        """The text of a batch, in pieces."""
-        ...
-
-    def end(self, summary: Summary) -> str:
-        """What closes the file, also after an interrupted scan."""
-        ...
-
-    def memory(self) -> dict[str, Any]:
-        """What `end` needs to know of what has been written, as JSON takes it."""
-        ...
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Continue where another process stopped. Raises KeyError, TypeError or ValueError for a damaged memory."""
-        ...
-
-
 FORMATS: dict[str, Callable[[Stream, bool, Run], Format]] = {
-    "table": lambda stream, everything, run: Table(everything, stream.colour, summary=not stream.person),
-    "jsonl": lambda stream, everything, run: Lines(jsonl.line),
-    "csv": lambda stream, everything, run: Lines(csv.line, csv.HEAD),
-    "xml": lambda stream, everything, run: xml(everything, run),
-    "gnmap": lambda stream, everything, run: gnmap(everything, run),
+    "table": lambda stream, everything, run: table_format(everything, stream.colour, summary=not stream.person),
+    "jsonl": lambda stream, everything, run: json_format(),
+    "csv": lambda stream, everything, run: csv_format(),
+    "xml": lambda stream, everything, run: xml_format(everything, run),
+    "gnmap": lambda stream, everything, run: gnmap_format(everything, run),
 }
 SUFFIXES = {".txt": "table", ".jsonl": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap"}
+
+
+class Written(NamedTuple):
+    """One output file: how many good bytes it has, and what its format must remember for the end."""
+
+    path: str
+    length: int
+    memory: dict[str, Any]
 
 
 class Sink:
@@ -116,10 +86,10 @@ class Outputs:
         self._serve(lambda sink: sink.finish(summary))
         self._sinks.clear()
 
-    def written(self) -> Written:
-        """Of each file: its name, how many good bytes it has, and the memory of its format."""
+    def written(self) -> list[Written]:
+        """What every file holds now; standard output cannot be continued."""
         files = [sink for sink in self._sinks if not sink.stream.person]
-        return [(sink.stream.name, sink.stream.length, sink.form.memory()) for sink in files]
+        return [Written(sink.stream.name, sink.stream.length, sink.form.memory()) for sink in files]
 
     def _serve(self, act: Callable[[Sink], None]) -> None:
         errors: list[ScanError | BrokenPipeError] = []
@@ -143,7 +113,7 @@ def open_sinks(
     force: bool = False,
     everything: bool = False,
     run: Run | None = None,
-    written: Written | None = None,
+    written: Sequence[Written] | None = None,
 ) -> Outputs:
     """Open `form` (None: table) on standard output, every file of `files`, and `named` ones, (format, path).
 
@@ -157,11 +127,11 @@ def open_sinks(
     names = [*(name for name, _ in wanted), form]
     run = run or Run()
     sinks = [Sink(stream, FORMATS[name](stream, everything, run)) for name, stream in zip(names, streams, strict=True)]
-    for sink, (path, _, memory) in zip(sinks, written or (), strict=False):
+    for sink, file in zip(sinks, written or (), strict=False):
         try:
-            sink.form.recall(memory)
+            sink.form.recall(file.memory)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"what was noted of {path} is damaged ({error!r}): scan anew") from error
+            raise UsageError(f"what was noted of {file.path} is damaged ({error!r}): scan anew") from error
     return Outputs(sinks)
 
 
@@ -184,18 +154,18 @@ def _form(path: str) -> str:
     return SUFFIXES[suffix]
 
 
-def _open_files(paths: Sequence[str], force: bool, written: Written | None) -> list[Stream]:
+def _open_files(paths: Sequence[str], force: bool, written: Sequence[Written] | None) -> list[Stream]:
     """All files, empty or cut back to what had been written. If one is refused, the folder stays as it was."""
     for number, path in enumerate(paths):
         if os.path.realpath(path) in map(os.path.realpath, paths[:number]):
             raise UsageError(f"{path} is named twice as an output file: name it once")
-    if written is not None and (len(written) != len(paths) or any(length < 0 for _, length, _ in written)):
+    if written is not None and (len(written) != len(paths) or any(file.length < 0 for file in written)):
         raise UsageError("what was noted of the output files is damaged: scan anew")
     streams: list[Stream] = []
     with ExitStack() as undo:
         for number, path in enumerate(paths):
             is_new = not os.path.lexists(path)
-            stream = create(path, force) if written is None else reopen(*written[number][:2])
+            stream = create(path, force) if written is None else reopen(written[number].path, written[number].length)
             undo.callback(stream.close)
             if is_new:
                 undo.callback(os.unlink, path)

@@ -9,7 +9,8 @@ needed. Unlike its rule 1 a line ends in a bare newline, because the tools that 
 from functools import lru_cache
 
 from ..verdict.table import State, Verdict
-from .jsonl import Middle
+from .jsonl import Middle, chunks
+from .stream import Format
 
 COLUMNS = ("ip", "port", "protocol", "state", "reason", "ttl", "service", "evidence",
            "rtt_ms", "time", "pass", "icmp_from", "scanner_ip")  # fmt: skip
@@ -38,3 +39,8 @@ def line(verdict: Verdict) -> str:
     time_cell = "" if time is None else f"{time:.6f}"
     return (f"{ip},{'' if port is None else port},{shared},{rtt_cell},{time_cell},"
             f"{'' if pass_ is None else pass_},{icmp or ''},{scanner or ''}\n")  # fmt: skip
+
+
+def csv_format() -> Format:
+    """The Format of one file: the header, then a row for each verdict, in the order given."""
+    return Format(lambda verdicts: chunks(map(line, verdicts)), HEAD)

@@ -16,11 +16,11 @@ from functools import lru_cache
 from .. import __version__
 from ..verdict.sentences import printable
 from ..verdict.table import Verdict
-from .hosts import HostRows, HostTexts
-from .stream import Run, Summary
+from .hosts import HostRows, format_by_host
+from .stream import Format, Run, Summary
 
 
-def gnmap(everything: bool, run: Run) -> HostTexts:
+def gnmap_format(everything: bool, run: Run) -> Format:
     """The Format of one file."""
 
     def end(summary: Summary, hosts: Counter[str]) -> str:
@@ -30,7 +30,7 @@ def gnmap(everything: bool, run: Run) -> HostTexts:
 
     started = time.ctime(run.started)
     head = f"# halfopen {__version__} scan initiated {started} as: {printable(run.command)}\n"
-    return HostTexts(everything, head, _host, end)
+    return format_by_host(everything, head, _host, end)
 
 
 def _host(host: HostRows) -> str:

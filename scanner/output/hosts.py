@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ..verdict.table import Reason, State, Verdict
-from .stream import Summary
+from .stream import Format, Summary
 
 FOLD = 25  # ports of one state and reason that a host still shows one by one
 FIREWALL_RESET = "closed (firewall reset)"
@@ -120,34 +120,21 @@ def pieces(texts: Iterable[str]) -> Iterator[str]:
     yield "".join(held)
 
 
-class HostTexts:
-    """A Format with one text for each host: nmap's XML and grepable form. `end` also gets the hosts by status."""
+def format_by_host(
+    everything: bool,
+    head: str,
+    host: Callable[[HostRows], str],
+    end: Callable[[Summary, Counter[str]], str],
+) -> Format:
+    """A Format with one text for each host, for nmap's XML and grepable form. `end` also gets the hosts by status."""
+    statuses: Counter[str] = Counter()
 
-    def __init__(
-        self,
-        everything: bool,
-        head: str,
-        host: Callable[[HostRows], str],
-        end: Callable[[Summary, Counter[str]], str],
-    ) -> None:
-        self.head = head
-        self._everything, self._host, self._end = everything, host, end
-        self._statuses: Counter[str] = Counter()
+    def texts(verdicts: Iterable[Verdict]) -> Iterator[str]:
+        hosts = gather(verdicts, everything)
+        statuses.update(rows.status for rows in hosts)
+        return pieces(map(host, hosts))
 
-    def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
-        """The hosts of a batch, in address order."""
-        hosts = gather(verdicts, self._everything)
-        self._statuses.update(host.status for host in hosts)
-        return pieces(map(self._host, hosts))
+    def recall(memory: dict[str, Any]) -> None:
+        statuses.update({str(status): int(count) for status, count in memory.items()})
 
-    def end(self, summary: Summary) -> str:
-        """What follows the last host."""
-        return self._end(summary, self._statuses)
-
-    def memory(self) -> dict[str, Any]:
-        """Hosts by status."""
-        return dict(self._statuses)
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        """What `memory` gave."""
-        self._statuses = Counter({str(status): int(count) for status, count in memory.items()})
+    return Format(texts, head, lambda summary: end(summary, statuses), lambda: dict(statuses), recall)

@@ -14,13 +14,12 @@ A network that sends a new TTL with every reply to every service makes this slow
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
-from typing import Any
 
 from ..verdict.table import State, Verdict
-from .stream import Summary
+from .stream import Format
 
 CHUNK = 4096  # lines in one write
 
@@ -59,24 +58,6 @@ def chunks(lines: Iterator[str]) -> Iterator[str]:
         yield text
 
 
-class Lines:
-    """A Format with one line for each verdict, in the order given, and nothing at the end: JSON lines, CSV."""
-
-    def __init__(self, line: Callable[[Verdict], str], head: str = "") -> None:
-        self.head = head
-        self._line = line
-
-    def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
-        """The lines of a batch."""
-        return chunks(map(self._line, verdicts))
-
-    def end(self, summary: Summary) -> str:
-        """Nothing: these formats have no place for a summary."""
-        return ""
-
-    def memory(self) -> dict[str, Any]:
-        """Nothing, because the end depends on no row."""
-        return {}
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Nothing to restore."""
+def json_format() -> Format:
+    """The Format of one file: a line for each verdict, in the order given."""
+    return Format(lambda verdicts: chunks(map(line, verdicts)))

@@ -1,4 +1,4 @@
-"""Where the text of a format goes as bytes: a file, or standard output.
+"""What a format is, and where its text goes as bytes: a file, or standard output.
 
 Three readers must be able to trust every line that is there: a program behind a pipe, a resumed scan, and a person with
 a full disk. So formats hand over whole lines only. The bytes go straight to the descriptor, because a buffer could fail
@@ -16,11 +16,13 @@ import select
 import stat
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ..errors import ScanError, UsageError
 from ..gzipped import pack, split_suffix
+from ..verdict.table import Verdict
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell reports for any program that the closed pipe ended
 
@@ -49,6 +51,22 @@ class Summary:
 
     text: str = ""
     interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Format:
+    """The format of one file, as functions: verdicts → text in whole lines.
+
+    `texts`: a batch → its text, in pieces. `head` opens an empty file; `end` closes a file, also after an interrupted
+    scan. `memory`: what `end` must know of what has been written, as JSON takes it; `recall` takes it back in another
+    process and raises AttributeError, KeyError, TypeError or ValueError if it is damaged.
+    """
+
+    texts: Callable[[Iterable[Verdict]], Iterator[str]]
+    head: str = ""
+    end: Callable[[Summary], str] = lambda summary: ""
+    memory: Callable[[], dict[str, Any]] = dict
+    recall: Callable[[dict[str, Any]], None] = lambda memory: None
 
 
 class Stream:

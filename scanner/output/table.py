@@ -18,7 +18,7 @@ from ..verdict.sentences import printable
 from ..verdict.table import Reason, State, Verdict
 from .hosts import FIREWALL_RESET, HostRows, fold_key, gather
 from .jsonl import chunks
-from .stream import Summary
+from .stream import Format, Summary
 
 FEW = 8  # silent or down hosts that are still named
 
@@ -50,12 +50,16 @@ class _Absent:
         return f"Not shown: {who} {what}\n"
 
 
-class Table:
-    """A Format for people. `summary`: the summary of the run is written at the end, for a file that stands alone."""
+def table_format(everything: bool, colour: bool, summary: bool) -> Format:
+    """The Format of one file. `summary`: it ends with the summary of the run, because it stands alone."""
+    table = _Table(everything, colour, summary)
+    return Format(table.texts, end=table.end, memory=table.memory, recall=table.recall)
 
-    head = ""
 
-    def __init__(self, everything: bool = False, colour: bool = False, summary: bool = False) -> None:
+class _Table:
+    """What the table must know from batch to batch."""
+
+    def __init__(self, everything: bool, colour: bool, summary: bool) -> None:
         self._everything, self._colour, self._summary = everything, colour, summary
         self._silent = _Absent()
         self._down: dict[str, _Absent] = {}

@@ -23,15 +23,15 @@ from .. import __version__
 from ..targets.ports import format_ports
 from ..verdict.sentences import printable
 from ..verdict.table import Verdict
-from .hosts import HostRows, HostTexts, PortGroup
-from .stream import Run, Summary
+from .hosts import HostRows, PortGroup, format_by_host
+from .stream import Format, Run, Summary
 
 VERSION = "1.05"  # of the form: nmap's xmloutputversion
 _LEAST_TIMEOUT = 100_000  # µs; nmap's own minimum
 _DEVIATIONS = 4  # RFC 6298 section 2: the retransmission timeout is the mean and four deviations
 
 
-def xml(everything: bool, run: Run) -> HostTexts:
+def xml_format(everything: bool, run: Run) -> Format:
     """The Format of one file."""
 
     def end(summary: Summary, hosts: Counter[str]) -> str:
@@ -44,7 +44,7 @@ def xml(everything: bool, run: Run) -> HostTexts:
         counts = _attributes(up=hosts["up"], down=hosts["down"], total=hosts.total())
         return f"<runstats>\n<finished{facts}/>\n<hosts{counts}/>\n</runstats>\n</nmaprun>\n"
 
-    return HostTexts(everything, _head(run), _host, end)
+    return format_by_host(everything, _head(run), _host, end)
 
 
 def _head(run: Run) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from ..errors import UsageError, note
 from ..output.stream import create, standard_output
-from ..results.columns import Texts
+from ..results.columns import Vocabulary
 from ..results.read import named, read_results
 from ..verdict.sentences import plural
 from .model import model_of
@@ -34,7 +34,7 @@ def run_report(*, results: Sequence[str], output: str, title: str | None, force:
     if results.count("-") > 1:
         raise UsageError("standard input is named twice, and can be read once")
     notes: list[str] = []
-    texts = Texts()
+    texts = Vocabulary()
     rows = texts.rows(read_results(results, notes.append))
     model = model_of(texts, rows, title or "Scan report", [named(path) for path in results], notes)
     stream = standard_output() if output == "-" else create(output, force)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..packet.addresses import to_text
 from ..packet.headers import Ints, Rows
-from ..results.columns import HOST_ONLY, UNKNOWN_TTL, RowKind, Texts, host_numbers, strongest
+from ..results.columns import HOST_ONLY, UNKNOWN_TTL, RowKind, Vocabulary, host_numbers, strongest
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
 from ..verdict.table import Reason, State
 from .charts import STYLES, Bar, Histogram, Map, bars, cell_of_hosts, histogram, maps_of
@@ -70,7 +70,7 @@ def style_of(kind: RowKind) -> str:
     return kind.state if kind.state in STYLES else "other"
 
 
-def model_of(texts: Texts, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str]) -> Model:
+def model_of(texts: Vocabulary, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str]) -> Model:
     """ROW columns with their texts (in any order, targets more than once) → what the page shows."""
     rows = strongest(texts, rows, by_scanner=True)
     kinds = texts.kinds
@@ -105,7 +105,7 @@ def _host_count(rows: Rows) -> int:
     return int(host_numbers(rows)[-1]) + 1 if len(rows) else 0
 
 
-def _kept(texts: Texts, rows: Rows) -> Ints:
+def _kept(texts: Vocabulary, rows: Rows) -> Ints:
     """The rows for the table, in order; the weakest states are left out first, and silence before other filtered."""
     if len(rows) <= MOST_ROWS:
         return np.arange(len(rows))
@@ -133,7 +133,7 @@ def _reasons(kinds: list[RowKind], counts: list[int]) -> list[Bar]:
     return bars(entries, sum(counts))
 
 
-def _services(texts: Texts, opened: Rows) -> list[Bar]:
+def _services(texts: Vocabulary, opened: Rows) -> list[Bar]:
     """The ports that are open on most hosts; shares are of the hosts with open ports."""
     pairs, counts = np.unique(opened[["port", "service"]], return_counts=True)
     names = [printable(name or "") for name in texts.services]
@@ -154,7 +154,7 @@ def _words(kinds: list[RowKind], counts: list[int]) -> list[EvidenceWord]:
 # ── what the script reads ──
 
 
-def _data(texts: Texts, rows: Rows, style: npt.NDArray[np.uint8], maps: list[Map]) -> dict[str, Any]:
+def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: list[Map]) -> dict[str, Any]:
     host = host_numbers(rows)
     hosts = rows[np.flatnonzero(np.diff(host, prepend=-1))]
     kinds = [

@@ -2,7 +2,7 @@
 
 A million `Verdict` tuples take half a gigabyte; these columns take 48 bytes a row. Text repeats from
 row to row, so each distinct text is kept once and a row holds its number. Rows of several files that pass through
-one `Texts` share the numbers, and so can be compared as integers.
+one `Vocabulary` share the numbers, and so can be compared as integers.
 
 A target may come twice, from overlapping files or from a capture with several scanners. One row must stand for it: the
 one with the strongest state (open before closed before filtered before the rest), and of equals the later one. Replies
@@ -49,7 +49,7 @@ class RowKind(NamedTuple):
     evidence: tuple[str, ...]
 
 
-class Texts:
+class Vocabulary:
     """The texts that the numbers in ROW columns stand for. A number of 0 in `service` and the addresses is unknown."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Texts:
         return rows
 
 
-def strongest(texts: Texts, rows: Rows, by_scanner: bool = False) -> Rows:
+def strongest(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Rows:
     """One row for each target (and scanner, if wished), by address, protocol and port."""
     strength, protocol = texts.strength()[rows["kind"]], texts.protocols()[rows["kind"]]
     scanner = (rows["scanner"],) if by_scanner else ()
@@ -111,7 +111,7 @@ def strongest(texts: Texts, rows: Rows, by_scanner: bool = False) -> Rows:
     return rows[~same_target(texts, rows, by_scanner)]  # the last of its target is the strongest
 
 
-def same_target(texts: Texts, rows: Rows, by_scanner: bool = False) -> Bools:
+def same_target(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Bools:
     """Which of the sorted rows are about the same target as the row that follows."""
     columns = [texts.protocols()[rows["kind"]], rows["hi"], rows["lo"], rows["port"]]
     columns += [rows["scanner"]] if by_scanner else []

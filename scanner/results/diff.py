@@ -30,7 +30,7 @@ from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import service_name
 from ..verdict.sentences import printable
 from ..verdict.table import State
-from .columns import HOST_ONLY, RowKind, Texts, host_numbers, same_target, strongest
+from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest
 from .read import read_results
 
 FOLD = 25  # changes of one kind, none of them about an open port, that a host still shows one by one
@@ -80,7 +80,7 @@ class Comparison:
 # ── comparing ──
 
 
-def compare(texts: Texts, old: Rows, new: Rows, reasons: bool = False, only_open: bool = False) -> Comparison:
+def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only_open: bool = False) -> Comparison:
     """ROW columns with the same texts → the differences, by address, protocol and port.
 
     `reasons`: a new reason for the same state is a change, too. `only_open`: only changes from or to open.
@@ -102,7 +102,7 @@ def compare(texts: Texts, old: Rows, new: Rows, reasons: bool = False, only_open
     )
 
 
-def _joined(texts: Texts, old: Rows, new: Rows) -> tuple[Rows, Ints, Ints]:
+def _joined(texts: Vocabulary, old: Rows, new: Rows) -> tuple[Rows, Ints, Ints]:
     """A row for each target of either side, and the number of its kind on the old and the new side (-1: no row)."""
     sides = [strongest(texts, rows) for rows in (old, new)]
     rows = np.concatenate(sides)
@@ -215,7 +215,7 @@ def run_diff(
         raise UsageError(f"format {form!r} is not known here: use table or jsonl")
     if old == new == "-":
         raise UsageError("both sides are standard input: name a file for one of them")
-    texts = Texts()
+    texts = Vocabulary()
     before, after = (texts.rows(read_results([path], note)) for path in (old, new))
     found = compare(texts, before, after, reasons, only_open)
     tally: Counter[Change] = Counter()

@@ -54,7 +54,7 @@ class Watch:
     def close(self, started: int, ended: int, dropped: int | None) -> None:
         """After the last frame: when listening began and ended (ns), and how many frames the kernel dropped."""
         if self._recorder:
-            self._recorder.close(started, ended, dropped=dropped)
+            self._recorder.close(started, ended, dropped)
 
     def ladders(self) -> str:
         """The drawings, one below the other."""

@@ -90,7 +90,7 @@ def scan_targets(ladder: str | None, hosts: HostSpace, ports: Ports) -> list[Lad
 
 
 @dataclass(frozen=True)
-class Step:
+class LadderStep:
     """One packet. `time_ns` since any moment; `what` names it (`SYN`, `RST/ACK`, `ICMP host-unreach`).
 
     `our_port` tells the passes apart. `seq` and `ack` are as on the wire, None where there are none; the `seq` of an
@@ -122,7 +122,7 @@ class TargetPackets:
     def __init__(self, targets: list[LadderTarget]) -> None:
         self.targets = targets
         self._addresses = [target.address[0] for target in targets]
-        self._steps: dict[tuple[LadderTarget, str], list[Step]] = {}  # by target and scanner
+        self._steps: dict[tuple[LadderTarget, str], list[LadderStep]] = {}  # by target and scanner
 
     def see(self, frames: Frames, name: str = "") -> None:
         """Take the targets' packets out of a batch. `name` (of the interface) is what a tap also tells."""
@@ -146,9 +146,9 @@ class TargetPackets:
         return draw(us, by_scanner.get(us, []), verdict)
 
 
-def _step(packet: Segments, from_us: bool) -> Step:
+def _step(packet: Segments, from_us: bool) -> LadderStep:
     icmp, flags = bool(packet.icmp[0]), packet.flags[0]
-    return Step(
+    return LadderStep(
         time_ns=int(packet.time[0]),
         from_us=from_us,
         what=_icmp_name(packet) if icmp else "/".join(word for bit, word in _FLAGS if flags & bit) or "no flags",
@@ -168,7 +168,7 @@ def _icmp_name(packet: Segments) -> str:
 # ── the drawing ──
 
 
-def draw(us: str, steps: Iterable[Step], verdict: Verdict) -> str:
+def draw(us: str, steps: Iterable[LadderStep], verdict: Verdict) -> str:
     """The ladder as text, each line with its newline. `us` names the left rail (our address). The steps may
     come in any order; those of equal time stay as given."""
     ordered = sorted(steps, key=lambda step: step.time_ns)
@@ -190,7 +190,7 @@ def _rails(text: str, clock: str = "") -> str:
     return f"{clock:>{_CLOCK}} |{text:<{_INNER}}|"
 
 
-def _arrows(steps: Sequence[Step]) -> list[str]:
+def _arrows(steps: Sequence[LadderStep]) -> list[str]:
     origins = _origins(steps)
     cut = max(0, len(steps) - _HEAD - _TAIL)
     lines: list[str] = []
@@ -207,7 +207,7 @@ def _arrows(steps: Sequence[Step]) -> list[str]:
     return lines
 
 
-def _origins(steps: Sequence[Step]) -> dict[tuple[int, bool], int]:
+def _origins(steps: Sequence[LadderStep]) -> dict[tuple[int, bool], int]:
     """(our port, ours?) → the sequence number that counts as 0: the first sent, or else the first acknowledged."""
     origins: dict[tuple[int, bool], int] = {}
     for step in steps:
@@ -229,7 +229,7 @@ def _clock(nanoseconds: int) -> str:
     return f"{nanoseconds / 86_400e9:.2f} d"
 
 
-def _label(step: Step, origins: dict[tuple[int, bool], int]) -> str:
+def _label(step: LadderStep, origins: dict[tuple[int, bool], int]) -> str:
     parts = [printable(step.what)]
     numbers = [("quoted seq" if step.is_icmp else "seq", step.seq, step.from_us or step.is_icmp)]
     if "ACK" in step.what:  # without the flag the field means nothing
@@ -242,7 +242,7 @@ def _label(step: Step, origins: dict[tuple[int, bool], int]) -> str:
     return " ".join(parts)
 
 
-def _arrow(step: Step, clock: str, label: str) -> list[str]:
+def _arrow(step: LadderStep, clock: str, label: str) -> list[str]:
     """One arrow, with the label on it; what does not fit stands below."""
     router = "" if step.router is None else f" {printable(step.router)} "
     length = _INNER - len(router) - len("<--  -")

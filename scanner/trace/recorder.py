@@ -51,8 +51,8 @@ class Recorder:
         writer.write(frames, name)
         self._writer = writer  # only after success: a writer that failed has closed its file
 
-    def close(self, started: int, ended: int, received: int | None = None, dropped: int | None = None) -> None:
-        """Finish the file: when listening began and ended (ns), how many frames were received and dropped."""
+    def close(self, started: int, ended: int, dropped: int | None = None) -> None:
+        """Finish the file: when listening began and ended (ns), and how many frames the kernel dropped."""
         if self._writer:
-            self._writer.close(started, ended, received, dropped)
+            self._writer.close(started, ended, dropped=dropped)
             self._writer = None
