@@ -158,7 +158,8 @@ def _read(path: str) -> Saved:
     try:
         inputs = {str(name): str(text) for name, text in document["inputs"].items()}
         outputs = [
-            Written(str(output["path"]), int(output["length"]), dict(output["memory"])) for output in document["outputs"]
+            Written(str(output["path"]), int(output["length"]), dict(output["memory"]))
+            for output in document["outputs"]
         ]
         return Saved(inputs, standing_of(document["standing"]), sums_of(document["sums"]), outputs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
