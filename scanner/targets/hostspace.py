@@ -103,7 +103,9 @@ class HostSpace:
             raise OverflowError("more than 2^62 hosts")
         self._edges, self._keys = edges, _keys(start)
         self._hi, self._lo = start["hi"].copy(), start["lo"].copy()
-        self._before = np.concatenate([[0], np.cumsum(rest.astype(np.int64) + 1)])  # hosts before each block, and all
+        self._sizes = rest + np.uint64(1)
+        # Hosts before each block; behind the last one, all of them.
+        self._before = np.concatenate([[0], np.cumsum(self._sizes.astype(np.int64))])
         self.size = int(self._before[-1])
 
     def __len__(self) -> int:
@@ -120,12 +122,14 @@ class HostSpace:
 
     def index_of(self, address: Rows) -> Ints:
         """ADDRESS[n] → numbers int64[n], -1 where the address is not in the set; the inverse of `pick`."""
-        number, member = self._find(address)
-        return np.where(member, number, -1)
+        block, offset, member = self._find(address)
+        return np.where(member, self._before[block] + offset, -1)
 
     def below(self, address: Rows) -> Ints:
         """ADDRESS[n] → how many hosts have lower addresses, int64[n]."""
-        return self._find(address)[0]
+        block, offset, member = self._find(address)
+        # Outside the block, all hosts up to its end are below: for block -1 those before block 0, none.
+        return np.where(member, self._before[block] + offset, self._before[block + 1])
 
     def count(self, edges: Rows) -> int:
         """How many hosts lie in the blocks between `edges`, which are sorted and disjoint."""
@@ -147,17 +151,14 @@ class HostSpace:
         edges = to_ints(self._edges)
         return [(first, (end - 1) & _EVERY_ADDRESS) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
-    def _find(self, address: Rows) -> tuple[Ints, Bools]:
-        """How many hosts are below each address, and whether it is itself in the set."""
-        if not self.size:
-            return np.zeros(len(address), np.int64), np.zeros(len(address), np.bool_)
-        # The last block that starts at or below the address; -1 where none does.
+    def _find(self, address: Rows) -> tuple[Ints, Ints, Bools]:
+        """For each address: the last block that starts at or below it (-1: none), the offset, and whether it is inside."""
         block = np.searchsorted(self._keys, _keys(address), side="right") - 1
+        if not self.size:
+            return block, block, block >= 0
         # The distance from its start, a 128-bit difference: its high word is 0 if the high words differ by the borrow.
-        start = self._lo[block]
-        offset = address["lo"] - start
-        near = address["hi"] - self._hi[block] == (address["lo"] < start)
-        first, behind = self._before[block], self._before[block + 1]
-        member = (block >= 0) & near & (offset < (behind - first).astype(np.uint64))
-        # Outside the block, all hosts up to its end are below: for block -1 those before block 0, none.
-        return np.where(member, first + offset.astype(np.int64), behind), member
+        lo, start = address["lo"], self._lo[block]
+        offset = lo - start
+        near = address["hi"] - self._hi[block] == (lo < start)
+        member = (block >= 0) & near & (offset < self._sizes[block])
+        return block, offset.astype(np.int64), member
