@@ -1,4 +1,4 @@
-"""Comparisons: two small results, whole outputs; and the verb with its exit codes."""
+"""Comparisons of two small results as whole outputs, and `halfopen diff` with its exit codes."""
 
 import random
 import subprocess
@@ -25,11 +25,11 @@ WORDS = {
 
 
 def rows(text: str, ip: str = A) -> list[Verdict]:
-    """`22o 80c` → verdicts; a bare `d` is the host itself."""
+    """`22o 80c` → verdicts; a single `d` is the host itself."""
     return [Verdict(ip, int(word[:-1]) if word[:-1] else None, *WORDS[word[-1]]) for word in text.split()]
 
 
-def differences(old: list[Verdict], new: list[Verdict], **options: bool) -> tuple[list[Difference], int, int]:
+def compared(old: list[Verdict], new: list[Verdict], **options: bool) -> tuple[list[Difference], int, int]:
     texts = Vocabulary()
     found = compare(texts, texts.rows(old), texts.rows(new), **options)
     return list(found.differences), found.same, found.unknown
@@ -42,28 +42,28 @@ def short(row: Difference) -> str:
 CASES = {
     "nothing": ("", "", [], 0, 0),
     "the same": ("22o 80c", "80c 22o", [], 2, 0),
-    "opened, from closed and from silence": ("22c 80f", "22o 80o", ["22 opened", "80 opened"], 0, 0),
-    "closed, by host or by silence": ("22o 80o", "22c 80f", ["22 closed", "80 closed"], 0, 0),
+    "opened, from closed and from filtered": ("22c 80f", "22o 80o", ["22 opened", "80 opened"], 0, 0),
+    "closed, or filtered now": ("22o 80o", "22c 80f", ["22 closed", "80 closed"], 0, 0),
     "changed": ("22c 80f", "22f 80c", ["22 changed", "80 changed"], 0, 0),
     "appeared and vanished": ("22o", "80f", ["22 vanished", "80 appeared"], 0, 0),
     "another reason is no change": ("22c", "22r", [], 1, 0),
-    "unknown claims nothing": ("22o 80u 81u", "22u 80o 82u", [], 0, 4),
-    "of two rows the one that claims more stands": ("22f 22o 22c", "22o", [], 1, 0),
+    "unknown is not compared": ("22o 80u 81u", "22u 80o 82u", [], 0, 4),
+    "of two rows the stronger one counts": ("22f 22o 22c", "22o", [], 1, 0),
     "a host came up": ("d", "22o", ["up", "22 appeared"], 0, 0),
     "a host went down": ("22o", "d", ["down", "22 vanished"], 0, 0),
-    "a host is down still": ("d", "d", [], 1, 0),
-    "a host that is down is new": ("", "d", ["appeared"], 0, 0),
+    "a host is still down": ("d", "d", [], 1, 0),
+    "a new host is down": ("", "d", ["appeared"], 0, 0),
 }
 
 
 @pytest.mark.parametrize(("old", "new", "changes", "same", "unknown"), CASES.values(), ids=CASES)
 def test_changes(old: str, new: str, changes: list[str], same: int, unknown: int) -> None:
-    found, alike, untold = differences(rows(old), rows(new))
+    found, alike, untold = compared(rows(old), rows(new))
     assert ([short(row) for row in found], alike, untold) == (changes, same, unknown)
 
 
 def test_reasons_when_asked_for() -> None:
-    found = differences(rows("22c 80o"), rows("22r 80o"), reasons=True)
+    found = compared(rows("22c 80o"), rows("22r 80o"), reasons=True)
     assert found == (
         [Difference(A, 22, "tcp", Change.REASON, Finding("closed", "reset"), Finding("closed", "conn-refused"))],
         1,
@@ -71,14 +71,14 @@ def test_reasons_when_asked_for() -> None:
     )
 
 
-def test_only_what_concerns_open_ports() -> None:
-    found, same, _ = differences(rows("1o 2c 3c 4o 5c 6o"), rows("1c 2o 3f 6o 7o 8c"), only_open=True)
+def test_only_changes_from_or_to_open() -> None:
+    found, same, _ = compared(rows("1o 2c 3c 4o 5c 6o"), rows("1c 2o 3f 6o 7o 8c"), only_open=True)
     assert ([short(row) for row in found], same) == (["1 closed", "2 opened", "4 vanished", "7 appeared"], 1)
 
 
-def test_hosts_by_number_and_protocols_apart() -> None:
+def test_hosts_are_in_the_order_of_numbers_and_protocols_are_kept_apart() -> None:
     udp = [each._replace(protocol="udp") for each in rows("53c")]
-    found, _, _ = differences(rows("22c", SIX) + rows("22c", B) + rows("53o"), rows("53o") + udp)
+    found, _, _ = compared(rows("22c", SIX) + rows("22c", B) + rows("53o"), rows("53o") + udp)
     assert [(row.ip, row.protocol, short(row)) for row in found] == [
         (A, "udp", "53 appeared"),
         (B, "tcp", "22 vanished"),
@@ -86,13 +86,13 @@ def test_hosts_by_number_and_protocols_apart() -> None:
     ]
 
 
-def test_against_dictionaries() -> None:
-    dice = random.Random(7)
+def test_a_comparison_of_dictionaries_gives_the_same() -> None:
+    rng = random.Random(7)
     old, new = (
-        {(f"192.0.2.{dice.randrange(9)}", dice.randrange(50)): dice.choice("ocf") for _ in range(300)} for _ in "ab"
+        {(f"192.0.2.{rng.randrange(9)}", rng.randrange(50)): rng.choice("ocf") for _ in range(300)} for _ in "ab"
     )
     sides = [[Verdict(ip, port, *WORDS[state]) for (ip, port), state in side.items()] for side in (old, new)]
-    found, same, _ = differences(*sides)
+    found, same, _ = compared(*sides)
     expected = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     assert ({(row.ip, row.port) for row in found}, len(found), same) == (
         expected,
@@ -126,21 +126,21 @@ PORT    CHANGE    OLD            NEW             SERVICE
 
 
 def test_table() -> None:
-    assert "".join(table(differences(OLD, NEW)[0])) == TABLE
+    assert "".join(table(compared(OLD, NEW)[0])) == TABLE
 
 
-def test_the_whole_table_folds_nothing() -> None:
-    text = "".join(table(differences(OLD, NEW)[0], everything=True))
+def test_all_folds_nothing() -> None:
+    text = "".join(table(compared(OLD, NEW)[0], everything=True))
     assert (text.count("changed"), "Not shown" in text) == (40, False)
 
 
-def test_words_of_a_file_cannot_move_the_cursor() -> None:
+def test_control_characters_of_a_file_are_escaped() -> None:
     evil = [Verdict(A, 22, "\x1b[2J", "\u202e")]
-    assert "".join(table(differences(evil, [])[0])).splitlines()[2] == "22/tcp  vanished  \\x1b[2J (\\u202e)  -    ssh"
+    assert "".join(table(compared(evil, [])[0])).splitlines()[2] == "22/tcp  vanished  \\x1b[2J (\\u202e)  -    ssh"
 
 
 def test_json_lines() -> None:
-    found, _, _ = differences(OLD, NEW, only_open=True)
+    found, _, _ = compared(OLD, NEW, only_open=True)
     assert json_line(found[0]) == (
         '{"ip": "192.0.2.7", "port": 22, "protocol": "tcp", "change": "opened", "old_state": "closed", '
         '"old_reason": "reset", "new_state": "open", "new_reason": "syn-ack"}\n'
@@ -148,7 +148,7 @@ def test_json_lines() -> None:
 
 
 def test_json_line_of_a_host() -> None:
-    assert json_line(differences([], rows("d"))[0][0]) == (
+    assert json_line(compared([], rows("d"))[0][0]) == (
         '{"ip": "192.0.2.7", "change": "appeared", "old_state": null, "old_reason": null, "new_state": "down", '
         '"new_reason": "no-arp"}\n'
     )
@@ -173,7 +173,7 @@ VERB = {
         2,
         "halfopen: format 'csv' is not known here: use table or jsonl\n",
     ),
-    "twice the same pipe": (("-", "-"), 2, "halfopen: both sides are standard input: name a file for one of them\n"),
+    "standard input twice": (("-", "-"), 2, "halfopen: both sides are standard input: name a file for one of them\n"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Whole drawings, and the sentences they end with."""
+"""Ladders as whole drawings, and the sentences at their end."""
 
 from collections.abc import Callable
 
@@ -105,7 +105,7 @@ open (syn-ack): a SYN/ACK came back
   probe-not-captured: The SYN that this answers is not in the capture.
 """,
     ),
-    "nothing but a verdict": (
+    "a verdict without packets": (
         "198.18.0.1",
         [],
         Verdict("198.18.0.2", None, "down", "no-arp"),
@@ -141,7 +141,7 @@ STEPS = st.builds(
 
 
 @given(st.lists(STEPS, max_size=60), st.lists(TEXT).map(tuple))
-def test_anything_fits_in_80_columns_of_plain_text(steps: list[LadderStep], evidence: tuple[str, ...]) -> None:
+def test_every_ladder_fits_in_80_columns_of_plain_text(steps: list[LadderStep], evidence: tuple[str, ...]) -> None:
     verdict = Verdict(LONG + "2", 65535, "filtered", "no-response", evidence=evidence)
     lines = draw(LONG + "1", steps, verdict).split("\n")
     assert [
@@ -155,7 +155,7 @@ WORDS_OF_THE_DECISION_TABLE = """
 """
 
 
-def test_every_word_has_a_sentence_of_its_own() -> None:
+def test_each_word_has_its_own_sentence() -> None:
     sentences = [*EVIDENCE.values(), *REASONS.values()]
     assert (list(EVIDENCE), list(REASONS), len(set(sentences))) == (
         WORDS_OF_THE_DECISION_TABLE.split(), [reason for reason in Reason if reason], len(sentences),

@@ -77,7 +77,7 @@ END = """\
 """
 
 XML = {
-    "what a port says, and its evidence": (
+    "state, service and evidence of a port": (
         [FORGED, SSH],
         """\
 <host starttime="1700000001" endtime="1700000003">
@@ -94,7 +94,7 @@ XML = {
 """,
         (1, 0, 1),
     ),
-    "hosts in order; down, and those that said nothing themselves": (
+    "hosts in order; down, and those that sent nothing themselves": (
         [SILENT, ROUTED, DOWN],
         """\
 <host>
@@ -144,12 +144,12 @@ def test_xml(name: str) -> None:
     assert written(xml_format, batch) == HEAD + hosts + END % ("", "success", *counts)
 
 
-def test_xml_of_nothing_interrupted() -> None:
+def test_xml_of_an_interrupted_scan_without_rows() -> None:
     end = END.replace("/>\n<hosts", ' errormsg="interrupted"/>\n<hosts') % (' summary="a; b"', "error", 0, 0, 0)
     assert written(xml_format, [], text="a\nb", interrupted=True) == HEAD + end
 
 
-def test_xml_names_the_scanner_of_a_capture_and_no_ports_asked_for() -> None:
+def test_xml_of_a_capture_names_the_scanner_and_no_probed_ports() -> None:
     tree = ElementTree.fromstring(
         written(xml_format, [SSH._replace(scanner_ip="192.0.2.1")], run=Run("halfopen classify a"))
     )
@@ -158,7 +158,7 @@ def test_xml_names_the_scanner_of_a_capture_and_no_ports_asked_for() -> None:
     )  # fmt: skip
 
 
-def test_everything_folds_nothing() -> None:
+def test_all_folds_nothing() -> None:
     tree = ElementTree.fromstring(written(xml_format, CLOSED, everything=True))
     ports = [int(port.get("portid") or 0) for port in tree.iter("port")]
     assert (ports, list(tree.iter("extraports"))) == (list(range(1000, 1026)), [])
@@ -268,7 +268,7 @@ def test_suffix(path: str, expected: tuple[str, bool]) -> None:
 
 
 def test_a_packed_file_is_whole_after_every_write(tmp_path: Path) -> None:
-    """So a killed scan keeps what it wrote, and a resumed one can go on behind any noted length."""
+    """So a killed scan keeps what it wrote, and a resumed one can append behind any noted length."""
     path = tmp_path / "a.txt.gz"
     stream = create(str(path), force=False)
     seen = []

@@ -1,4 +1,4 @@
-"""Formats, byte for byte: every expected text is written out whole."""
+"""Formats, byte for byte: each expected text is given in full."""
 
 import csv
 import io
@@ -259,7 +259,7 @@ def test_table_shows_few_of_a_kind_and_every_open_port(count: int, state: str, r
     assert table(rows("192.0.2.7", range(1, count + 1), state, reason)) == head + shown
 
 
-def test_table_colours_the_state_and_nothing_else() -> None:
+def test_table_colours_only_the_state() -> None:
     batch = [SSH, FULL._replace(icmp_from=None, scanner_ip=None), SILENT]
     assert table(batch, colour=True) == (
         "192.0.2.7\n"
@@ -295,7 +295,7 @@ def test_every_file_has_the_format_of_its_suffix(tmp_path: Path, capsysbinary: p
     ]  # fmt: skip
 
 
-def test_standard_output_is_a_table_and_csv_has_its_head_without_rows(
+def test_standard_output_is_a_table_and_csv_without_rows_has_its_header(
     tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     run(open_sinks(files=[str(tmp_path / "a.csv")]))
@@ -394,7 +394,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_other_outputs(tmp_path: Path) ->
     )  # fmt: skip
 
 
-def test_a_device_may_be_named_and_its_failure_is_told(tmp_path: Path) -> None:
+def test_an_output_may_be_a_device_and_its_error_is_reported(tmp_path: Path) -> None:
     (tmp_path / "full.jsonl").symlink_to("/dev/full")
     stream = create(str(tmp_path / "full.jsonl"), force=False)
     sink = Sink(stream, json_format())
@@ -419,7 +419,7 @@ except BrokenPipeError:
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
-def test_a_reader_that_leaves_ends_the_run_quietly(form: str, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_run_without_a_message(form: str, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     code = '"$0" -c "$1" "$2" "$3" | head -n 2 >&2; echo ${PIPESTATUS[0]}'
     done = subprocess.run(
@@ -429,7 +429,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(form: str, tmp_path: Path) ->
     assert (done.stdout, len(done.stderr.splitlines()), rows_written % 1000, rows_written > 0) == ("141\n", 2, 0, True)
 
 
-def test_nothing_waits_in_a_buffer(tmp_path: Path) -> None:
+def test_a_batch_is_written_at_once(tmp_path: Path) -> None:
     """A batch is in the file when `write` returns: a killed scan keeps it."""
     stream = create(str(tmp_path / "a.csv"), force=False)
     sink = Sink(stream, csv_format())

@@ -1,4 +1,4 @@
-"""Reports: sums, charts and maps as data, the page as text; and in a browser, where there is one."""
+"""Reports: sums, charts and maps as data, the page as text, and the page in a browser if one is installed."""
 
 import json
 import random
@@ -66,7 +66,7 @@ def test_states() -> None:
     ]
 
 
-def test_words_have_their_sentences() -> None:
+def test_evidence_words_have_sentences() -> None:
     found = [(word.word, word.count, word.sentence) for word in model(ROWS).words]
     assert found == [(word, 1, EVIDENCE[word]) for word in ("host-reset", "firewall-reset")]
 
@@ -120,9 +120,9 @@ def many(first: str, hosts: int, step: int = 1, port: int = 80) -> list[Verdict]
 
 
 BLOCKS = {
-    "a subnet, one address a cell": (many("198.18.4.0", 1024), [("198.18.4.0/22", 5, 0, {1: "1"})]),
+    "a subnet, one address in a cell": (many("198.18.4.0", 1024), [("198.18.4.0/22", 5, 0, {1: "1"})]),
     "an odd prefix is rounded up": (many("198.18.6.0", 512), [("198.18.4.0/22", 5, 0, {513: "1", 0: "0"})]),
-    "far apart, a map each": (
+    "far apart, a map for each": (
         many("198.18.0.0", 300) + many("198.19.0.0", 300) + many("2001:db8::", 2),
         [
             ("198.18.0.0/22", 5, 0, {1: "1"}),
@@ -173,7 +173,7 @@ def evil() -> Model:
     return model([row, row._replace(state="open", port=81)], sources=[EVIL], notes=[EVIL])
 
 
-def test_text_from_files_is_only_text() -> None:
+def test_text_from_files_is_escaped() -> None:
     page = render(evil())
     assert (page.count("<script"), page.count("<img"), EVIL in unescape(page)) == (2, 0, True)
 
@@ -235,7 +235,7 @@ def shown(browser: Browser) -> list[str]:
 
 
 def settle(browser: Browser) -> str:
-    """Wait until a filter has done its work; what is said about the number of rows."""
+    """Wait until a filter has been applied; the text about the number of rows."""
     browser.run("new Promise(done => setTimeout(done, 150))")
     return str(browser.run("document.getElementById('found').textContent"))
 
@@ -270,7 +270,7 @@ def test_search(browser: Browser, tmp_path: Path) -> None:
 
 
 @needs_chromium
-def test_filters_and_the_way_back(browser: Browser, tmp_path: Path) -> None:
+def test_filters_and_their_reset(browser: Browser, tmp_path: Path) -> None:
     view(browser, model(ROWS), tmp_path)
     browser.run("document.querySelector('#states input[value=open]').click()")
     without_open = settle(browser)
@@ -328,7 +328,7 @@ def test_the_map_by_keyboard(browser: Browser, tmp_path: Path) -> None:
 
 
 @needs_chromium
-def test_the_curve_visits_every_cell_and_never_jumps(browser: Browser, tmp_path: Path) -> None:
+def test_the_curve_visits_every_cell_in_steps_of_one(browser: Browser, tmp_path: Path) -> None:
     view(browser, model(many("198.18.4.0", 1024)), tmp_path)
     walk = browser.run(
         "Array.from({length: 1024}, (_, at) => [along(5, at % 32, Math.floor(at / 32)), at % 32, Math.floor(at / 32)])"
@@ -356,7 +356,7 @@ def test_addresses_of_cells(browser: Browser, tmp_path: Path) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_follow_the_reader(browser: Browser, tmp_path: Path, scheme: str) -> None:
+def test_colours_follow_the_scheme_of_the_browser(browser: Browser, tmp_path: Path, scheme: str) -> None:
     browser.scheme(scheme)
     view(browser, model(ROWS), tmp_path)
     ground = browser.run("getComputedStyle(document.body).backgroundColor")
@@ -365,7 +365,7 @@ def test_colours_follow_the_reader(browser: Browser, tmp_path: Path, scheme: str
 
 @needs_chromium
 @pytest.mark.parametrize("kind", ["grid", "evil", "empty", "addresses", "all ports"])
-def test_the_console_stays_silent_and_nothing_is_fetched(browser: Browser, tmp_path: Path, kind: str) -> None:
+def test_nothing_is_logged_and_nothing_is_fetched(browser: Browser, tmp_path: Path, kind: str) -> None:
     rows = {
         "grid": model(ROWS),
         "evil": evil(),
@@ -381,10 +381,10 @@ def test_the_console_stays_silent_and_nothing_is_fetched(browser: Browser, tmp_p
 
 
 @needs_chromium
-def test_65536_rows_are_a_few_lines_at_a_time(browser: Browser, tmp_path: Path) -> None:
-    dice = random.Random(1)
+def test_only_the_rows_in_view_are_drawn(browser: Browser, tmp_path: Path) -> None:
+    rng = random.Random(1)
     states = [("open", "syn-ack"), ("closed", "reset"), ("filtered", "no-response")]
-    rows = [Verdict(f"198.18.{host}.1", port, *dice.choice(states)) for host in range(256) for port in range(1, 257)]
+    rows = [Verdict(f"198.18.{host}.1", port, *rng.choice(states)) for host in range(256) for port in range(1, 257)]
     view(browser, model(rows), tmp_path)
     first = shown(browser)
     browser.run("document.getElementById('scroll').scrollTop = 1e9")

@@ -1,4 +1,4 @@
-"""Files of results read back: what was written comes back row for row; what is not whole is refused by its place."""
+"""Files of results read back: written rows come back; a file that is not whole is refused, with the place."""
 
 import gzip
 import subprocess
@@ -125,9 +125,9 @@ READ = {
 
 @pytest.mark.parametrize(("data", "rows", "notes"), READ.values(), ids=READ)
 def test_read(data: bytes, rows: list[Verdict], notes: list[str], tmp_path: Path) -> None:
-    path, said = tmp_path / "X", list[str]()
+    path, notes_seen = tmp_path / "X", list[str]()
     path.write_bytes(data)
-    assert (list(read_results([str(path)], said.append)), said) == (rows, [f"{tmp_path}/{note}" for note in notes])
+    assert (list(read_results([str(path)], notes_seen.append)), notes_seen) == (rows, [f"{tmp_path}/{note}" for note in notes])
 
 
 def place(row: Verdict) -> tuple[str, int, str]:
@@ -136,14 +136,14 @@ def place(row: Verdict) -> tuple[str, int, str]:
 
 
 @pytest.mark.parametrize("name", ["nmap-syn-v6.pcap.gz", "zmap.pcap.gz"])
-def test_a_capture_is_what_classify_says(name: str) -> None:
-    capture, said = PCAPS / name, list[str]()
-    expected = read_results([str(PCAPS / f"{name.partition('.')[0]}.jsonl")], said.append)
-    assert sorted(read_results([str(capture)], said.append), key=place) == sorted(expected, key=place)
+def test_a_capture_gives_the_rows_of_classify(name: str) -> None:
+    capture, notes_seen = PCAPS / name, list[str]()
+    expected = read_results([str(PCAPS / f"{name.partition('.')[0]}.jsonl")], notes_seen.append)
+    assert sorted(read_results([str(capture)], notes_seen.append), key=place) == sorted(expected, key=place)
 
 
-def test_all_formats_hold_the_same(tmp_path: Path) -> None:
-    """Of a capture with several scanners: rows as classify writes them, less what a format has no place for."""
+def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
+    """For a capture with several scanners: the rows of `classify`, without what a format has no place for."""
     files = [tmp_path / name for name in ("r.jsonl", "r.csv.gz", "r.xml")]
     wanted = [word for file in files for word in ("-o", str(file))]
     subprocess.run(
@@ -167,12 +167,15 @@ REFUSED = {
     ),
     "no state": (b'{"ip": "192.0.2.7", "ports": []}', ", line 1: has no 'port', so it is no verdict"),
     "no address": (ROW.replace("192.0.2.7", "example").encode() + b"}", ", line 1: 'example' is not an address"),
-    "a port beyond": (ROW.replace("1,", "65536,").encode() + b"}", ", line 1: port 65536 is not one"),
-    "a port that is true": (
+    "a port above 65535": (ROW.replace("1,", "65536,").encode() + b"}", ", line 1: port 65536 is not one"),
+    "a port that is a boolean": (
         ROW.replace("1,", "true,").encode() + b"}",
         ", line 1: port True is not what a verdict holds",
     ),
-    "odd evidence": (ROW.encode() + b', "evidence": [1]}', ", line 1: evidence [1] is not a list of words"),
+    "evidence that is not words": (
+        ROW.encode() + b', "evidence": [1]}',
+        ", line 1: evidence [1] is not a list of words",
+    ),
     "a cell too many": (CSV + b"," * 13 + b"\n", ", line 6: has 14 cells where the header has 13"),
     "a word for a number": (CSV.replace(b"443", b"https", 1), ", line 3: port 'https' is not a number"),
     "cut gzip": (gzip.compress(JSON)[:-9], ": its gzip data is damaged or ends early"),

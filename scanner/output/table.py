@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ..verdict.sentences import printable
+from ..verdict.sentences import plural, printable
 from ..verdict.table import Reason, State, Verdict
 from .hosts import FIREWALL_RESET, HostRows, fold_key, gather
 from .jsonl import chunks
@@ -46,8 +46,8 @@ class _Absent:
             self.names.append(name)
 
     def sentence(self, what: str) -> str:
-        who = f"{self.count:,} hosts" if self.count > len(self.names) else ", ".join(self.names)
-        return f"Not shown: {who} {what}\n"
+        hosts = plural(self.count, "host") if self.count > len(self.names) else ", ".join(self.names)
+        return f"Not shown: {hosts} {what}\n"
 
 
 def table_format(everything: bool, colour: bool, summary: bool) -> Format:
@@ -63,16 +63,17 @@ class _Table:
         self._everything, self._colour, self._summary = everything, colour, summary
         self._silent = _Absent()
         self._down: dict[str, _Absent] = {}
-        self._begun = False  # something stands above
-        self._compact: _Widths = ()  # of the table with a line for each host, HOST first, if it is what stands above
-        self._scanners: set[str | None] = set()  # of the batches until a second one was seen
+        self._begun = False  # whether anything has been written
+        # The widths of the table with a line for each host, HOST first, if that table was written last.
+        self._compact: _Widths = ()
+        self._scanners: set[str | None] = set()  # of all batches until one with a second scanner
 
     def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
         """A batch: its hosts in address order; hosts without any answer are kept for the end."""
         hosts = gather(verdicts, self._everything)
         if len(self._scanners) < 2:
             self._scanners.update(host.scanner for host in hosts)
-        # A silent host is shown if it is the only one: a scan of one host must not end in an empty table.
+        # A silent host is shown if it is the only one: the table of a scan of one host must not be empty.
         alone = len(hosts) == 1 and not self._begun and not self._silent.count
         shown = [host for host in hosts if not self._absent(host, alone)]
         row_count = sum(len(group.ports) for host in shown for group in host.groups.values())
@@ -154,12 +155,12 @@ class _Table:
 
 def _draw(rows: list[Verdict], least: _Widths, colour: bool) -> tuple[list[str], _Widths]:
     """STATE to EVIDENCE of each row, and the widths used. Rows share few distinct cells; each is padded once."""
-    cells = [_shared(row) for row in rows]
-    distinct = set(cells)
+    all_cells = [_shared(row) for row in rows]
+    distinct = set(all_cells)
     columns = zip(least, *distinct, strict=True)
     widths = tuple(max(width, *map(len, column)) for width, *column in columns)
-    texts = {each: _pad(each, widths, colour) for each in distinct}
-    return [texts[each] for each in cells], widths
+    texts = {cells: _pad(cells, widths, colour) for cells in distinct}
+    return [texts[cells] for cells in all_cells], widths
 
 
 @lru_cache(maxsize=1 << 14)

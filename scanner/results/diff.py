@@ -88,6 +88,7 @@ def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only
     rows, was, now = _joined(texts, old, new)
     kinds = [*texts.kinds, RowKind("", "", "", ())]  # what -1, no row, finds at the end of the list
     is_open, is_unknown = (np.array([kind.state == state for kind in kinds]) for state in (_OPEN, _UNKNOWN))
+    # A target that is unknown on one side may be anything there, so it neither changed nor stayed the same.
     unknown = is_unknown[was] | is_unknown[now]
     differs = _differ([kind.state for kind in kinds], was, now)
     if reasons:
@@ -217,9 +218,9 @@ def run_diff(
         raise UsageError("both sides are standard input: name a file for one of them")
     texts = Vocabulary()
     before, after = (texts.rows(read_results([path], note)) for path in (old, new))
-    found = compare(texts, before, after, reasons, only_open)
+    comparison = compare(texts, before, after, reasons, only_open)
     tally: Counter[Change] = Counter()
-    rows = _counted(found.differences, tally)
+    rows = _counted(comparison.differences, tally)
     try:
         stream = standard_output()
         for text in chunks(map(json_line, rows) if form == "jsonl" else table(rows, everything)):
@@ -227,7 +228,7 @@ def run_diff(
     except ScanError as error:
         raise UsageError(str(error)) from error  # exit code 2: 1 says that something changed
     if not quiet:
-        note(_summary(found, tally))
+        note(_summary(comparison, tally))
     return 1 if tally else 0
 
 
@@ -237,7 +238,7 @@ def _counted(rows: Iterable[Difference], tally: Counter[Change]) -> Iterator[Dif
         yield row
 
 
-def _summary(found: Comparison, tally: Counter[Change]) -> str:
+def _summary(comparison: Comparison, tally: Counter[Change]) -> str:
     counts = [f"{tally[change]:,} {change.value}" for change in Change if tally[change]]
-    text = ", ".join([*counts, f"{found.same:,} the same"])
-    return text + (f"; {found.unknown:,} unknown on one side, not compared" if found.unknown else "")
+    text = ", ".join([*counts, f"{comparison.same:,} the same"])
+    return text + (f"; {comparison.unknown:,} unknown on one side, not compared" if comparison.unknown else "")
