@@ -127,7 +127,10 @@ READ = {
 def test_read(data: bytes, rows: list[Verdict], notes: list[str], tmp_path: Path) -> None:
     path, notes_seen = tmp_path / "X", list[str]()
     path.write_bytes(data)
-    assert (list(read_results([str(path)], notes_seen.append)), notes_seen) == (rows, [f"{tmp_path}/{note}" for note in notes])
+    assert (list(read_results([str(path)], notes_seen.append)), notes_seen) == (
+        rows,
+        [f"{tmp_path}/{note}" for note in notes],
+    )
 
 
 def place(row: Verdict) -> tuple[str, int, str]:
