@@ -1,6 +1,7 @@
 # make demo   a real scan, in a network of its own on this machine
-# make test   all tests; those that need namespaces skip, saying why, where the system forbids them
+# make test   all tests; those that need namespaces skip, with the reason, where the system forbids them
 # make check  what a change must pass: format, lint, types, tests
+# make test-lowest  all tests again, with the oldest versions of the dependencies that pyproject.toml allows
 # make dist   wheel and source archive in dist/, checked
 # Everything runs from .venv, which is made on first use (.ci/setup). PYTHON=… names another interpreter.
 
@@ -8,9 +9,10 @@ PYTHON ?=
 # Tests run in parallel. Half of the time they wait for packets, so there are two workers to each core.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 PY := .venv/bin/python
+RUN := $(PY)
 READY := .venv/.ready
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint fmt dist bench truth golden clean
+.PHONY: demo test test-lowest check lint fmt dist bench truth golden clean
 
 # make itself turns every failure into exit code 2; for the code itself, .venv/bin/halfopen demo.
 demo: $(READY)
@@ -18,7 +20,17 @@ demo: $(READY)
 
 # Where the user is not root, in a user namespace, so that the live tests can make their networks.
 test: $(READY)
-	@temp=$$(mktemp -d); PYTEST_DEBUG_TEMPROOT=$$temp $(PY) -m scanner.lab -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS); code=$$?; rm -rf $$temp; exit $$code
+	@temp=$$(mktemp -d); PYTEST_DEBUG_TEMPROOT=$$temp $(RUN) -m scanner.lab -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS); code=$$?; rm -rf $$temp; exit $$code
+
+# The tests with the lowest version of each dependency that pyproject.toml allows. numpy's needs Python 3.10 or 3.11.
+LOWEST := .venv-lowest/bin/python
+test-lowest: $(READY)
+	rm -rf .venv-lowest
+	$(PY) -m venv --without-pip .venv-lowest
+	@lowest=$$($(PY) -c "from importlib.metadata import requires as r; \
+	  print(*(n.replace('>=', '==') for n in r('halfopen') if 'extra' not in n))"); echo "lowest: $$lowest"; \
+	$(PY) -m pip --python $(LOWEST) install -q --disable-pip-version-check -e '.[test]' $$lowest
+	$(MAKE) --no-print-directory test RUN=$(LOWEST)
 
 check: lint test
 
@@ -51,7 +63,7 @@ golden: $(READY)
 	$(PY) -m tests.options_table
 
 clean:
-	rm -rf .venv .venv-setup.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-setup.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml .ci/setup
