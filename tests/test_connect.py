@@ -1,6 +1,7 @@
 """The table of error numbers, and a block's bookkeeping, without a socket."""
 
 import errno
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -101,7 +102,8 @@ def test_control_calls_measure_loss() -> None:
     assert made.assess() == Estimate(made.estimate.missed, None)
     made.begin_pass(0)
     end(made, *((item, 0, 1) for item in range(70)))
-    assert made.assess() == pytest.approx(estimate([100, 0], 100, 30))
+    # The last bit of the loss depends on how numpy adds up.
+    assert astuple(made.assess()) == pytest.approx(astuple(estimate([100, 0], 100, 30)))
 
 
 def test_what_was_not_started_is_not_called_silent() -> None:
