@@ -20,7 +20,7 @@ DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)  # what a reader of damaged o
 
 
 def split_suffix(path: str) -> tuple[str, bool]:
-    """`scan.csv.gz` → (`scan.csv`, True): the name that tells the format, and whether the file is packed."""
+    """`scan.csv.gz` → (`scan.csv`, True): the name with the suffix of the format, and whether the file is packed."""
     packed = path.lower().endswith(SUFFIX)
     return (path[: -len(SUFFIX)] if packed else path), packed
 

@@ -45,7 +45,7 @@ class HostRows:
     """The rows of one host in a batch. `reply`: the first row that proves the host up, or else its first row."""
 
     ip: str
-    scanner: str | None  # who probed it, if a capture tells
+    scanner: str | None  # whose packets a capture shows; None in a live scan
     reply: Verdict
     up: bool
     groups: dict[FoldKey, PortGroup]

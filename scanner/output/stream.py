@@ -3,7 +3,7 @@
 Three readers must be able to trust every line that is there: a program behind a pipe, a resumed scan, and a person with
 a full disk. So formats hand over whole lines only. The bytes go straight to the descriptor, because a buffer could fail
 at exit. If the system takes only a part of a write and then fails, the torn last line is cut off again. That works for
-a regular file which nobody else has extended; what went into a pipe cannot be taken back. A name that ends in
+a regular file that no other program has extended; what went into a pipe cannot be taken back. A name that ends in
 `.gz` is packed on the way: each write becomes a whole gzip member, and a torn member is cut off in the same way.
 
 A failing disk is a `ScanError` that names the file. A reader that closed its pipe is the built-in

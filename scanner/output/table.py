@@ -51,7 +51,7 @@ class _Absent:
 
 
 def table_format(everything: bool, colour: bool, summary: bool) -> Format:
-    """The Format of one file. `summary`: it ends with the summary of the run, because it stands alone."""
+    """The Format of one file. `summary`: it ends with the summary of the run, which standard error does not add to a file."""
     table = _Table(everything, colour, summary)
     return Format(table.texts, end=table.end, memory=table.memory, recall=table.recall)
 

@@ -1,15 +1,15 @@
 """nmap's XML, which every tool around scanners reads.
 
-What consumers need was read in their sources: libnmap wants a `state` in each port, Metasploit the host's
+What consumers need was read in their sources: libnmap needs a `state` in each port, Metasploit the host's
 `status` and address, ndiff the head and the finishing time, ivre numbers in `reason_ttl`. The DTD that
 comes with nmap allows one value for `scanner`, "nmap". So that is what is written: files validate and every consumer
-takes them. Who really scanned stands in `args` and in a comment.
+takes them. `args` and a comment name the real scanner.
 
 What nmap has no word for goes where readers look for extras: evidence is the output of a script
 `halfopen-evidence`, the router that sent an ICMP error is in `reason_ip`, the scanner whose packets a capture shows
 is in the host's `comment`. Services are names from a table (`method="table"`), because no service was probed.
 
-A host that said nothing is `unknown`, see `hosts`. Each piece is whole elements; a file that was cut off lacks the last
+A host that sent nothing is `unknown`, see `hosts`. Each piece is whole elements; a file that was cut off lacks the last
 tags, and nothing else.
 """
 

@@ -179,7 +179,7 @@ def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: lis
 
 
 def _columns(rows: Rows, host: Ints) -> dict[str, list[Any] | None]:
-    """The rows by column; a column that tells nothing is null."""
+    """The rows by column; a column without information is null."""
     columns: dict[str, list[Any]] = {
         "host": host.tolist(),
         **{name: rows[name].tolist() for name in ("port", "kind", "service")},

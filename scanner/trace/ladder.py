@@ -3,7 +3,7 @@
 There are two rails, ours on the left and the target's on the right, and one arrow for each packet, in the order of
 time. Real sequence numbers have ten digits that explain nothing, so each side counts from its first one, separately for
 each port of ours (each pass has its own port and sequence number). An ICMP error starts at the router that
-sent it, not at the target's rail. Below stands the verdict, with a sentence for each word of evidence.
+sent it, not at the target's rail. The verdict follows below, with a sentence for each word of evidence.
 
 A ladder needs every packet of its target in both directions, also those that decide nothing. `TargetPackets`
 picks them out of a stream of frames: the taps of a live scan, or the batches of a capture. Each batch goes through the
@@ -93,7 +93,7 @@ def scan_targets(ladder: str | None, hosts: HostSpace, ports: Ports) -> list[Lad
 class LadderStep:
     """One packet. `time_ns` since any moment; `what` names it (`SYN`, `RST/ACK`, `ICMP host-unreach`).
 
-    `our_port` tells the passes apart. `seq` and `ack` are as on the wire, None where there are none; the `seq` of an
+    `our_port` differs from pass to pass. `seq` and `ack` are as on the wire, None where there are none; the `seq` of an
     ICMP error is the one that it quotes, ours. `window` in bytes, unscaled, and `mss` in bytes,
     None where not worth showing. `router`: the address that sent the packet, if that is neither ours nor the
     target's. `note`: a remark under the arrow.
@@ -125,7 +125,7 @@ class TargetPackets:
         self._steps: dict[tuple[LadderTarget, str], list[LadderStep]] = {}  # by target and scanner
 
     def see(self, frames: Frames, name: str = "") -> None:
-        """Take the targets' packets out of a batch. `name` (of the interface) is what a tap also tells."""
+        """Take the targets' packets out of a batch. A tap also gives the `name` of the interface."""
         segments = parse(frames, Counter())
         for target, address in zip(self.targets, self._addresses, strict=True):
             # The parser gives an ICMP error the ports of the probe that it quotes, turned round as in a reply.
@@ -243,7 +243,7 @@ def _label(step: LadderStep, origins: dict[tuple[int, bool], int]) -> str:
 
 
 def _arrow(step: LadderStep, clock: str, label: str) -> list[str]:
-    """One arrow, with the label on it; what does not fit stands below."""
+    """One arrow, with the label on it; what does not fit follows below."""
     router = "" if step.router is None else f" {printable(step.router)} "
     length = _INNER - len(router) - len("<--  -")
     first, *more = wrap(label, length, break_on_hyphens=False) or [""]

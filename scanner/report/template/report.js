@@ -55,7 +55,7 @@ function heads() {
 function sortBy(column) {
   view.down = view.sort === column && !view.down;
   view.sort = column;
-  for (const each of columns) each.th.setAttribute("aria-sort", each !== column ? "none" : view.down ? "descending" : "ascending");
+  for (const other of columns) other.th.setAttribute("aria-sort", other !== column ? "none" : view.down ? "descending" : "ascending");
   arrange();
 }
 
@@ -141,9 +141,9 @@ function explain(row) {
 // ── search and filters ──
 
 function texts() {
-  const of = data.kinds.map((kind, number) => [kind[0], data.labels[data.names[data.styles[number]]], kind[2], ...kind[3]].join(" ").toLowerCase());
-  const services = data.services.map((each) => each.toLowerCase());
-  return (row) => data.hosts[rows.host[row]] + " " + of[rows.kind[row]] + " " + (rows.service ? services[rows.service[row]] : "")
+  const kinds = data.kinds.map((kind, number) => [kind[0], data.labels[data.names[data.styles[number]]], kind[2], ...kind[3]].join(" ").toLowerCase());
+  const services = data.services.map((name) => name.toLowerCase());
+  return (row) => data.hosts[rows.host[row]] + " " + kinds[rows.kind[row]] + " " + (rows.service ? services[rows.service[row]] : "")
     + " " + (rows.sender ? data.addresses[rows.sender[row]] : "");
 }
 const searchable = texts();
@@ -184,7 +184,7 @@ function controls() {
     reasons.add(kind[2]);
     kind[3].forEach((word) => words.add(word));
   }
-  for (const name of data.names.filter((each) => styles.has(each))) {
+  for (const name of data.names.filter((style) => styles.has(style))) {
     const label = make("label");
     const box = make("input", "", { type: "checkbox", value: name, checked: true, defaultChecked: true });
     label.append(box, " ", swatch(name), " " + data.labels[name] + " (" + styles.get(name).toLocaleString("en") + ")");
