@@ -51,7 +51,7 @@ class _Absent:
 
 
 def table_format(everything: bool, colour: bool, summary: bool) -> Format:
-    """The Format of one file. `summary`: it ends with the summary of the run, which standard error does not add to a file."""
+    """The Format of one file. `summary`: it ends with the summary of the run, as a file for people does."""
     table = _Table(everything, colour, summary)
     return Format(table.texts, end=table.end, memory=table.memory, recall=table.recall)
 
