@@ -152,7 +152,7 @@ class HostSpace:
         return [(first, (end - 1) & _EVERY_ADDRESS) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
     def _find(self, address: Rows) -> tuple[Ints, Ints, Bools]:
-        """For each address: the last block that starts at or below it (-1: none), the offset, and whether it is inside."""
+        """Each address: the last block that starts at or below it (-1: none), the offset, and whether it is inside."""
         block = np.searchsorted(self._keys, _keys(address), side="right") - 1
         if not self.size:
             return block, block, block >= 0
