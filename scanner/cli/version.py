@@ -7,6 +7,7 @@ the kernel allows is found by opening a packet socket, and by reading the settin
 import os
 import platform
 import socket
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import which
@@ -54,15 +55,11 @@ def _namespaces() -> str:
     """Whether the demo and the live tests may make network namespaces."""
     if os.geteuid() == 0:
         return "as root"
-    settings = (("user/max_user_namespaces", "0"), ("kernel/unprivileged_userns_clone", "0"))
-    return "forbidden" if any(_setting(name) == forbidding for name, forbidding in settings) else "by user namespace"
-
-
-def _setting(name: str) -> str | None:
-    try:
-        return Path("/proc/sys", name).read_text().strip()
-    except OSError:
-        return None
+    for name in ("user/max_user_namespaces", "kernel/unprivileged_userns_clone"):
+        with suppress(OSError):  # not every kernel has both settings
+            if Path("/proc/sys", name).read_text().strip() == "0":
+                return "forbidden"
+    return "by user namespace"
 
 
 def _found(name: str) -> str:
