@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Verdicts, classify, scan
-    from .verdict.table import Verdict
+    from .verdict.rows import Verdict
 
 from ._version import __version__
 
 __all__ = ["Verdict", "Verdicts", "__version__", "classify", "scan"]
 
-_MODULES = {"Verdict": "verdict.table", "Verdicts": "api", "classify": "api", "scan": "api"}
+_MODULES = {"Verdict": "verdict.rows", "Verdicts": "api", "classify": "api", "scan": "api"}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,10 +25,10 @@ from .targets.hostspace import HostSpace
 from .targets.ports import Ports, parse_ports
 from .targets.spec import parse_hosts, resolve
 from .targets.special import guard, skipped_text
-from .verdict.table import Verdict
+from .verdict.rows import Verdict
 
 if TYPE_CHECKING:
-    from .cli.progress import AnySession
+    from .rounds.session import Session
 
 TextOrTexts = str | Iterable[str]
 PortSpec = str | int | Iterable[int]
@@ -100,13 +100,13 @@ def scan(
     summary: list[str] = []
 
     def rows() -> Iterator[Verdict]:
-        from .rounds.summary import summary_lines
+        from .rounds.statistics import summary_lines
 
         session = _session(choice.hosts, column, config, notes, connect, verify)
-        wanted = session.sums.targets <= MANY if silent is None else silent
+        wanted = session.targets <= MANY if silent is None else silent
         for batch in session.batches(wanted and not only_open, None, only_open):
             yield from batch
-        summary.extend(summary_lines(session.sums))
+        summary.extend(summary_lines(session.stats()))
 
     return Verdicts(notes, summary, rows())
 
@@ -124,15 +124,15 @@ def _target_options(targets: TextOrTexts, ports: PortSpec | None, options: dict[
 
 def _session(
     hosts: HostSpace, ports: Ports, config: SynConfig, notes: list[str], connect: bool, verify: bool
-) -> "AnySession":
+) -> "Session":
     """The scan itself. Opens the sockets."""
     if connect:
-        from .connect.scan import ConnectSession
+        from .connect.scan import connect_session
 
-        return ConnectSession(hosts, ports, config)
-    from .halfopen.session import Session
+        return connect_session(hosts, ports, config)
+    from .halfopen.session import syn_session
 
-    return Session(hosts, ports, config, notes.append, verify=verify)
+    return syn_session(hosts, ports, config, notes.append, verify=verify)
 
 
 def classify(

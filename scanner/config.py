@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .targets.hostspace import Shard
     from .targets.ports import Ports
     from .targets.special import Choice
+    from .verdict.loss import Bound
 
 PUBLIC_RATE = 10_000.0  # frames per second: the end of --rate auto towards public addresses
 MAX_RATE = 1e9  # frames per second, more than any link carries; infinity and NaN fail this limit too
@@ -169,6 +170,13 @@ class SynConfig:
         for holds, message in limits:
             if not holds:
                 raise UsageError(message)
+
+    @property
+    def bound(self) -> "Bound":
+        """When a window needs no further pass."""
+        from .verdict.loss import Bound
+
+        return Bound(self.passes, self.max_missed, self.max_missed_share)
 
     @property
     def passes(self) -> int:

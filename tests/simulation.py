@@ -16,16 +16,16 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from scanner.halfopen import results
 from scanner.halfopen.lane import Lane
 from scanner.halfopen.scan import Scan, Settings
-from scanner.halfopen.window import Window
 from scanner.packet import addresses, probe
 from scanner.packet.cookie import Key
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
+from scanner.rounds.rows import window_rows
+from scanner.rounds.window import Window
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
-from scanner.verdict.table import Verdict
+from scanner.verdict.rows import Verdict
 from tests.builders import KEY, OUR_MAC, OUR_PORT, SECOND, US
 from tests.memory import Faults, Host, MemoryTransport
 
@@ -103,10 +103,10 @@ class Bench:
     def collect(self) -> None:
         """Take the rows of what has closed, as a session does."""
         cutoff = self.clock.now - int(self.scan.round_trips.wait() * SECOND)
-        while self.scan.closed:
-            window = self.scan.closed.popleft()
+        while self.scan.windows.closed:
+            window = self.scan.windows.closed.popleft()
             self.windows.append(window)
-            self.rows += results.rows(window, cutoff)
+            self.rows += window_rows(window, cutoff)
 
     def run(self, until: Callable[["Bench"], bool] = lambda bench: False) -> "Bench":
         """To the end, or until something is the case; a scan that does not end is an error."""

@@ -1,23 +1,24 @@
 """The table of error numbers, and a block's bookkeeping, without a socket."""
 
 import errno
-from dataclasses import astuple
 
 import numpy as np
 import pytest
 
 from scanner.config import SynConfig
 from scanner.connect.calls import OUTCOMES, RETRY, Outcome
-from scanner.connect.scan import ConnectSession
-from scanner.connect.window import Block
+from scanner.connect.scan import Probing, connect_session
+from scanner.connect.verify import CONTROL_PORTS, HIGH, control_ports
 from scanner.errors import UsageError
-from scanner.halfopen.verify import CONTROL_PORTS, HIGH, control_ports
 from scanner.packet.addresses import from_text
-from scanner.rounds.schedule import Stretch
+from scanner.rounds.rows import silent_targets, window_rows
+from scanner.rounds.schedule import HostRange
+from scanner.rounds.window import Window
 from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts, resolve
 from scanner.verdict.loss import Estimate, estimate
-from scanner.verdict.table import Reason, Verdict, state_of
+from scanner.verdict.rows import Verdict
+from scanner.verdict.table import Reason, state_of
 
 MS = 1_000_000
 START = 1_700_000_000_000_000_000  # ns since 1970 at monotonic 0
@@ -50,32 +51,32 @@ def test_the_table_of_error_numbers() -> None:
     assert ours == set(TABLE.strip().splitlines())
 
 
-def block(*hosts: str, ports: str = "20-24") -> Block:
-    made = Block(Stretch(0, 0, len(hosts)), from_text(*hosts), parse_ports(ports), 1)
-    made.begin_pass(0)
-    return made
+def probing_of(*hosts: str, ports: str = "20-24") -> Probing:
+    window = Window(HostRange(0, 0, len(hosts)), from_text(*hosts), parse_ports(ports), 1, own_trips=True)
+    window.begin_pass(0)
+    return Probing(window)
 
 
-def end(made: Block, *outcomes: tuple[int, int, int]) -> None:
-    """Every target that is due is called; (item, error number, ms) say how some calls end, the others are silent."""
-    said = {item: (code, trip) for item, code, trip in outcomes}
+def end(probing: Probing, *outcomes: tuple[int, int, int]) -> None:
+    """Every target that is due is called; (id, error number, ms) say how some calls end, the others are silent."""
+    said = {target_id: (code, trip) for target_id, code, trip in outcomes}
     ended = []
-    for item in made.passes.take(1000, 1).tolist():
-        code, trip = said.get(item, (errno.ETIMEDOUT, 950))
-        ended.append(Outcome(made, item, code, 10 * MS, (10 + trip) * MS, None))
-    made.fold(ended, START)
+    for target_id in probing.window.passes.take(1000, 1).tolist():
+        code, trip = said.get(target_id, (errno.ETIMEDOUT, 950))
+        ended.append(Outcome(probing, target_id, code, START + 10 * MS, START + (10 + trip) * MS, None))
+    probing.fold(ended)
 
 
 def test_rows() -> None:
-    made = block("198.18.0.2", "2001:db8::2")
+    made = probing_of("198.18.0.2", "2001:db8::2")
     end(made, (0, 0, 1), (1, errno.ECONNREFUSED, 2), (2, errno.EHOSTUNREACH, 3), (3, errno.ECONNRESET, 4), (6, 0, 5))
-    made.begin_pass(0)
+    made.window.begin_pass(0)
     end(made, (0, errno.ECONNREFUSED, 1), (9, errno.EACCES, 7))
     at = {trip: round((START + (10 + trip) * MS) / 1e9, 6) for trip in range(10)}
     done, refused = ("handshake-completed",), ("handshake-refused",)
     conflict = ("conflict:conn-refused",)
     no = ("filtered", "no-response")
-    assert list(made.rows()) == [
+    assert list(window_rows(made.window, 0)) == [
         Verdict("198.18.0.2", 20, "open", "syn-ack", "tcp", None, "ftp-data", done + conflict, 1.0, at[1], 1),
         Verdict("198.18.0.2", 21, "closed", "conn-refused", "tcp", None, "ftp", (), 2.0, at[2], 1),
         Verdict("198.18.0.2", 22, "filtered", "host-unreach", "tcp", None, "ssh", (), 3.0, at[3], 1),
@@ -90,35 +91,38 @@ def test_rows() -> None:
 
 
 def test_only_hosts_that_answer_well_within_the_time_are_near() -> None:
-    made = block("198.18.0.2", "198.18.0.3", "198.18.0.4")
+    made = probing_of("198.18.0.2", "198.18.0.3", "198.18.0.4")
     end(made, (0, 0, 40), (1, errno.ECONNREFUSED, 60), (5, 0, 30), (10, errno.ENETUNREACH, 1))
-    assert [made.near(item, 0.1) for item in (4, 5, 9, 10)] == [False, True, True, False]
+    assert [made.near(target_id, 0.1) for target_id in (4, 5, 9, 10)] == [False, True, True, False]
 
 
 def test_control_calls_measure_loss() -> None:
     """100 of 200 answer in pass 1; in pass 2 they are all asked again and 30 are lost, as are no others found."""
-    made = block("198.18.0.2", ports="1-200")
-    end(made, *((item, 0, 1) for item in range(100)))
-    assert made.assess() == Estimate(made.estimate.missed, None)
-    made.begin_pass(0)
-    end(made, *((item, 0, 1) for item in range(70)))
+    made = probing_of("198.18.0.2", ports="1-200")
+    end(made, *((target_id, 0, 1) for target_id in range(100)))
+    window = made.window
+    assert window.assess() == Estimate(window.estimate.missed, None)
+    window.begin_pass(0)
+    end(made, *((target_id, 0, 1) for target_id in range(70)))
     # The last bit of the loss depends on how numpy adds up.
-    assert astuple(made.assess()) == pytest.approx(astuple(estimate([100, 0], 100, 30)))
+    assert tuple(window.assess()) == pytest.approx(tuple(estimate([100, 0], 100, 30)))
 
 
 def test_what_was_not_started_is_not_called_silent() -> None:
-    made = block("198.18.0.2")
-    made.waiting = made.passes.take(3, 1).tolist()
+    made = probing_of("198.18.0.2")
+    window = made.window
+    made.waiting = window.passes.take(3, 1).tolist()
     over = [made.waiting.pop()]
-    made.stop()
-    made.fold([Outcome(made, item, errno.ETIMEDOUT, 1, 2, None) for item in over], START)
-    assert (made.passes.all_left, made.silent().tolist()) == (True, over)
+    window.passes.stop()
+    made.drop_waiting()
+    made.fold([Outcome(made, target_id, errno.ETIMEDOUT, 1, 2, None) for target_id in over])
+    assert (window.passes.all_left, silent_targets(window, 0).tolist()) == (True, over)
 
 
 def test_a_source_port_is_refused() -> None:
     hosts = parse_hosts(["198.18.0.2"], [], resolve)
     with pytest.raises(UsageError) as caught:
-        ConnectSession(hosts, parse_ports("1"), SynConfig(source_port=4000))
+        connect_session(hosts, parse_ports("1"), SynConfig(source_port=4000))
     assert str(caught.value) == "--source-port: connect() gives every connection a port of its own; leave it out"
 
 

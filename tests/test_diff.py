@@ -10,7 +10,7 @@ import pytest
 from scanner.output.jsonl import line
 from scanner.results.columns import Vocabulary
 from scanner.results.diff import Change, Difference, Finding, compare, json_line, table
-from scanner.verdict.table import Verdict
+from scanner.verdict.rows import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 A, B, SIX = "192.0.2.7", "192.0.2.10", "2001:db8::7"

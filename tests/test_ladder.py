@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.trace.ladder import WIDTH, LadderStep, draw
+from scanner.verdict.rows import Verdict
 from scanner.verdict.sentences import EVIDENCE, REASONS, evidence_sentence, printable, reason_phrase
-from scanner.verdict.table import Reason, Verdict
+from scanner.verdict.table import Reason
 
 MS = 1_000_000
 ISN, THEIRS = 0xFFFF_FFFF, 5_000_000

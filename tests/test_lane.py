@@ -36,9 +36,9 @@ def judged(frame: bytes, version: int = 4, **more: Any) -> tuple[list[tuple[str,
     counts: Counter[str] = Counter()
     ours = lane(version, **more)
     found = ours.match(parse(batch(frame), counts), counts)
-    hosts = [to_text(ours.hosts_at(found.place[at : at + 1]))[0] for at in range(len(found.place))]
+    hosts = [to_text(ours.hosts_at(found.host_pos[at : at + 1]))[0] for at in range(len(found.host_pos))]
     words = [Reason(code).word for code in found.reason.tolist()]
-    rows = list(zip(hosts, words, found.port.tolist(), found.number.tolist(), strict=True))
+    rows = list(zip(hosts, words, found.port_index.tolist(), found.pass_no.tolist(), strict=True))
     return rows, {cause: count for cause, count in counts.items() if count}
 
 

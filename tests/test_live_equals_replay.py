@@ -13,7 +13,7 @@ import pytest
 from scanner.classifier.classification import Classification
 from scanner.config import SynConfig
 from scanner.halfopen.scan import Settings
-from scanner.halfopen.session import Session
+from scanner.halfopen.session import syn_session
 from scanner.lab import Box, PortKind
 from scanner.lab.demo import add_demo_ports
 from scanner.packet.headers import LINK_RAW
@@ -21,7 +21,7 @@ from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts
 from scanner.trace.recorder import Recorder
 from scanner.transport.tap import Tap
-from scanner.verdict.table import Verdict
+from scanner.verdict.rows import Verdict
 from tests.lab.live import live
 from tests.lab.networks import direct_box, prefix_box, require, routed_box
 from tests.memory import Faults, Host
@@ -148,9 +148,9 @@ def test_a_scan_in_the_lab(
     recorder = Recorder(str(path), force=False)
     with scene() as box, box.scanner.entered():  # type: ignore[attr-defined]
         space = parse_hosts(targets, [], lambda name: [])
-        session = Session(space, parse_ports(ports), SynConfig(rate=rate), see=[recorder.see])
-        recorder.open(session.links)
+        config = SynConfig(rate=rate)
+        session = syn_session(space, parse_ports(ports), config, see=[recorder.see], before_frames=recorder.open)
         started = session.now()
         rows = [row for batch in session.batches() for row in batch]
-        recorder.close(started, session.now(), dropped=session.sums.ring_drops)
+        recorder.close(started, session.now(), dropped=session.stats().ring_drops)
     assert brief(replayed(path)) == brief(rows)

@@ -19,7 +19,7 @@ from scanner.output import Format, Run, Sink, Summary, open_sinks
 from scanner.output.gnmap import gnmap_format
 from scanner.output.stream import Stream, create
 from scanner.output.xml import xml_format
-from scanner.verdict.table import Verdict
+from scanner.verdict.rows import Verdict
 
 DTD = Path("/usr/share/nmap/nmap.dtd")
 RUN = Run("halfopen syn 192.0.2.7 -o 'a b.xml'", "syn", "22,80", 2, 1700000000.0)

@@ -22,7 +22,8 @@ from scanner.output.jsonl import json_format
 from scanner.output.jsonl import line as json_line
 from scanner.output.stream import Stream, create
 from scanner.output.table import table_format
-from scanner.verdict.table import Reason, State, Verdict
+from scanner.verdict.rows import Verdict
+from scanner.verdict.table import Reason, State
 
 PCAPS = Path(__file__).resolve().parents[1] / "pcaps"
 OPEN = Verdict("192.0.2.7", 443, "open", "syn-ack", ttl=64, service="https")
@@ -366,7 +367,7 @@ LIMITED = """
 import resource, sys
 from scanner.errors import ScanError
 from scanner.output import Summary, open_sinks
-from scanner.verdict.table import Verdict
+from scanner.verdict.rows import Verdict
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 outputs = open_sinks("jsonl", [sys.argv[1], sys.argv[2]])
 rows = [Verdict("192.0.2.7", port, "open", "syn-ack") for port in range(10)]
@@ -407,7 +408,7 @@ def test_an_output_may_be_a_device_and_its_error_is_reported(tmp_path: Path) -> 
 PIPED = """
 import sys
 from scanner.output import Summary, closed_pipe, open_sinks
-from scanner.verdict.table import Verdict
+from scanner.verdict.rows import Verdict
 outputs = open_sinks(sys.argv[2], [sys.argv[1]])
 try:
     for batch in range(1000):

@@ -12,14 +12,14 @@ from scanner.verdict.table import Reason
 SECOND = 1_000_000_000
 
 
-def rounds(n: int, key: int = 5) -> Passes:
+def passes_over(n: int, key: int = 5) -> Passes:
     return Passes(Ledger(n), key)
 
 
 def answer(passes: Passes, *items: int) -> None:
     record = blank(len(items))
-    record["reason"], record["pass"] = Reason.RESET, passes.number
-    passes.ledger.fold(Replies(np.array(items, np.int64), record))
+    record["reason"], record["pass"] = Reason.RESET, passes.pass_no
+    passes.tracker.fold(Replies(np.array(items, np.int64), record))
 
 
 def drain(passes: Passes, limits: list[int], at: int = 1000) -> list[int]:
@@ -36,18 +36,18 @@ def drain(passes: Passes, limits: list[int], at: int = 1000) -> list[int]:
 @given(st.integers(0, 300), st.lists(st.integers(1, 50), min_size=1, max_size=5), st.sets(st.integers(0, 299)))
 @settings(max_examples=100, deadline=None)
 def test_each_pass_asks_every_silent_item_once(n: int, limits: list[int], answering: set[int]) -> None:
-    passes, silent = rounds(n), set(range(n))
+    passes, silent = passes_over(n), set(range(n))
     for _ in range(3):
         passes.begin(1)
         assert sorted(drain(passes, limits)) == sorted(silent)
-        answered = {item for item in answering if item < n and item % 2 == passes.number % 2}
+        answered = {item for item in answering if item < n and item % 2 == passes.pass_no % 2}
         answer(passes, *(answered & silent))
         silent -= answered
 
 
 def test_the_order_depends_on_the_key_only() -> None:
     def order(key: int, limits: list[int]) -> list[int]:
-        passes = rounds(100, key)
+        passes = passes_over(100, key)
         passes.begin(1)
         return drain(passes, limits)
 
@@ -56,14 +56,14 @@ def test_the_order_depends_on_the_key_only() -> None:
 
 
 def test_absent_items_are_not_asked() -> None:
-    passes = rounds(10)
-    passes.ledger.absent(np.array([2, 3, 9]))
+    passes = passes_over(10)
+    passes.tracker.absent(np.array([2, 3, 9]))
     passes.begin(1)
     assert sorted(drain(passes, [4])) == [0, 1, 4, 5, 6, 7, 8]
 
 
 def test_an_answer_during_a_pass_spares_the_item() -> None:
-    passes = rounds(100)
+    passes = passes_over(100)
     passes.begin(1)
     first = drain(passes, [10])
     passes.begin(2)
@@ -73,7 +73,7 @@ def test_an_answer_during_a_pass_spares_the_item() -> None:
 
 
 def test_control_items_are_spread_over_the_pass_though_they_have_answered() -> None:
-    passes = rounds(20)
+    passes = passes_over(20)
     passes.begin(1)
     drain(passes, [20])
     answer(passes, 4, 7)
@@ -84,7 +84,7 @@ def test_control_items_are_spread_over_the_pass_though_they_have_answered() -> N
 
 
 def test_many_items_take_their_control_items_along_in_stretches() -> None:
-    passes = rounds(200_000)
+    passes = passes_over(200_000)
     passes.begin(1)
     drain(passes, [50_000])
     answer(passes, *range(90))
@@ -96,7 +96,7 @@ def test_many_items_take_their_control_items_along_in_stretches() -> None:
 
 @pytest.mark.parametrize("answered", [0, 7])
 def test_the_speed_of_a_pass(answered: int) -> None:
-    passes = rounds(50)
+    passes = passes_over(50)
     passes.begin(SECOND)
     answer(passes, *range(answered))
     items = passes.take(100, SECOND)
@@ -105,7 +105,7 @@ def test_the_speed_of_a_pass(answered: int) -> None:
 
 
 def test_left_and_handed_out_are_two_things() -> None:
-    passes = rounds(6)
+    passes = passes_over(6)
     passes.begin(10)
     first, second = passes.take(4, 11), passes.take(4, 12)
     states = [(passes.handed_out, passes.all_left, passes.outstanding)]
@@ -113,22 +113,22 @@ def test_left_and_handed_out_are_two_things() -> None:
         passes.left(items, now)
         states.append((passes.handed_out, passes.all_left, passes.outstanding))
     assert states == [(True, False, 6), (True, False, 2), (True, True, 0)]
-    assert (passes.last_sent, passes.ledger.was_probed().tolist()) == (30, [True] * 6)
+    assert (passes.last_sent, passes.tracker.was_probed().tolist()) == (30, [True] * 6)
 
 
 def test_only_what_has_left_was_probed() -> None:
-    passes = rounds(6)
+    passes = passes_over(6)
     passes.begin(1)
     first, second = passes.take(2, 2), passes.take(2, 3)
     passes.left(first, 4)
-    assert np.flatnonzero(passes.ledger.was_probed()).tolist() == sorted(first.tolist())
+    assert np.flatnonzero(passes.tracker.was_probed()).tolist() == sorted(first.tolist())
     assert not set(first.tolist()) & set(second.tolist())
 
 
 @given(st.integers(1, 200), st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(0, 200))
 @settings(max_examples=80, deadline=None)
 def test_the_time_of_every_item_is_known(n: int, limits: list[int], answering: int) -> None:
-    passes = rounds(n)
+    passes = passes_over(n)
     book: dict[tuple[int, int], int] = {}
     for number in (1, 2):
         passes.begin(number)
@@ -144,7 +144,7 @@ def test_the_time_of_every_item_is_known(n: int, limits: list[int], answering: i
 
 
 def test_no_time_for_passes_that_were_not() -> None:
-    passes = rounds(3)
+    passes = passes_over(3)
     passes.begin(1)
     drain(passes, [3])
     assert passes.sent_at(np.array([0, 1, 2]), np.array([0, 2, 9], np.uint8)).tolist() == [0, 0, 0]
@@ -154,7 +154,7 @@ def test_no_time_for_passes_that_were_not() -> None:
 @pytest.mark.parametrize("stop_after", [0, 1, 5, 19, 20])
 def test_stopped_in_the_middle(number: int, stop_after: int) -> None:
     """Each item's last question is known: in this pass if it was reached, else in the one before."""
-    passes, last = rounds(20), dict.fromkeys(range(20), 0)
+    passes, last = passes_over(20), dict.fromkeys(range(20), 0)
     for each in range(1, number + 1):
         passes.begin(1000 * each)
         for turn in range(stop_after if each == number else 20):
@@ -170,7 +170,7 @@ def test_stopped_in_the_middle(number: int, stop_after: int) -> None:
 
 
 def test_stopped_among_the_control_items() -> None:
-    passes = rounds(10)
+    passes = passes_over(10)
     passes.begin(1000)
     drain(passes, [10])
     answer(passes, 0, 1, 2)
@@ -182,7 +182,7 @@ def test_stopped_among_the_control_items() -> None:
 
 
 def test_nothing_to_ask() -> None:
-    passes = rounds(0)
+    passes = passes_over(0)
     passes.begin(1)
     assert (passes.take(5, 2).tolist(), passes.handed_out, passes.all_left) == ([], True, True)
 
@@ -191,7 +191,7 @@ def test_nothing_to_ask() -> None:
 @settings(max_examples=60, deadline=None)
 def test_items_held_back_are_asked_later_and_once(n: int, limit: int, held: set[int]) -> None:
     """Until 1,500 the held ones wait, and the pass is not over; no time is claimed that is not known."""
-    passes, book = rounds(n), dict[int, int]()
+    passes, book = passes_over(n), dict[int, int]()
     passes.admit = lambda items, now: np.array([item not in held or now >= 1500 for item in items.tolist()], np.bool_)
     passes.begin(1)
     for now in range(1000, 1600):

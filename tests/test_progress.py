@@ -8,14 +8,15 @@ import subprocess
 import sys
 import termios
 from collections import Counter, deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scanner.cli.progress import Progress, check_form, handling
 from scanner.errors import UsageError
-from scanner.rounds.schedule import Schedule, Stretch
-from scanner.rounds.statistics import Glance, Sums
+from scanner.rounds.schedule import HostRange, Schedule
+from scanner.rounds.statistics import ScanStats
 from tests.lab.live import live
 from tests.lab.networks import direct_box
 from tests.processes import PATIENCE, wait_until, wait_until_it_scans
@@ -27,14 +28,17 @@ SLOW = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-3000",
 class Session:
     """A session that stands still."""
 
-    def __init__(self, glance: Glance) -> None:
-        self.sums, self.opened, self._glance = Sums(targets=1000), deque[tuple[str, int]](), glance
+    def __init__(self, stats: ScanStats) -> None:
+        self.targets, self.opened, self._stats = stats.targets, deque[tuple[str, int]](), stats
 
-    def glance(self) -> Glance:
-        return self._glance
+    def live_stats(self) -> ScanStats:
+        return self._stats
 
 
-HALF = Glance(sent=600, passes=2, answered=40, opened=7, remaining=500, loss=0.02, missed=0.25)
+HALF = ScanStats(
+    targets=1000, sent=Counter(probe=600), passes=2, answered=40, opened=7, remaining=500, loss=0.02,
+    expected_missed=0.25,
+)  # fmt: skip
 
 
 class Clock:
@@ -47,18 +51,18 @@ class Clock:
         return self.now
 
 
-def progress_of(glance: Glance, clock: Clock, form: str = "auto", verbose: bool = False) -> Progress:
-    return Progress(Session(glance), quiet=False, verbose=verbose, form=form, clock=clock)  # type: ignore[arg-type]
+def progress_of(stats: ScanStats, clock: Clock, form: str = "auto", verbose: bool = False) -> Progress:
+    return Progress(Session(stats), quiet=False, verbose=verbose, form=form, clock=clock)  # type: ignore[arg-type]
 
 
-def requested(glance: Glance, capsys: pytest.CaptureFixture[str]) -> str:
+def requested(stats: ScanStats, capsys: pytest.CaptureFixture[str]) -> str:
     """What is printed on a signal, ten seconds after the start."""
     clock = Clock()
-    progress = progress_of(glance, clock)
+    progress = progress_of(stats, clock)
     with handling(progress.request, signal.SIGUSR1):
         signal.raise_signal(signal.SIGUSR1)
     clock.now += 10
-    progress.tick(None)
+    progress.tick()
     return capsys.readouterr().err
 
 
@@ -69,7 +73,7 @@ def test_a_signal_is_answered_with_one_line(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_too_early_for_the_time_left_and_the_loss_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
-    line = requested(HALF._replace(remaining=995, loss=None), capsys)
+    line = requested(replace(HALF, remaining=995, loss=None), capsys)
     assert ("left" in line, "loss" in line) == (False, False)
 
 
@@ -77,7 +81,7 @@ def test_without_a_request_nothing_is_printed(capsys: pytest.CaptureFixture[str]
     clock = Clock()
     progress = progress_of(HALF, clock)
     clock.now += 10
-    progress.tick(None)
+    progress.tick()
     progress.finish()
     assert capsys.readouterr() == ("", "")
 
@@ -87,14 +91,14 @@ def test_a_key_is_a_request(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(Session(HALF), False, False, "none", keys.pop, clock)  # type: ignore[arg-type]
     for seconds in (0.125, 0.125, 0.125, 0.125):  # the keyboard is read every 0.2 seconds
         clock.now += seconds
-        progress.tick(None)
+        progress.tick()
     assert (keys, capsys.readouterr().err.count(" of 1,000 targets, pass 2; ")) == ([], 1)
 
 
 def test_open_ports_are_named_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     session = Session(HALF)
     session.opened.extend([("192.0.2.1", 22), ("192.0.2.1", 80)])
-    Progress(session, quiet=False, verbose=True, form="none").tick(None)  # type: ignore[arg-type]
+    Progress(session, quiet=False, verbose=True, form="none").tick()  # type: ignore[arg-type]
     assert capsys.readouterr().err == "open 192.0.2.1 22/tcp\nopen 192.0.2.1 80/tcp\n"
 
 
@@ -103,7 +107,7 @@ def test_json_lines_come_every_second_and_at_the_end(capsys: pytest.CaptureFixtu
     progress = progress_of(HALF, clock, "json")
     for seconds in (0.9, 0.1, 0.0, 0.9, 8.1):
         clock.now += seconds
-        progress.tick(None)
+        progress.tick()
     progress.finish()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     facts = {"targets": 1000, "asked": 500, "sent": 600, "pass": 2, "answered": 40, "open": 7, "loss": 0.02}
@@ -121,9 +125,9 @@ def test_an_unknown_form_is_refused() -> None:
 
 @pytest.mark.parametrize("taken", range(5))
 def test_what_remains(taken: int) -> None:
-    schedule = Schedule([5, 7], 3, left=[Stretch(0, 9, 2)])
+    schedule = Schedule([5, 7], 3, left=[HostRange(0, 9, 2)])
     for _ in range(taken):
-        schedule.next(0.1)
+        schedule.next(100.0)
     assert schedule.remaining == 3 * max(0, (14, 12, 7, 0)[min(taken, 3)])
 
 

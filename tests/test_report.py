@@ -19,8 +19,8 @@ from scanner.report import model as model_module
 from scanner.report.charts import STYLES, Bar, Map, histogram
 from scanner.report.model import Model, model_of
 from scanner.results.columns import Vocabulary
+from scanner.verdict.rows import Verdict
 from scanner.verdict.sentences import EVIDENCE
-from scanner.verdict.table import Verdict
 from tests.browser import CHROMIUM, Browser
 
 pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install halfopen[report]")

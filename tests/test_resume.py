@@ -23,22 +23,20 @@ import pytest
 
 from scanner.cli.state_file import StateFile
 from scanner.cli.verbs import main
-from scanner.halfopen.results import rows
 from scanner.halfopen.scan import Scan, Settings
 from scanner.output import Summary, Written, open_sinks
-from scanner.rounds.resume_point import Standing, standing_of
-from scanner.rounds.schedule import Schedule, Stretch
-from scanner.rounds.statistics import Sums
+from scanner.rounds.rows import window_rows
+from scanner.rounds.schedule import HostRange, LaneFacts, ResumePoint, Schedule, resume_point_of
+from scanner.rounds.statistics import ScanStats
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
-from scanner.verdict.ledger import Known, blank
-from scanner.verdict.table import Reason, Verdict
+from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, SECOND
 from tests.lab.live import live
 from tests.lab.networks import direct_box
 from tests.memory import Faults, MemoryTransport
 from tests.processes import PATIENCE, wait_until_it_scans
-from tests.simulation import NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, target, wanted
+from tests.simulation import NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, wanted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,15 +44,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # ── numbers ──
 
 
-def handed(schedule: Schedule, rate: Callable[[], float], most: int = 1 << 30) -> list[Stretch]:
+def handed(schedule: Schedule, rate: Callable[[], float], most: int = 1 << 30) -> list[HostRange]:
     found = []
-    while len(found) < most and (stretch := schedule.next(rate())):
-        found.append(stretch)
+    while len(found) < most and (host_range := schedule.next(rate())):
+        found.append(host_range)
     return found
 
 
-def positions(stretches: list[Stretch]) -> list[tuple[int, int]]:
-    return sorted((each.lane, at) for each in stretches for at in each.positions().tolist())
+def positions(host_ranges: list[HostRange]) -> list[tuple[int, int]]:
+    return sorted((each.lane, at) for each in host_ranges for at in each.host_pos().tolist())
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -74,7 +72,7 @@ def test_every_position_is_handed_out_once_whatever_the_rate_and_however_often_t
 
 
 def test_a_dropped_lane_hands_out_nothing_more() -> None:
-    schedule = Schedule([50, 50], 1, left=[Stretch(0, 3, 2), Stretch(1, 7, 1)])
+    schedule = Schedule([50, 50], 1, left=[HostRange(0, 3, 2), HostRange(1, 7, 1)])
     schedule.drop(0)
     assert positions(handed(schedule, lambda: 0.0)) == sorted([(1, 7), *((1, at) for at in range(50))])
 
@@ -89,51 +87,52 @@ def test_a_large_space_with_excludes_shards_and_interrupts_each_host_once(seed: 
     seen = np.zeros(1 << 19, np.int64)
     for number in (1, 2, 3):
         lane = replace(lane_of(None), hosts=hosts, shard=Shard(number, 3))
-        standing = Standing((1, 2), [])
+        resume_point = ResumePoint((1, 2), [])
         while True:
-            schedule = Schedule([lane.host_count], 1, standing.at, standing.left)
+            schedule = Schedule([lane.host_count], 1, resume_point.at, resume_point.left)
             begun = handed(schedule, lambda: float(luck.choice([300.0, 4000.0])), int(luck.integers(1, 9)))
             if not begun:
                 break
             closed = int(luck.integers(0, len(begun) + 1))
-            for stretch in begun[:closed]:
-                found = lane.hosts_at(stretch.positions())
+            for host_range in begun[:closed]:
+                found = lane.hosts_at(host_range.host_pos())
                 np.add.at(seen, (found["lo"] & np.uint64(0xFFFFFFFF)).astype(np.int64) - 0x0A100000, 1)
-            kept = Standing((1, 2), [], schedule.at, [*begun[closed:], *schedule.left])
-            standing = standing_of(json.loads(json.dumps(kept.as_json())))
+            kept = ResumePoint((1, 2), [], schedule.at, (*begun[closed:], *schedule.left))
+            resume_point = resume_point_of(json.loads(json.dumps(kept.as_json())))
     assert np.array_equal(seen, ~np.isin(np.arange(1 << 19), numbers))
 
 
 # ── the note ──
 
 
-def test_a_standing_survives_json() -> None:
-    record = blank(2)
-    record["reason"], record["time"], record["ttl"] = [Reason.SYN_ACK, Reason.RESET], [5, 1 << 60], 64
-    known = Known(np.array([3, 9]), record, np.array([1, 0]), [b"", bytes(16)], np.array([bytes(6), b"abcdef"], "V6"))
-    left = [Stretch(0, 5, 2), Stretch(1, 0, 9, np.array([2, 4, 1 << 40]), known)]
-    before = Standing((1, (1 << 64) - 1), [("eth0", 4, 9, "192.0.2.1"), ("lo", 6, 1, "")], (1, 9), left)
-    after = standing_of(json.loads(json.dumps(before.as_json())))
+def through_json(resume_point: ResumePoint) -> ResumePoint:
+    """As another process reads it."""
+    return resume_point_of(json.loads(json.dumps(resume_point.as_json())))
+
+
+def test_a_resume_point_survives_json() -> None:
+    left = (HostRange(0, 5, 2), HostRange(1, 0, 9, np.array([2, 4, 1 << 40])))
+    lanes = [LaneFacts("eth0", 4, 9, "192.0.2.1"), LaneFacts("lo", 6, 1, "")]
+    before = ResumePoint((1, (1 << 64) - 1), lanes, (1, 9), left)
+    after = through_json(before)
     assert (after.key, after.lanes, after.at, after.left[0]) == (before.key, before.lanes, before.at, left[0])
-    again = after.left[1]
-    assert (again[:3], again.places.tolist()) == ((1, 0, 9), [2, 4, 1 << 40])  # type: ignore[union-attr]
-    assert again.known is not None
-    assert (again.known.target.tolist(), again.known.sent.tolist(), again.known.senders) == (
-        [3, 9],
-        [1, 0],
-        known.senders,
-    )
-    assert (again.known.record.tobytes(), again.known.macs.tobytes()) == (record.tobytes(), bytes(6) + b"abcdef")
+    chosen = after.left[1].chosen
+    assert chosen is not None
+    assert (after.left[1][:3], chosen.tolist()) == ((1, 0, 9), [2, 4, 1 << 40])
 
 
 def test_the_sums_of_two_parts() -> None:
-    first = Sums(targets=9, started=1.0, seconds=2.0, sent=Counter(probe=5), answered=3, loss=0.2, passes=4, replies=3)
-    second = Sums(targets=9, started=7.0, seconds=1.0, sent=Counter(probe=1, reset=2), answered=1, loss=0.6, passes=2)
+    first = ScanStats(
+        targets=9, started=1.0, seconds=2.0, sent=Counter(probe=5), answered=3, loss=0.2, passes=4, replies=3
+    )
+    second = ScanStats(
+        targets=9, started=7.0, seconds=1.0, sent=Counter(probe=1, reset=2), answered=1, loss=0.6, passes=2
+    )
     whole = second.after(first)
     assert (whole.targets, whole.started, whole.seconds, whole.answered) == (9, 1.0, 3.0, 4)
     assert (whole.passes, whole.replies, dict(whole.sent)) == (4, 3, {"probe": 6, "reset": 2})
     assert whole.loss == pytest.approx(0.3)
-    assert second.after(Sums()).loss == 0.6
+    assert second.after(ScanStats()).loss == 0.6
 
 
 ROWS = [Verdict("192.0.2.1", 22, "open", "syn-ack"), Verdict("192.0.2.9", None, "down", "no-arp")]
@@ -221,13 +220,13 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[], object], str]] = {
     ),
     "packed damage": (
         USUAL,
-        lambda: rewrite('"left": []', '"left": [{"lane": 0, "first": 0, "size": 1, "places": "eA=="}]'),
+        lambda: rewrite('"left": []', '"left": [{"lane": 0, "first": 0, "size": 1, "chosen": "eA=="}]'),
         "is damaged",
     ),
     "a folder": (changed("scan.state", "."), lambda: None, "cannot read the state"),
     "a folder that is not": (changed("scan.state", "no/scan.state"), lambda: None, "there is no folder no"),
     "the state is an output": (changed("scan.state", "scan.xml"), lambda: None, "is also a file to be written"),
-    "places that there are not": (USUAL, lambda: rewrite('"at": [0, 0]', '"at": [7, 0]'), "that there are not"),
+    "places that there are not": (USUAL, lambda: rewrite('"at": [0, 0]', '"at": [7, 0]'), "do not exist"),
     "a length below zero": (USUAL, lambda: rewrite('"length": 0', '"length": -1'), "is damaged"),
     "sums that are words": (USUAL, lambda: rewrite('"seconds": ', '"seconds": "x", "old": '), "is damaged"),
     "no file to go on with": (("127.0.0.1", "-p", "1", "--resume", "x"), lambda: None, "standard output cannot be cut"),
@@ -285,25 +284,26 @@ def test_a_note_that_cannot_be_written_ends_the_scan_with_one_line(tmp_path: Pat
 
 
 def part(
-    scan: Scan, clock: Clock, wire: MemoryTransport | Link, until: int, keep: bool
-) -> tuple[list[Verdict], list[Stretch]]:
-    """A part of a scan: rows of windows that closed, and stretches that did not; with `keep` as after Ctrl-C."""
-    found: list[Verdict] = []
-    kept: list[Stretch] = []
+    scan: Scan, clock: Clock, wire: MemoryTransport | Link, until: int, stop: bool
+) -> tuple[list[Verdict], list[HostRange]]:
+    """A part of a scan: rows of windows that closed, and ranges that did not; with `stop` as after Ctrl-C."""
+    verdicts: list[Verdict] = []
+    kept: list[HostRange] = []
+    windows = scan.windows
     while not scan.done:
-        if clock.now >= until and not scan.interrupted:
-            if not keep:
-                return found, [*(window.stretch for window in scan.open), *scan.schedule.left]
-            scan.interrupt()
+        if clock.now >= until and not windows.stopped:
+            if not stop:
+                return verdicts, [*(window.host_range for window in windows.open), *windows.schedule.left]
+            scan.stop()
         wait = scan.step(clock.now)
         clock.now += max(1, min(int(wait * SECOND), (wire.next_arrival() or clock.now + SECOND) - clock.now))
-        while scan.closed:
-            window = scan.closed.popleft()
+        while windows.closed:
+            window = windows.closed.popleft()
             if window.interrupted:
-                kept.append(window.stretch._replace(known=window.known()))
+                kept.append(window.host_range)
             else:
-                found += rows(window, clock.now)
-    return found, [*kept, *scan.schedule.left]
+                verdicts += window_rows(window, clock.now)
+    return verdicts, [*kept, *windows.schedule.left]
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -314,18 +314,20 @@ def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkey
     luck = random.Random(seed)
     clock = Clock()
     wire = memory(answers_all(version, ports=NET_PORTS), clock, Faults(delay=(0.001, 0.2)), seed)
-    standing, found = Standing((1, 2), []), list[Verdict]()
+    resume_point, found = ResumePoint((1, 2), []), list[Verdict]()
     turns = 0
     while turns < 400:
         turns += 1
         lane = lane_of(wire, NET[version], NET_PORTS)
-        schedule = Schedule([lane.host_count], len(NET_PORTS), standing.at, standing.left)
+        schedule = Schedule([lane.host_count], len(NET_PORTS), resume_point.at, resume_point.left)
         if schedule.exhausted:
             break
         scan = Scan([lane], Settings(), lane.key, schedule)
         more, left = part(scan, clock, wire, clock.now + int(luck.uniform(0, 4.0) * SECOND), luck.random() < 0.5)
         found += more
-        standing = standing_of(json.loads(json.dumps(Standing((1, 2), [], schedule.at, left).as_json())))
+        resume_point = resume_point_of(
+            json.loads(json.dumps(ResumePoint((1, 2), [], schedule.at, tuple(left)).as_json()))
+        )
     assert set(Counter((row.ip, row.port) for row in found).values()) == {1}
     assert {(row.ip, row.port): (row.state, row.reason) for row in found} == wanted(version)
 
@@ -337,16 +339,18 @@ def test_on_a_link_with_absent_hosts(seed: int, version: int) -> None:
     luck = random.Random(seed)
     everyone = list(answers_all(version))
     wire, clock = link(version, luck.sample(everyone, 10))
-    standing, found = Standing((1, 2), []), list[Verdict]()
+    resume_point, found = ResumePoint((1, 2), []), list[Verdict]()
     for _ in range(400):
         lane = lane_of(wire, NET[version], NET_PORTS, mac=OUR_MAC)
-        schedule = Schedule([lane.host_count], len(NET_PORTS), standing.at, standing.left)
+        schedule = Schedule([lane.host_count], len(NET_PORTS), resume_point.at, resume_point.left)
         if schedule.exhausted:
             break
         scan = Scan([lane], Settings(rate=luck.choice([0.0, 60.0])), lane.key, schedule)
         more, left = part(scan, clock, wire, clock.now + int(luck.uniform(0, 4.0) * SECOND), luck.random() < 0.8)
         found += more
-        standing = standing_of(json.loads(json.dumps(Standing((1, 2), [], schedule.at, left).as_json())))
+        resume_point = resume_point_of(
+            json.loads(json.dumps(ResumePoint((1, 2), [], schedule.at, tuple(left)).as_json()))
+        )
     present = {(host, port): state for host in wire.macs for port, state in WANTED.items()}
     down = ("down", "no-arp" if version == 4 else "no-ndp")
     assert Counter((row.ip, row.port) for row in found).most_common(1)[0][1] == 1
@@ -355,27 +359,8 @@ def test_on_a_link_with_absent_hosts(seed: int, version: int) -> None:
     }
 
 
-def test_who_has_answered_before_ctrl_c_is_not_asked_again() -> None:
-    clock = Clock()
-    wire = memory(answers_all(4, ports=NET_PORTS), clock)
-    lane = lane_of(wire, NET[4], NET_PORTS)
-    first = Scan([lane], Settings(), lane.key)
-    _, left = part(first, clock, wire, clock.now + SECOND // 10, keep=True)
-    asked = len(wire.probes_seen)
-    second = Scan([lane], Settings(), lane.key, Schedule([lane.host_count], len(NET_PORTS), first.schedule.at, left))
-    found, _ = part(second, clock, wire, 1 << 62, keep=False)
-    answered = [row for row in found if row.reason == "syn-ack"]
-    assert (len(answered), {row.rtt_ms is not None for row in answered}, {row.evidence for row in answered}) == (
-        32, {True}, {()},
-    )  # fmt: skip
-    again = Counter(target(frame)[:2] for frame in wire.probes_seen[asked:])
-    silent = sum(row.reason == "no-response" for row in found)
-    assert sum(count >= 2 for count in again.values()) >= silent  # those that were silent: whole passes of their own
-    assert sum(again.values()) < 16 * len(NET_PORTS) * 2
-
-
 def test_a_lane_that_could_not_be_reached_is_still_to_be_done() -> None:
-    schedule = Schedule([50, 50], 1, at=(0, 10), left=[Stretch(0, 3, 2)])
+    schedule = Schedule([50, 50], 1, at=(0, 10), left=[HostRange(0, 3, 2)])
     schedule.drop(0)
     assert positions(schedule.dropped) == [(0, 3), (0, 4), *((0, at) for at in range(10, 50))]
     again = Schedule([50, 50], 1, schedule.at, schedule.dropped)

@@ -5,18 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from scanner.verdict.loss import (
-    CONTROL_PROBES,
-    FIRST_WAIT,
-    LEAST_WAIT,
-    MARGIN,
-    MAX_PASSES,
-    Estimate,
-    RoundTrips,
-    enough,
-    estimate,
-    estimate_hosts,
-)
+from scanner.rounds.round_trips import FIRST_WAIT, LEAST_WAIT, MARGIN, RoundTrips
+from scanner.verdict.loss import CONTROL_PROBES, MAX_PASSES, Bound, Estimate, estimate, estimate_hosts
 
 
 class Window:
@@ -37,7 +27,7 @@ class Window:
 
     def run(self, limit: int = 11, bound: float = 0.01) -> Estimate:
         found = self.one_pass()
-        while not enough(len(self.answered), limit, found, bound):
+        while not Bound(limit, bound).reached(len(self.answered), found):
             found = self.one_pass()
         return found
 
@@ -120,7 +110,7 @@ ENOUGH = {
 @pytest.mark.parametrize("name", ENOUGH)
 def test_enough(name: str) -> None:
     passes, limit, found, wanted = ENOUGH[name]
-    assert enough(passes, limit, found, 0.01) is wanted
+    assert Bound(limit, 0.01).reached(passes, found) is wanted
 
 
 def test_hosts_with_many_answers_are_estimated_alone() -> None:

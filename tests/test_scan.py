@@ -15,12 +15,14 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, I
 from scapy.layers.l2 import ARP, Ether
 
 from scanner.halfopen.neighbours import answers
-from scanner.halfopen.scan import OPEN_WINDOWS, Settings
+from scanner.halfopen.scan import Settings
 from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
 from scanner.packet.headers import Bytes, Frames
+from scanner.rounds.schedule import OPEN_WINDOWS
 from scanner.targets.hostspace import Shard
-from scanner.verdict.table import Verdict
+from scanner.verdict.loss import Bound
+from scanner.verdict.rows import Verdict
 from tests.builders import KEY, OUR_MAC, OUR_PORT, SECOND, THEIR_MAC, ethernet_batch, rst, segment, synack
 from tests.memory import Faults, Host
 from tests.simulation import (
@@ -218,7 +220,7 @@ def test_a_reset_for_every_syn_ack_and_for_nothing_else(name: str) -> None:
 def test_passes_have_their_own_ports_and_ask_only_the_silent() -> None:
     """Besides control probes to those that have answered."""
     hosts = {HOST[4]: Host({80: "open", 81: "closed", 82: "drop", 83: (3, 1)})}
-    done = bench(hosts, targets=HOST[4], ports=(80, 81, 82, 83), settings=Settings(passes=3, max_missed=1e-9)).run()
+    done = bench(hosts, targets=HOST[4], ports=(80, 81, 82, 83), settings=Settings(bound=Bound(3, 1e-9))).run()
     asked: dict[int, list[int]] = {}
     for _, port, source, _ in map(target, done.transports[0].probes_seen):
         asked.setdefault(source, []).append(port)
@@ -231,7 +233,7 @@ def test_passes_have_their_own_ports_and_ask_only_the_silent() -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_probe_carries_its_cookie(version: int) -> None:
-    done = bench({}, targets=NET[version], ports=(80,), settings=Settings(passes=1)).run()
+    done = bench({}, targets=NET[version], ports=(80,), settings=Settings(bound=Bound(1))).run()
     for address, port, source, number in map(target, done.transports[0].probes_seen):
         assert sequence(KEY, version, from_text(address), np.array([port], np.uint16), source).tolist() == [number]
 
@@ -246,7 +248,7 @@ def first_probes(done: Bench) -> Counter[tuple[bytes, bytes]]:
 @pytest.mark.parametrize("count", [1, 3])
 def test_many_windows_and_shards_ask_every_target_once(rate: float, count: int) -> None:
     space = "198.18.4.0/24"
-    settings = Settings(rate=rate, passes=2, timeout=0.5)
+    settings = Settings(rate=rate, bound=Bound(2), timeout=0.5)
     asked: Counter[tuple[bytes, bytes]] = Counter()
     table: dict[tuple[str, int | None], tuple[str, str]] = {}
     windows = 0
@@ -266,10 +268,10 @@ def test_at_most_three_windows_are_open() -> None:
 
     def look(running: Bench) -> bool:
         nonlocal most
-        most = max(most, len(running.scan.open))
+        most = max(most, len(running.scan.windows.open))
         return False
 
-    bench({}, targets="198.18.4.0/24", ports=(22, 80), settings=Settings(rate=8, passes=2, timeout=30)).run(look)
+    bench({}, targets="198.18.4.0/24", ports=(22, 80), settings=Settings(rate=8, bound=Bound(2), timeout=30)).run(look)
     assert most == OPEN_WINDOWS
 
 
@@ -277,7 +279,7 @@ def test_at_most_three_windows_are_open() -> None:
 def test_the_rate_holds_over_everything_that_is_sent(rate: float) -> None:
     tap, clock = tapped({HOST[4]: Host(other="open")}, Faults(delay=(0.2, 0.3)))
     ports = range(1, 31) if rate < 10 else range(1, 1001)
-    bench_of(clock, [lane_of(tap, HOST[4], ports)], Settings(rate=rate, passes=3)).run()
+    bench_of(clock, [lane_of(tap, HOST[4], ports)], Settings(rate=rate, bound=Bound(3))).run()
     times, depth = np.array(tap.times), max(1.0, rate / 100)
     assert len(tap.resets_seen) >= len(ports)
     for span in (1, 10, 100, 1000):
@@ -323,7 +325,9 @@ def test_one_source_port_without_loss() -> None:
 
 def test_one_source_port_keeps_its_passes_apart() -> None:
     tap, clock = tapped({})
-    bench_of(clock, [lane_of(tap, ports=(80,), source_port=5555)], Settings(pause=0.6, timeout=0.1, passes=4)).run()
+    bench_of(
+        clock, [lane_of(tap, ports=(80,), source_port=5555)], Settings(pause=0.6, timeout=0.1, bound=Bound(4))
+    ).run()
     times: dict[bytes, list[int]] = {}
     for frame, when in zip(tap.probes_seen, tap.times, strict=True):
         times.setdefault(flow_words(frame)[0], []).append(when)
@@ -368,13 +372,13 @@ def promises_kept(done: Bench, tap: Tap) -> None:
 def test_interrupted_at_any_moment(seed: int, lag: int, how: str) -> None:
     chance = random.Random(seed)
     tap, clock = tapped(answers_all(ports=NET_PORTS), SLOW, seed=seed, lag=lag)
-    settings = Settings(rate=chance.choice([5.0, 40.0, 1000.0]), passes=4)
+    settings = Settings(rate=chance.choice([5.0, 40.0, 1000.0]), bound=Bound(4))
     running = bench_of(clock, [lane_of(tap, ports=NET_PORTS)], settings)
     for _ in range(chance.randint(0, 300)):
         if not running.scan.done:
             running.step()
     before = len(tap.probes_seen)
-    running.scan.interrupt()
+    running.scan.stop()
     if how != "abandon":
         for _ in range(chance.randint(0, 20) if how == "both" else 10_000):
             if not running.scan.done:
@@ -393,7 +397,7 @@ def test_an_interrupt_waits_for_what_is_under_way() -> None:
     tap, clock = tapped(answers_all(ports={80: "open"}), SLOW)
     running = bench_of(clock, [lane_of(tap, ports=(80,))])
     running.step()
-    running.scan.interrupt()
+    running.scan.stop()
     done = running.run()
     assert (len(tap.probes_seen), done.table()) == (16, {(host, 80): OPEN for host in answers_all()})
 
@@ -420,7 +424,7 @@ def test_what_is_still_in_the_ring_was_not_probed() -> None:
 def test_interrupted_before_it_began() -> None:
     tap, clock = tapped(answers_all(ports=NET_PORTS))
     running = bench_of(clock, [lane_of(tap, ports=NET_PORTS)])
-    running.scan.interrupt()
+    running.scan.stop()
     assert (running.run().rows, tap.probes_seen) == ([], [])
 
 
@@ -429,7 +433,7 @@ def test_a_pass_that_was_cut_is_said_to_be() -> None:
     tap, clock = tapped({HOST[4]: Host(dict.fromkeys(range(1, 400), "open"), other="drop")})
     running = bench_of(clock, [lane_of(tap, HOST[4], range(1, 801))], Settings(rate=1000))
     running.run(lambda each: len([1 for frame in tap.probes_seen if flow_words(frame)[1][:2] == b"\x9c\x41"]) > 110)
-    running.scan.interrupt()
+    running.scan.stop()
     done = running.run()
     second = {flow_words(frame)[1][2:4] for frame in tap.probes_seen if flow_words(frame)[1][:2] == b"\x9c\x41"}
     assert 100 < len(second) < 300
@@ -447,7 +451,7 @@ def test_forged_and_late_frames_change_no_row() -> None:
     tap.inject(synack(src="198.18.3.3", sport=80, ack=12345), 0.01)
     done = running.run()
     assert done.table() == {(HOST[4], 80): OPEN, (HOST[4], 81): SILENCE}
-    assert (done.scan.rejected["bad-cookie"], len(tap.resets_seen)) == (3, done.scan.replies)
+    assert (done.scan.receiver.rejected["bad-cookie"], len(tap.resets_seen)) == (3, done.scan.receiver.replies)
 
 
 def test_a_bare_syn_from_a_probed_target_is_open_but_unverified() -> None:
@@ -464,7 +468,7 @@ def test_a_bare_syn_from_a_probed_target_is_open_but_unverified() -> None:
 )
 def test_a_bare_syn_that_answers_no_probe_is_nothing(after: float, port: int) -> None:
     tap, clock = tapped({})
-    running = bench_of(clock, [lane_of(tap, "198.18.1.0/30", (80,))], Settings(rate=1, passes=6, max_missed=1e-9))
+    running = bench_of(clock, [lane_of(tap, "198.18.1.0/30", (80,))], Settings(rate=1, bound=Bound(6, 1e-9)))
     running.step()
     (asked,) = {target(frame)[0] for frame in tap.probes_seen}
     last = {f"198.18.1.{i}" for i in range(4)} - {asked}
@@ -478,13 +482,13 @@ def test_a_reply_after_its_window_closed_gets_its_reset_and_no_row() -> None:
     clock = Clock()
     tap = Tap(memory({}, clock), clock)
     ours = lane_of(tap, "198.18.4.0/26", (80,))
-    running = bench_of(clock, [ours], Settings(rate=2, passes=2, timeout=0.5))
+    running = bench_of(clock, [ours], Settings(rate=2, bound=Bound(2), timeout=0.5))
     running.run(lambda each: bool(each.windows))
     host = running.windows[0].hosts[:1]
     number = int(ours.sequence(host, np.array([80], np.uint16), OUR_PORT)[0])
     tap.inject(synack(src=to_text(host)[0], sport=80, ack=(number + 1) % (1 << 32)), 0.1)
     done = running.run()
-    assert (done.scan.rejected["late-after-close"], len(tap.resets_seen), set(done.table().values())) == (
+    assert (done.scan.receiver.rejected["late-after-close"], len(tap.resets_seen), set(done.table().values())) == (
         1,
         1,
         {SILENCE},
@@ -505,7 +509,7 @@ def test_lanes_of_one_family_over_one_wire_do_not_reject_each_others_replies() -
     """As with hosts on the link and hosts behind its gateway."""
     tap, clock = tapped(answers_all(ports=NET_PORTS))
     done = bench_of(clock, [lane_of(tap, part, NET_PORTS) for part in ("198.18.1.0/29", "198.18.1.8/29")]).run()
-    assert (done.table(), dict(+done.scan.rejected)) == (wanted(), {})
+    assert (done.table(), dict(+done.scan.receiver.rejected)) == (wanted(), {})
 
 
 def test_lanes_over_wires_of_their_own() -> None:
@@ -616,5 +620,5 @@ def test_interrupted_among_the_queries_nobody_is_down() -> None:
     wire, clock = link(4, [])
     running = bench_of(clock, [lane_of(wire, mac=OUR_MAC)])
     running.step()
-    running.scan.interrupt()
+    running.scan.stop()
     assert (running.run().rows, len(wire.queries)) == ([], 16)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from scanner.halfopen.scan import Settings
-from scanner.verdict.loss import FIRST_WAIT, NEAR_WAIT, RoundTrips
+from scanner.rounds.round_trips import FIRST_WAIT, NEAR_WAIT, RoundTrips
+from scanner.verdict.loss import Bound
 from tests.builders import SECOND
 from tests.memory import Faults, Host, MemoryTransport, answer
 from tests.simulation import Clock, bench, bench_of, lane_of, wire_bytes
@@ -23,7 +24,7 @@ ACTIONS = {22: "open", 23: "closed", 81: "drop"}
 STATE = {"open": "open", "closed": "closed", "drop": "filtered"}
 HOSTS = {f"198.18.1.{low}": Host(dict(ACTIONS)) for low in range(16)}
 TRUTH = {(ip, port): STATE[action] for ip in HOSTS for port, action in ACTIONS.items()}
-SURE = Settings(max_missed=0.0001, passes=31)
+SURE = Settings(bound=Bound(31, 0.0001))
 WIRES = {
     "5 % each way": Faults(0.05, 0.05),
     "20 % each way": Faults(0.2, 0.2),
@@ -46,7 +47,7 @@ def poisson_limit(mean: float, share: float = 0.99) -> int:
 def scan(wire: Faults, settings: Settings, seed: int) -> tuple[set[tuple[str, int | None]], float]:
     """Targets whose state is wrong, and the printed number of missed responders."""
     done = bench(
-        HOSTS, faults=wire, seed=seed, settings=settings, passes=settings.passes, targets=NET, ports=PORTS
+        HOSTS, faults=wire, seed=seed, settings=settings, passes=settings.bound.passes, targets=NET, ports=PORTS
     ).run()
     found = {(row.ip, row.port): row.state for row in done.rows}
     assert found.keys() == TRUTH.keys()
@@ -70,7 +71,7 @@ def test_at_the_defaults_what_is_missed_is_within_what_is_printed(name: str) -> 
 @pytest.mark.parametrize("passes", [2, 3, 4])
 def test_too_few_passes_are_owned_up_to(passes: int) -> None:
     """Where the retries are used up early, hundreds are missed, and about as many are announced."""
-    runs = [scan(Faults(0.2, 0.2), Settings(passes=passes), seed) for seed in range(40)]
+    runs = [scan(Faults(0.2, 0.2), Settings(bound=Bound(passes)), seed) for seed in range(40)]
     missed, printed = sum(len(wrong) for wrong, _ in runs), sum(each for _, each in runs)
     assert abs(missed - printed) <= 3 * math.sqrt(printed) + 0.1 * printed
 

@@ -15,7 +15,7 @@ from scanner.output.csv import COLUMNS
 from scanner.output.csv import line as csv_line
 from scanner.output.jsonl import line as json_line
 from scanner.results.read import read_results
-from scanner.verdict.table import Verdict
+from scanner.verdict.rows import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 PCAPS = ROOT / "pcaps"

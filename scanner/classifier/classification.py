@@ -18,8 +18,9 @@ from ..packet.headers import Bools, Ints
 from ..packet.link import Cause
 from ..packet.parse import UNSUPPORTED_LINK
 from ..targets.hostspace import HostSpace
+from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
-from ..verdict.table import RANK, Reason, Verdict
+from ..verdict.table import RANK, Reason
 from .flows import Flows
 from .judge import Ending, Judged, judge, orphan_flows, probed_targets, retire, rows, settle, settle_crossing_syns
 

@@ -15,7 +15,6 @@ before. Otherwise they are two probes that cross.
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 
@@ -25,7 +24,8 @@ from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import service_names
 from ..verdict.evidence import HostFacts, host_facts, words_of
 from ..verdict.ledger import Mark, Replies, blank, count_bits
-from ..verdict.table import RANK, REASON_WORD, STATE_WORD, Reason, Verdict, known, microseconds, verdicts
+from ..verdict.rows import Verdict, record_rows
+from ..verdict.table import RANK, Reason
 from .flows import ENDING, NEVER, TAKEN, Flows, TargetTable
 from .keys import FlowKey, Numbering
 
@@ -253,7 +253,7 @@ def rows(flows: Flows, judged: Judged) -> Iterator[Verdict]:
     order = np.lexsort((keys.port, keys.them, keys.us))
     us, them, port = keys.us[order], keys.them[order], keys.port[order].tolist()
     record, rtt = judged.record[order], judged.rtt[order]
-    reason, time, answered = record["reason"].tolist(), record["time"], RANK[record["reason"]] > 0
+    answered = RANK[record["reason"]] > 0
     words = words_of(record, judged.facts.take(order))
     for row in np.flatnonzero(judged.orphan[order]).tolist():
         words[row] = (*words[row], "probe-not-captured")
@@ -261,20 +261,16 @@ def rows(flows: Flows, judged: Judged) -> Iterator[Verdict]:
         if (us[row], them[row]) in flows.cut_quotes:
             words[row] = (*words[row], "icmp-quote-truncated")
     senders = [None, *map(raw_text, flows.senders.names[1:])]
-    return verdicts(
+    return record_rows(
         _texts(flows, them),
         port,
-        map(STATE_WORD.__getitem__, reason),
-        map(REASON_WORD.__getitem__, reason),
-        repeat("tcp"),
-        known(record["ttl"], answered),
+        record,
         service_names(port),
         words,
-        known(microseconds(rtt) / 1e3, rtt >= 0),
-        known(microseconds(time) / 1e6, answered & (time != NO_TIME)),
-        known(record["pass"], record["pass"] > 0),
-        map(senders.__getitem__, record["sender"].tolist()),
-        _texts(flows, us),
+        rtt,
+        icmp_from=map(senders.__getitem__, record["sender"].tolist()),
+        timed=record["time"] != NO_TIME,
+        scanner_ip=_texts(flows, us),
     )
 
 

@@ -16,7 +16,7 @@ from ..targets.hostspace import HostSpace
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
 from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
-from ..verdict.table import Verdict
+from ..verdict.rows import Verdict
 from .options import ClassifyOptions, OutputOptions
 
 LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits

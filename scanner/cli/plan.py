@@ -22,15 +22,15 @@ from ..config import SynConfig, choice_of, config_of, key_of, ports_of
 from ..halfopen.lane import Lane
 from ..halfopen.scan import Scan
 from ..halfopen.session import settings_of
-from ..halfopen.setup import Way, lane_of, ways_of
-from ..halfopen.window import Phase
+from ..halfopen.setup import RoutedHosts, lane_of, routes_of
 from ..packet.addresses import to_text
+from ..rounds.round_trips import FIRST_WAIT
 from ..targets.ports import format_ports
 from ..targets.spec import parse_hosts, resolve
 from ..targets.special import MANY_PUBLIC, Choice, public_hosts
 from ..transport import Transport
 from ..transport.held_ports import HeldPorts
-from ..verdict.loss import FIRST_WAIT, MIN_PASSES_UNANSWERED
+from ..verdict.loss import MIN_PASSES_UNANSWERED
 from ..verdict.sentences import plural
 from .options import ScanRequest
 from .run import print_ports
@@ -47,7 +47,7 @@ class Plan:
     choice: Choice
     ports: npt.NDArray[np.uint16]
     config: SynConfig
-    ways: list[Way]
+    ways: list[RoutedHosts]
     skipped: list[str]
     scan: Scan
 
@@ -71,7 +71,7 @@ def make_plan(choice: Choice, ports: npt.NDArray[np.uint16], config: SynConfig) 
     """The plan of a scan. Raises the UsageError that the scan would raise."""
     skipped: list[str] = []
     key = key_of(config)
-    ways = ways_of(choice.hosts, config, skipped.append)
+    ways = routes_of(choice.hosts, config, skipped.append)
     transport = cast(Transport, None)  # a plan sends nothing
     # The order of the probes does not depend on the source ports, so any numbers will do.
     held = HeldPorts(tuple(range(1, config.passes + 2)), False)
@@ -81,12 +81,12 @@ def make_plan(choice: Choice, ports: npt.NDArray[np.uint16], config: SynConfig) 
 
 def first_probes(plan: Plan) -> tuple[list[tuple[str, int]], bool]:
     """The first targets (address, port) in the order of sending, and whether a sweep for MAC addresses comes first."""
-    window = plan.scan.next_window()
+    window = plan.scan.windows.next_window(plan.scan.transmit.bucket.rate)
     assert window, "a plan has targets"
     window.passes.begin(0)
-    slot, index = np.divmod(window.passes.take(PROBES_SHOWN, 0), window.width)
-    addresses = to_text(window.hosts[slot])
-    return list(zip(addresses, plan.ports[index].tolist(), strict=True)), window.phase is Phase.SWEEP
+    host, port_index = np.divmod(window.passes.take(PROBES_SHOWN, 0), window.width)
+    addresses = to_text(window.hosts[host])
+    return list(zip(addresses, plan.ports[port_index].tolist(), strict=True)), window.sweeping
 
 
 def run_plan(request: ScanRequest) -> int:
@@ -137,7 +137,7 @@ def _left_out(plan: Plan) -> Iterator[str]:
     yield from plan.skipped
 
 
-def _way(way: Way, lane: Lane) -> str:
+def _way(way: RoutedHosts, lane: Lane) -> str:
     route = way.route
     place = "this machine itself" if route.local else f"via {route.gateway}" if route.gateway else "on the link"
     return f"{route.interface.name}, {place}, from {route.source}: {plural(lane.host_count, 'address')}"
@@ -170,7 +170,7 @@ def _time(plan: Plan) -> Iterator[str]:
     elif config.rate == 0:
         yield f"--rate 0: as fast as this machine sends {frames:,} frames"
     else:
-        start, end = plan.scan.dispatch.bucket.rate, plan.scan.settings.max_rate
+        start, end = plan.scan.transmit.bucket.rate, plan.scan.settings.max_rate
         grows = f"grows while nothing is lost by it{f', to {end:,.0f}/s at most' if end else ''}"
         yield f"--rate auto: begins at {start:,.0f}/s and {grows}"
         least = f"at least {duration_text(frames / end)}, and " if end else ""

@@ -21,13 +21,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, note
-from ..rounds.statistics import Glance
+from ..rounds.statistics import ScanStats
 
 if TYPE_CHECKING:
-    from ..connect.scan import ConnectSession
-    from ..halfopen.session import Session
-
-    AnySession = Session | ConnectSession
+    from ..rounds.session import Session
 
 FORMS = ("auto", "json", "none")
 DRAW_INTERVAL, JSON_INTERVAL, KEYS_INTERVAL = 0.2, 1.0, 0.2  # seconds
@@ -47,7 +44,7 @@ class Progress:
 
     def __init__(
         self,
-        session: "AnySession",
+        session: "Session",
         quiet: bool,
         verbose: bool,
         form: str,
@@ -70,7 +67,7 @@ class Progress:
         """Print the progress at the next step."""
         self._requested = True
 
-    def tick(self, session: object) -> None:
+    def tick(self) -> None:
         """Print what is due at this moment, or what was requested."""
         now = self._clock()
         while self._verbose and self._session.opened:
@@ -102,13 +99,13 @@ class Progress:
             self._status.stop()
 
     def _print_json(self, now: float) -> None:
-        glance = self._measure(now)
-        targets = self._session.sums.targets
+        stats = self._measure(now)
+        targets = self._session.targets
         facts = {
             "time": round(time.time(), 3), "seconds": round(now - self._started, 3), "targets": targets,
-            "asked": targets - glance.remaining, "sent": glance.sent, "rate": round(self._speed),
-            "pass": glance.passes, "answered": glance.answered, "open": glance.opened, "loss": glance.loss,
-            "expected_missed": glance.missed, "seconds_left": self._seconds_left(glance, now),
+            "asked": targets - stats.remaining, "sent": stats.sent["probe"], "rate": round(self._speed),
+            "pass": stats.passes, "answered": stats.answered, "open": stats.opened, "loss": stats.loss,
+            "expected_missed": stats.expected_missed, "seconds_left": self._seconds_left(stats, now),
         }  # fmt: skip
         note(json.dumps(facts), "")
 
@@ -121,35 +118,35 @@ class Progress:
         self._status.update(self._line(now))
 
     def _line(self, now: float) -> str:
-        glance = self._measure(now)
-        targets = max(1, self._session.sums.targets)
+        stats = self._measure(now)
+        targets = max(1, self._session.targets)
         parts = [
-            f"{1 - glance.remaining / targets:.0%} of {targets:,} targets, pass {glance.passes}",
+            f"{1 - stats.remaining / targets:.0%} of {targets:,} targets, pass {stats.passes}",
             f"{self._speed:,.0f}/s",
-            f"{glance.answered:,} answered, {glance.opened:,} open",
+            f"{stats.answered:,} answered, {stats.opened:,} open",
         ]
-        if glance.loss is not None:
-            parts.append(f"loss {glance.loss:.1%}, {glance.missed:.3f} missed")
-        seconds = self._seconds_left(glance, now)
+        if stats.loss is not None:
+            parts.append(f"loss {stats.loss:.1%}, {stats.expected_missed:.3f} missed")
+        seconds = self._seconds_left(stats, now)
         if seconds is not None:
             minutes, second = divmod(int(seconds), 60)
             parts.append(f"{minutes // 60}:{minutes % 60:02}:{second:02} left")
         return "; ".join(parts)
 
-    def _measure(self, now: float) -> Glance:
+    def _measure(self, now: float) -> ScanStats:
         """Where the scan stands; updates the speed, in probes per second."""
-        glance = self._session.glance()
+        stats = self._session.live_stats()
         then, sent = self._sample
         if now - then >= SPEED_INTERVAL:
-            self._speed = (glance.sent - sent) / (now - then)
-            self._sample = (now, glance.sent)
-        return glance
+            self._speed = (stats.sent["probe"] - sent) / (now - then)
+            self._sample = (now, stats.sent["probe"])
+        return stats
 
-    def _seconds_left(self, glance: Glance, now: float) -> float | None:
+    def _seconds_left(self, stats: ScanStats, now: float) -> float | None:
         """The estimated seconds until every target is probed as often as those so far. None: too early to tell."""
-        targets = max(1, self._session.sums.targets)
-        probed = targets - glance.remaining
-        return round((now - self._started) / probed * glance.remaining, 1) if probed > LEAST_SHARE * targets else None
+        targets = max(1, self._session.targets)
+        probed = targets - stats.remaining
+        return round((now - self._started) / probed * stats.remaining, 1) if probed > LEAST_SHARE * targets else None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -163,7 +160,7 @@ class Progress:
 
 
 @contextmanager
-def shown(session: "AnySession", quiet: bool, verbose: bool, form: str) -> Iterator[Progress]:
+def shown(session: "Session", quiet: bool, verbose: bool, form: str) -> Iterator[Progress]:
     """The progress of a scan while it runs: on a terminal, as JSON, and on request."""
     with _keyboard() as pressed:
         progress = Progress(session, quiet, verbose, form, pressed)

@@ -1,7 +1,7 @@
 """What `syn`, `connect` and `demo` do, from the request to the exit code.
 
-The request becomes checked values, the session gives batches of rows, and rows and sums go to the outputs. The first
-Ctrl-C stops the probes and waits for replies that are under way. The second Ctrl-C ends the scan at once. The rows that
+The request becomes checked values, the session gives batches of rows, and rows and statistics go to the outputs. The
+first Ctrl-C stops the probes and waits for replies under way. The second one ends the scan at once. The rows that
 are decided by then are written in both cases.
 """
 
@@ -9,28 +9,25 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, ports_of
 from ..errors import ScanError, ScannerError, note
-from ..halfopen.session import Session
+from ..halfopen.session import syn_session
 from ..output import MANY, Outputs, Run, Summary
-from ..rounds.statistics import Sums
-from ..rounds.summary import summary_lines
+from ..rounds.session import Session
+from ..rounds.statistics import ScanStats, summary_lines
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports, service_name
 from ..targets.special import guard, skipped_text
 from ..trace import Watch
 from ..trace.ladder import scan_targets
+from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
-from ..verdict.table import Verdict
 from .classify import command_line, print_ladders
 from .options import ScanRequest
 from .progress import check_form, handling, shown
 from .state_file import NoState, StateFile, open_state
-
-if TYPE_CHECKING:
-    from .progress import AnySession
 
 INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
 Rows = Iterable[Verdict]
@@ -80,34 +77,35 @@ def run_syn(request: ScanRequest) -> int:
     _, config, ports, hosts, state = checked
     drawn = scan_targets(evidence.ladder, hosts, ports)
     watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
-    session = Session(hosts, ports, config, note, watch.see, evidence.verify, state.standing, keep=state.kept)
-    watch.open(session.links)
+    session = syn_session(
+        hosts, ports, config, note, watch.see, watch.open, evidence.verify, state.resume_point, state.kept
+    )
     started = session.now()
     try:
         code = run_session(checked, session, watch.noting)
     finally:  # a recording is complete however the scan ends
-        watch.close(started, session.now(), session.sums.ring_drops)
+        watch.close(started, session.now(), session.stats().ring_drops)
     print_ladders(watch.ladders(), request.output.form)
     return code
 
 
 def run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
-    from ..connect.scan import ConnectSession
+    from ..connect.scan import connect_session
 
     if request.targets.list_ports:
         return print_ports(request.targets)
     checked = _check(request)
     _, config, ports, hosts, state = checked
-    return run_session(checked, ConnectSession(hosts, ports, config, state.standing, keep=state.kept))
+    return run_session(checked, connect_session(hosts, ports, config, state.resume_point, state.kept))
 
 
-def run_session(checked: Checked, session: "AnySession", noting: Callable[[Rows], Rows] = lambda rows: rows) -> int:
+def run_session(checked: Checked, session: Session, noting: Callable[[Rows], Rows] = lambda rows: rows) -> int:
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
     output, state = checked.request.output, checked.state
     outputs = _open_outputs(checked, session)
     # Of very many targets the silent ones are counted and get no rows.
-    write_silent = output.everything or (session.sums.targets <= MANY and not output.only_open)
+    write_silent = output.everything or (session.targets <= MANY and not output.only_open)
     with (
         handling(session.stop, signal.SIGINT, signal.SIGTERM),
         shown(session, output.quiet, output.verbose, output.progress) as progress,
@@ -120,10 +118,10 @@ def run_session(checked: Checked, session: "AnySession", noting: Callable[[Rows]
     return _finish(checked, session, outputs)
 
 
-def _open_outputs(checked: Checked, session: "AnySession") -> Outputs:
+def _open_outputs(checked: Checked, session: Session) -> Outputs:
     """The outputs, and the first save of the state. Raises ScannerError, with the session closed."""
     request, _, ports, _, state = checked
-    started = state.total(session.sums).started
+    started = state.total(session.stats()).started
     run = Run(command_line(), request.verb, format_ports(ports), len(ports), started)
     try:
         outputs = request.output.open(run, state.written)
@@ -134,11 +132,11 @@ def _open_outputs(checked: Checked, session: "AnySession") -> Outputs:
     return outputs
 
 
-def _finish(checked: Checked, session: "AnySession", outputs: Outputs) -> int:
+def _finish(checked: Checked, session: Session, outputs: Outputs) -> int:
     """Write the ends of the files and the summary. Returns the exit code."""
     output, state = checked.request.output, checked.state
-    sums, interrupted = state.total(session.tally()), session.sums.interrupted
-    lines = summary_lines(sums)
+    stats, interrupted = state.total(session.stats()), session.interrupted
+    lines = summary_lines(stats)
     if interrupted:
         state.save(session, outputs)  # before the ends of the files are written
         if state.kept:
@@ -147,17 +145,17 @@ def _finish(checked: Checked, session: "AnySession", outputs: Outputs) -> int:
     if not interrupted:
         state.remove()
     if output.stats:
-        write_stats(sums, output.stats)
+        write_stats(stats, output.stats)
     if not output.quiet:
         note("\n".join(lines), "")
     return INTERRUPTED if interrupted else 0
 
 
-def write_stats(sums: Sums, path: str) -> None:
-    """Write the sums as one JSON object. Raises ScanError if the file cannot be written."""
+def write_stats(stats: ScanStats, path: str) -> None:
+    """Write the statistics as one JSON object. Raises ScanError if the file cannot be written."""
     try:
         with open(path, "w", encoding="utf-8") as file:
-            json.dump({**vars(sums), "rate": sums.rate}, file, indent=1)
+            json.dump({**stats.as_json(), "rate": stats.rate}, file, indent=1)
             file.write("\n")
     except OSError as error:
         raise ScanError(f"cannot write --stats {path}: {error.strerror}") from error

@@ -1,6 +1,6 @@
 """`--resume STATE`: the file from which a scan goes on after Ctrl-C, kill -9 or a full disk.
 
-The file holds what was requested, where the scan stood (`standing`), and the length of each output file at that moment.
+The file holds what was requested, where the scan stood (`ResumePoint`), and the length of each output file then.
 To resume, each file is cut back to that length and the scan goes on. Rows that were written after the last save are
 scanned and written again, so the files hold each target exactly once, at whatever moment the scan ended. A save
 replaces the file in one step (write a new file, then rename it). This happens at most every two seconds, and only when
@@ -17,18 +17,16 @@ import hashlib
 import json
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..errors import ScanError, UsageError
 from ..output import Outputs, Written
-from ..rounds.resume_point import Standing, standing_of
-from ..rounds.statistics import Sums, sums_of
+from ..rounds.schedule import ResumePoint, resume_point_of
+from ..rounds.session import Session
+from ..rounds.statistics import ScanStats, stats_of
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports
 from .options import ScanRequest
-
-if TYPE_CHECKING:
-    from .progress import AnySession
 
 FORMAT = "halfopen scan state, version 1"
 INTERVAL = 2.0  # the shortest time between two saves, in seconds
@@ -38,15 +36,15 @@ class Saved(NamedTuple):
     """What the file holds."""
 
     inputs: dict[str, str]
-    standing: Standing
-    sums: Sums
+    resume_point: ResumePoint
+    stats: ScanStats
     outputs: list[Written]
 
 
 class StateFile:
     """The state of one scan on disk.
 
-    `standing` is where the earlier part stood and `written` its outputs. Both are None for a scan that begins.
+    `resume_point` is where the earlier part stopped and `written` its outputs. Both are None for a scan that begins.
     """
 
     kept = True  # the session keeps what an interrupt leaves unfinished
@@ -55,19 +53,19 @@ class StateFile:
         """`inputs`: the fixed options by flag (see `ScanRequest.fixed`). Raises UsageError."""
         self.path, self._inputs = path, inputs
         self._saved = 0.0  # when, in monotonic seconds
-        self._before: Sums | None = None  # of the earlier parts
-        self.standing, self.written = None, None
+        self._before: ScanStats | None = None  # of the earlier parts
+        self.resume_point, self.written = None, None
         if os.path.lexists(path):
-            before, self.standing, self._before, self.written = _read(path)
+            before, self.resume_point, self._before, self.written = _read(path)
             _compare(path, before, inputs)
         elif not os.path.isdir(os.path.dirname(path) or "."):
             raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
 
-    def total(self, sums: Sums) -> Sums:
-        """The sums of all parts of the scan; `sums` are those of this part."""
-        return sums.after(self._before) if self._before else sums
+    def total(self, stats: ScanStats) -> ScanStats:
+        """The statistics of all parts of the scan; `stats` are those of this part."""
+        return stats.after(self._before) if self._before else stats
 
-    def save(self, session: "AnySession", outputs: Outputs, if_due: bool = False) -> None:
+    def save(self, session: Session, outputs: Outputs, if_due: bool = False) -> None:
         """Replace the file; with `if_due` only if it is old enough.
 
         Raises ScanError if it cannot be written. The old file is then still there.
@@ -78,8 +76,8 @@ class StateFile:
         document = {
             "format": FORMAT,
             "inputs": self._inputs,
-            "standing": session.standing().as_json(),
-            "sums": vars(self.total(session.tally())),
+            "resume_point": session.resume_point().as_json(),
+            "stats": self.total(session.stats()).as_json(),
             "outputs": [output._asdict() for output in outputs.written()],
         }
         beside = self.path + ".new"
@@ -104,13 +102,13 @@ class NoState:
     """The state of a scan without `--resume`: the same methods, and nothing is kept."""
 
     kept = False
-    standing: Standing | None = None
+    resume_point: ResumePoint | None = None
     written: list[Written] | None = None
 
-    def total(self, sums: Sums) -> Sums:
-        return sums
+    def total(self, stats: ScanStats) -> ScanStats:
+        return stats
 
-    def save(self, session: "AnySession", outputs: Outputs, if_due: bool = False) -> None: ...
+    def save(self, session: Session, outputs: Outputs, if_due: bool = False) -> None: ...
 
     def remove(self) -> None: ...
 
@@ -161,8 +159,8 @@ def _read(path: str) -> Saved:
             Written(str(output["path"]), int(output["length"]), dict(output["memory"]))
             for output in document["outputs"]
         ]
-        return Saved(inputs, standing_of(document["standing"]), sums_of(document["sums"]), outputs)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Saved(inputs, resume_point_of(document["resume_point"]), stats_of(document["stats"]), outputs)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"the state in {path} is damaged ({error!r}): scan anew") from error
 
 

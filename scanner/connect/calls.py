@@ -25,13 +25,14 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import ScanError
 from ..verdict.table import Reason
 
 Owner = TypeVar("Owner")
+SECOND = 1_000_000_000  # ns
 
 RETRY = Reason.NONE  # not the target's word: this machine was short of something
 
@@ -58,11 +59,16 @@ _ABOUT_TARGET = {code for code, reason in OUTCOMES.items() if reason is not RETR
 PATIENCE = 0.95  # seconds: the kernel sends its second SYN after 1 s (TCP_TIMEOUT_INIT)
 SPARE_DESCRIPTORS = 64  # for outputs, libraries and the terminal
 MOST_CALLS = 16_384  # at once, whatever the descriptor limit
-SECOND = 1_000_000_000
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _RESET_ON_CLOSE = b"\1\0\0\0\0\0\0\0"  # struct linger { l_onoff = 1, l_linger = 0 }
 _IP_BIND_ADDRESS_NO_PORT = 24  # include/uapi/linux/in.h: the port is chosen by connect(), for the whole 4-tuple
+
+
+def steady_clock() -> Callable[[], int]:
+    """A clock of nanoseconds since 1970 that never jumps."""
+    offset = time_ns() - monotonic_ns()
+    return lambda: monotonic_ns() + offset
 
 
 def descriptor_room() -> int:
@@ -76,21 +82,21 @@ def descriptor_room() -> int:
     return room
 
 
-class Source(NamedTuple):
-    """Where calls come from, if not from where the routes say: an address of ours, an interface's name."""
+class LocalEnd(NamedTuple):
+    """Where calls come from, if the routes are not to decide: an address of this machine, the name of an interface."""
 
     address: str | None = None
     interface: str | None = None
 
 
-ANYWHERE = Source()
+ANYWHERE = LocalEnd()
 
 
 class Outcome(NamedTuple, Generic[Owner]):
-    """How a call ended: whose it was, its item, an error number of `OUTCOMES`, monotonic ns, and the socket if kept."""
+    """How a call ended: owner and target id, an error number of `OUTCOMES`, times in ns, and the socket if kept."""
 
     owner: Owner
-    item: int
+    target_id: int
     code: int
     started: int
     ended: int
@@ -100,10 +106,10 @@ class Outcome(NamedTuple, Generic[Owner]):
 class _Call(Generic[Owner]):
     """One call under way."""
 
-    __slots__ = ("fd", "item", "owner", "socket", "started")
+    __slots__ = ("fd", "owner", "socket", "started", "target_id")
 
-    def __init__(self, call_socket: socket.SocketType, fd: int, owner: Owner, item: int, started: int) -> None:
-        self.socket, self.fd, self.owner, self.item, self.started = call_socket, fd, owner, item, started
+    def __init__(self, call_socket: socket.SocketType, fd: int, owner: Owner, target_id: int, started: int) -> None:
+        self.socket, self.fd, self.owner, self.target_id, self.started = call_socket, fd, owner, target_id, started
 
 
 class Calls(Generic[Owner]):
@@ -112,11 +118,13 @@ class Calls(Generic[Owner]):
     With `keep`, a connection that came about is handed over open with its outcome; the taker closes it.
     """
 
-    def __init__(self, source: Source = ANYWHERE, keep: bool = False) -> None:
+    def __init__(
+        self, local_end: LocalEnd = ANYWHERE, keep: bool = False, clock: Callable[[], int] = monotonic_ns
+    ) -> None:
         self.ended: list[Outcome[Owner]] = []
         self.shortage = 0  # the error number of the latest start that this machine had no room for
-        self._source, self._keep = source, keep
-        self._plain = source == ANYWHERE
+        self._local_end, self._keep, self._clock = local_end, keep, clock
+        self._plain = local_end == ANYWHERE
         self._epoll = select.epoll()
         self._open: dict[int, _Call[Owner]] = {}
         self._young: deque[_Call[Owner]] = deque()  # in the order of their start, as is
@@ -125,9 +133,9 @@ class Calls(Generic[Owner]):
     def __len__(self) -> int:
         return len(self._open)
 
-    def start(self, owner: Owner, item: int, host: str, port: int) -> bool:
+    def start(self, owner: Owner, target_id: int, host: str, port: int) -> bool:
         """Call host:port. False: nothing was started, this machine is short of `shortage`."""
-        started = monotonic_ns()
+        started = self._clock()
         try:
             call = socket.SocketType(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
         except OSError as error:
@@ -141,17 +149,17 @@ class Calls(Generic[Owner]):
         if code == errno.EINPROGRESS:
             fd = call.fileno()
             self._epoll.register(fd, select.EPOLLOUT)
-            self._open[fd] = entry = _Call(call, fd, owner, item, started)
+            self._open[fd] = entry = _Call(call, fd, owner, target_id, started)
             self._young.append(entry)
             return True
         if code and code in _ABOUT_TARGET:
             call.close()
-            self.ended.append(Outcome(owner, item, code, started, monotonic_ns(), None))
+            self.ended.append(Outcome(owner, target_id, code, started, self._clock(), None))
             return True
         if OUTCOMES.get(code) is RETRY:
             call.close()
             return self._short(code)
-        self._settle(_Call(call, -1, owner, item, started), code, monotonic_ns())
+        self._settle(_Call(call, -1, owner, target_id, started), code, self._clock())
         return True
 
     def _short(self, code: int) -> bool:
@@ -162,34 +170,34 @@ class Calls(Generic[Owner]):
 
     def _bind(self, call: socket.SocketType) -> None:
         try:
-            if self._source.interface:
-                call.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._source.interface.encode())
-            if self._source.address:
+            if self._local_end.interface:
+                call.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._local_end.interface.encode())
+            if self._local_end.address:
                 call.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                call.bind((self._source.address, 0))
+                call.bind((self._local_end.address, 0))
         except OSError as error:
             call.close()
-            wished = " ".join(filter(None, self._source))
+            wished = " ".join(filter(None, self._local_end))
             raise ScanError(f"cannot connect from {wished}: {error.strerror}; is it this machine's?") from error
 
     def collect(self, seconds: float) -> None:
         """Take in what has been answered; waits up to `seconds` for the first answer."""
         ready = self._epoll.poll(seconds, max(1, len(self._open)))
-        now = monotonic_ns()
+        now = self._clock()
         for fd, _ in ready:
             entry = self._open.pop(fd)
             self._settle(entry, entry.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), now)
 
     def give_up(self, seconds: float, near: Callable[[Owner, int], bool], patience: float = PATIENCE) -> None:
-        """End unanswered calls: after `seconds` where `near(owner, item)` says so, after `patience` elsewhere."""
-        now = monotonic_ns()
+        """End unanswered calls: after `seconds` where `near(owner, target_id)` says so, after `patience` elsewhere."""
+        now = self._clock()
         for queue, wait in ((self._young, min(seconds, patience)), (self._old, patience)):
             while queue:
                 entry = queue[0]
                 if self._open.get(entry.fd) is entry:
                     if now - entry.started < wait * SECOND:
                         break
-                    if wait < patience and not near(entry.owner, entry.item):
+                    if wait < patience and not near(entry.owner, entry.target_id):
                         self._old.append(entry)
                     else:
                         del self._open[entry.fd]
@@ -198,7 +206,7 @@ class Calls(Generic[Owner]):
 
     def due(self, seconds: float, patience: float = PATIENCE) -> float:
         """In how many seconds the next call may have to be given up; infinity when there is none."""
-        now = monotonic_ns()
+        now = self._clock()
         waits = ((self._young, min(seconds, patience)), (self._old, patience))
         left = [wait - (now - queue[0].started) / SECOND for queue, wait in waits if queue]
         return max(0.0, min(left, default=float("inf")))
@@ -216,7 +224,7 @@ class Calls(Generic[Owner]):
                 self._epoll.unregister(entry.fd)
         else:
             hang_up(entry.socket)
-        self.ended.append(Outcome(entry.owner, entry.item, code, entry.started, now, kept))
+        self.ended.append(Outcome(entry.owner, entry.target_id, code, entry.started, now, kept))
 
     def take(self) -> list[Outcome[Owner]]:
         """The outcomes since the last time."""

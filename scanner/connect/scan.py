@@ -1,284 +1,260 @@
-"""The full-handshake scan: connect() for every target, no privileges needed.
+"""The connect scan: connect() for every target, no privileges needed.
 
-The same scan as the half-open one with another way to ask. Hosts and targets are permuted, windows are blocks of hosts
-with all their ports, passes go over the silent targets until the expected number of missed responders is
-below the bound, and rows leave when their window closes. What differs is that the kernel holds a socket
-for every question, so a question ends (answered, or given up) instead of merely having been sent: a pass
-is over when its last call has ended, and nothing answers late.
+The same scan as the half-open one, with another way to probe. Windows, passes, the loss estimate and the rows are the
+shared ones of `rounds`. What differs: the kernel holds a socket for every probe, so a call ends (answered or given
+up) instead of merely having been sent. A pass is over when its last call has ended, and nothing answers late. A
+target counts as probed when a call to it has ended, so what is under way at an interrupt is never called silent.
 
-How long a call may stay silent is therefore decided with care. A host that has answered gets what the measured
-round trips call for, at least twice its own slowest; a host that has not gets the full patience, just
-under the second after which the kernel would send a SYN of its own that no pass knows of.
+How long a call may stay silent is decided by host. A host that has answered gets what the measured round trips call
+for, at least twice its own slowest. A host that has not answered gets the full patience, just under the second after
+which the kernel would send a SYN of its own that no pass knows of.
 
-How many calls are open at once starts at `FIRST_CALLS`, grows with every call that ends, up to the descriptor limit,
-and halves when this machine runs short of descriptors, ports or memory; the target is never blamed for that.
+The number of open calls starts at `FIRST_CALLS`, grows with every call that ends, up to the descriptor limit, and
+halves when this machine runs short of descriptors, ports or memory. That is never taken as an answer of the target.
 
-Limits: no TTL of the reply, no ICMP sender, no words that compare replies (firewall-reset, all-open):
-the kernel keeps what they would need to itself.
+Limits: no TTL of the reply, no ICMP sender, no evidence that compares replies (firewall-reset, all-open): the kernel
+keeps what it would need to itself.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, key_of
 from ..errors import ScanError, UsageError
+from ..packet.addresses import to_text
 from ..packet.cookie import Key
+from ..packet.headers import Ints
+from ..rounds.lifecycle import Wait
 from ..rounds.pacing import TokenBucket
-from ..rounds.resume_point import LaneFacts, Standing, schedule_of
-from ..rounds.schedule import OPEN_WINDOWS, Stretch
-from ..rounds.statistics import Glance, Sums
+from ..rounds.round_trips import SECOND, RoundTrips
+from ..rounds.schedule import HostRange, LaneFacts, ResumePoint, Schedule
+from ..rounds.session import Clock, Session
+from ..rounds.statistics import ScanStats
+from ..rounds.window import Window
+from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.permutation import Permutation
 from ..targets.special import any_public
-from ..verdict.loss import RoundTrips, enough
-from ..verdict.table import Reason, Verdict
-from .calls import OUTCOMES, PATIENCE, SECOND, Calls, Source, descriptor_room, error_text
-from .window import Block
+from ..verdict.ledger import Mark, blank
+from ..verdict.table import Rank, Reason
+from .calls import OUTCOMES, PATIENCE, Calls, LocalEnd, Outcome, descriptor_room, error_text, steady_clock
 
 BATCH = 256  # calls started between two looks at the answers
 FIRST_CALLS = 4096
-SHORTAGE_PAUSE = 0.05
+SHORTAGE_PAUSE = 0.05  # seconds
 SHORTAGE_LIMIT = 10.0  # seconds without any room and with nothing under way: waiting will not help
 LONGEST_SLEEP = 0.05
+_ENDED = dict.fromkeys(Wait, 0.0)  # when the last call of a pass has ended, nothing is left to wait for
 
 
-class ConnectSession:
-    """One scan by connect(). Iterate over `batches`; `stop` may be called from a signal handler."""
+@dataclass
+class Probing:
+    """A window and its calls: the owner of outcomes."""
+
+    window: Window
+    names: list[str] = field(init=False)
+    ports: list[int] = field(init=False)
+    waiting: list[int] = field(default_factory=list)  # target ids taken for this pass and not started, last one first
+    slowest: list[float] = field(init=False)  # seconds, of the answers of each host; 0: none yet
+
+    def __post_init__(self) -> None:
+        self.names, self.ports = to_text(self.window.hosts), self.window.ports.tolist()
+        self.slowest = [0.0] * len(self.names)
+
+    def near(self, target_id: int, seconds: float) -> bool:
+        """Whether the host has answered, always in half of `seconds`: then its silence may be called early."""
+        return 0 < 2 * self.slowest[target_id // self.window.width] <= seconds
+
+    def drop_waiting(self) -> None:
+        """What was taken and not started counts as not probed."""
+        self.window.passes.outstanding -= len(self.waiting)
+        self.waiting.clear()
+
+    def fold(self, ended: list[Outcome["Probing"]]) -> tuple[Ints, Ints]:
+        """Take in outcomes. Returns the targets that answered for the first time, and TCP round trips in ns."""
+        window = self.window
+        target_id = np.array([outcome.target_id for outcome in ended], np.int64)
+        reason = np.array([OUTCOMES[outcome.code] for outcome in ended], np.uint8)
+        trip = np.array([outcome.ended - outcome.started for outcome in ended], np.int64)
+        time = np.array([outcome.ended for outcome in ended], np.int64)
+        replied = np.flatnonzero(reason != Reason.NO_RESPONSE)
+        record = blank(len(replied))
+        record["reason"], record["time"], record["pass"] = reason[replied], time[replied], window.passes.pass_no
+        # Connected and still connected, or reset before we looked.
+        whole = np.array([outcome.code == 0 for outcome in ended], np.bool_)[replied]
+        mark = np.where(whole, Mark.HANDSHAKE_COMPLETED, Mark.HANDSHAKE_REFUSED).astype(np.uint16)
+        record["marks"] = np.where(record["reason"] == Reason.SYN_ACK, mark, 0)
+        tcp = (record["reason"] == Reason.SYN_ACK) | (record["reason"] == Reason.CONN_REFUSED)
+        fresh = window.fold(target_id[replied], record, tcp)
+        window.passes.left(target_id, int(time.max()))
+        first, trips = target_id[replied][fresh], trip[replied][fresh]
+        assert window.trips is not None
+        window.trips[first] = trips
+        for host, nanoseconds in zip(
+            (first[tcp[fresh]] // window.width).tolist(), trips[tcp[fresh]].tolist(), strict=True
+        ):
+            self.slowest[host] = max(self.slowest[host], nanoseconds / SECOND)
+        return first, trips[tcp[fresh]]
+
+
+class ConnectScan:
+    """The engine of a connect scan."""
+
+    failed = ""  # a target that cannot be reached is a result here
 
     def __init__(
-        self,
-        hosts: HostSpace,
-        ports: npt.NDArray[np.uint16],
-        config: SynConfig,
-        standing: Standing | None = None,
-        keep: bool = False,
-    ) -> None:
-        """`standing`, `keep`: as for a half-open scan (`Session`). Raises UsageError."""
-        if config.source_port is not None:
-            raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
-        key = Key(*standing.key) if standing else key_of(config)
-        self.sums = Sums(targets=hosts.size * len(ports), asked_rate=config.rate, started=time.time())
-        self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
-        # The system's own stack and the number of sockets set the pace; towards public addresses so does politeness.
-        self._rate = (
-            config.max_rate or (PUBLIC_RATE if any_public(hosts) else 0.0) if config.rate is None else config.rate
-        )
-        self._hosts, self._ports, self._config, self._key = hosts, ports, config, key
+        self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key, schedule: Schedule,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self._hosts, self._ports, self._key, self._shard, self._clock = hosts, ports, key, config.shard, clock
+        self._order = Permutation(hosts.size, key.k1)
+        self.windows = Windows(schedule, self._window, config.bound, lambda window: _ENDED)
+        # The system's own stack and the number of sockets limit the rate. Public addresses get a lower rate.
+        public = PUBLIC_RATE if any_public(hosts) else 0.0
+        self._bucket = TokenBucket((config.max_rate or public) if config.rate is None else config.rate)
         self._room = descriptor_room()
         self._limit = min(FIRST_CALLS, self._room)
-        self._bucket = TokenBucket(self._rate)
         self._trips = RoundTrips(first_wait=PATIENCE, fixed=config.timeout)
-        self._patience = config.timeout or PATIENCE
-        self._calls: Calls[Block] = Calls(Source(config.source_ip, config.interface))
-        self._blocks: list[Block] = []
-        number, count = config.shard
-        # One lane for whoever resumes: the kernel finds the ways.
-        self._lanes: list[LaneFacts] = [("", 0, max(0, (hosts.size - number) // count + 1), "")]
-        self.schedule = schedule_of(self._lanes, len(ports), standing)
-        self._kept: list[Stretch] = []  # of blocks that were given up
-        self._keep = keep
-        self._order = Permutation(hosts.size, key.k1)
-        self._opened = self._found_open = 0  # blocks, and targets
-        self._closed: deque[Block] = deque()
-        self._ended: list[tuple[float, float]] = []
-        self._stops = 0  # asked for
-        self._began = time.monotonic()
-        self._paused_until = self._short_since = 0  # monotonic ns
+        self.patience = config.timeout or PATIENCE
+        self._calls: Calls[Probing] = Calls(LocalEnd(config.source_ip, config.interface), clock=clock)
+        self._probing: dict[int, Probing] = {}  # by id of the window
+        self._started = self._replies = 0
+        self._shortages: Counter[str] = Counter()
+        self._paused_until = self._short_since = 0  # ns
 
-    def _block(self, stretch: Stretch) -> Block:
-        """The block of a stretch of this shard's hosts, in the keyed order."""
-        number, count = self._config.shard
-        place = stretch.positions().astype(np.uint64) * np.uint64(count) + np.uint64(number - 1)
-        self._opened += 1
-        return Block(stretch, self._hosts.pick(self._order.forward(place)), self._ports, self._key.k1 + self._opened)
+    def _window(self, host_range: HostRange, number: int) -> Window:
+        """The window of a range of this shard's hosts, in the keyed order."""
+        hosts = self._hosts.pick(self._order.forward(self._shard.positions(host_range.host_pos())))
+        return Window(host_range, hosts, self._ports, self._key.k1 + number, own_trips=True)
 
-    def standing(self) -> Standing:
-        """Where the scan stands now; to be asked when all rows given out have been written."""
-        left = [*self._kept, *(block.stretch for block in (*self._blocks, *self._closed)), *self.schedule.left]
-        return Standing((self._key.k0, self._key.k1), self._lanes, self.schedule.at, left)
+    @property
+    def done(self) -> bool:
+        """Whether every window has closed."""
+        return self.windows.done
 
-    def stop(self) -> None:
-        """First call: start nothing more and wait out what is under way. Second call: end now."""
-        self._stops += 1
-        self.sums.interrupted = True
+    @property
+    def sending(self) -> bool:
+        """Whether calls are to be started."""
+        return self.windows.sending or any(probing.waiting for probing in self._probing.values())
+
+    def turn(self, now: int) -> float:
+        """Take in answers, give up calls, start what is due. Returns seconds until there is more to do."""
+        self._calls.collect(0)
+        wait = self._trips.wait()
+        self._calls.give_up(wait, lambda probing, target_id: probing.near(target_id, wait), self.patience)
+        self._fold()
+        self._probing = {id(window): self._probing.get(id(window)) or Probing(window) for window in self.windows.open}
+        if self.windows.stopped:
+            for probing in self._probing.values():
+                probing.drop_waiting()
+        now = self._clock()
+        self.windows.advance(now)
+        window = self.windows.open_next(now, self._bucket.rate)
+        if window:
+            self._probing[id(window)] = Probing(window)
+        self._start(now)
+        return self._next_due()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for answers."""
+        self._calls.collect(min(seconds, LONGEST_SLEEP))
+
+    def verify(self, window: Window) -> None:
+        """Nothing: every open port has completed its handshake."""
+
+    def count(self, stats: ScanStats) -> None:
+        """The counters of calls."""
+        stats.sent["probe"], stats.replies, stats.shortages = self._started, self._replies, self._shortages
+        stats.sending_seconds = stats.sending_seconds or stats.seconds
+
+    def end(self) -> None:
+        """Nothing is left to do."""
 
     def close(self) -> None:
-        """Give the sockets back, if the scan is not to be run after all."""
+        """Give the sockets back."""
         self._calls.close()
 
-    def glance(self) -> Glance:
-        """Where the scan stands."""
-        blocks = self._blocks
-        losses = [block.estimate.loss for block in blocks if block.estimate.loss is not None]
-        losses += [loss for _, loss in self._ended[-1:]]
-        return Glance(
-            self.sums.sent["probe"],
-            max((block.passes.number for block in blocks), default=self.sums.passes),
-            self.sums.answered + sum(block.ledger.answered for block in blocks),
-            self._found_open,
-            self.schedule.remaining + sum(block.ledger.n - block.passes.handed_first for block in blocks),
-            losses[0] if losses else None,
-            self.sums.expected_missed,
-        )
-
-    def batches(
-        self, write_silent: bool = True, tick: Callable[["ConnectSession"], None] | None = None, only_open: bool = False
-    ) -> Iterator[Iterable[Verdict]]:
-        """The verdicts of each block as it closes; without `write_silent` silent targets are only counted."""
-        self._began = time.monotonic()
-        offset = time.time_ns() - time.monotonic_ns()
-        try:
-            while self._blocks or not (self.schedule.exhausted or self._stops):
-                self._step(offset)
-                if any(not block.exhausted for block in self._blocks):
-                    self.sums.sending_seconds = time.monotonic() - self._began
-                yield from self._rows(write_silent, only_open)
-                if tick:
-                    tick(self)
-            yield from self._rows(write_silent, only_open)
-        finally:
-            self._calls.close()
-            self.tally()
-
-    def tally(self) -> Sums:
-        """The sums so far."""
-        self.sums.seconds = time.monotonic() - self._began
-        self.sums.sending_seconds = self.sums.sending_seconds or self.sums.seconds
-        weight = sum(answered for answered, _ in self._ended)
-        self.sums.loss = sum(answered * loss for answered, loss in self._ended) / weight if weight else None
-        return self.sums
-
-    def _step(self, offset: int) -> None:
-        self._obey()
-        self._open_block()
-        self._start()
-        self._calls.collect(self._sleep())
-        wait = self._trips.wait()
-        self._calls.give_up(wait, lambda block, item: block.near(item, wait), self._patience)
-        self._fold(offset)
-        for block in list(self._blocks):
-            self._advance(block)
-
-    def _obey(self) -> None:
-        """What a signal has asked for."""
-        if self._stops:
-            for block in self._blocks:
-                block.stop()
-        if self._stops > 1:
-            for block in list(self._blocks):
-                self._close(block, interrupted=True)
-
-    def _open_block(self) -> None:
-        """Open the next block when the others have started what they have for now."""
-        if self._stops or len(self._blocks) >= OPEN_WINDOWS or not all(block.exhausted for block in self._blocks):
-            return
-        stretch = self.schedule.next(self._rate)
-        if stretch:
-            block = self._block(stretch)
-            block.begin_pass(time.monotonic_ns())
-            self._blocks.append(block)
-
-    # ── calls ──
-
-    def _start(self) -> None:
+    def _start(self, now: int) -> None:
         """Start what rate, room and order allow."""
-        now = time.monotonic_ns()
         if now < self._paused_until:
             return
         allowed = min(self._bucket.allowed(now, BATCH), self._limit - len(self._calls))
         started = 0
-        for block in self._blocks:
-            if allowed > started and not block.exhausted:
-                started += self._start_block(block, allowed - started, now)
+        for window in self.windows.open:
+            probing = self._probing[id(window)]
+            if allowed > started and (probing.waiting or not window.passes.handed_out):
+                started += self._start_window(probing, allowed - started, now)
                 if now < self._paused_until:
                     break
         self._bucket.spend(started)
-        self.sums.sent["probe"] += started
+        self._started += started
 
-    def _start_block(self, block: Block, limit: int, now: int) -> int:
-        if not block.waiting:
-            block.waiting = block.passes.take(limit, now).tolist()[::-1]
-        waiting, names, ports, width, start = block.waiting, block.names, block.ports, block.width, self._calls.start
+    def _start_window(self, probing: Probing, limit: int, now: int) -> int:
+        window = probing.window
+        if not probing.waiting:
+            probing.waiting = window.passes.take(limit, now).tolist()[::-1]
+        waiting, names, ports, width, start = (
+            probing.waiting,
+            probing.names,
+            probing.ports,
+            window.width,
+            self._calls.start,
+        )
         most = min(limit, len(waiting))
         for done in range(most):
-            item = waiting.pop()
-            if not start(block, item, names[item // width], ports[item % width]):
-                waiting.append(item)
+            target_id = waiting.pop()
+            if not start(probing, target_id, names[target_id // width], ports[target_id % width]):
+                waiting.append(target_id)
                 self._run_short(now)
                 return done
         self._short_since = 0
         return most
 
     def _run_short(self, now: int) -> None:
-        """Nothing may be started for a moment, and then less at once."""
-        code = self._calls.shortage
-        self.sums.shortages[error_text(code)] += 1
+        """Start nothing for a moment, and then fewer calls at once."""
+        cause = error_text(self._calls.shortage)
+        self._shortages[cause] += 1
         self._limit = max(1, min(self._limit, len(self._calls)) // 2)
         self._paused_until = now + int(SHORTAGE_PAUSE * SECOND)
         self._short_since = self._short_since or now
         if not len(self._calls) and now - self._short_since > SHORTAGE_LIMIT * SECOND:
-            raise ScanError(f"connect() keeps failing with {error_text(code)}: close other programs, or lower --rate")
+            raise ScanError(f"connect() keeps failing with {cause}: close other programs, or lower --rate")
 
-    def _sleep(self) -> float:
+    def _fold(self) -> None:
+        ended = self._calls.take()
+        self._limit = min(self._room, self._limit + len(ended))
+        for probing in {id(outcome.owner): outcome.owner for outcome in ended}.values():
+            mine = [outcome for outcome in ended if outcome.owner is probing]
+            first, trips = probing.fold(mine)
+            self._trips.add(trips)
+            self._replies += sum(OUTCOMES[outcome.code] is not Reason.NO_RESPONSE for outcome in mine)
+            self.windows.add_opened(probing.window, first[probing.window.ledger.rank(first) == Rank.OPEN])
+
+    def _next_due(self) -> float:
         """Seconds until there is more to do, answers apart."""
-        now = time.monotonic_ns()
-        due = self._calls.due(self._trips.wait(), self._patience)
-        if any(not block.exhausted for block in self._blocks) and len(self._calls) < self._limit:
+        now = self._clock()
+        due = self._calls.due(self._trips.wait(), self.patience)
+        if self.sending and len(self._calls) < self._limit:
             pause = max(0.0, (self._paused_until - now) / SECOND)
             due = min(due, max(pause, self._bucket.wait(max(1, int(self._bucket.depth / 2)))))
-        return min(due, LONGEST_SLEEP) if len(self._calls) or due != float("inf") else 0.0
+        return due if len(self._calls) or due != float("inf") else 0.0
 
-    # ── outcomes ──
 
-    def _fold(self, offset: int) -> None:
-        ended = self._calls.take()
-        if not ended:
-            return
-        self._limit = min(self._room, self._limit + len(ended))
-        owners = {id(outcome.owner): outcome.owner for outcome in ended}
-        for block in owners.values():
-            mine = ended if len(owners) == 1 else [outcome for outcome in ended if outcome.owner is block]
-            fresh, trips = block.fold(mine, offset)
-            self._trips.add(trips)
-            self.sums.replies += len(mine) - sum(OUTCOMES[outcome.code] is Reason.NO_RESPONSE for outcome in mine)
-            opened = fresh[block.ledger.rank(fresh) == 3]
-            self._found_open += len(opened)
-            for item in opened.tolist():
-                self.opened.append((block.names[item // block.width], block.ports[item % block.width]))
-
-    def _advance(self, block: Block) -> None:
-        if not block.passes.all_left:
-            return
-        over = block.everyone_answered or self._enough(block)
-        if self._stops or over:
-            self._close(block, interrupted=not over)
-        else:
-            block.begin_pass(time.monotonic_ns())
-
-    def _enough(self, block: Block) -> bool:
-        return enough(block.passes.complete, self._config.passes, block.assess(), self._config.max_missed)
-
-    def _close(self, block: Block, interrupted: bool) -> None:
-        block.interrupted = interrupted
-        self._blocks.remove(block)
-        self._closed.append(block)
-
-    def _rows(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
-        while self._closed:
-            block = self._closed.popleft()
-            if block.interrupted and self._keep:
-                self._kept.append(block.stretch._replace(known=block.known()))
-                continue
-            estimate = block.assess()
-            self.sums.expected_missed += estimate.missed
-            self.sums.answered += block.ledger.answered
-            self.sums.passes = max(self.sums.passes, block.passes.number)
-            if estimate.loss is not None:
-                self._ended.append((block.ledger.answered, estimate.loss))
-            if not write_silent:
-                self.sums.silent_counted += len(block.silent())
-            yield block.rows(write_silent, only_open)
+def connect_session(
+    hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, resume: ResumePoint | None = None,
+    resumable: bool = False,
+) -> Session:  # fmt: skip
+    """A connect scan. `resume`: the scan goes on from there. Raises UsageError or ScanError."""
+    if config.source_port is not None:
+        raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
+    key = Key(*resume.key) if resume else key_of(config)
+    lanes = [LaneFacts("", 0, config.shard.count(hosts.size), "")]  # one lane: the kernel finds the routes
+    schedule = Schedule([lane.hosts for lane in lanes], len(ports), *(resume.restart(lanes) if resume else ()))
+    clock = steady_clock()
+    engine = ConnectScan(hosts, ports, config, key, schedule, clock)
+    stats = ScanStats(targets=hosts.size * len(ports), asked_rate=config.rate, started=time.time())
+    return Session(engine, stats, clock, (key.k0, key.k1), lanes, resumable=resumable)

@@ -1,12 +1,12 @@
-"""A lane: the targets that one route leads to, and how probes and replies on it look.
+"""A lane: the targets that one route leads to, and how probes and replies look there.
 
-A scan's targets may lie behind several interfaces, gateways and families. Each combination is a
-lane with its own templates, its own numbering of hosts and its own order, so a batch is always of
-one kind and no code downstream asks about families or routes. Hosts are permuted; a shard takes
-every n-th of them; a position in that order names a host, and arithmetic leads both ways.
+The targets of a scan may lie behind several interfaces, gateways and IP versions. Each combination is a lane with its
+own templates, its own numbering of hosts and its own order. So a batch is always of one kind, and no other code
+depends on versions or routes. Hosts are permuted, and a shard takes every n-th of them. A position in that order
+names a host, and arithmetic leads both ways.
 
-`match` is the live half of the seam between replies and targets (`replay` has the other): the
-cookie proves that a reply answers our own probe, and the permutation's inverse says which.
+`match` ties live replies to targets (`classifier` does it for captures): the cookie proves that a reply answers our
+own probe, and the inverse of the permutation says which one.
 """
 
 from collections import Counter
@@ -16,22 +16,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet import cookie
+from ..packet import cookie, probe
 from ..packet.cookie import Key
-from ..packet.headers import ACK, RST, SYN, Ints, Rows
+from ..packet.headers import ACK, RST, SYN, Bools, Bytes, Ints, Rows
 from ..packet.parse import Segments
 from ..packet.probe import Query, Template
 from ..targets.hostspace import WHOLE, HostSpace, Shard
 from ..targets.permutation import Permutation
 from ..transport import Transport
-from ..verdict.table import Reason, classify_icmp, classify_tcp
+from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
 
 U16 = npt.NDArray[np.uint16]
 
 
 @dataclass
 class Lane:
-    """One route's hosts, and everything needed to send to them and to know their replies."""
+    """The hosts behind one route, and all that is needed to send to them and to recognise their replies."""
 
     name: str  # of the interface
     version: int
@@ -45,7 +45,7 @@ class Lane:
     key: Key
     order_key: int
     shard: Shard = WHOLE
-    query: Query | None = None  # how to ask for MAC addresses; None where frames need none
+    query: Query | None = None  # for MAC addresses; None where frames need none
     gateway: Rows | None = None  # ADDRESS[1]; None: the hosts are on the link
     spare_port: int | None = None  # used where the target is this machine and its port is our source port
 
@@ -55,39 +55,49 @@ class Lane:
         self._port_index[self.ports] = np.arange(len(self.ports))
         self._held = np.zeros(65536, np.bool_)
         self._held[[*self.pass_ports, *([self.spare_port] if self.spare_port else [])]] = True
-        self._pass_of = np.zeros(65536, np.uint8)  # 0: the port does not tell
+        self._pass_of = np.zeros(65536, np.uint8)  # by our port; 0: the port does not say which pass
         if len(set(self.pass_ports)) == len(self.pass_ports):
             self._pass_of[list(self.pass_ports)] = np.arange(1, len(self.pass_ports) + 1)
 
     @property
+    def needs_macs(self) -> bool:
+        """Whether each host needs its own MAC address: the hosts are on the link."""
+        return self.query is not None and self.gateway is None
+
+    @property
     def host_count(self) -> int:
         """Hosts of this shard."""
-        return max(0, (self.hosts.size - self.shard.number) // self.shard.of + 1)
+        return self.shard.count(self.hosts.size)
 
-    def hosts_at(self, position: Ints) -> Rows:
+    def hosts_at(self, host_pos: Ints) -> Rows:
         """The hosts at these positions of this shard's order, ADDRESS[n]."""
-        place = position.astype(np.uint64) * np.uint64(self.shard.of) + np.uint64(self.shard.number - 1)
-        return self.hosts.pick(self._order.forward(place))
+        return self.hosts.pick(self._order.forward(self.shard.positions(host_pos)))
 
     def position_of(self, address: Rows) -> Ints:
-        """ADDRESS[m] → positions in this shard's order, int64[m]; -1 for what is not this shard's target."""
+        """ADDRESS[m] → positions in this shard's order, int64[m]; -1 for what is no target of this shard."""
         index = self.hosts.index_of(address)
-        position = np.full(len(index), -1, np.int64)
+        host_pos = np.full(len(index), -1, np.int64)
         known = np.flatnonzero(index >= 0)
         if known.size:
-            place = self._order.inverse(index[known]).view(np.int64) - (self.shard.number - 1)
-            mine = place % self.shard.of == 0
-            position[known[mine]] = place[mine] // self.shard.of
-        return position
+            # Shard i of n has the positions i-1, i-1+n, … of the whole order.
+            offset = self._order.inverse(index[known]).view(np.int64) - (self.shard.number - 1)
+            mine = offset % self.shard.of == 0
+            host_pos[known[mine]] = offset[mine] // self.shard.of
+        return host_pos
 
     def next_hop(self, mac: bytes) -> None:
-        """The gateway's MAC address, for every frame of this lane."""
+        """The MAC address of the gateway, for every frame of this lane."""
         for template in (self.probe, self.reset):
             template.frame[:6] = np.frombuffer(mac, np.uint8)
 
-    def our_port(self, number: int, target_port: U16) -> int | U16:
-        """The source port of pass `number` towards each target port."""
-        port = self.pass_ports[number - 1]
+    def stamp_probes(self, rows: Bytes, target: Rows, target_port: U16, pass_no: int, macs: Rows | None) -> None:
+        """Write the probes of a pass into `rows`: ADDRESS[n], uint16[n], and V6[n] where hosts need their own MAC."""
+        ours = self.our_port(pass_no, target_port)
+        probe.stamp(self.probe, rows, target, target_port, ours, self.sequence(target, target_port, ours), macs)
+
+    def our_port(self, pass_no: int, target_port: U16) -> int | U16:
+        """The source port of a pass towards each target port."""
+        port = self.pass_ports[pass_no - 1]
         if self.spare_port is None or not (target_port == port).any():
             return port
         return np.where(target_port == port, self.spare_port, port).astype(np.uint16)
@@ -97,55 +107,61 @@ class Lane:
         return cookie.sequence(self.key, self.version, target, target_port, our_port)
 
     def match(self, segments: Segments, counts: Counter[str]) -> "Matches":
-        """Replies to this lane's probes; the others are added to `counts` by cause."""
+        """Replies to the probes of this lane. The others are added to `counts` by cause.
+
+        Source: RFC 9293 3.10.7.3 (what a SYN may draw); RFC 792 (what an ICMP error quotes).
+        """
         segments = self._to_us(segments, counts)
         segments = self._without_echoes(segments, counts)
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():
-            reason = np.where(
-                segments.icmp, classify_icmp(segments.version, segments.icmp_type, segments.icmp_code), reason
-            )
+            icmp_reason = classify_icmp(segments.version, segments.icmp_type, segments.icmp_code)
+            reason = np.where(segments.icmp, icmp_reason, reason)
         proven = self._proven(segments, reason)
-        place = self.position_of(segments.src)
-        port = self._port_index[segments.sport]
+        host_pos, port_index = self.position_of(segments.src), self._port_index[segments.sport]
         causes = (
-            (reason == Reason.NONE, "no-verdict"),
-            (~proven, "bad-cookie"),
-            ((place < 0) | (port < 0), "not-a-target"),
+            (reason == Reason.NONE, Rejected.NO_VERDICT),
+            (~proven, Rejected.BAD_COOKIE),
+            ((host_pos < 0) | (port_index < 0), Rejected.NOT_A_TARGET),
         )
         good = np.ones(len(segments), np.bool_)
         for wrong, cause in causes:
-            counts[cause] += int(np.count_nonzero(good & wrong))
+            counts[cause.value] += int(np.count_nonzero(good & wrong))
             good &= ~wrong
         if not good.all():
-            segments, reason, place, port = segments.take(good), reason[good], place[good], port[good]
-        return Matches(segments, reason, place, port.astype(np.int64), self._pass_of[segments.dport])
+            segments, reason = segments.take(good), reason[good]
+            host_pos, port_index = host_pos[good], port_index[good]
+        return Matches(segments, reason, host_pos, port_index.astype(np.int64), self._pass_of[segments.dport])
 
     def _to_us(self, segments: Segments, counts: Counter[str]) -> Segments:
         """Those sent to our address and one of our source ports."""
         ours = (segments.dst["lo"] == self.our_address["lo"][0]) & (segments.dst["hi"] == self.our_address["hi"][0])
         cut = ours & segments.truncated
-        counts["icmp-quote-truncated"] += int(np.count_nonzero(cut))
+        counts[Rejected.QUOTE_TRUNCATED.value] += int(np.count_nonzero(cut))
         ours &= self._held[segments.dport] & ~cut
-        counts["not-to-us"] += len(segments) - int(np.count_nonzero(ours | cut))
+        counts[Rejected.NOT_TO_US.value] += len(segments) - int(np.count_nonzero(ours | cut))
         return segments if ours.all() else segments.take(ours)
 
     def _without_echoes(self, segments: Segments, counts: Counter[str]) -> Segments:
-        """Without our own probes, as loopback shows them: a bare SYN with the cookie of the flow that it belongs to."""
+        """Without our own probes, as loopback shows them: a bare SYN with the cookie of its own flow."""
         bare = ~segments.icmp & (segments.flags & (SYN | ACK | RST) == SYN)
         if not bare.any():
             return segments
         echo = bare & (segments.seq == self.sequence(segments.dst, segments.dport, segments.sport))
-        counts["own-probe"] += int(np.count_nonzero(echo))
+        counts[Rejected.OWN_PROBE.value] += int(np.count_nonzero(echo))
         return segments.take(~echo) if echo.any() else segments
 
-    def _proven(self, segments: Segments, reason: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Which replies show our cookie: acknowledged, or quoted; a bare SYN must not show it."""
+    def _proven(self, segments: Segments, reason: Codes) -> Bools:
+        """Which replies show our cookie: acknowledged or quoted. A bare SYN must not show it."""
         expected = self.sequence(segments.src, segments.sport, segments.dport)
+        # RFC 9293 3.10.7.3: the acceptable acknowledgement in SYN-SENT is ISS + 1.
         proven = segments.ack == expected + np.uint32(1)
+        # Some stacks acknowledge our sequence number itself in their reset.
         proven |= (segments.flags & (RST | SYN) == RST) & (segments.ack == expected)
+        # The sequence number of an ICMP row is the quoted one. The 8 quoted TCP bytes always hold it (RFC 792).
         if segments.icmp.any():
             proven = np.where(segments.icmp, segments.seq == expected, proven)
+        # A bare SYN acknowledges nothing. One that carries our cookie is our own probe, sent back.
         bare = reason == Reason.SPLIT_HANDSHAKE_SYN
         if bare.any():
             proven = np.where(bare, segments.seq != expected, proven)
@@ -153,16 +169,15 @@ class Lane:
 
 
 class Matches(NamedTuple):
-    """Replies that are ours: reason, host position, port index and the pass answered (0: the port does not tell)."""
+    """Replies that are ours, as columns."""
 
     segments: Segments
-    reason: npt.NDArray[np.uint8]
-    place: Ints
-    port: Ints
-    number: npt.NDArray[np.uint8]
+    reason: Codes
+    host_pos: Ints  # in the order of the lane
+    port_index: Ints
+    pass_no: npt.NDArray[np.uint8]  # the pass that was answered; 0: the port does not say
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> "Matches":
+    def take(self, rows: Bools) -> "Matches":
         """The rows of a mask."""
-        return Matches(
-            self.segments.take(rows), self.reason[rows], self.place[rows], self.port[rows], self.number[rows]
-        )
+        segments = self.segments.take(rows)
+        return Matches(segments, self.reason[rows], self.host_pos[rows], self.port_index[rows], self.pass_no[rows])

@@ -1,319 +1,216 @@
 """The half-open scan, one step at a time.
 
-`Scan.step(now)` takes in what has arrived, sends what the rate allows, and moves each window along:
-sweep, passes, wait, close. It is handed the time and never sleeps, so a whole scan runs as well
-against a network inside the process with a clock that jumps. Windows that closed are left in
-`closed` for whoever turns them into rows.
+`Scan.step(now)` takes in what has arrived, sends what the rate allows, and moves each window along its lifecycle. The
+time is handed in, and nothing here sleeps. So a whole scan runs as well against a network in memory, with a clock
+that jumps. Windows that have closed wait in `windows.closed` for the writer of rows.
 
-At most three windows are open, so that one sends while others wait for stragglers, and memory does
-not grow with the scan. After an interrupt nothing new is sent, but the waits that were under way
-are waited out: a target whose wait is not over is never called filtered.
+After a stop nothing new is sent, but the waits under way go on: a target whose wait is not over is never called
+filtered.
 """
 
-from collections import Counter, deque
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from ..packet import probe
-from ..packet.addresses import to_text
 from ..packet.cookie import Key
-from ..packet.headers import Bools, Frames, Ints
-from ..packet.parse import Segments, parse
+from ..packet.headers import Bytes, Ints, Rows
+from ..packet.probe import Query, stamp_query
+from ..rounds.lifecycle import Wait
 from ..rounds.pacing import BLIND_RATE, RateController
 from ..rounds.passes import Passes
-from ..rounds.schedule import OPEN_WINDOWS, Schedule
-from ..transport import Transport
-from ..verdict.loss import RoundTrips, enough
-from ..verdict.table import Reason
-from .lane import Lane, Matches
-from .neighbours import GatewaySweep, answers
-from .timing import Timing
-from .transmit import Dispatch, Source
-from .window import Phase, Window
+from ..rounds.round_trips import SECOND, RoundTrips
+from ..rounds.schedule import HostRange, Schedule
+from ..rounds.window import Window
+from ..rounds.windows import Waits, Windows
+from ..verdict.loss import Bound
+from .lane import Lane
+from .neighbours import GATEWAY_PASSES, GatewaySweep
+from .receive import Receiver
+from .transmit import FrameSource, Transmit
 
-SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT, GATEWAY_PASSES = 0.4, 0.04, 3
-SWEEP_LAST_WAIT = 0.3  # seconds before a host is called down: who sleeps wakes up slowly
-SPLIT_WAIT = 0.02  # seconds after the first queries: who has answered by then need not wait for the others
+SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT = 0.4, 0.04
+LAST_QUERY_WAIT = 0.3  # seconds before a host is called down: one in power-saving mode answers late
+SPLIT_WAIT = 0.02  # seconds after the first queries: hosts that have answered by then do not wait for the others
 FULL_RING_PAUSE = 0.0005
-RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
-GOOD_BATCH = 0.8  # of a full bucket: worth waking up for
-MOST_RESETS = 8  # for one target: who repeats a SYN/ACK more often than that is not waiting for a reset
-HOST_START, NO_LIMIT = 200.0, 1e9
-SECOND = 1_000_000_000
+GOOD_BATCH = 0.8  # of a full bucket: enough to wake up for
+HOST_START, NO_LIMIT = 200.0, 1e9  # --rate auto: the rate for each host at the start, and no upper end
+JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005  # replies to an epoch have come after the slow tail times this, plus this
 
 
 class Settings(NamedTuple):
-    """What the scan itself decides by; the rest of the configuration is built into the lanes."""
+    """What the scan itself decides by. The rest of the configuration is in the lanes."""
 
     rate: float | None = 0.0  # frames a second, 0 unlimited; None: found while scanning
-    max_rate: float = 0.0  # where the search for a rate ends; 0: nowhere
-    passes: int = 11
-    max_missed: float = 0.01
-    max_missed_share: float | None = None  # instead: of the responders found
+    max_rate: float = 0.0  # upper end of the search for a rate; 0: none
+    bound: Bound = Bound()
     timeout: float | None = None
     tos: int = probe.TOS_LOWER_EFFORT
     pause: float = 0.0  # seconds between passes, at least (one source port for all passes needs 0.6)
-
-    def bound(self, found: int) -> float:
-        """How many responders may be missed where `found` were not."""
-        return self.max_missed if self.max_missed_share is None else self.max_missed_share * max(1, found)
 
 
 class Scan:
     """A half-open scan over lanes. Drive it with `step` until `done`."""
 
     def __init__(self, lanes: list[Lane], settings: Settings, key: Key, schedule: Schedule | None = None) -> None:
-        """`schedule`: what to scan, if it is not all that there is."""
-        self.schedule = schedule or Schedule([lane.host_count for lane in lanes], len(lanes[0].ports) if lanes else 1)
-        self.lanes, self.settings = lanes, settings
-        self.replies = self.late = self.found_open = 0
-        self.rejected: Counter[str] = Counter()  # frames by cause
-        self.closed: deque[Window] = deque()
-        self.news: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
-        self.open: list[Window] = []
-        self.interrupted = False
+        """`schedule`: what to scan, if it is not everything."""
+        schedule = schedule or Schedule([lane.host_count for lane in lanes], len(lanes[0].ports) if lanes else 1)
+        self.lanes, self.settings, self._key = lanes, settings, key
         self.failed = ""  # why some targets could not be scanned
         self.round_trips = RoundTrips(fixed=settings.timeout)
         self._sweep_trips = RoundTrips(SWEEP_FIRST_WAIT, least=SWEEP_LEAST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
-        controller = self._auto() if settings.rate is None else None
-        self._timing = Timing(self.round_trips, controller)
-        self._handed_closed = 0  # probes of first passes in windows that have closed
-        self.dispatch = Dispatch(self._transports, controller.rate if controller else settings.rate or 0.0)
+        self._controller = self._start_rate() if settings.rate is None else None
+        self._handed = 0  # probes of first passes that the controller knows of
         self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
-        self._key = key
-        self._opened = 0  # windows so far
+        self.windows = Windows(schedule, self._window, settings.bound, self._waits, self._before_pass)
+        self.transmit = Transmit(self._transports, self._controller.rate if self._controller else settings.rate or 0.0)
+        self.receiver = Receiver(
+            lanes, self.windows, self.transmit, self._controller, self.round_trips, self._sweep_trips, settings.tos
+        )
 
-    def _auto(self) -> RateController:
+    def _start_rate(self) -> RateController:
         """A host starts at 200/s; many hosts share a start of at most 10,000/s."""
         hosts = sum(lane.host_count for lane in self.lanes)
         return RateController(min(HOST_START * max(1, hosts), BLIND_RATE), self.settings.max_rate or NO_LIMIT)
 
+    def _window(self, host_range: HostRange, number: int) -> Window:
+        lane = self.lanes[host_range.lane]
+        hosts = lane.hosts_at(host_range.host_pos())
+        return Window(host_range, hosts, lane.ports, self._key.k1 + number, needs_macs=lane.needs_macs)
+
     @property
     def done(self) -> bool:
         """Whether every window has closed and nothing is owed or in flight."""
-        return not self.open and (self.schedule.exhausted or self.interrupted) and self.dispatch.idle
+        return self.windows.done and self.transmit.idle
 
     @property
     def sending(self) -> bool:
         """Whether frames are due."""
-        return self.dispatch.owing or any(not window.current.handed_out for window in self.open)
+        return self.transmit.owing or self.windows.sending
 
-    def interrupt(self) -> None:
-        """Send nothing new; finish with what is known when the waits under way are over."""
-        self.interrupted = True
-        self._gateways.clear()
-        for window in self.open:
-            window.current.stop()
+    def stop(self) -> None:
+        """Send nothing new. Finish with what is known when the waits under way are over."""
+        self.windows.stop()
 
     def abandon(self) -> None:
-        """Do not even wait: close every window now."""
-        self.interrupt()
-        for window in list(self.open):
-            self._close(window, interrupted=True)
+        """Close every window now, without any wait."""
+        self.windows.abandon()
 
     def step(self, now: int) -> float:
-        """Do what is due at `now` (ns since 1970); returns in how many seconds there is more to do, replies apart."""
+        """Do what is due at `now` (ns since 1970). Returns in how many seconds there is more to do, replies apart."""
+        if self.windows.stopped:
+            self._gateways.clear()
         for transport in self._transports:
-            self._receive(transport)
-        self.dispatch.account(now)
-        for sweep in list(self._gateways):
-            self._advance_gateway(sweep, now)
-        self._open_windows(now)
-        sources: list[tuple[Transport, Source]] = [(sweep.lane.transport, sweep) for sweep in self._gateways]
-        sources += [(window.lane.transport, window) for window in self.open]
-        full = self.dispatch.send(sources, now)
-        rate = self._timing.rate(sum(window.passes.handed_first for window in self.open) + self._handed_closed, now)
-        self.dispatch.bucket.rate = self.dispatch.bucket.rate if rate is None else rate
-        for window in list(self.open):
-            self._advance(window, now)
+            self.receiver.receive(transport, self._gateways)
+        self.transmit.account(now)
+        for gateway in list(self._gateways):
+            self._advance_gateway(gateway, now)
+        if not self._gateways:
+            self.windows.open_next(now, self.transmit.bucket.rate)
+        full = self.transmit.send(list(self._sources()), now)
+        self._adapt_rate(now)
+        self.windows.advance(now)
         return FULL_RING_PAUSE if full else self._next_due(now)
 
-    # ── what arrives ──
+    # ── what leaves ──
 
-    def _receive(self, transport: Transport) -> None:
-        for _ in range(RECV_BATCHES):
-            frames = transport.recv()
-            if not len(frames):
-                break
-            self._learn(frames)
-            segments = parse(frames, self.rejected)
-            for lane, rows in self._shares(transport, segments):
-                self._fold(lane, lane.match(segments if rows.all() else segments.take(rows), self.rejected), frames)
-
-    def _shares(self, transport: Transport, segments: Segments) -> Iterator[tuple[Lane, Bools]]:
-        """Which segments are for which lane: by family, then by target; strangers go to a family's first lane."""
-        for version in (4, 6):
-            rows = segments.version == version
-            lanes = [lane for lane in self.lanes if lane.transport is transport and lane.version == version]
-            for lane in lanes[1:]:
-                known = rows & (lane.position_of(segments.src) >= 0)
-                rows = rows & ~known
-                if known.any():
-                    yield lane, known
-            if lanes and rows.any():
-                yield lanes[0], rows
-
-    def _learn(self, frames: Frames) -> None:
-        """ARP and NDP answers."""
-        sweeps = [window.sweep for window in self.open if window.sweep and window.phase is Phase.SWEEP]
-        if sweeps or self._gateways:
-            rows, address, mac = answers(frames)
-            for sweep in [*self._gateways, *sweeps]:
-                self._sweep_trips.add(sweep.learn(address, mac, frames.time[rows]))
-
-    def _fold(self, lane: Lane, found: Matches, frames: Frames) -> None:
-        if not len(found.reason):
-            return
-        self.replies += len(found.reason)
-        owed = found.reason == Reason.SYN_ACK
-        left = np.ones(len(found.reason), np.bool_)
-        for window in self.open:
-            mine = left & (window.slots(found.place) >= 0) if window.lane is lane else np.zeros(0, np.bool_)
-            if mine.any():
-                left &= ~mine
-                self._fold_window(window, found if mine.all() else found.take(mine))
-                owed[mine] &= window.replies(found)[mine] <= MOST_RESETS
-        self.rejected["late-after-close"] += int(np.count_nonzero(left))
-        refused = int(np.count_nonzero((found.reason == Reason.SYN_ACK) & ~owed))
-        self.rejected["reset-not-sent"] += refused + self.dispatch.owe_resets(found, np.flatnonzero(owed), lane, frames)
-
-    def _fold_window(self, window: Window, found: Matches) -> None:
-        if not found.number.all():  # one source port for all passes: a reply is the current one's
-            found = found._replace(
-                number=np.where(found.number == 0, window.passes.number, found.number).astype(np.uint8)
-            )
-        found = self._asked(window, found)
-        late = found.number < window.passes.number
-        self.late += int(np.count_nonzero(late))
-        fresh = window.fold(found, self._timing.resent(window, found, np.flatnonzero(late)))
-        self._timing.measure(window, found, fresh)
-        fresh = window.target_of(found)[fresh]
-        opened = fresh[window.ledger.rank(fresh) == 3]
-        if len(opened):
-            self.news.append((window, opened))
-            self.found_open += len(opened)
-
-    def _asked(self, window: Window, found: Matches) -> Matches:
-        """Without bare SYNs that answer nothing: they show no cookie, so that port must have asked that target."""
-        bare = found.reason == Reason.SPLIT_HANDSHAKE_SYN
-        if bare.any():
-            stray = bare & ~window.passes.asked(window.target_of(found), found.number)
-            self.rejected["unasked"] += int(np.count_nonzero(stray))
-            found = found.take(~stray)
-        return found
-
-    # ── moving on ──
-
-    def _open_windows(self, now: int) -> None:
-        """Open the next window when the others have sent what they have for now."""
-        rests = sum(window.is_rest for window in self.open)
-        full = rests >= OPEN_WINDOWS or len(self.open) - rests >= OPEN_WINDOWS
-        waiting = self._gateways or self.interrupted or full
-        if waiting or not all(window.current.handed_out for window in self.open):
-            return
-        window = self.next_window()
-        if window:
-            window.begin_pass(now)
-            self.open.append(window)
-
-    def next_window(self) -> Window | None:
-        """The window of the next stretch, as large as the rate of the day will have it."""
-        stretch = self.schedule.next(self.dispatch.bucket.rate)
-        if stretch is None:
-            return None
-        self._opened += 1
-        return Window(self.lanes[stretch.lane], stretch, self._key.k1 + self._opened, self.settings.tos)
-
-    def _advance_gateway(self, sweep: GatewaySweep, now: int) -> None:
-        if sweep.answered:
-            sweep.lane.next_hop(sweep.macs[0].tobytes())
-            self._gateways.remove(sweep)
-        elif not sweep.passes.number or (sweep.passes.all_left and self._over(sweep.passes, now, self._sweep_trips)):
-            if sweep.passes.number >= GATEWAY_PASSES:
-                assert sweep.lane.gateway is not None
-                gateway = to_text(sweep.lane.gateway)[0]
-                self.failed = (
-                    f"the gateway {gateway} on {sweep.lane.name} does not answer: nothing behind it was scanned"
-                )
-                self._gateways.remove(sweep)
-                self.schedule.drop(self.lanes.index(sweep.lane))
+    def _sources(self) -> Iterator[FrameSource]:
+        """Gateways first: nothing behind them can be probed before they answer."""
+        for gateway in self._gateways:
+            yield self._queries(gateway.lane, gateway.sweep.passes, gateway.address)
+        for window in self.windows.open:
+            lane = self.lanes[window.host_range.lane]
+            if window.sweeping:
+                yield self._queries(lane, window.current, window.hosts)
             else:
-                sweep.passes.begin(now)
+                yield self._probes(lane, window)
 
-    def _advance(self, window: Window, now: int) -> None:
-        if self._may_split(window) and now - window.current.last_sent >= SPLIT_WAIT * SECOND:
-            self.open.insert(self.open.index(window), window.split())  # before it: its few queries go first
-            self._to_ports(window, now)
-        passes, sweeping = window.current, window.phase is Phase.SWEEP
-        everyone = window.everyone_answered()
-        if not passes.all_left or not (
-            everyone or self._over(passes, now, self._sweep_trips if sweeping else self.round_trips)
-        ):
+    def _queries(self, lane: Lane, passes: Passes, addresses: Rows) -> FrameSource:
+        query = lane.query
+        assert query
+        stamp = partial(_stamp_queries, query, addresses)
+        return FrameSource(lane.transport, passes, "query", query.length, stamp)
+
+    def _probes(self, lane: Lane, window: Window) -> FrameSource:
+        stamp = partial(_stamp_probes, lane, window)
+        return FrameSource(lane.transport, window.passes, "probe", lane.probe.length, stamp)
+
+    # ── time ──
+
+    def _waits(self, window: Window) -> Waits:
+        """The seconds of each wait of the lifecycle table, for one window."""
+        round_trip = (self._sweep_trips if window.sweeping else self.round_trips).wait()
+        return {
+            Wait.NONE: 0.0,
+            Wait.SPLIT: SPLIT_WAIT,
+            Wait.ROUND_TRIP: round_trip,
+            Wait.NEXT_PASS: max(round_trip, self.settings.pause),
+            Wait.LAST_QUERY: max(round_trip, LAST_QUERY_WAIT),
+        }
+
+    def _before_pass(self, window: Window, now: int) -> None:
+        """Learn from what is over: from a sweep how near its hosts are, from a pass whether the rate was too high."""
+        if not window.passes.pass_no:
+            if all(lane.needs_macs for lane in self.lanes):
+                self.round_trips.expect(self._sweep_trips)
             return
-        if self.interrupted:
-            self._close(window, interrupted=sweeping or not (everyone or self._enough(window)))
-        elif sweeping and (everyone or self._swept(window)):
-            if everyone or now - passes.last_sent >= SWEEP_LAST_WAIT * SECOND:
-                window.sweep_ended()
-                self._to_ports(window, now)
-        elif sweeping or not (everyone or self._enough(window)):
-            self._begin_or_close(window, now)
-        else:
-            self._close(window, interrupted=False)
+        sent, lost = window.control_result
+        if self._controller and (sent or not self.round_trips.count):
+            self._controller.repeated(sent, lost, window.passes.achieved)
+        window.limit_hosts(now)
 
-    def _may_split(self, window: Window) -> bool:
-        """Whether some hosts of a first sweep have answered, and others have not."""
-        passes = window.current
-        if self.interrupted or window.phase is Phase.PROBE or passes.number != 1 or not passes.all_left:
-            return False
-        first = not window.is_rest and window.stretch.known is None  # what is known is numbered by all of its hosts
-        return first and passes.ledger.answered > 0 and not window.everyone_answered()
+    def _adapt_rate(self, now: int) -> None:
+        controller = self._controller
+        if controller is None:
+            return
+        handed = self.windows.handed_first
+        if handed > self._handed:
+            controller.sent(handed - self._handed, now)
+            self._handed = handed
+        tail = self.round_trips.quantile(0.99)
+        controller.judge(now, self.round_trips.first_wait if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
+        self.transmit.bucket.rate = controller.rate
 
-    def _swept(self, window: Window) -> bool:
-        """Whether so few hosts were probably missed that all their targets together are below the bound."""
-        return window.sweep is not None and window.sweep.enough(self.settings.bound(1) / window.width)
+    def _advance_gateway(self, gateway: GatewaySweep, now: int) -> None:
+        """A gateway is queried in a few passes. Without an answer nothing behind it is scanned."""
+        passes = gateway.sweep.passes
+        if gateway.sweep.answered:
+            gateway.lane.next_hop(gateway.sweep.macs[0].tobytes())
+            self._gateways.remove(gateway)
+        elif not passes.pass_no or (passes.all_left and self._gateway_due(gateway) <= now):
+            if passes.pass_no < GATEWAY_PASSES:
+                passes.begin(now)
+                return
+            self.failed = f"the gateway {gateway.name} does not answer: nothing behind it was scanned"
+            self._gateways.remove(gateway)
+            self.windows.schedule.drop(self.lanes.index(gateway.lane))
 
-    def _to_ports(self, window: Window, now: int) -> None:
-        if all(lane.query is not None and lane.gateway is None for lane in self.lanes):
-            self.round_trips.expect(self._sweep_trips)
-        self._begin_or_close(window, now)
-
-    def _begin_or_close(self, window: Window, now: int) -> None:
-        if window.everyone_answered():
-            self._close(window, interrupted=False)
-        elif not window.current.number or now - window.current.last_sent >= self.settings.pause * SECOND:
-            if window.phase is Phase.PROBE:
-                self._timing.pass_ended(window)
-            window.begin_pass(now)
-
-    def _over(self, passes: Passes, now: int, trips: RoundTrips) -> bool:
-        return now - passes.last_sent >= trips.wait() * SECOND
-
-    def _enough(self, window: Window) -> bool:
-        bound = self.settings.bound(window.responders)
-        return enough(window.passes.complete, self.settings.passes, window.assess(), bound)
-
-    def _close(self, window: Window, interrupted: bool) -> None:
-        window.assess()
-        window.interrupted = interrupted
-        self._handed_closed += window.passes.handed_first
-        self.open.remove(window)
-        self.closed.append(window)
+    def _gateway_due(self, gateway: GatewaySweep) -> int:
+        return gateway.sweep.passes.last_sent + int(self._sweep_trips.wait() * SECOND)
 
     def _next_due(self, now: int) -> float:
         """Seconds until tokens for a good batch are there, or until a wait is over."""
+        bucket = self.transmit.bucket
         if self.sending:
-            return self.dispatch.bucket.wait(max(1, int(self.dispatch.bucket.depth * GOOD_BATCH)))
-        if not self.dispatch.idle:
+            return bucket.wait(max(1, int(bucket.depth * GOOD_BATCH)))
+        if not self.transmit.idle:
             return FULL_RING_PAUSE
-        due = [sweep.passes.last_sent + self._sweep_trips.wait() * SECOND for sweep in self._gateways]
-        for window in self.open:
-            trips = self._sweep_trips if window.phase is Phase.SWEEP else self.round_trips
-            wait = max(trips.wait(), self.settings.pause)
-            if trips is self._sweep_trips and self._swept(window):
-                wait = max(wait, SWEEP_LAST_WAIT)
-            due.append(window.current.last_sent + (SPLIT_WAIT if self._may_split(window) else wait) * SECOND)
-        return max(0.0, (min(due) - now) / SECOND) if due else 0.0
+        due = [max(0.0, (self._gateway_due(gateway) - now) / SECOND) for gateway in self._gateways]
+        window = self.windows.next_due(now)
+        return min(due if window is None else [*due, window], default=0.0)
+
+
+def _stamp_queries(query: Query, addresses: Rows, rows: Bytes, host: Ints) -> None:
+    stamp_query(query, rows, addresses[host])
+
+
+def _stamp_probes(lane: Lane, window: Window, rows: Bytes, target_id: Ints) -> None:
+    if window.width > 1:
+        host, port_index = np.divmod(target_id, window.width)
+    else:  # a division for each probe is a cost that shows
+        host, port_index = target_id, np.zeros(len(target_id), np.int64)
+    macs = window.sweep.macs[host] if window.sweep else None
+    lane.stamp_probes(rows, window.hosts[host], window.ports[port_index], window.passes.pass_no, macs)

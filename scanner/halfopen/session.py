@@ -1,48 +1,46 @@
-"""A live scan from start to end: the loop that gives it time, sleep and signals.
+"""A live half-open scan as a session: sockets, clock, sleep and counters around `Scan`.
 
-Everything before and after is somebody else's: `wiring` makes the lanes, `live` decides, `output`
-writes. Here is only the clock (the wall clock at the start, carried on by the monotonic one, so that
-nothing jumps and receive time stamps compare), the waiting, and the sums for the summary.
-
-While probes are due the loop sleeps until the token bucket is worth a batch and replies wait in the
-ring; when only replies are awaited it sleeps in poll(). It never spins.
+The clock is the wall clock at the start, carried on by the monotonic one: nothing jumps, and the kernel's receive time
+stamps compare. While probes are due the loop sleeps until the token bucket holds a good batch, and replies wait in the
+ring. When only replies are awaited it sleeps in poll(). It never spins.
 """
 
 import select
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Sequence
 from threading import Thread
 
 import numpy as np
 import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, key_of
+from ..connect.calls import LocalEnd, steady_clock
+from ..connect.verify import find_open_everywhere, verify_window
 from ..errors import ScanError, UsageError
 from ..net.interfaces import interface
 from ..net.routes import Route
 from ..packet.addresses import to_text
 from ..packet.cookie import Key
 from ..packet.headers import LINK_ETHERNET, LINK_RAW
-from ..rounds.resume_point import LaneFacts, Standing, schedule_of
-from ..rounds.schedule import Stretch
-from ..rounds.statistics import Glance, Sums
+from ..rounds.schedule import LaneFacts, ResumePoint, Schedule
+from ..rounds.session import Clock, Session
+from ..rounds.statistics import ScanStats
+from ..rounds.window import Window
+from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.special import any_public
 from ..transport import Transport
 from ..transport.ring import NO_LINK_HEADER
 from ..transport.tap import See, Tap
-from ..verdict.table import Verdict
-from .results import rows, silent
+from .lane import Lane
 from .scan import Scan, Settings
-from .setup import Wiring, connect
-from .window import Window
+from .setup import Lanes, open_lanes
 
 LONGEST_SLEEP = 0.05
-LEAST_SLEEP = 0.002  # while replies trickle in: one look for many instead of one each
-ROWS_A_TURN = 8192  # written between two looks at what has arrived: some 15 ms, in which 25,000 replies may come
-SAME_PORT_PAUSE = 0.6  # Linux answers a half-open connection at most once in 0.5 s
+LEAST_SLEEP = 0.002  # while many replies arrive: one look for several of them instead of one each
+MANY_REPLIES = 1000
+SAME_PORT_PAUSE = 0.6  # Linux answers a half-open connection at most once in 0.5 s (tcp_invalid_ratelimit)
 
 
 def settings_of(config: SynConfig, hosts: HostSpace) -> Settings:
@@ -50,238 +48,143 @@ def settings_of(config: SynConfig, hosts: HostSpace) -> Settings:
     return Settings(
         rate=config.rate,
         max_rate=config.max_rate or (PUBLIC_RATE if any_public(hosts) else 0.0),
-        passes=config.passes,
-        max_missed=config.max_missed,
-        max_missed_share=config.max_missed_share,
+        bound=config.bound,
         timeout=config.timeout,
         tos=config.tos,
         pause=SAME_PORT_PAUSE if config.source_port else 0.0,
     )
 
 
-class Session:
-    """One scan. Iterate over `batches`; `stop` may be called from a signal handler."""
+def link_of(route: Route) -> int:
+    """The link type (LINKTYPE_ number) of frames on a route, as they are shown."""
+    return LINK_RAW if route.interface.kind in NO_LINK_HEADER else LINK_ETHERNET
 
-    def __init__(
-        self,
-        hosts: HostSpace,
-        ports: npt.NDArray[np.uint16],
-        config: SynConfig,
-        warn: Callable[[str], None] = print,
-        see: Sequence[See] = (),
-        verify: bool = False,
-        standing: Standing | None = None,
-        keep: bool = False,
-    ) -> None:
-        """`see` is told of every frame sent and received; with `verify` open ports get a full handshake, too.
 
-        `standing`: the scan goes on from there; with `keep` what an interrupt leaves
-        unfinished is not given out as rows, but kept for `standing()`. Raises UsageError or ScanError.
-        """
-        self.key = Key(*standing.key) if standing else key_of(config)
-        self.sums = Sums(asked_rate=config.rate, started=time.time())
-        self._offset = time.time_ns() - time.monotonic_ns()
-        self._see, self._verify = see, (config.source_ip, config.interface) if verify else None
-        self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open, if anybody wants to know
-        self.links: set[int] = set()  # link types (LINKTYPE_ numbers) that `see` will meet
-        self.wiring: Wiring = connect(hosts, ports, config, self.key, warn, self._tap if see else None)
-        self.sums.targets = sum(lane.host_count for lane in self.wiring.lanes) * len(ports)
-        lanes = self.wiring.lanes
-        self._kept: list[Stretch] = []  # of windows that were given up
-        self._keep = keep
-        try:
-            schedule = schedule_of(self._lane_facts(), len(ports), standing)
-        except UsageError:
-            self.wiring.close()
-            raise
-        self.scan = Scan(lanes, settings_of(config, hosts), self.key, schedule)
-        self._names = {lane.name for lane in self.wiring.lanes}
+class LiveScan:
+    """The engine of a half-open scan: a `Scan` with real transports."""
+
+    def __init__(self, scan: Scan, lanes: Lanes, config: SynConfig, clock: Clock, order_key: int) -> None:
+        self.windows: Windows = scan.windows
+        self._scan, self._lanes, self._clock, self._order_key = scan, lanes, clock, order_key
+        self._local_end = LocalEnd(config.source_ip, config.interface)  # of handshakes for --verify
+        self._names = {lane.name for lane in lanes.lanes}
         self._dropped_before = self._interface_drops()
-        self._stops = 0
-        self._ended: list[tuple[float, float | None]] = []
-        self._began = time.monotonic()
-        self._failure: ScanError | None = None
+        self._ring_drops = self._lost = 0
         self._closing: Thread | None = None
+        self._poll = select.poll()
+        for transport in lanes.transports:
+            if transport.fileno() >= 0:
+                self._poll.register(transport.fileno(), select.POLLIN)
 
-    def _lane_facts(self) -> list[LaneFacts]:
-        return [
-            (lane.name, lane.version, lane.host_count, "" if lane.gateway is None else to_text(lane.gateway)[0])
-            for lane in self.wiring.lanes
-        ]
+    @property
+    def done(self) -> bool:
+        """Whether the scan is over."""
+        return self._scan.done
 
-    def standing(self) -> Standing:
-        """Where the scan stands now; to be asked when all rows given out have been written."""
-        at_work = [window.stretch for window in (*self.scan.open, *self.scan.closed)]
-        left = [*self._kept, *at_work, *self.scan.schedule.left, *self.scan.schedule.dropped]
-        return Standing((self.key.k0, self.key.k1), self._lane_facts(), self.scan.schedule.at, left)
+    @property
+    def sending(self) -> bool:
+        """Whether frames are due."""
+        return self._scan.sending
 
-    def now(self) -> int:
-        """The scan's clock: nanoseconds since 1970, steady."""
-        return time.monotonic_ns() + self._offset
+    @property
+    def patience(self) -> float:
+        """Seconds after which silence means something."""
+        return self._scan.round_trips.wait()
 
-    def _tap(self, transport: Transport, route: Route) -> Transport:
-        link = LINK_RAW if route.interface.kind in NO_LINK_HEADER else LINK_ETHERNET
-        self.links.add(link)
-        for see in self._see:
-            transport = Tap(transport, see, route.interface.name, link, self.now)
-        return transport
+    @property
+    def failed(self) -> str:
+        """Why some targets could not be scanned."""
+        return self._scan.failed
+
+    def turn(self, now: int) -> float:
+        """One step of the scan."""
+        return self._scan.step(now)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for tokens, or for replies."""
+        if self._scan.sending:
+            time.sleep(min(seconds, LONGEST_SLEEP))
+        elif self._poll.poll(min(seconds, LONGEST_SLEEP) * 1000):
+            time.sleep(min(seconds, LEAST_SLEEP) if self._scan.receiver.replies > MANY_REPLIES else 0)
+
+    def verify(self, window: Window) -> None:
+        """A full handshake with each open target of a closed window."""
+        bucket = self._scan.transmit.bucket
+        verify_window(window, bucket, self._clock, self._local_end)
+        find_open_everywhere(window, self._order_key, bucket, self._clock, self._local_end)
+
+    def count(self, stats: ScanStats) -> None:
+        """The counters of what was sent, received and lost."""
+        receiver = self._scan.receiver
+        stats.sent, stats.replies, stats.late = self._scan.transmit.sent, receiver.replies, receiver.late
+        stats.rejected = Counter({cause: count for cause, count in receiver.rejected.items() if count})
+        stats.ring_drops, stats.interface_drops = self._ring_drops, self._lost
+
+    def end(self) -> None:
+        """Count what this machine lost, and close the sockets while the last rows are written."""
+        drops = [transport.drops() for transport in self._lanes.transports]
+        self._ring_drops = sum(drop.received for drop in drops)
+        try:
+            lost = self._interface_drops() - self._dropped_before - sum(drop.tried_again for drop in drops)
+            self._lost = max(0, lost) + sum(drop.sent for drop in drops)
+        except ScanError:
+            pass  # the interface has gone, so there is nothing to compare
+        self._closing = Thread(target=self._lanes.close)
+        self._closing.start()
+
+    def close(self) -> None:
+        """Give ports and sockets back."""
+        if self._closing:
+            self._closing.join()
+        else:
+            self._lanes.close()
 
     def _interface_drops(self) -> int:
         return sum(interface(name).counters.tx_dropped for name in self._names)
 
-    def stop(self) -> None:
-        """First call: send nothing more and wait out what is under way. Second call: end now."""
-        self._stops += 1
-        self.sums.interrupted = True
 
-    def _heed_stops(self) -> None:
-        """Between two steps, because a signal may come in the middle of one."""
-        if self._stops > 1:
-            self.scan.abandon()
-        elif self._stops and not self.scan.interrupted:
-            self.scan.interrupt()
+def syn_session(
+    hosts: HostSpace,
+    ports: npt.NDArray[np.uint16],
+    config: SynConfig,
+    warn: Callable[[str], None] = print,
+    see: Sequence[See] = (),
+    before_frames: Callable[[set[int]], None] = lambda links: None,
+    verify: bool = False,
+    resume: ResumePoint | None = None,
+    resumable: bool = False,
+) -> Session:
+    """A half-open scan. `see` is told of every frame; with `verify` open ports get a full handshake, too.
 
-    def batches(
-        self, write_silent: bool = True, tick: Callable[["Session"], None] | None = None, only_open: bool = False
-    ) -> Iterator[Iterable[Verdict]]:
-        """The verdicts of each window as it closes; without `write_silent` silent targets are only counted."""
-        self._began = time.monotonic()
-        poll = select.poll()
-        for transport in self.wiring.transports:
-            if transport.fileno() >= 0:
-                poll.register(transport.fileno(), select.POLLIN)
-        try:
-            while not self.scan.done:
-                wait = self._turn()
-                yield from self._closed(write_silent, only_open)
-                if tick:
-                    tick(self)
-                self._sleep(wait, poll)
-            yield from self._closed(write_silent, only_open)
-            if self.scan.failed:
-                raise ScanError(self.scan.failed)
-        except ScanError:
-            self.scan.abandon()  # what was learned before the interface failed is not lost
-            yield from self._closed(write_silent, only_open)
-            raise
-        finally:
-            self._finish()
+    `before_frames` is called with the link types (LINKTYPE_ numbers) that `see` will meet.
+    `resume`: the scan goes on from there. Raises UsageError or ScanError; then nothing stays open.
+    """
+    key = Key(*resume.key) if resume else key_of(config)
+    clock = steady_clock()
+    links: set[int] = set()
 
-    def _turn(self) -> float:
-        """One step of the scan; in how many seconds there is more to do. Raises ScanError."""
-        if self._failure:
-            raise self._failure
-        self._heed_stops()
-        wait = self.scan.step(self.now())
-        if self.scan.sending:
-            self.sums.sending_seconds = time.monotonic() - self._began
-        self._name_opened()
-        if self.scan.done:
-            self._end()
-        return wait
+    def tapped(transport: Transport, route: Route) -> Transport:
+        links.add(link_of(route))
+        for listener in see:
+            transport = Tap(transport, listener, route.interface.name, link_of(route), clock)
+        return transport
 
-    def _meanwhile(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-        """The same verdicts; while they are being written the scan goes on, or replies would find the ring full."""
-        rows = iter(verdicts)
-        while chunk := list(islice(rows, ROWS_A_TURN)):
-            yield from chunk
-            try:
-                if not self.scan.done:
-                    self._turn()
-            except ScanError as error:  # not the writer's fault: it is raised again where the scan is driven
-                self._failure = error
+    opened = open_lanes(hosts, ports, config, key, warn, tapped)
+    try:
+        facts = [lane_facts(lane) for lane in opened.lanes]
+        schedule = Schedule([lane.hosts for lane in facts], len(ports), *(resume.restart(facts) if resume else ()))
+        scan = Scan(opened.lanes, settings_of(config, hosts), key, schedule)
+        before_frames(links)
+        engine = LiveScan(scan, opened, config, clock, key.k1)
+    except (UsageError, ScanError):
+        opened.close()
+        raise
+    targets = sum(lane.hosts for lane in facts) * len(ports)
+    stats = ScanStats(targets=targets, asked_rate=config.rate, started=time.time())
+    return Session(engine, stats, clock, (key.k0, key.k1), facts, verify=verify, resumable=resumable)
 
-    def _name_opened(self) -> None:
-        while self.scan.news:
-            window, targets = self.scan.news.popleft()
-            hosts = to_text(window.hosts[targets // window.width])
-            self.opened.extend(zip(hosts, window.lane.ports[targets % window.width].tolist(), strict=True))
 
-    def glance(self) -> Glance:
-        """Where the scan stands."""
-        at_work = [*self.scan.open, *self.scan.closed]
-        answered = self.sums.answered + sum(window.ledger.answered for window in at_work)
-        losses = [window.estimate.loss for window in at_work if window.estimate.loss is not None]
-        losses += [loss for _, loss in self._ended[-1:] if loss is not None]
-        asked = sum(window.ledger.n - window.ledger.missing - window.passes.handed_first for window in self.scan.open)
-        return Glance(
-            self.scan.dispatch.sent["probe"],
-            max((window.passes.number for window in self.scan.open), default=self.sums.passes),
-            answered,
-            self.scan.found_open,
-            max(0, self.scan.schedule.remaining + asked),
-            losses[0] if losses else None,
-            self.sums.expected_missed,
-        )
-
-    def _sleep(self, wait: float, poll: select.poll) -> None:
-        if wait <= 0 or self.scan.done:
-            return
-        if self.scan.sending:
-            time.sleep(min(wait, LONGEST_SLEEP))
-        elif poll.poll(min(wait, LONGEST_SLEEP) * 1000):
-            time.sleep(min(wait, LEAST_SLEEP) if self.scan.replies > 1000 else 0)
-
-    def _closed(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
-        while self.scan.closed:
-            window = self.scan.closed.popleft()
-            unverified = self._verify is not None and self.sums.interrupted
-            if self._keep and (window.interrupted or unverified):
-                self._kept.append(window.stretch._replace(known=window.known()))
-                continue
-            self.sums.expected_missed += window.estimate.missed + window.missed_with_hosts
-            self.sums.answered += window.ledger.answered
-            self.sums.passes = max(self.sums.passes, window.passes.number)
-            if window.estimate.loss is not None:
-                self._ended.append((window.ledger.answered, window.estimate.loss))
-            if self._verify is not None and not self.sums.interrupted:
-                self._complete_handshakes(window)
-            cutoff = self.now() - int(self.scan.round_trips.wait() * 1e9)
-            if not write_silent:
-                self.sums.silent_counted += len(silent(window, cutoff))
-            yield self._meanwhile(rows(window, cutoff, write_silent, only_open))
-
-    def _complete_handshakes(self, window: Window) -> None:
-        """What `--verify` adds to a window that has closed."""
-        from ..connect.calls import Source
-        from .verify import find_walls, verify_window
-
-        assert self._verify
-        source = Source(*self._verify)
-        verify_window(window, self.scan.dispatch.bucket, source)
-        find_walls(window, self.key.k1, self.scan.dispatch.bucket, source)
-
-    def close(self) -> None:
-        """Give ports and sockets back, if the scan is not to be run after all."""
-        self.wiring.close()
-
-    def _end(self) -> None:
-        """Nothing more comes or goes: count what this machine lost, and close sockets while the rest is written."""
-        drops = [transport.drops() for transport in self.wiring.transports]
-        self.sums.ring_drops = sum(each.received for each in drops)
-        try:
-            lost = self._interface_drops() - self._dropped_before - sum(each.tried_again for each in drops)
-            self.sums.interface_drops = max(0, lost) + sum(each.sent for each in drops)
-        except ScanError:
-            pass  # the interface has gone: there is nothing to compare
-        self._closing = Thread(target=self.wiring.close)
-        self._closing.start()
-
-    def _finish(self) -> None:
-        self.tally()
-        if not self._closing:
-            self._end()
-        assert self._closing
-        self._closing.join()
-
-    def tally(self) -> Sums:
-        """The sums so far."""
-        sums, scan = self.sums, self.scan
-        sums.seconds = time.monotonic() - self._began
-        sums.sent, sums.replies, sums.late = scan.dispatch.sent, scan.replies, scan.late
-        sums.rejected = Counter({cause: count for cause, count in scan.rejected.items() if count})
-        weight = sum(answered for answered, _ in self._ended)
-        sums.loss = (
-            sum(answered * loss for answered, loss in self._ended if loss is not None) / weight if weight else None
-        )
-        return sums
+def lane_facts(lane: Lane) -> LaneFacts:
+    """What a resumed scan recognises a lane by."""
+    gateway = "" if lane.gateway is None else to_text(lane.gateway)[0]
+    return LaneFacts(lane.name, lane.version, lane.host_count, gateway)

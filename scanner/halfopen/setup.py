@@ -1,12 +1,12 @@
-"""From a request to lanes: the only place that joins routes, ports, templates and transports.
+"""From a configuration to lanes: the only place that joins routes, ports, templates and transports.
 
-The kernel is asked how each destination block leaves; blocks that leave alike become one lane. Each
-source address gets a run of held source ports, one for each pass, and each interface one transport,
-whose receive ring is armed before anything is sent.
+The kernel is asked how each destination block leaves, and blocks that leave alike become one lane. Each source address
+gets a run of held source ports, one for each pass. Each interface gets one transport, whose receive ring is armed
+before anything is sent.
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ from ..net import routes
 from ..net.interfaces import interface
 from ..net.routes import Route
 from ..packet import probe
-from ..packet.addresses import from_ints, to_int
+from ..packet.addresses import from_ints, to_int, to_text
 from ..packet.cookie import Key
+from ..packet.headers import ETHERNET
 from ..targets.hostspace import HostSpace
 from ..transport import Transport
 from ..transport.bpf import program
@@ -33,85 +34,68 @@ from .lane import Lane
 LEAST_RX_BLOCKS = 8  # 8,192 frames
 
 Warn = Callable[[str], None]
+U16 = npt.NDArray[np.uint16]
 
 
-class Wiring(NamedTuple):
-    """Lanes ready to scan; `close` gives sockets and ports back."""
+class Lanes(NamedTuple):
+    """Lanes ready to scan. `close` gives sockets and ports back."""
 
     lanes: list[Lane]
     transports: list[Transport]
     close: Callable[[], None]
 
 
-class Way(NamedTuple):
-    """What makes a lane: the route, and the part of the hosts that it leads to."""
+class RoutedHosts(NamedTuple):
+    """What makes a lane: a route, and the part of the hosts that it leads to."""
 
     route: Route
     version: int
     hosts: HostSpace
 
+    @property
+    def wire(self) -> tuple[int, bool]:
+        """Lanes with the same wire share a transport: interface, and whether it is this machine itself."""
+        return self.route.interface.index, self.route.local
+
 
 Wrap = Callable[[Transport, Route], Transport]
 
 
-def connect(
-    hosts: HostSpace,
-    ports: npt.NDArray[np.uint16],
-    config: SynConfig,
-    key: Key,
-    warn: Warn,
-    wrap: Wrap | None = None,
-) -> Wiring:
-    """Look up routes, hold ports, open transports, each put into `wrap` if there is one.
+def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, key: Key, warn: Warn, wrap: Wrap) -> Lanes:
+    """Look up routes, hold ports, open transports, and put each transport into `wrap`.
 
     Raises UsageError or ScanError; then nothing stays open.
     """
     with ExitStack() as stack:
-        ways = ways_of(hosts, config, warn)
-        held = {source: stack.enter_context(each) for source, each in _hold(ways, config, key, warn).items()}
+        routed = routes_of(hosts, config, warn)
+        held = {
+            source: stack.enter_context(ports_held) for source, ports_held in _hold(routed, config, key, warn).items()
+        }
         transports = {}
-        for route in {_wire(way.route): way.route for way in ways}.values():
-            sources = {way.route.source for way in ways if _wire(way.route) == _wire(route)}
+        for wire, route in {part.wire: part.route for part in routed}.items():
+            sources = {part.route.source for part in routed if part.wire == wire}
             used = [port for source in sources for port in held[source].ports]
-            transport = stack.enter_context(
-                _Closing(_open(route, min(used), max(used), hosts.size * len(ports), config.senders))
-            ).transport
-            transports[_wire(route)] = wrap(transport, route) if wrap else transport
-        lanes = [lane_of(way, transports[_wire(way.route)], held[way.route.source], ports, config, key) for way in ways]
-        return Wiring(lanes, list(transports.values()), stack.pop_all().close)
+            targets = hosts.size * len(ports)
+            transport = stack.enter_context(closing(_open(route, min(used), max(used), targets, config.senders)))
+            transports[wire] = wrap(transport, route)
+        lanes = [lane_of(part, transports[part.wire], held[part.route.source], ports, config, key) for part in routed]
+        return Lanes(lanes, list(transports.values()), stack.pop_all().close)
     raise AssertionError("unreachable")
 
 
-class _Closing(NamedTuple):
-    """A transport as a context manager."""
-
-    transport: Transport
-
-    def __enter__(self) -> "_Closing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.transport.close()
-
-
-def _wire(route: Route) -> tuple[int, bool]:
-    return route.interface.index, route.local
-
-
-def ways_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[Way]:
-    """The hosts by the way to them; what has none is told. Sends and opens nothing. Raises UsageError."""
-    wished = interface(config.interface) if config.interface else None
-    source = _source(config)
-    found = routes.paths(hosts, interface=wished, source=source)
+def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[RoutedHosts]:
+    """The hosts by the route to them. What has none is told. Sends and opens nothing. Raises UsageError."""
+    wanted = interface(config.interface) if config.interface else None
+    found = routes.paths(hosts, interface=wanted, source=_source(config))
     for skipped in found.skipped:
-        warn(f"skipped {_block(skipped.first, skipped.last)}: {skipped.reason}")
-    blocks: dict[tuple[object, ...], tuple[Route, int, list[tuple[int, int]]]] = {}
+        warn(f"skipped {_span_text(skipped.first, skipped.last)}: {skipped.reason}")
+    parts: dict[tuple[object, ...], tuple[Route, int, list[tuple[int, int]]]] = {}
     for path in found.paths:
         version = 4 if path.last >> 32 == 0xFFFF else 6
         kind = (path.route.interface.index, path.route.gateway, path.route.source, path.route.local, version)
-        blocks.setdefault(kind, (path.route, version, []))[2].append((path.first, path.last))
-    ways = [Way(route, version, hosts.within(spans)) for route, version, spans in blocks.values()]
-    return [way for way in ways if way.hosts.size]
+        parts.setdefault(kind, (path.route, version, []))[2].append((path.first, path.last))
+    routed = [RoutedHosts(route, version, hosts.within(spans)) for route, version, spans in parts.values()]
+    return [part for part in routed if part.hosts.size]
 
 
 def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
@@ -122,37 +106,34 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
     except ValueError:
         raise UsageError(f"--source-ip {config.source_ip!r} is not an address") from None
     if source.is_unspecified or source.is_multicast or int(source) == 0xFFFFFFFF:
-        raise UsageError(
-            f"--source-ip {source} is no address that a host can have; leave it out or name one of this machine"
-        )
+        raise UsageError(f"--source-ip {source} is not the address of a host; leave it out or name one of this machine")
     return source
 
 
-def _block(first: int, last: int) -> str:
-    texts = [
-        str(IPv4Address(each & 0xFFFFFFFF) if each >> 32 == 0xFFFF else IPv6Address(each)) for each in (first, last)
-    ]
+def _span_text(first: int, last: int) -> str:
+    """A span of 128-bit addresses, IPv4 mapped, as text."""
+    texts = to_text(from_ints([first, last]))
     return texts[0] if first == last else "-".join(texts)
 
 
-def _hold(ways: list[Way], config: SynConfig, key: Key, warn: Warn) -> dict[object, HeldPorts]:
-    """A run of source ports on each source address: one a pass and a spare one, or the single one asked for."""
+def _hold(routed: list[RoutedHosts], config: SynConfig, key: Key, warn: Warn) -> dict[object, HeldPorts]:
+    """A run of source ports on each source address: one a pass and a spare one, or the single one of --source-port."""
     held: dict[object, HeldPorts] = {}
-    for way in ways:
-        source = way.route.source
+    for route in [part.route for part in routed]:
+        source = route.source
         if source not in held:
             count = 1 if config.source_port else config.passes + 1
-            quiet = any(not other.route.local for other in ways if other.route.source == source)
-            held[source] = hold(source, config.source_port, count, key.k0, way.route.interface.index, quiet)
+            quiet = any(not part.route.local for part in routed if part.route.source == source)
+            held[source] = hold(source, config.source_port, count, key.k0, route.interface.index, quiet)
             if not held[source].held:
-                warn(f"{source} is not an address of this machine: whoever has it may reset what we open")
+                warn(f"{source} is not an address of this machine: the host that has it may reset what we open")
     return held
 
 
 def _open(route: Route, first_port: int, last_port: int, targets: int, senders: int) -> Transport:
     """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
     face = route.interface
-    sieve = program(0 if face.kind in NO_LINK_HEADER else 14, first_port, last_port)
+    sieve = program(0 if face.kind in NO_LINK_HEADER else ETHERNET.itemsize, first_port, last_port)
     blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
     receiver = Receiver(face.name, face.kind, sieve, blocks)
     if route.local:
@@ -162,50 +143,40 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
 
 
 def lane_of(
-    way: Way,
-    transport: Transport,
-    held: HeldPorts,
-    ports: npt.NDArray[np.uint16],
-    config: SynConfig,
-    key: Key,
-) -> Lane:
-    """The lane of a way: its templates, its numbering and its order."""
-    route = way.route
-    mac = (
-        None
-        if route.local or route.interface.kind in NO_LINK_HEADER or route.interface.mac is None
-        else _text(route.interface.mac)
+    part: RoutedHosts, transport: Transport, held: HeldPorts, ports: U16, config: SynConfig, key: Key
+) -> Lane:  # fmt: skip
+    """The lane of a route: its templates, its numbering and its order."""
+    route, face = part.route, part.route.interface
+    no_header = route.local or face.kind in NO_LINK_HEADER or face.mac is None
+    mac = None if no_header or face.mac is None else face.mac.hex(":")
+    endpoint = probe.Endpoint(part.version, str(route.source), mac)
+    several = len(held.ports) > 1
+    querier = probe.Endpoint(
+        route.gateway.version if route.gateway else part.version, _querier(route, part.version), mac
     )
-    endpoint = probe.Endpoint(way.version, str(route.source), mac)
-    passes = held.ports[:-1] if len(held.ports) > 1 else held.ports * config.passes
-    gateway = None if mac is None or route.gateway is None else from_ints([to_int(route.gateway)])
-    asked = probe.Endpoint(route.gateway.version if route.gateway else way.version, _asker(route, way.version), mac)
+    stamp = key.k0 & 0x7FFFFFFF  # the start of the TCP time stamps
     return Lane(
-        name=route.interface.name,
-        version=way.version,
-        hosts=way.hosts,
+        name=face.name,
+        version=part.version,
+        hosts=part.hosts,
         ports=ports,
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
-        pass_ports=passes,
-        probe=probe.syn(endpoint, options=config.options, ttl=config.ttl, tos=config.tos, stamp=key.k0 & 0x7FFFFFFF),
+        pass_ports=held.ports[:-1] if several else held.ports * config.passes,
+        probe=probe.syn(endpoint, options=config.options, ttl=config.ttl, tos=config.tos, stamp=stamp),
         reset=probe.reset(endpoint, ttl=config.ttl, tos=config.tos),
         key=key,
         order_key=key.k1,
         shard=config.shard,
-        query=None if mac is None else probe.query(asked),
-        gateway=gateway,
-        spare_port=held.ports[-1] if route.local and len(held.ports) > 1 else None,
+        query=None if mac is None else probe.query(querier),
+        gateway=None if mac is None or route.gateway is None else from_ints([to_int(route.gateway)]),
+        spare_port=held.ports[-1] if route.local and several else None,
     )
 
 
-def _asker(route: Route, version: int) -> str:
-    """The address to ask neighbours from; an IPv4 route through an IPv6 router asks from a link-local one."""
+def _querier(route: Route, version: int) -> str:
+    """The address to query neighbours from. An IPv4 route through an IPv6 router (RFC 5549) uses an IPv6 address."""
     if route.gateway is None or route.gateway.version == version:
         return str(route.source)
-    fitting = [str(each.ip) for each in route.interface.addresses if each.version == route.gateway.version]
+    fitting = [str(address.ip) for address in route.interface.addresses if address.version == route.gateway.version]
     return fitting[0] if fitting else str(route.source)
-
-
-def _text(mac: bytes) -> str:
-    return ":".join(f"{byte:02x}" for byte in mac)

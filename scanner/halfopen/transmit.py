@@ -1,13 +1,14 @@
-"""Everything that leaves: who may send next, and what has really left.
+"""The way out: who may send next, and what has really left.
 
-All frames of a scan pass here, so the rate holds over all of them. Resets come first, because a
-target that answered SYN/ACK is owed one; then whatever source the scan offers. A frame counts as
-sent, and its target as probed, when the transport says that it has left: an interrupted scan must
-not call a target filtered whose probe was still in a ring.
+All frames of a scan pass here, so the rate holds over all of them. Resets come first, because a target that answered
+SYN/ACK keeps a half-open connection until it gets one. Then come the sources that the scan offers, in turn. A frame
+counts as sent, and its target as probed, when the transport says that it has left: an interrupted scan must not call
+a target filtered whose probe was still in a ring.
 """
 
 from collections import Counter, deque
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,27 +20,22 @@ from ..rounds.passes import Passes
 from ..transport import Transport
 from .lane import Lane, Matches
 
-BATCH = 8192  # frames stamped at once: 2 % more than 4,096, and no less than 16,384, with one ring and with two
-MOST_OWED = 1 << 17
-_NOTHING = np.zeros(0, np.int64)
+BATCH = 8192  # frames stamped at once: 2 % faster than 4,096, and as fast as 16,384, with one ring and with two
+MOST_OWED = 1 << 17  # resets that wait; a flood of SYN/ACKs must not fill the memory
+_NO_IDS = np.zeros(0, np.int64)
 
 
-class Source(Protocol):
-    """Something with frames to send: a window, or a sweep for neighbours."""
+class FrameSource(NamedTuple):
+    """Frames to send: queries or probes of one pass. `stamp` writes the frames of these ids into rows."""
 
-    @property
-    def current(self) -> Passes: ...
-
-    @property
-    def length(self) -> int: ...
-
-    @property
-    def kind(self) -> str: ...
-
-    def fill(self, rows: Bytes, now: int) -> Ints: ...
+    transport: Transport
+    passes: Passes
+    kind: str
+    length: int  # bytes of each frame
+    stamp: Callable[[Bytes, Ints], None]
 
 
-class _Reset(NamedTuple):
+class _Resets(NamedTuple):
     """Resets owed: to whom, from which of our ports, with which sequence number, to which MAC address."""
 
     lane: Lane
@@ -49,22 +45,21 @@ class _Reset(NamedTuple):
     sequence: npt.NDArray[np.uint32]
     macs: Rows | None
 
-    def part(self, rows: slice) -> "_Reset":
+    def part(self, rows: slice) -> "_Resets":
         macs = None if self.macs is None else self.macs[rows]
-        return _Reset(
-            self.lane, self.target[rows], self.target_port[rows], self.our_port[rows], self.sequence[rows], macs
-        )
+        ports = self.target_port[rows], self.our_port[rows]
+        return _Resets(self.lane, self.target[rows], *ports, self.sequence[rows], macs)
 
 
 class _InFlight(NamedTuple):
-    """Frames handed to a transport: they have left when it has sent `until` frames in all."""
+    """Frames handed to a transport. They have left when it has sent `until` frames in all."""
 
     until: int
     passes: Passes | None
-    items: Ints
+    target_id: Ints
 
 
-class Dispatch:
+class Transmit:
     """The way out, for all transports of a scan."""
 
     def __init__(self, transports: list[Transport], rate: float) -> None:
@@ -73,7 +68,7 @@ class Dispatch:
         self._transports = transports
         self._committed = {id(transport): 0 for transport in transports}
         self._in_flight: dict[int, deque[_InFlight]] = {id(transport): deque() for transport in transports}
-        self._owed: deque[_Reset] = deque()
+        self._owed: deque[_Resets] = deque()
 
     @property
     def idle(self) -> bool:
@@ -85,24 +80,24 @@ class Dispatch:
         """Whether resets wait for the rate or for room."""
         return bool(self._owed)
 
-    def owe_resets(self, found: Matches, rows: Ints, lane: Lane, frames: Frames) -> int:
+    def owe_resets(self, matches: Matches, rows: Ints, lane: Lane, frames: Frames) -> int:
         """A reset for each of these SYN/ACKs, to the MAC address that it came from.
 
-        Returns how many are not going to be sent, because a flood of SYN/ACKs has filled the queue.
+        Returns how many are not going to be sent, because too many wait already.
         """
         room = MOST_OWED - sum(len(owed.target) for owed in self._owed)
         refused, rows = max(0, len(rows) - room), rows[:room]
-        if not rows.size:
-            return refused
-        segments = found.segments.take(rows)
-        macs = None
-        if lane.probe.ip and frames.link[0] == LINK_ETHERNET:
-            macs = read(frames.buffer, frames.start[segments.frame], ETHERNET)["src"]
-        self._owed.append(_Reset(lane, segments.src, segments.sport, segments.dport, segments.ack, macs))
+        if rows.size:
+            segments = matches.segments.take(rows)
+            macs = None
+            if lane.probe.ip and frames.link[0] == LINK_ETHERNET:
+                macs = read(frames.buffer, frames.start[segments.frame], ETHERNET)["src"]
+            # RFC 9293 3.10.7.3: the sequence number of the reset is the one that the SYN/ACK acknowledges.
+            self._owed.append(_Resets(lane, segments.src, segments.sport, segments.dport, segments.ack, macs))
         return refused
 
     def account(self, now: int) -> None:
-        """Tell the rounds what has left. Raises ScanError when an interface is stuck."""
+        """Tell the passes what has left. Raises ScanError when an interface is stuck."""
         for transport in self._transports:
             queue = self._in_flight[id(transport)]
             if queue:
@@ -110,10 +105,10 @@ class Dispatch:
                 while queue and queue[0].until <= sent:
                     entry = queue.popleft()
                     if entry.passes:
-                        entry.passes.left(entry.items, now)
+                        entry.passes.left(entry.target_id, now)
 
-    def send(self, sources: list[tuple[Transport, Source]], now: int) -> bool:
-        """Resets, then each source in turn, as far as the rate allows; returns whether a transport had no room."""
+    def send(self, sources: Iterable[FrameSource], now: int) -> bool:
+        """Resets, then each source in turn, as far as the rate allows. Returns whether a transport had no room."""
         budget = self.bucket.allowed(now, BATCH)
         while self._owed and budget > 0:
             count = self._send_resets(budget)
@@ -121,13 +116,13 @@ class Dispatch:
                 return True
             budget -= count
         full = False
-        for transport, source in sources:
+        for source in sources:
             if budget <= 0:
                 break
-            if not source.current.handed_out:
-                rows = transport.reserve(budget)
+            if not source.passes.handed_out:
+                rows = source.transport.reserve(budget)
                 full = full or not len(rows)
-                budget -= self._fill(transport, source, rows, now)
+                budget -= self._fill(source, rows, now)
         return full
 
     def _send_resets(self, budget: int) -> int:
@@ -138,22 +133,23 @@ class Dispatch:
         if count < len(owed.target):
             self._owed.appendleft(owed.part(slice(count, None)))
         if count:
-            now = owed.part(slice(count))
-            probe.stamp(owed.lane.reset, rows, now.target, now.target_port, now.our_port, now.sequence, now.macs)
-            self._commit(transport, count, owed.lane.reset.length, "reset", None, _NOTHING)
+            lane, target, target_port, our_port, sequence, macs = owed.part(slice(count))
+            probe.stamp(lane.reset, rows, target, target_port, our_port, sequence, macs)
+            self._commit(transport, count, lane.reset.length, "reset", _InFlight(0, None, _NO_IDS))
         return count
 
-    def _fill(self, transport: Transport, source: Source, rows: Bytes, now: int) -> int:
-        items = source.fill(rows, now) if len(rows) else _NOTHING
-        if len(items):
-            self._commit(transport, len(items), source.length, source.kind, source.current, items)
-        return len(items)
+    def _fill(self, source: FrameSource, rows: Bytes, now: int) -> int:
+        target_id = source.passes.take(len(rows), now) if len(rows) else _NO_IDS
+        count = len(target_id)
+        if count:
+            source.stamp(rows[:count], target_id)
+            in_flight = _InFlight(0, source.passes, target_id)
+            self._commit(source.transport, count, source.length, source.kind, in_flight)
+        return count
 
-    def _commit(
-        self, transport: Transport, count: int, length: int, kind: str, passes: Passes | None, items: Ints
-    ) -> None:
+    def _commit(self, transport: Transport, count: int, length: int, kind: str, frames: _InFlight) -> None:
         transport.commit(count, length)
         self.bucket.spend(count)
         self.sent[kind] += count
         self._committed[id(transport)] += count
-        self._in_flight[id(transport)].append(_InFlight(self._committed[id(transport)], passes, items))
+        self._in_flight[id(transport)].append(frames._replace(until=self._committed[id(transport)]))

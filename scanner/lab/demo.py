@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from ..config import SynConfig
-from ..halfopen.session import Session
+from ..halfopen.session import syn_session
 from ..halfopen.setup import Warn
 from ..output import Summary, open_sinks
-from ..rounds.summary import summary_lines
+from ..rounds.statistics import summary_lines
 from ..targets.ports import format_ports, parse_ports
 from ..targets.spec import parse_hosts
-from ..verdict.table import Reason, State, Verdict
+from ..verdict.rows import Verdict
+from ..verdict.table import Reason, State
 from .box import HAS_IPV6, Box, pair_box
 from .firewall import PortKind
 
@@ -116,14 +117,14 @@ def _scan(box: Box, targets: list[str], warn: Warn) -> Verdicts:
     verdicts: Verdicts = {}
     with box.scanner.entered():
         config = SynConfig(rate=RATE)
-        session = Session(parse_hosts(targets, [], lambda name: []), parse_ports(ports), config, warn)
+        session = syn_session(parse_hosts(targets, [], lambda name: []), parse_ports(ports), config, warn)
         outputs = open_sinks("table")
         for batch in session.batches():
             rows = list(batch)
             verdicts.update({(row.ip, row.port): row for row in rows})
             outputs.write(rows)
         outputs.finish(Summary())
-    print("\n".join(summary_lines(session.sums)), file=sys.stderr)
+    print("\n".join(summary_lines(session.stats())), file=sys.stderr)
     return verdicts
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ScanError, UsageError
 from ..gzipped import split_suffix
-from ..verdict.table import Verdict
+from ..verdict.rows import Verdict
 from .csv import csv_format
 from .gnmap import gnmap_format
 from .jsonl import json_format

@@ -8,7 +8,8 @@ needed. Unlike its rule 1 a line ends in a bare newline, because the tools that 
 
 from functools import lru_cache
 
-from ..verdict.table import State, Verdict
+from ..verdict.rows import Verdict
+from ..verdict.table import State
 from .jsonl import Middle, chunks
 from .stream import Format
 

@@ -14,8 +14,8 @@ from collections import Counter
 from functools import lru_cache
 
 from .. import __version__
+from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
-from ..verdict.table import Verdict
 from .hosts import HostRows, format_by_host
 from .stream import Format, Run, Summary
 

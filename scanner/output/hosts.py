@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from ..verdict.table import Reason, State, Verdict
+from ..verdict.rows import Verdict
+from ..verdict.table import Reason, State
 from .stream import Format, Summary
 
 FOLD = 25  # ports of one state and reason that a host still shows one by one

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
-from ..verdict.table import State, Verdict
+from ..verdict.rows import Verdict
+from ..verdict.table import State
 from .stream import Format
 
 CHUNK = 4096  # lines in one write

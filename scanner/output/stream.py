@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from ..errors import ScanError, UsageError
 from ..gzipped import pack, split_suffix
-from ..verdict.table import Verdict
+from ..verdict.rows import Verdict
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell reports for any program that the closed pipe ended
 

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from ..verdict.rows import Verdict
 from ..verdict.sentences import plural, printable
-from ..verdict.table import Reason, State, Verdict
+from ..verdict.table import Reason, State
 from .hosts import FIREWALL_RESET, HostRows, fold_key, gather
 from .jsonl import chunks
 from .stream import Format, Summary

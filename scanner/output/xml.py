@@ -21,8 +21,8 @@ from statistics import fmean
 
 from .. import __version__
 from ..targets.ports import format_ports
+from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
-from ..verdict.table import Verdict
 from .hosts import HostRows, PortGroup, format_by_host
 from .stream import Format, Run, Summary
 

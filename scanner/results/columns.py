@@ -19,7 +19,8 @@ import numpy as np
 
 from ..packet.addresses import to_int
 from ..packet.headers import Bools, Ints, Rows
-from ..verdict.table import State, Verdict
+from ..verdict.rows import Verdict
+from ..verdict.table import State
 
 ROW = np.dtype(
     [("hi", np.uint64), ("lo", np.uint64), ("port", np.int32), ("kind", np.uint32), ("service", np.uint32),

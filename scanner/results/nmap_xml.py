@@ -17,7 +17,8 @@ from typing import IO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from ..verdict.table import Reason, State, Verdict
+from ..verdict.rows import Verdict
+from ..verdict.table import Reason, State
 
 _PIECE = 1 << 16
 _SCANNER = "scanner "

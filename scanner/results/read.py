@@ -28,7 +28,8 @@ from ..capture.pcapng import MAGIC
 from ..classifier.classification import Classification
 from ..errors import UsageError
 from ..gzipped import DAMAGED, unpacked
-from ..verdict.table import State, Verdict
+from ..verdict.rows import Verdict
+from ..verdict.table import State
 from .nmap_xml import NotNmap, read_xml
 
 Note = Callable[[str], None]

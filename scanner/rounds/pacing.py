@@ -172,11 +172,6 @@ class HostPace:
         self._tokens = np.zeros(hosts)
         self._last = np.zeros(hosts, np.int64)
 
-    @property
-    def slow(self) -> bool:
-        """Whether any host has a limit."""
-        return bool(np.isfinite(self._rate).any())
-
     def limit(self, host: int, rate: float, now: int) -> None:
         """From now on at most `rate` probes a second to this host."""
         self._rate[host], self._tokens[host], self._last[host] = rate, 1.0, now

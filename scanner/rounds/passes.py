@@ -1,16 +1,19 @@
-"""Sending rounds over numbered items, until each has answered or it was enough.
+"""Passes: sending rounds over numbered targets, until each has answered or enough is known.
 
-One pass walks the items in a keyed order and sends to those still silent at that moment; when the
-last frame has left, replies have a while to arrive; then the next pass begins, or the owner ends it.
-Probes to ports and queries to neighbours are both such rounds: what the items are, what is sent
-and what an answer means is the owner's business.
+One pass walks the targets in a keyed order and hands out those that are silent at that moment. When the last frame
+has left, replies get time to arrive. Then the owner begins the next pass or ends. Probes to ports and queries to
+neighbours are both sent in passes.
 
-When a frame left is remembered for runs of the order, not for items: batches are logged as they go, and
-the time of one item is found through the inverse of the permutation. So a round-trip time costs
-nothing until somebody asks.
+From the second pass on, up to 100 control probes a pass go again to targets that have answered. They are the only
+direct measure of loss.
+
+The time when a frame left is kept for batches of the order and not for targets: the log of a pass holds the first
+turn and the time of each batch, and the inverse permutation finds the turn of a target. A round-trip time costs
+nothing until it is needed.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,132 +21,147 @@ import numpy.typing as npt
 from ..packet.headers import Bools, Ints
 from ..targets.permutation import Permutation
 from ..verdict.ledger import Ledger
+from ..verdict.loss import CONTROL_PROBES
+from ..verdict.table import Rank
 
-_CHUNK = 1 << 16
-_TRIED = 512  # of the items held back, at one time
-Admit = Callable[[Ints, int], Bools]  # items and the time (ns) → which may go now
+_CHUNK = 1 << 16  # turns looked at together from the second pass on, when most targets have answered
+_RETRIED = 512  # held-back targets that are tried again in one call
+GONE_PROBES, GONE_PASSES = 30, 2  # a host that lost all of so many control probes, in so many passes, has gone
+
+PassNumbers = npt.NDArray[np.uint8]
+Admit = Callable[[Ints, int], Bools]  # target ids and the time (ns) → which may be sent now
+Group = Callable[[Ints], Ints]  # target ids → number of the group whose loss is estimated together
+
+
+class Tracker(Protocol):
+    """What passes must know of the targets: a ledger, or a sweep's list of hosts."""
+
+    @property
+    def n(self) -> int: ...
+
+    def silent(self, target_id: Ints | slice) -> Bools: ...
+
+    def probed(self, target_id: Ints) -> None: ...
 
 
 class Passes:
-    """Rounds over the items of a ledger."""
+    """Passes over the targets of a tracker. Times are ns of the scan's clock."""
 
-    def __init__(self, ledger: Ledger, key: int) -> None:
-        self.ledger = ledger
-        self.number = 0  # of the pass under way, from 1
+    def __init__(self, tracker: Tracker, key: int) -> None:
+        self.pass_no = 0  # of the pass under way, from 1
         self.outstanding = 0  # frames handed out that have not left yet
-        self.last_sent = 0  # when the latest frame left, ns
-        self.began = 0  # when the pass under way was begun, ns
-        self.cut_short = False  # stopped before it was through
-        self.handed = self.handed_first = 0  # items handed out in the pass under way, and in the first one
-        self.admit: Admit | None = None  # holds back items whose host is to be spared for now
-        self._order = Permutation(ledger.n, key)
-        self._log: list[tuple[list[int], list[int]]] = []  # for each pass: first positions, times
-        self._next = 0
-        self._cut = ledger.n
-        self._ready = np.zeros(0, np.int64)
-        self._ready_position = np.zeros(0, np.int64)
+        self.last_sent = 0  # when the latest frame left
+        self.began = 0  # when the pass under way began
+        self.cut_short = False  # the pass under way was stopped before its end
+        self.handed = self.handed_first = 0  # targets handed out in the pass under way, and in the first pass
+        self.admit: Admit | None = None  # holds back targets of hosts that limit their answers
+        self.tracker, self._n = tracker, tracker.n
+        self._order = Permutation(tracker.n, key)
+        self._log: list[tuple[list[int], list[int]]] = []  # for each pass: first turns of batches, their times
+        self._next = 0  # the turn up to which the order has been looked at
+        self._cut = tracker.n
+        self._ready = self._ready_turn = np.zeros(0, np.int64)  # looked at, not handed out yet
         self._held = self._extra = np.zeros(0, np.int64)
-        self._extras = 0  # items asked besides, in the pass under way
-        self._blurred: set[int] = set()  # passes in which items were held back: their log tells no times
+        self._extras = 0  # control probes of the pass under way
+        self._untimed: set[int] = set()  # passes that held targets back: their log gives no times
 
     def begin(self, now: int, extra: Ints | None = None) -> None:
-        """Start the next pass; `extra` items are asked, too, answered or not, spread evenly over it."""
-        self.number += 1
+        """Start the next pass. `extra` targets are sent to as well, answered or not, spread evenly over the pass."""
+        self.pass_no += 1
         self._next = self.handed = 0
         self._log.append(([], []))
         self._extra = np.zeros(0, np.int64) if extra is None else extra
         self._extras = len(self._extra)
-        self._ready = self._ready_position = np.zeros(0, np.int64)
+        self._ready = self._ready_turn = np.zeros(0, np.int64)
         self.last_sent = self.began = now
 
-    def go_on_from(self, other: "Passes") -> None:
-        """Begin with the last round of `other` behind us, which asked these items, too, and is being waited for."""
-        self.number, self.began, self.last_sent = other.number, other.began, other.last_sent
-        self._log = [([0], [other.began]) for _ in range(other.number)]
-        self._next = self.ledger.n
-        self.ledger.probed(np.arange(self.ledger.n))
+    def continue_from(self, other: "Passes") -> None:
+        """Begin as if the passes of `other`, which sent to these targets too, were passes of this object."""
+        self.pass_no, self.began, self.last_sent = other.pass_no, other.began, other.last_sent
+        self._log = [([0], [other.began]) for _ in range(other.pass_no)]
+        self._next = self._n
+        self.tracker.probed(np.arange(self._n))
 
     def take(self, limit: int, now: int) -> Ints:
-        """Up to `limit` items to send now. None may mean that all that is left is held back: see `handed_out`."""
-        items = self._release(limit, now)
-        while len(items) < limit and (len(self._ready) or self._next < self.ledger.n):
+        """Up to `limit` target ids to send to now. None may mean that the rest is held back: see `handed_out`."""
+        taken = self._release(limit, now)
+        while len(taken) < limit and (len(self._ready) or self._next < self._n):
             if not len(self._ready):
                 self._refill(limit)
-            items = (
-                np.concatenate([items, self._from_ready(limit - len(items), now)])
-                if len(items)
-                else self._from_ready(limit, now)
-            )
-        self.outstanding += len(items)
-        self.handed += len(items)
-        self.handed_first += len(items) if self.number == 1 else 0
-        return items
+            more = self._from_ready(limit - len(taken), now)
+            taken = np.concatenate([taken, more]) if len(taken) else more
+        self.outstanding += len(taken)
+        self.handed += len(taken)
+        self.handed_first += len(taken) if self.pass_no == 1 else 0
+        return taken
 
     def _from_ready(self, limit: int, now: int) -> Ints:
-        items, self._ready = self._ready[:limit], self._ready[limit:]
-        position, self._ready_position = self._ready_position[:limit], self._ready_position[limit:]
-        placed = position[position >= 0]
-        if len(placed):
+        taken, self._ready = self._ready[:limit], self._ready[limit:]
+        turn, self._ready_turn = self._ready_turn[:limit], self._ready_turn[limit:]
+        own = turn[turn >= 0]  # control probes have no turn
+        if len(own):
             first, times = self._log[-1]
-            first.append(int(placed[0]))
+            first.append(int(own[0]))
             times.append(now)
         if self.admit is None:
-            return items
-        go = self.admit(items, now)
-        if not go.all():
-            self._held = np.concatenate([self._held, items[~go]])
-            self._blurred.add(self.number)
-        return items[go]
+            return taken
+        admitted = self.admit(taken, now)
+        if not admitted.all():
+            self._held = np.concatenate([self._held, taken[~admitted]])
+            self._untimed.add(self.pass_no)
+        return taken[admitted]
 
     def _release(self, limit: int, now: int) -> Ints:
-        """Items that were held back and may go now."""
+        """Targets that were held back and may be sent to now."""
         if self.admit is None or not len(self._held):
             return self._held[:0]
-        tried, rest = self._held[: min(limit, _TRIED)], self._held[min(limit, _TRIED) :]
-        go = self.admit(tried, now)
-        self._held = np.concatenate([rest, tried[~go]])
-        return tried[go]
+        count = min(limit, _RETRIED)
+        tried, rest = self._held[:count], self._held[count:]
+        admitted = self.admit(tried, now)
+        self._held = np.concatenate([rest, tried[~admitted]])
+        return tried[admitted]
 
     def _refill(self, limit: int) -> None:
-        end = min(self.ledger.n, self._next + (limit if self.number == 1 else _CHUNK))
-        position = np.arange(self._next, end)
-        items = self._order.forward(position).view(np.int64)
+        """Look at the next turns of the order and keep the silent targets."""
+        end = min(self._n, self._next + (limit if self.pass_no == 1 else _CHUNK))
+        turn = np.arange(self._next, end)
+        target_id = self._order.forward(turn).view(np.int64)
         self._next = end
-        silent = self.ledger.silent(items)
+        silent = self.tracker.silent(target_id)
         if not silent.all():
-            items, position = items[silent], position[silent]
+            target_id, turn = target_id[silent], turn[silent]
         if len(self._extra):
-            items, position = self._with_extra(items, position)
-        self._ready = np.concatenate([self._ready, items])
-        self._ready_position = np.concatenate([self._ready_position, position])
+            target_id, turn = self._with_extra(target_id, turn)
+        self._ready = np.concatenate([self._ready, target_id])
+        self._ready_turn = np.concatenate([self._ready_turn, turn])
 
-    def _with_extra(self, items: Ints, position: Ints) -> tuple[Ints, Ints]:
-        """The extra items that belong to this stretch of the order, in even distances; their position is -1."""
-        due = self._extras * self._next // self.ledger.n
+    def _with_extra(self, target_id: Ints, turn: Ints) -> tuple[Ints, Ints]:
+        """Insert the extra targets that belong to this part of the order at even distances, with turn -1."""
+        due = self._extras * self._next // self._n
         count = due - (self._extras - len(self._extra))
         extra, self._extra = self._extra[:count], self._extra[count:]
-        at = (2 * np.arange(count) + 1) * len(items) // max(1, 2 * count)
-        return np.insert(items, at, extra), np.insert(position, at, -1)
+        at = (2 * np.arange(count) + 1) * len(target_id) // max(1, 2 * count)
+        return np.insert(target_id, at, extra), np.insert(turn, at, -1)
 
-    def left(self, items: Ints, now: int) -> None:
-        """These items' frames have left the machine."""
-        self.outstanding -= len(items)
+    def left(self, target_id: Ints, now: int) -> None:
+        """The frames of these targets have left the machine."""
+        self.outstanding -= len(target_id)
         self.last_sent = now
-        self.ledger.probed(items)
+        self.tracker.probed(target_id)
 
     @property
     def handed_out(self) -> bool:
-        """Whether the pass under way has no further items."""
-        return self._next >= self.ledger.n and not len(self._ready) and not len(self._held)
+        """Whether the pass under way has no further targets."""
+        return self._next >= self._n and not len(self._ready) and not len(self._held)
 
     @property
     def complete(self) -> int:
-        """How many passes have asked every silent item."""
-        return self.number - self.cut_short
+        """How many passes have sent to every silent target."""
+        return self.pass_no - self.cut_short
 
     @property
     def achieved(self) -> float:
-        """Frames a second of the pass under way, until its latest one."""
+        """Frames a second of the pass under way, until its latest frame."""
         return self.handed / max(1e-3, (self.last_sent - self.began) * 1e-9)
 
     @property
@@ -154,39 +172,93 @@ class Passes:
     def stop(self) -> None:
         """Hand out nothing more."""
         self.cut_short = self.cut_short or not self.handed_out
-        self._cut = self._reach()
-        self._next, self._ready, self._ready_position = self.ledger.n, self._ready[:0], self._ready[:0]
+        self._cut = self._reached()
+        self._next, self._ready, self._ready_turn = self._n, self._ready[:0], self._ready[:0]
         self._held = self._extra = self._ready
 
-    def _reach(self) -> int:
-        """The position in the order up to which items were handed out in the pass under way."""
-        waiting = self._ready_position[self._ready_position >= 0]
+    def _reached(self) -> int:
+        """The turn up to which targets were handed out in the pass under way."""
+        waiting = self._ready_turn[self._ready_turn >= 0]
         return min(self._cut, int(waiting[0]) if len(waiting) else self._next)
 
-    def sent_at(self, items: Ints, number: npt.NDArray[np.uint8]) -> Ints:
-        """When each item's frame of pass `number` was handed out, ns; 0 where that is not known."""
-        position = self._order.inverse(items).view(np.int64)
-        when = np.zeros(len(items), np.int64)
-        for pass_number, (first, times) in enumerate(self._log, 1):
-            rows = np.flatnonzero(number == pass_number)
-            if rows.size and first and pass_number not in self._blurred:
-                at = np.searchsorted(np.asarray(first), position[rows], side="right") - 1
-                when[rows] = np.where(at >= 0, np.asarray(times)[at], 0)
+    def turn(self, target_id: Ints) -> Ints:
+        """The place of each target in the order of every pass."""
+        return self._order.inverse(target_id).view(np.int64)
+
+    def sent_at(self, target_id: Ints, pass_no: PassNumbers) -> Ints:
+        """When the frame of that pass was handed out for each target, ns; 0 where that is not known."""
+        turn = self.turn(target_id)
+        when = np.zeros(len(target_id), np.int64)
+        for number, (first, times) in enumerate(self._log, 1):
+            selected = np.flatnonzero(pass_no == number)
+            if selected.size and first and number not in self._untimed:
+                batch = np.searchsorted(np.asarray(first), turn[selected], side="right") - 1
+                when[selected] = np.where(batch >= 0, np.asarray(times)[batch], 0)
         return when
 
-    def position(self, items: Ints) -> Ints:
-        """Each item's place in the order of every pass."""
-        return self._order.inverse(items).view(np.int64)
+    def was_sent(self, target_id: Ints, pass_no: PassNumbers) -> Bools:
+        """Whether that pass has come to each target. Before that, nothing can answer the pass."""
+        reached = self.turn(target_id) < self._reached()
+        return np.asarray((pass_no < self.pass_no) | (reached & (pass_no == self.pass_no)))
 
-    def asked(self, items: Ints, number: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Whether pass `number` has come to each item: only then can anything answer that pass."""
-        reached = self._order.inverse(items).view(np.int64) < self._reach()
-        return np.asarray((number < self.number) | (reached & (number == self.number)))
-
-    def sent_before(self, items: Ints, now: int) -> npt.NDArray[np.bool_]:
-        """Which of these silent items were asked at least once, and for the last time before `now`."""
-        reached = self._order.inverse(items).view(np.int64) < self._reach()
-        reached &= self.number not in self._blurred
-        number = np.where(reached, self.number, self.number - 1).astype(np.uint8)
-        when = self.sent_at(items, number)
+    def sent_before(self, target_id: Ints, now: int) -> Bools:
+        """Which of these silent targets were sent to at least once, and for the last time before `now`."""
+        reached = self.turn(target_id) < self._reached()
+        reached &= self.pass_no not in self._untimed
+        pass_no = np.where(reached, self.pass_no, self.pass_no - 1).astype(np.uint8)
+        when = self.sent_at(target_id, pass_no)
         return np.asarray((when > 0) & (when < now))
+
+
+class _Control(NamedTuple):
+    """The control probes of one pass: target ids, ascending, and which of them came back."""
+
+    target_id: Ints
+    back: Bools
+
+
+class ControlProbes:
+    """The control probes of a window, pass by pass."""
+
+    def __init__(self) -> None:
+        self._passes: list[_Control] = []
+
+    def choose(self, ledger: Ledger, passes: int) -> Ints | None:
+        """The targets for the pass that begins after `passes` passes, spread evenly over those that answered."""
+        answered = np.flatnonzero(ledger.rank(slice(None)) >= Rank.CLOSED) if passes else np.zeros(0, np.int64)
+        chosen = answered[:: max(1, -(-len(answered) // CONTROL_PROBES))]
+        self._passes.append(_Control(chosen, np.zeros(len(chosen), np.bool_)))
+        return chosen if len(chosen) else None
+
+    def credit(self, target_id: Ints, pass_no: PassNumbers, counts: Bools) -> None:
+        """Take in replies: of which targets, to which pass, and whether the reply counts as an answer to it."""
+        for number, control in enumerate(self._passes, 1):
+            if len(control.target_id):
+                answered = target_id[(pass_no == number) & counts]
+                at = np.minimum(np.searchsorted(control.target_id, answered), len(control.target_id) - 1)
+                control.back[at[control.target_id[at] == answered]] = True
+
+    @property
+    def latest(self) -> tuple[int, int]:
+        """Control probes of the latest pass: sent, and lost."""
+        back = self._passes[-1].back if self._passes else np.zeros(0, np.bool_)
+        return len(back), int(np.count_nonzero(~back))
+
+    def counts(self, group: Group, groups: int) -> Ints:
+        """int64[groups, 2]: control probes sent and lost."""
+        counts = np.zeros((groups, 2), np.int64)
+        for control in self._passes:
+            np.add.at(counts[:, 0], group(control.target_id), 1)
+            np.add.at(counts[:, 1], group(control.target_id[~control.back]), 1)
+        return counts
+
+    def gone(self, passes: int, group: Group, groups: int) -> Bools:
+        """bool[groups]: which lost every control probe of their last passes. Such a host has gone."""
+        lost, last_passes = np.zeros((2, groups), np.int64)
+        silent_since = np.ones(groups, np.bool_)
+        for control in reversed(self._passes[:passes]):
+            sent = np.bincount(group(control.target_id), minlength=groups)
+            silent_since &= np.bincount(group(control.target_id[control.back]), minlength=groups) == 0
+            lost += np.where(silent_since, sent, 0)
+            last_passes += silent_since & (sent > 0)
+        return np.asarray((lost >= GONE_PROBES) & (last_passes >= GONE_PASSES))

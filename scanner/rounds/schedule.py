@@ -1,112 +1,187 @@
-"""Which hosts next, and how many of them at once.
+"""Which hosts come next, and how many of them at once.
 
-A scan's hosts are numbered along each lane's keyed order, so where a scan stands is two numbers, and what it still
-has to do is those and the stretches that were begun and not finished. That is all that a resumed scan needs to
-know: it takes the unfinished stretches first and goes on behind the last one. Shards and excludes are below
-this, in the numbering, and need no thought here.
+The hosts of a scan are numbered along the keyed order of each lane. Two numbers say how far a scan has come: the
+lane, and the position in its order. What is left to do is everything behind that place, and the host ranges that were
+begun and have not closed. A resumed scan takes those first. Shards and excludes are below this, in the numbering.
 
-A stretch is what fills 10 s at the rate of its day, at least 16 hosts and at most 2^20 targets. Smaller ones would let
-rows be written earlier, and were left: the loss is estimated window by window, and with few responders in each a sparse
-scan would need a third pass over its silent targets.
+A window takes what fills 10 s at the current rate, at least 16 hosts and at most 2^20 targets. Smaller windows would
+write rows earlier, but the loss is estimated by window: with few responders in each, a sparse scan would need a third
+pass over its silent targets. At slow rates a window takes fewer hosts, so that the open windows of a scan together
+hold at most about ten minutes of sending: that is what an interrupted scan does again when it is resumed.
+Limit: a window holds whole hosts, so one host with many ports at a very low rate takes longer.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import UsageError
 from ..packet.headers import Ints
-from ..verdict.ledger import Known
 
 OPEN_WINDOWS = 3
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
+RESUME_SECONDS = 600.0  # of sending that all open windows hold at most
+USUAL_PASSES = 3  # over targets that stay silent, where nothing answers
 
 
-class Stretch(NamedTuple):
-    """`size` hosts from position `first` of a lane's order on; or those at `places` alone, int64, ascending.
-
-    `known`: what an earlier part of a resumed scan has learned of them.
-    """
+class HostRange(NamedTuple):
+    """`size` hosts of a lane's order from position `first` on; with `chosen`, only those positions (ascending)."""
 
     lane: int
     first: int
     size: int
-    places: Ints | None = None
-    known: Known | None = None
+    chosen: Ints | None = None
 
-    def positions(self) -> Ints:
-        """The hosts' positions in the lane's order, int64[hosts], ascending."""
-        return np.arange(self.first, self.first + self.size) if self.places is None else self.places
+    def host_pos(self) -> Ints:
+        """The positions of the hosts in the order of the lane, int64[hosts], ascending."""
+        return np.arange(self.first, self.first + self.size) if self.chosen is None else self.chosen
 
-    def slots(self, place: Ints) -> Ints:
-        """Positions int64[m] → which of the stretch's hosts each is, from 0; -1 for others."""
-        if self.places is None:
-            slot = place - self.first
-            return np.where((slot >= 0) & (slot < self.size), slot, -1)
-        at = np.minimum(np.searchsorted(self.places, place), len(self.places) - 1)
-        return np.where(self.places[at] == place, at, -1)
+    def index_of(self, host_pos: Ints) -> Ints:
+        """Positions int64[m] → the index of each host in this range, from 0; -1 for other hosts."""
+        if self.chosen is None:
+            index = host_pos - self.first
+            return np.where((index >= 0) & (index < self.size), index, -1)
+        at = np.minimum(np.searchsorted(self.chosen, host_pos), len(self.chosen) - 1)
+        return np.where(self.chosen[at] == host_pos, at, -1)
+
+
+class LaneFacts(NamedTuple):
+    """What positions of a lane refer to: interface, IP version, hosts of this shard, gateway or ""."""
+
+    interface: str
+    version: int
+    hosts: int
+    gateway: str
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """All that another process needs to continue a scan: the key of orders and cookies, and what is left to do."""
+
+    key: tuple[int, int]
+    lanes: list[LaneFacts]
+    at: tuple[int, int] = (0, 0)
+    left: tuple[HostRange, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The document that `resume_point_of` reads."""
+        left = [
+            {"lane": lane, "first": first, "size": size} | ({} if chosen is None else {"chosen": chosen.tolist()})
+            for lane, first, size, chosen in self.left
+        ]
+        return {"key": list(self.key), "lanes": [list(lane) for lane in self.lanes], "at": list(self.at), "left": left}
+
+    def restart(self, lanes: list[LaneFacts]) -> tuple[tuple[int, int], tuple[HostRange, ...]]:
+        """Where a Schedule over these lanes starts, and what it takes before that.
+
+        Raises UsageError where this point belongs to other lanes, or names positions that they do not have.
+        """
+        if self.lanes != lanes:
+            raise UsageError("the routes to the targets differ from those when the scan began: scan anew")
+        sizes = [lane.hosts for lane in lanes]
+        lane, position = self.at
+        valid = 0 <= lane <= len(sizes) and 0 <= position <= (sizes[lane] if lane < len(sizes) else 0)
+        if not valid or not all(_inside(host_range, sizes) for host_range in self.left):
+            raise UsageError("the state is damaged (it names hosts that do not exist): scan anew")
+        return self.at, self.left
+
+
+def resume_point_of(document: dict[str, Any]) -> ResumePoint:
+    """What `as_json` gave. Raises KeyError, TypeError, ValueError or OverflowError for anything else."""
+    (k0, k1), (lane, position) = document["key"], document["at"]
+    lanes = [
+        LaneFacts(str(name), int(version), int(hosts), str(via)) for name, version, hosts, via in document["lanes"]
+    ]
+    left = tuple(
+        HostRange(
+            int(part["lane"]), int(part["first"]), int(part["size"]),
+            np.array([int(host_pos) for host_pos in part["chosen"]], np.int64) if "chosen" in part else None,
+        )
+        for part in document["left"]
+    )  # fmt: skip
+    return ResumePoint((int(k0), int(k1)), lanes, (int(lane), int(position)), left)
+
+
+def _inside(host_range: HostRange, sizes: Sequence[int]) -> bool:
+    lane, first, size, chosen = host_range
+    if not (0 <= lane < len(sizes) and first >= 0 < size and first + size <= sizes[lane]):
+        return False
+    if chosen is None:
+        return True
+    ascending = len(chosen) > 0 and bool((np.diff(chosen) > 0).all())
+    return ascending and first <= int(chosen[0]) and int(chosen[-1]) < first + size
 
 
 class Schedule:
-    """The stretches of a scan over lanes of `sizes` hosts with `width` ports each."""
+    """The host ranges of a scan over lanes of `sizes` hosts with `width` ports each."""
 
     def __init__(
-        self, sizes: Sequence[int], width: int, at: tuple[int, int] = (0, 0), left: Iterable[Stretch] = ()
+        self, sizes: Sequence[int], width: int, at: tuple[int, int] = (0, 0), left: Iterable[HostRange] = ()
     ) -> None:
-        """`at`: the lane and the position in it to go on from; `left`: stretches to be taken before that."""
+        """`at`: the lane and the position to continue from; `left`: ranges to take before that."""
         self._sizes, self._width, self._left = list(sizes), width, list(left)
         self._lane, self._position = at
-        self.dropped: list[Stretch] = []
-        self._settle()
+        self.dropped: list[HostRange] = []
+        self._skip_finished_lanes()
 
-    def _settle(self) -> None:
+    def _skip_finished_lanes(self) -> None:
         while self._lane < len(self._sizes) and self._position >= self._sizes[self._lane]:
             self._lane, self._position = self._lane + 1, 0
 
     @property
     def at(self) -> tuple[int, int]:
-        """Lane and position from which on nothing has been handed out."""
+        """The lane and the position from which on nothing has been handed out."""
         return self._lane, self._position
 
     @property
-    def left(self) -> list[Stretch]:
-        """Stretches from before that have not been handed out yet."""
-        return list(self._left)
+    def left(self) -> list[HostRange]:
+        """Ranges of an earlier part of the scan that have not been handed out, and those of dropped lanes."""
+        return [*self._left, *self.dropped]
 
     @property
     def remaining(self) -> int:
         """Targets that have not been handed out."""
-        left = sum(len(each.positions()) for each in self._left)
+        left = sum(len(host_range.host_pos()) for host_range in self._left)
         return (left + sum(self._sizes[self._lane :]) - self._position) * self._width
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is no further stretch."""
+        """Whether no range is left."""
         return not self._left and self._lane >= len(self._sizes)
 
-    def next(self, rate: float) -> Stretch | None:
-        """The next stretch, for `rate` probes a second (0: unlimited); None: there is none."""
-        targets = rate * WINDOW_SECONDS if rate else WINDOW_TARGETS
-        most = max(1, min(max(WINDOW_HOSTS, int(targets) // self._width), WINDOW_TARGETS // self._width))
+    def next(self, rate: float) -> HostRange | None:
+        """The next range, for `rate` probes a second (0: unlimited); None: there is none."""
+        most = self._most_hosts(rate)
         if self._left:
-            stretch = self._left.pop(0)
-            if stretch.places is None and stretch.known is None and stretch.size > most:
-                self._left.insert(0, stretch._replace(first=stretch.first + most, size=stretch.size - most))
-                stretch = stretch._replace(size=most)
-            return stretch
+            host_range = self._left.pop(0)
+            if host_range.chosen is None and host_range.size > most:
+                rest = host_range._replace(first=host_range.first + most, size=host_range.size - most)
+                self._left.insert(0, rest)
+                host_range = host_range._replace(size=most)
+            return host_range
         if self.exhausted:
             return None
-        found = Stretch(self._lane, self._position, min(most, self._sizes[self._lane] - self._position))
-        self._position += found.size
-        self._settle()
-        return found
+        host_range = HostRange(self._lane, self._position, min(most, self._sizes[self._lane] - self._position))
+        self._position += host_range.size
+        self._skip_finished_lanes()
+        return host_range
+
+    def _most_hosts(self, rate: float) -> int:
+        most = WINDOW_TARGETS // self._width
+        if rate:
+            fill = max(WINDOW_HOSTS, int(rate * WINDOW_SECONDS) // self._width)
+            again = int(rate * RESUME_SECONDS / (OPEN_WINDOWS * USUAL_PASSES)) // self._width
+            most = min(most, fill, again)
+        return max(1, most)
 
     def drop(self, lane: int) -> None:
-        """Hand out nothing more of this lane, whose hosts cannot be reached now; `dropped` has what is not done."""
-        self.dropped += [each for each in self._left if each.lane == lane]
-        self._left = [each for each in self._left if each.lane != lane]
+        """Hand out nothing more of this lane, because its hosts cannot be reached now; see `left`."""
+        self.dropped += [host_range for host_range in self._left if host_range.lane == lane]
+        self._left = [host_range for host_range in self._left if host_range.lane != lane]
         first = self._position if lane == self._lane else 0
         if lane >= self._lane and first < self._sizes[lane]:
-            self.dropped.append(Stretch(lane, first, self._sizes[lane] - first))
+            self.dropped.append(HostRange(lane, first, self._sizes[lane] - first))
         self._sizes[lane] = 0
-        self._settle()
+        self._skip_finished_lanes()

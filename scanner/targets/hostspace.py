@@ -35,6 +35,14 @@ class Shard(NamedTuple):
     number: int = 1
     of: int = 1
 
+    def count(self, hosts: int) -> int:
+        """How many of so many hosts belong to this shard."""
+        return max(0, (hosts - self.number) // self.of + 1)
+
+    def positions(self, host_pos: Ints) -> npt.NDArray[np.uint64]:
+        """Positions in this shard's order → positions in the order of all hosts, uint64[n]."""
+        return host_pos.astype(np.uint64) * np.uint64(self.of) + np.uint64(self.number - 1)
+
 
 WHOLE = Shard()
 

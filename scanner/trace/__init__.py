@@ -11,7 +11,7 @@ few targets.
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ..verdict.table import Verdict
+from ..verdict.rows import Verdict
 from .ladder import LadderTarget, TargetPackets
 from .packet_trace import print_frames
 from .recorder import Recorder

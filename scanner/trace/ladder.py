@@ -32,8 +32,9 @@ from ..packet.headers import ACK, FIN, PSH, RST, SYN, Frames, Rows
 from ..packet.parse import Segments, parse
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports
+from ..verdict.rows import Verdict
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
-from ..verdict.table import Reason, Verdict, classify_icmp
+from ..verdict.table import Reason, classify_icmp
 
 EACH = "each"  # `--ladder` without a value: every target, if they are few
 MOST_TARGETS = 8

@@ -1,20 +1,18 @@
-"""What is known of each target, one byte a target and one record for each that answered.
+"""What is known of each target: one byte a target, and one record for each target that answered.
 
-Targets are numbered 0 … n-1 by the owner (a window of a live scan, or a capture's flows), so a
-target's byte is found by arithmetic. The byte holds the rank of what is known (0
-silence, 1 filtered, 2 closed, 3 open), whether a probe has left, and whether its host is down. A
-target that answers gets a record.
-`fold` merges a batch of replies: the highest rank wins and among equals the earliest, whatever the
-order of arrival; state, reason and TTL belong to the winner together; what lost remains as one bit
-a reason, so a conflict is never hidden. Folding is associative: a capture read in any batch sizes,
-or in any order, gives the same records.
+The owner (a window of a live scan, or the flows of a capture) numbers its targets 0 … n-1, so the byte of a target is
+found by arithmetic. The byte holds the rank of what is known, whether a probe has left, and whether the host is down.
+A target that answers gets a record.
+
+`fold` merges a batch of replies. The highest rank wins, and among equal ranks the earliest reply, in whatever order
+they arrive. State, reason and TTL come from the winner together. A reason that lost stays as one bit, so a conflict is
+never hidden. Folding is associative: a capture gives the same records in any batch size and in any order.
 
 Limit: 5 bytes a target plus 36 a target that answered.
 """
 
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,18 +56,6 @@ class Mark(IntFlag):
     REPEAT = 1024  # more replies than probes
 
 
-class Known(NamedTuple):
-    """What has been learned of a stretch's targets: numbers int64[m], RECORD[m], when the answered probe left (ns; 0:
-    not known), the ICMP senders (ADDRESS bytes) that records number, and the hosts' MAC addresses, V6[hosts] (zero: not
-    known; empty: not needed)."""
-
-    target: Ints
-    record: Rows
-    sent: Ints
-    senders: list[bytes]
-    macs: Rows
-
-
 def count_bits(words: npt.NDArray[np.uint32]) -> Ints:
     """How many bits of each uint32 are set."""
     raw = np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4)
@@ -78,8 +64,10 @@ def count_bits(words: npt.NDArray[np.uint32]) -> Ints:
 
 @dataclass(frozen=True)
 class Replies:
-    """Replies that belong to targets: `target` numbers int64[m] and what
-    each says, RECORD[m] (`fold` sets `seen`, `passes` and `replies`)."""
+    """Replies that belong to targets: `target` ids int64[m], and what each says, RECORD[m].
+
+    `fold` sets `seen`, `passes` and `replies`.
+    """
 
     target: Ints
     record: Rows
@@ -97,7 +85,7 @@ class Ledger:
         self.n = n
         self.missing = 0  # targets on hosts that are down
         self.status: Bytes = np.zeros(n, np.uint8)
-        self._slot = np.zeros(n, np.uint32)  # 0: no record
+        self._record_no = np.zeros(n, np.uint32)  # 0: no record
         self._records = blank(256)
         self._used = 1
 
@@ -111,7 +99,7 @@ class Ledger:
         if n > len(self.status):
             size = max(n, 2 * len(self.status))
             self.status = np.concatenate([self.status, np.zeros(size - len(self.status), np.uint8)])
-            self._slot = np.concatenate([self._slot, np.zeros(size - len(self._slot), np.uint32)])
+            self._record_no = np.concatenate([self._record_no, np.zeros(size - len(self._record_no), np.uint32)])
         self.n = max(self.n, n)
 
     def probed(self, target: Ints) -> None:
@@ -128,7 +116,7 @@ class Ledger:
         return np.asarray(self.status[target] & (_RANK_BITS | ABSENT) == 0)
 
     def rank(self, target: Ints | slice) -> Bytes:
-        """The rank of what is known: 0 silence, 1 filtered, 2 closed, 3 open."""
+        """The Rank of what is known, uint8."""
         return np.asarray(self.status[target] & np.uint8(_RANK_BITS))
 
     def was_probed(self) -> Bools:
@@ -137,29 +125,22 @@ class Ledger:
 
     def was_answered(self) -> Bools:
         """bool[n]: there is a record."""
-        return self._slot[: self.n] > 0
+        return self._record_no[: self.n] > 0
 
     def records(self, target: Ints) -> Rows:
         """RECORD[m] of the given targets; zeros (reason 0) where nothing answered."""
-        return self._records[self._slot[target]]
+        return self._records[self._record_no[target]]
 
     def kept(self, target: Ints) -> "Ledger":
         """These targets alone, numbered anew from 0 in this order."""
         kept = Ledger(len(target))
         kept.status = self.status[target]
-        slot = self._slot[target]
-        answered = np.flatnonzero(slot)
-        kept._records = np.concatenate([blank(1), self._records[slot[answered]]])
+        record_no = self._record_no[target]
+        answered = np.flatnonzero(record_no)
+        kept._records = np.concatenate([blank(1), self._records[record_no[answered]]])
         kept._used = len(kept._records)
-        kept._slot[answered] = np.arange(1, kept._used)
+        kept._record_no[answered] = np.arange(1, kept._used)
         return kept
-
-    def restore(self, target: Ints, record: Rows) -> None:
-        """Take over records (RECORD[m]) of targets that have none, as they are."""
-        first = self._allocate(len(target))
-        self._records[first : self._used] = record
-        self._slot[target] = np.arange(first, self._used)
-        self.status[target] |= PROBED | RANK[record["reason"]]
 
     def fold(self, replies: Replies) -> Ints:
         """Merge a batch; returns the row numbers (in the batch) of first answers to targets silent until now."""
@@ -167,24 +148,24 @@ class Ledger:
             return np.zeros(0, np.int64)
         winner, incoming = _best(replies)
         target = replies.target[winner]
-        slot = self._slot[target]
-        known = slot != 0
+        record_no = self._record_no[target]
+        known = record_no != 0
         if known.any():
-            self._merge(target[known], slot[known], incoming[known])
+            self._merge(target[known], record_no[known], incoming[known])
             winner, target, incoming = winner[~known], target[~known], incoming[~known]
         first = self._allocate(len(target))
         self._records[first : self._used] = incoming
-        self._slot[target] = np.arange(first, self._used)
+        self._record_no[target] = np.arange(first, self._used)
         self.status[target] |= RANK[incoming["reason"]]
         return winner
 
     def mark(self, target: Ints, mark: Mark) -> None:
         """Set a mark on targets that have a record; others are left alone."""
-        slot = self._slot[target]
-        np.bitwise_or.at(self._records["marks"], slot[slot > 0], np.uint16(mark))
+        record_no = self._record_no[target]
+        np.bitwise_or.at(self._records["marks"], record_no[record_no > 0], np.uint16(mark))
 
-    def _merge(self, target: Ints, slot: npt.NDArray[np.uint32], incoming: Rows) -> None:
-        current = self._records[slot]
+    def _merge(self, target: Ints, record_no: npt.NDArray[np.uint32], incoming: Rows) -> None:
+        current = self._records[record_no]
         rank, old = RANK[incoming["reason"]], RANK[current["reason"]]
         better = (rank > old) | ((rank == old) & (incoming["time"] < current["time"]))
         gathered = {name: incoming[name] | current[name] for name in ("seen", "marks", "passes")}
@@ -193,7 +174,7 @@ class Ledger:
         current["replies"] = replies
         for name, bits in gathered.items():
             current[name] = bits
-        self._records[slot] = current
+        self._records[record_no] = current
         self.status[target] = self.status[target] & PROBED | RANK[current["reason"]]
 
     def _allocate(self, count: int) -> int:

@@ -1,27 +1,23 @@
-"""What each reply means: one table, read by the live scan and by the replay of captures.
+"""What each reply means: one table, read by the live scan and by the classifier of captures.
 
-A reply becomes a `Reason`; a reason has one `State`; a state has one rank. A target's record may
-change only upwards in rank (`open` is final, `closed` may become `open`, `filtered` may become
-either, silence may become anything), and state, reason and TTL change together or not at all:
-nmap keeps the reason of a reply whose state it refused, which is how a port can be shown "open,
-reset" there. Whether a reply is ours was settled before it comes here.
+A reply has a `Reason`. A reason has one `State` and one `Rank`. The record of a target changes only upwards in rank:
+`open` is final, `closed` may become `open`, `filtered` may become either, silence may become anything. State, reason
+and TTL change together or not at all. nmap keeps the reason of a reply whose state it refused, so that it can show a
+port as "open, reset". Whether a reply is ours was decided before it comes here.
 
-The words are nmap's. Where the table departs from nmap, on purpose: codes 3/4 to 3/15 that nmap calls
-unexpected are `dest-unreach` here and not silence; ICMPv6 time exceeded counts; an ICMPv6
-parameter problem is not "open".
+The words are nmap's. The table differs from nmap on purpose in three places: ICMP codes 3/4 to 3/15 that nmap calls
+unexpected are `dest-unreach` here and not silence; ICMPv6 time exceeded counts; an ICMPv6 parameter problem is not
+"open".
 
 Sources: RFC 9293 3.10.7.3 (replies in SYN-SENT), RFC 792, RFC 1812 5.2.7.1, RFC 4443.
 """
 
-from collections.abc import Iterable, Iterator
 from enum import Enum, IntEnum
-from itertools import repeat
-from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.headers import ACK, RST, SYN, Ints
+from ..packet.headers import ACK, RST, SYN
 
 Codes = npt.NDArray[np.uint8]
 
@@ -89,11 +85,35 @@ def state_of(reason: Reason) -> State:
     return State.FILTERED
 
 
-# Rank by reason code: 0 nothing, 1 filtered by an ICMP error, 2 closed, 3 open. Silence is what is left over.
+class Rank(IntEnum):
+    """How much a reply says. A record changes only upwards."""
+
+    SILENT = 0  # no reply gave a verdict
+    FILTERED = 1  # an ICMP error
+    CLOSED = 2
+    OPEN = 3
+
+
+# Rank by reason code, uint8.
 RANK = np.zeros(len(Reason), np.uint8)
 for _reason in Reason:
     if _reason not in (Reason.NONE, Reason.NO_RESPONSE, *_UNKNOWN, *_DOWN):
-        RANK[_reason] = {State.OPEN: 3, State.CLOSED: 2, State.FILTERED: 1}[state_of(_reason)]
+        RANK[_reason] = Rank[state_of(_reason).name]
+
+
+class Rejected(Enum):
+    """Why a reply is no verdict; the value is the word that is counted and printed."""
+
+    NO_VERDICT = "no-verdict"  # TCP flags or ICMP codes that the table does not have
+    BAD_COOKIE = "bad-cookie"
+    NOT_A_TARGET = "not-a-target"
+    NOT_TO_US = "not-to-us"
+    OWN_PROBE = "own-probe"  # as loopback shows it
+    QUOTE_TRUNCATED = "icmp-quote-truncated"
+    UNASKED = "unasked"  # a bare SYN to a port that has not probed its sender
+    LATE_AFTER_CLOSE = "late-after-close"  # its window has closed; it gets its reset and changes no row
+    RESET_NOT_SENT = "reset-not-sent"  # a SYN/ACK that stays without our reset
+
 
 # TCP flags → reason, in the order in which they are tested.
 TCP_REPLIES = (
@@ -157,47 +177,5 @@ def classify_icmp(version: Codes, kind: Codes, code: Codes) -> Codes:
     return np.asarray(_ICMP[(version == 6).astype(np.intp), kind, code])
 
 
-class Verdict(NamedTuple):
-    """One row of the result: what is claimed about one target, and why. The field names are the output's.
-
-    `time` is seconds since 1970 of the winning reply, `rtt_ms` milliseconds, `pass_` counts from 1
-    (printed as `pass`); what is not known is None. A host that is down has no port.
-    """
-
-    ip: str
-    port: int | None
-    state: str
-    reason: str
-    protocol: str = "tcp"
-    ttl: int | None = None
-    service: str | None = None
-    evidence: tuple[str, ...] = ()
-    rtt_ms: float | None = None
-    time: float | None = None
-    pass_: int | None = None
-    icmp_from: str | None = None
-    scanner_ip: str | None = None
-
-
 STATE_WORD = {reason: state_of(reason).value for reason in Reason if reason}
 REASON_WORD = {reason: reason.word for reason in Reason}
-
-
-def verdicts(*columns: Iterable[Any]) -> Iterator[Verdict]:
-    """Columns in the order of the fields → rows, as many as the shortest has.
-
-    No Python runs for a row, which makes it several times as fast as a call with named fields.
-    """
-    return cast(Iterator[Verdict], map(tuple.__new__, repeat(Verdict), zip(*columns, strict=False)))
-
-
-def microseconds(nanoseconds: Ints) -> Ints:
-    """int64[n] to the nearest whole microsecond: rounded as integers, so a capture replayed gives the same digits."""
-    return (nanoseconds + 500) // 1000
-
-
-def known(values: npt.NDArray[Any], which: npt.NDArray[np.bool_]) -> list[Any]:
-    """A column of numbers as a list, None where they are not known."""
-    given = values.astype(object)
-    given[~which] = None
-    return list(given)

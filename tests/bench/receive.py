@@ -53,9 +53,9 @@ def _take(ports: int, share_open: float) -> float:
     sink.replies = answers_to(sink.kept, share_open)
     sink.kept.clear()
     began = time.perf_counter()
-    while (scan.replies < size or scan.dispatch.owing) and time.perf_counter() - began < _LONGEST:
+    while (scan.receiver.replies < size or scan.transmit.owing) and time.perf_counter() - began < _LONGEST:
         scan.step(2_000_000)
-    return scan.replies / (time.perf_counter() - began)
+    return scan.receiver.replies / (time.perf_counter() - began)
 
 
 def duplex(plan: Plan) -> list[Result]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scanner.halfopen.scan import Scan, Settings
 from scanner.lab import Box
+from scanner.verdict.loss import Bound
 from tests.lab.networks import direct_box
 
 from .result import Plan, Result
@@ -66,11 +67,11 @@ def cost(spec: str, ports: int, most: int) -> float:
     made, took = 0, 0.0
     while made < 1_000_000:
         sink = Sink()
-        scan = Scan([lane_of(spec, ports, sink=sink)], Settings(passes=3), KEY)
+        scan = Scan([lane_of(spec, ports, sink=sink)], Settings(bound=Bound(3)), KEY)
         now, began = 1_000_000_000, time.perf_counter()
         while not scan.done and sink.count < most:
             now += max(1_000, int(scan.step(now) * 1e9))
-            scan.closed.clear()
+            scan.windows.closed.clear()
         took += time.perf_counter() - began
         made += sink.count
     return took / made * 1e9

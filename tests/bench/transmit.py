@@ -18,10 +18,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from scanner.halfopen.transmit import BATCH
-from scanner.halfopen.window import Window
 from scanner.lab import Box
 from scanner.packet import probe
-from scanner.rounds.schedule import Stretch
+from scanner.rounds.schedule import HostRange
+from scanner.rounds.window import Window
 from tests.lab.networks import direct_box
 
 from .result import Plan, Result
@@ -54,15 +54,18 @@ def built(plan: Plan) -> list[Result]:
 def _build(version: int, options: str, seconds: float) -> float:
     spec = "198.19.0.0/16" if version == 4 else "2001:db8:ff::/112"
     lane = lane_of(spec, ports=16, options=options)
-    window = Window(lane, Stretch(0, 0, lane.host_count), key=1, tos=4)
+    hosts = HostRange(0, 0, lane.host_count)
+    window = Window(hosts, lane.hosts_at(hosts.host_pos()), lane.ports, key=1)
     rows = np.zeros((BATCH, 256), np.uint8)
     window.begin_pass(0)
     made, began = 0, time.perf_counter()
     while (took := time.perf_counter() - began) < seconds:
-        count = len(window.fill(rows, 0))
-        if not count:
+        target_id = window.passes.take(len(rows), 0)
+        host, port_index = np.divmod(target_id, window.width)
+        lane.stamp_probes(rows[: len(target_id)], window.hosts[host], window.ports[port_index], 1, None)
+        if not len(target_id):
             window.begin_pass(0)
-        made += count
+        made += len(target_id)
     return made / took
 
 

@@ -1,0 +1,163 @@
+"""The way in: frames become matches, matches become records of windows.
+
+Everything that arrives passes here: answers to ARP and NDP queries, and replies to probes. Replies also tell about
+time. Round trips decide when a pass is over, and with `--rate auto` the share of answered probes decides the rate.
+Both are fed from first answers, and one habit of every TCP would mislead both: a host whose SYN/ACK (or our reset
+to it) was lost repeats it after a second, then after two more (RFC 6298). Such a reply counts as an answer, but it is
+no round trip, and no sign that the probe of its pass arrived in time. So a SYN/ACK that takes about a second longer
+than usual is left out of both.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from ..packet.headers import Bools, Frames, Ints
+from ..packet.parse import Segments, parse
+from ..rounds.pacing import RateController
+from ..rounds.round_trips import RoundTrips
+from ..rounds.window import Window
+from ..rounds.windows import Windows
+from ..transport import Transport
+from ..verdict.evidence import marks_of
+from ..verdict.ledger import Mark, blank
+from ..verdict.table import Rank, Reason, Rejected
+from .lane import Lane, Matches
+from .neighbours import GatewaySweep, answers
+from .transmit import Transmit
+
+RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
+MOST_RESETS = 8  # for one target: a SYN/ACK that is repeated more often is not stopped by a reset
+RTT_SAMPLE = 512  # first answers of a batch that are measured where the rate is fixed
+ESTABLISHED = 20  # round trips after which the usual one is known
+RESEND = 0.9  # seconds over the usual round trip: a SYN/ACK that the host repeated (RFC 6298: after 1 s)
+
+
+class Receiver:
+    """Takes in what arrives on all transports of a scan."""
+
+    def __init__(
+        self, lanes: list[Lane], windows: Windows, transmit: Transmit, controller: RateController | None,
+        round_trips: RoundTrips, sweep_trips: RoundTrips, tos: int,
+    ) -> None:  # fmt: skip
+        """`tos`: the byte that probes carry."""
+        self.replies = self.late = 0
+        self.rejected: Counter[str] = Counter()  # frames by cause
+        self._lanes, self._windows, self._transmit, self._controller = lanes, windows, transmit, controller
+        self._round_trips, self._sweep_trips, self._tos = round_trips, sweep_trips, tos
+
+    def receive(self, transport: Transport, gateways: Sequence[GatewaySweep]) -> None:
+        """Everything that has arrived, up to a limit."""
+        for _ in range(RECV_BATCHES):
+            frames = transport.recv()
+            if not len(frames):
+                break
+            self._learn(frames, gateways)
+            segments = parse(frames, self.rejected)
+            for lane, mine in self._by_lane(transport, segments):
+                part = segments if mine.all() else segments.take(mine)
+                self._fold(lane, lane.match(part, self.rejected), frames)
+
+    def _by_lane(self, transport: Transport, segments: Segments) -> Iterator[tuple[Lane, Bools]]:
+        """Which segments belong to which lane: by family, then by target. A family's first lane gets the others."""
+        for version in (4, 6):
+            left = segments.version == version
+            lanes = [lane for lane in self._lanes if lane.transport is transport and lane.version == version]
+            for lane in lanes[1:]:
+                mine = left & (lane.position_of(segments.src) >= 0)
+                left = left & ~mine
+                if mine.any():
+                    yield lane, mine
+            if lanes and left.any():
+                yield lanes[0], left
+
+    def _learn(self, frames: Frames, gateways: Iterable[GatewaySweep]) -> None:
+        """ARP and NDP answers."""
+        sweeping = [window for window in self._windows.open if window.sweeping]
+        gateways = list(gateways)
+        if not (sweeping or gateways):
+            return
+        row, address, mac = answers(frames)
+        time = frames.time[row]
+        for gateway in gateways:
+            self._sweep_trips.add(gateway.sweep.learn(gateway.host_of(address), mac, time))
+        for window in sweeping:
+            assert window.sweep
+            host = window.index_of(self._lanes[window.host_range.lane].position_of(address))
+            self._sweep_trips.add(window.sweep.learn(host, mac, time))
+
+    def _fold(self, lane: Lane, matches: Matches, frames: Frames) -> None:
+        """Give each window its matches, and each SYN/ACK its reset."""
+        if not len(matches.reason):
+            return
+        self.replies += len(matches.reason)
+        accepted = matches.reason == Reason.SYN_ACK
+        owed = accepted.copy()
+        left = np.ones(len(matches.reason), np.bool_)
+        for window in self._windows.open:
+            if self._lanes[window.host_range.lane] is not lane:
+                continue
+            host = window.index_of(matches.host_pos)
+            mine = left & (host >= 0)
+            if mine.any():
+                left &= ~mine
+                target_id = (host * window.width + matches.port_index)[mine]
+                self._fold_window(window, target_id, matches if mine.all() else matches.take(mine))
+                owed[mine] &= window.ledger.records(target_id)["replies"] <= MOST_RESETS
+        self.rejected[Rejected.LATE_AFTER_CLOSE.value] += int(np.count_nonzero(left))
+        refused = int(np.count_nonzero(accepted & ~owed))
+        refused += self._transmit.owe_resets(matches, np.flatnonzero(owed), lane, frames)
+        self.rejected[Rejected.RESET_NOT_SENT.value] += refused
+
+    def _fold_window(self, window: Window, target_id: Ints, matches: Matches) -> None:
+        if not matches.pass_no.all():  # one source port for all passes: a reply is credited to the current one
+            current = np.where(matches.pass_no == 0, window.passes.pass_no, matches.pass_no).astype(np.uint8)
+            matches = matches._replace(pass_no=current)
+        target_id, matches = self._without_unasked(window, target_id, matches)
+        late = matches.pass_no < window.passes.pass_no
+        self.late += int(np.count_nonzero(late))
+        segments = matches.segments
+        record = blank(len(target_id))
+        record["reason"], record["time"], record["pass"] = matches.reason, segments.time, matches.pass_no
+        record["port"], record["window"], record["ttl"] = segments.dport, segments.window, segments.ttl
+        record["marks"] = marks_of(segments, matches.reason, self._tos)
+        record["marks"][late] |= np.uint16(Mark.LATE)
+        if segments.icmp.any():
+            record["sender"] = window.senders.numbers(segments)
+        resent = self._resent(window, target_id, matches, np.flatnonzero(late))
+        fresh = window.fold(target_id, record, ~segments.icmp, resent)
+        self._measure(window, target_id, matches, fresh)
+        first = target_id[fresh]
+        self._windows.add_opened(window, first[window.ledger.rank(first) == Rank.OPEN])
+
+    def _without_unasked(self, window: Window, target_id: Ints, matches: Matches) -> tuple[Ints, Matches]:
+        """Without bare SYNs that answer nothing: they show no cookie, so that port must have probed that target."""
+        bare = matches.reason == Reason.SPLIT_HANDSHAKE_SYN
+        if bare.any():
+            stray = bare & ~window.passes.was_sent(target_id, matches.pass_no)
+            self.rejected[Rejected.UNASKED.value] += int(np.count_nonzero(stray))
+            target_id, matches = target_id[~stray], matches.take(~stray)
+        return target_id, matches
+
+    def _measure(self, window: Window, target_id: Ints, matches: Matches, fresh: Ints) -> None:
+        """Learn from first answers (rows of `matches`). With a fixed rate a sample is enough."""
+        row = fresh if self._controller else fresh[:RTT_SAMPLE]
+        sent = window.sent_at(target_id[row], matches.pass_no[row])
+        known = sent > 0
+        trips = matches.segments.time[row] - sent
+        slow = self._round_trips.unusual(trips, RESEND, ESTABLISHED) & (matches.reason[row] == Reason.SYN_ACK)
+        self._round_trips.add(trips[known & ~slow])
+        if self._controller:
+            tcp = ~matches.segments.icmp[row]
+            self._controller.answered(sent[known & (matches.pass_no[row] == 1) & tcp])
+
+    def _resent(self, window: Window, target_id: Ints, matches: Matches, late: Ints) -> Bools:
+        """Which matches (among the rows `late`) are SYN/ACKs that the host repeated by itself."""
+        resent = np.zeros(len(matches.reason), np.bool_)
+        late = late[matches.reason[late] == Reason.SYN_ACK]
+        if late.size:
+            sent = window.sent_at(target_id[late], matches.pass_no[late])
+            trips = matches.segments.time[late] - sent
+            resent[late] = (sent > 0) & self._round_trips.unusual(trips, RESEND, ESTABLISHED)
+        return resent

@@ -1,0 +1,114 @@
+"""The life of a window, as one table: state × event → action and next state, and when the step is due.
+
+A window first sweeps its hosts for their MAC addresses where the link needs them. It then probes its targets in
+passes until few enough missed responders are expected, and closes. Both kinds of scan follow this table. A connect
+scan never sweeps and starts in PROBING.
+
+The rules of a state are tried in order. A rule applies when its event holds and its wait is over. Every wait counts
+from the moment when the latest frame of the pass left. A scan only executes the actions; it decides nothing here.
+
+The diagram in ARCHITECTURE.md is generated from this table, and a test keeps it current.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+
+class State(Enum):
+    """What a window does at the moment."""
+
+    SWEEPING = "queries for MAC addresses leave"
+    SWEPT = "answers to queries are awaited"
+    READY = "the hosts to probe are known"
+    PROBING = "probes leave"
+    PROBED = "replies are awaited"
+    CLOSED = "rows can be written"
+
+
+class Event(Enum):
+    """What may hold for a window. The scan tests it with the data of the window."""
+
+    ALL_SENT = "every frame of the pass has left"
+    ALL_ANSWERED = "no host or target is silent"
+    SOME_SILENT = "a host or target is silent"
+    FIRST_ANSWERED = "only some hosts answered the first queries"
+    ENOUGH = "few enough missed responders are expected"
+    NOT_ENOUGH = "more missed responders are expected"
+    STOPPED = "the user stopped the scan"
+
+
+class Wait(Enum):
+    """How long a rule waits after the latest frame left. The scan knows the seconds."""
+
+    NONE = "at once"
+    SPLIT = "after the split wait"
+    ROUND_TRIP = "after the round-trip wait"
+    NEXT_PASS = "after the wait between passes"
+    LAST_QUERY = "after the last query's wait"
+
+
+class Action(Enum):
+    """What the scan does for a window."""
+
+    NONE = "-"
+    BEGIN_PASS = "begin the next pass"
+    SPLIT = "split off the silent hosts"
+    END_SWEEP = "mark silent hosts as absent"
+    CLOSE = "close"
+    CLOSE_EARLY = "close as interrupted"
+
+
+class Rule(NamedTuple):
+    """One cell of the table."""
+
+    event: Event
+    wait: Wait
+    action: Action
+    next: State
+
+
+TABLE: dict[State, tuple[Rule, ...]] = {
+    State.SWEEPING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, State.SWEPT),),
+    State.SWEPT: (
+        Rule(Event.STOPPED, Wait.NONE, Action.CLOSE_EARLY, State.CLOSED),
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.END_SWEEP, State.READY),
+        # Hosts that answered at once do not wait for hosts that may be absent.
+        Rule(Event.FIRST_ANSWERED, Wait.SPLIT, Action.SPLIT, State.READY),
+        # A host in power-saving mode answers late, so the last queries get a longer wait.
+        Rule(Event.ENOUGH, Wait.LAST_QUERY, Action.END_SWEEP, State.READY),
+        Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, State.SWEEPING),
+    ),
+    State.READY: (
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, State.CLOSED),  # every host is absent
+        Rule(Event.SOME_SILENT, Wait.NONE, Action.BEGIN_PASS, State.PROBING),
+    ),
+    State.PROBING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, State.PROBED),),
+    State.PROBED: (
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, State.CLOSED),
+        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CLOSE, State.CLOSED),
+        # A stopped scan waits for replies under way: silence is not claimed before that.
+        Rule(Event.STOPPED, Wait.ROUND_TRIP, Action.CLOSE_EARLY, State.CLOSED),
+        Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, State.PROBING),
+    ),
+    State.CLOSED: (),
+}
+
+SWEEP_STATES = (State.SWEEPING, State.SWEPT)
+
+
+def due_rule(
+    state: State, elapsed: float, holds: Callable[[Event], bool], seconds: Callable[[Wait], float]
+) -> Rule | None:
+    """The first rule that applies, `elapsed` seconds after the latest frame left; None: nothing is due."""
+    for rule in TABLE[state]:
+        # The wait is compared first, because an event may need the whole loss estimate.
+        if elapsed >= seconds(rule.wait) and holds(rule.event):
+            return rule
+    return None
+
+
+def next_wait(state: State, elapsed: float, seconds: Callable[[Wait], float]) -> float | None:
+    """Seconds until the next wait of this state is over; None: only a frame or a reply can change the state."""
+    left = [seconds(rule.wait) - elapsed for rule in TABLE[state]]
+    return min((wait for wait in left if wait > 0), default=None)

@@ -1,0 +1,88 @@
+"""The rows of a closed window.
+
+Every target that was probed gets its row: targets that answered from their record, silent ones as filtered, and one
+line without a port for a host that is down. A target that was never probed gets no row. Neither does one that was
+probed so late that an answer may still be under way: an interrupted scan claims less, and never more.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..packet.addresses import is_ipv4, raw_text, to_text
+from ..packet.headers import Ints
+from ..targets.ports import service_names
+from ..verdict.evidence import HostFacts, host_facts, words_of
+from ..verdict.rows import Verdict, down_row, record_rows, silent_rows
+from ..verdict.table import RANK, Rank, Reason
+from .window import Window
+
+
+def window_rows(window: Window, cutoff: int, write_silent: bool = True, only_open: bool = False) -> Iterator[Verdict]:
+    """The verdicts of a closed window. Silence after a probe later than `cutoff` (ns) proves nothing yet.
+
+    Without `write_silent` the silent targets are left out, with `only_open` all but the open ones.
+    """
+    hosts = to_text(window.hosts)
+    yield from _answered(window, hosts, only_open)
+    if only_open:
+        return
+    yield from _down(window, hosts)
+    if write_silent:
+        target_id = silent_targets(window, cutoff)
+        port = window.ports[target_id % window.width].tolist()
+        ips = map(hosts.__getitem__, (target_id // window.width).tolist())
+        yield from silent_rows(ips, port, service_names(port), ("interrupted",) if window.interrupted else ())
+
+
+def silent_targets(window: Window, cutoff: int) -> Ints:
+    """The targets of a closed window that may be called silent."""
+    target_id = np.flatnonzero(window.ledger.was_probed() & window.ledger.silent(slice(None)))
+    # A scan that measures its own round trips counts a target as probed when its call has ended, answered or not.
+    if window.interrupted and len(target_id) and window.trips is None:
+        target_id = target_id[window.passes.sent_before(target_id, cutoff)]
+    return target_id
+
+
+def _down(window: Window, hosts: list[str]) -> Iterable[Verdict]:
+    for host in np.flatnonzero(window.down).tolist():
+        four = is_ipv4(window.hosts[host : host + 1])[0]
+        yield down_row(hosts[host], Reason.NO_ARP if four else Reason.NO_NDP)
+
+
+def _answered(window: Window, hosts: list[str], only_open: bool) -> Iterator[Verdict]:
+    target_id = np.flatnonzero(window.ledger.rank(slice(None)) > Rank.SILENT)
+    facts = _facts(window, target_id)  # of everything that a host said, before rows are left out
+    record = window.ledger.records(target_id)
+    if only_open:
+        wanted = RANK[record["reason"]] == Rank.OPEN
+        target_id, record, facts = target_id[wanted], record[wanted], facts.take(wanted)
+    if window.trips is None:
+        sent = window.sent_at(target_id, record["pass"])
+        trip = np.where((sent > 0) & (record["time"] >= sent), record["time"] - sent, -1)
+    else:
+        trip = window.trips[target_id]
+    port = window.ports[target_id % window.width].tolist()
+    senders = [None, *map(raw_text, window.senders.names[1:])]
+    return record_rows(
+        map(hosts.__getitem__, (target_id // window.width).tolist()),
+        port,
+        record,
+        service_names(port),
+        words_of(record, facts),
+        trip,
+        icmp_from=map(senders.__getitem__, record["sender"].tolist()),
+        ttl_known=window.trips is None,
+    )
+
+
+def _facts(window: Window, target_id: Ints) -> HostFacts:
+    """What the replies of each host show together. The sockets of the system keep TTL and window to themselves."""
+    record, host = window.ledger.records(target_id), target_id // window.width
+    if window.trips is not None:
+        nothing = np.zeros(len(target_id), np.bool_)
+        return HostFacts(nothing, nothing, nothing, nothing)
+    probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(window.hosts))
+    facts = host_facts(host, probed, record)
+    everywhere = window.open_everywhere[host] & (RANK[record["reason"]] == Rank.OPEN)
+    return facts._replace(all_open=facts.all_open | everywhere)

@@ -1,0 +1,219 @@
+"""A scan from start to end, for whoever runs it: rows as windows close, statistics, stop and resume.
+
+The session drives an engine, half-open or connect, turn by turn. The engine knows how a probe leaves and how an answer
+arrives; everything else is the same for both and stands here. The clock is handed in, and only the engine sleeps.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol
+
+from ..errors import ScanError
+from ..packet.addresses import to_text
+from ..verdict.rows import Verdict
+from .round_trips import SECOND
+from .rows import silent_targets, window_rows
+from .schedule import HostRange, LaneFacts, ResumePoint
+from .statistics import ScanStats
+from .window import Window
+from .windows import Windows
+
+ROWS_A_TURN = 8192  # rows written between two turns: about 15 ms, in which 25,000 replies may arrive
+Clock = Callable[[], int]  # ns since 1970, steady
+
+
+class Engine(Protocol):
+    """One kind of scan: how probes leave and answers arrive."""
+
+    @property
+    def windows(self) -> Windows: ...
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def sending(self) -> bool: ...
+
+    @property
+    def patience(self) -> float: ...  # seconds after which silence means something
+
+    @property
+    def failed(self) -> str: ...  # why some targets could not be scanned
+
+    def turn(self, now: int) -> float: ...  # do what is due; seconds until there is more to do, answers apart
+
+    def sleep(self, seconds: float) -> None: ...  # until then, or until something arrives
+
+    def verify(self, window: Window) -> None: ...  # what --verify adds to a closed window
+
+    def count(self, stats: ScanStats) -> None: ...  # fill in the counters of the engine
+
+    def end(self) -> None: ...  # nothing more is sent or received; sockets may close
+
+    def close(self) -> None: ...  # everything is given back
+
+
+class Session:
+    """One scan. Iterate over `batches`. `stop` may be called from a signal handler."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        stats: ScanStats,
+        clock: Clock,
+        key: tuple[int, int],
+        lanes: list[LaneFacts],
+        *,
+        verify: bool = False,
+        resumable: bool = False,
+    ) -> None:
+        """With `resumable` an interrupted window gives no rows: its range stays in the resume point."""
+        self.engine = engine
+        self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
+        self._stats, self._clock, self._key, self._lanes = stats, clock, key, lanes
+        self._verify, self._resumable = verify, resumable
+        self._kept: list[HostRange] = []  # ranges of windows that were interrupted
+        self._stops = 0
+        self._began = clock()
+        self._latest_loss: float | None = None
+        self._failure: ScanError | None = None
+        self._ended = False
+
+    @property
+    def targets(self) -> int:
+        """All targets of the scan."""
+        return self._stats.targets
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the scan was stopped."""
+        return self._stats.interrupted
+
+    def now(self) -> int:
+        """The clock of the scan: ns since 1970, steady."""
+        return self._clock()
+
+    def resume_point(self) -> ResumePoint:
+        """What is left to do. To be asked when every row that was given out has been written."""
+        windows = self.engine.windows
+        begun = [window.host_range for window in (*windows.open, *windows.closed)]
+        left = (*self._kept, *begun, *windows.schedule.left)
+        return ResumePoint(self._key, self._lanes, windows.schedule.at, left)
+
+    def stop(self) -> None:
+        """First call: send nothing more and wait for replies under way. Second call: end now."""
+        self._stops += 1
+        self._stats.interrupted = True
+
+    def batches(
+        self, write_silent: bool = True, tick: Callable[[], None] | None = None, only_open: bool = False
+    ) -> Iterator[Iterable[Verdict]]:
+        """The verdicts of each window as it closes. Without `write_silent` silent targets are only counted.
+
+        `tick` is called after every turn. Raises ScanError after the rows of what was learned.
+        """
+        self._began = self._clock()
+        try:
+            while not self.engine.done:
+                wait = self._turn()
+                yield from self._closed(write_silent, only_open)
+                if tick:
+                    tick()
+                if wait > 0 and not self.engine.done:
+                    self.engine.sleep(wait)
+            yield from self._closed(write_silent, only_open)
+            if self.engine.failed:
+                raise ScanError(self.engine.failed)
+        except ScanError:
+            self.engine.windows.abandon()  # what was learned before the interface failed is not lost
+            yield from self._closed(write_silent, only_open)
+            raise
+        finally:
+            self.stats()
+            self._end()
+            self.engine.close()
+
+    def _turn(self) -> float:
+        """One turn of the engine; seconds until there is more to do. Raises ScanError."""
+        if self._failure:
+            raise self._failure
+        if self._stops > 1:
+            self.engine.windows.abandon()
+        elif self._stops and not self.engine.windows.stopped:
+            self.engine.windows.stop()
+        now = self._clock()
+        wait = self.engine.turn(now)
+        if self.engine.sending:
+            self._stats.sending_seconds = (now - self._began) / SECOND
+        self._name_opened()
+        if self.engine.done:
+            self._end()
+        return wait
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self.engine.end()
+
+    def _name_opened(self) -> None:
+        opened = self.engine.windows.opened
+        while opened:
+            window, target_id = opened.popleft()
+            hosts = to_text(window.hosts[target_id // window.width])
+            self.opened.extend(zip(hosts, window.ports[target_id % window.width].tolist(), strict=True))
+
+    def _closed(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
+        closed = self.engine.windows.closed
+        while closed:
+            window = closed.popleft()
+            unverified = self._verify and self.interrupted
+            if self._resumable and (window.interrupted or unverified):
+                self._kept.append(window.host_range)
+                continue
+            self._stats.add_window(
+                window.ledger.answered, window.passes.pass_no, window.estimate, window.missed_with_hosts
+            )
+            self._latest_loss = window.estimate.loss if window.estimate.loss is not None else self._latest_loss
+            if self._verify and not self.interrupted:
+                self.engine.verify(window)
+            cutoff = self._clock() - int(self.engine.patience * SECOND)
+            if not write_silent:
+                self._stats.silent_counted += len(silent_targets(window, cutoff))
+            yield self._between_turns(window_rows(window, cutoff, write_silent, only_open))
+
+    def _between_turns(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+        """The same verdicts. The scan goes on while they are written, or replies would find the ring full."""
+        rows = iter(verdicts)
+        while chunk := list(islice(rows, ROWS_A_TURN)):
+            yield from chunk
+            try:
+                if not self.engine.done:
+                    self._turn()
+            except ScanError as error:  # raised again where the scan is driven: the writer has no part in it
+                self._failure = error
+
+    def stats(self) -> ScanStats:
+        """The statistics of what has closed so far."""
+        self._stats.seconds = (self._clock() - self._began) / SECOND
+        self.engine.count(self._stats)
+        return self._stats
+
+    def live_stats(self) -> ScanStats:
+        """The same with what is under way: how far the scan is, for progress."""
+        stats, windows = self.stats(), self.engine.windows
+        under_way = [*windows.open, *windows.closed]
+        losses = [window.estimate.loss for window in under_way if window.estimate.loss is not None]
+        return replace(
+            stats,
+            answered=stats.answered + sum(window.ledger.answered for window in under_way),
+            passes=max((window.passes.pass_no for window in windows.open), default=stats.passes),
+            loss=losses[0] if losses else self._latest_loss,
+            opened=windows.found_open,
+            remaining=windows.unprobed,
+        )
+
+    def close(self) -> None:
+        """Give ports and sockets back, if the scan is not to be run after all."""
+        self.engine.close()

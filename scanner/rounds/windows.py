@@ -1,0 +1,158 @@
+"""The open windows of a scan, moved along by the lifecycle table.
+
+Both kinds of scan have one of these. It opens a window when the others have sent what they have for now, asks the
+table what is due for each, executes it, and keeps what has closed for the writer of rows. At most three windows are
+open, so that one sends while others wait for replies, and memory does not grow with the scan. The windows of hosts
+that were split off are counted apart.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from ..packet.headers import Ints
+from ..verdict.loss import Bound
+from .lifecycle import Action, Event, Rule, State, Wait, due_rule, next_wait
+from .round_trips import SECOND
+from .schedule import OPEN_WINDOWS, HostRange, Schedule
+from .window import Window
+
+Waits = Mapping[Wait, float]  # seconds
+
+
+class Windows:
+    """What a scan has under way. Times are ns of the scan's clock."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        make: Callable[[HostRange, int], Window],
+        bound: Bound,
+        waits: Callable[[Window], Waits],
+        before_pass: Callable[[Window, int], None] = lambda window, now: None,
+    ) -> None:
+        """`make`: a window from its range and its number, from 1. `waits`: how long each wait is for a window.
+
+        `before_pass` is called before each pass of probes, except the first one of a window that does not sweep.
+        """
+        self.schedule, self.bound = schedule, bound
+        self.open: list[Window] = []
+        self.closed: deque[Window] = deque()
+        self.opened: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
+        self.found_open = 0
+        self.stopped = False
+        self._make, self._waits, self._before_pass = make, waits, before_pass
+        self._count = 0
+        self._handed_closed = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every window has closed and none is to be opened."""
+        return not self.open and (self.schedule.exhausted or self.stopped)
+
+    @property
+    def sending(self) -> bool:
+        """Whether any window has something to send."""
+        return any(not window.current.handed_out for window in self.open)
+
+    @property
+    def handed_first(self) -> int:
+        """Probes of first passes that have been handed out, in all windows."""
+        return sum(window.passes.handed_first for window in self.open) + self._handed_closed
+
+    @property
+    def unprobed(self) -> int:
+        """Targets that no first pass has come to yet."""
+        begun = sum(window.ledger.n - window.ledger.missing - window.passes.handed_first for window in self.open)
+        return max(0, self.schedule.remaining + begun)
+
+    def add_opened(self, window: Window, target_id: Ints) -> None:
+        """These targets have just been found open."""
+        if len(target_id):
+            self.opened.append((window, target_id))
+            self.found_open += len(target_id)
+
+    def open_next(self, now: int, rate: float) -> Window | None:
+        """Open the next window if the others have sent what they have for now; `rate` in probes a second."""
+        rests = sum(window.is_rest for window in self.open)
+        full = rests >= OPEN_WINDOWS or len(self.open) - rests >= OPEN_WINDOWS
+        if self.stopped or full or not all(window.current.handed_out for window in self.open):
+            return None
+        window = self.next_window(rate)
+        if window:
+            window.begin_pass(now)
+            self.open.append(window)
+        return window
+
+    def next_window(self, rate: float) -> Window | None:
+        """The window of the next host range."""
+        host_range = self.schedule.next(rate)
+        if host_range is None:
+            return None
+        self._count += 1
+        return self._make(host_range, self._count)
+
+    def advance(self, now: int) -> None:
+        """Execute what is due."""
+        for window in list(self.open):
+            while rule := self._due(window, now):
+                window.state = rule.next
+                self._execute(rule.action, window, now)
+
+    def _due(self, window: Window, now: int) -> Rule | None:
+        waits = self._waits(window)
+        elapsed = (now - window.current.last_sent) / SECOND
+        return due_rule(window.state, elapsed, lambda event: self._holds(event, window), waits.__getitem__)
+
+    def _holds(self, event: Event, window: Window) -> bool:
+        if event is Event.ALL_SENT:
+            return window.current.all_left
+        if event is Event.ALL_ANSWERED:
+            return window.all_answered
+        if event is Event.SOME_SILENT:
+            return not window.all_answered
+        if event is Event.STOPPED:
+            return self.stopped
+        if event is Event.FIRST_ANSWERED:
+            sweep = window.sweep
+            return sweep is not None and sweep.passes.pass_no == 1 and sweep.answered > 0 and not window.is_rest
+        return window.enough(self.bound) is (event is Event.ENOUGH)
+
+    def _execute(self, action: Action, window: Window, now: int) -> None:
+        if action is Action.BEGIN_PASS:
+            if not window.sweeping:
+                self._before_pass(window, now)
+            window.begin_pass(now)
+        elif action is Action.SPLIT:
+            # The rest stands before the window: its few queries leave first.
+            self.open.insert(self.open.index(window), window.split())
+        elif action is Action.END_SWEEP:
+            window.end_sweep()
+        elif action in (Action.CLOSE, Action.CLOSE_EARLY):
+            self._close(window, interrupted=action is Action.CLOSE_EARLY)
+
+    def _close(self, window: Window, interrupted: bool) -> None:
+        window.assess()
+        window.interrupted, window.state = interrupted, State.CLOSED
+        self._handed_closed += window.passes.handed_first
+        self.open.remove(window)
+        self.closed.append(window)
+
+    def stop(self) -> None:
+        """Send nothing new. The waits under way are waited out: only then silence may be claimed."""
+        self.stopped = True
+        for window in self.open:
+            window.current.stop()
+
+    def abandon(self) -> None:
+        """Close every window now, without any wait."""
+        self.stop()
+        for window in list(self.open):
+            self._close(window, interrupted=True)
+
+    def next_due(self, now: int) -> float | None:
+        """Seconds until a wait is over; None: there is no wait."""
+        found = [
+            next_wait(window.state, (now - window.current.last_sent) / SECOND, self._waits(window).__getitem__)
+            for window in self.open
+        ]
+        return min((wait for wait in found if wait is not None), default=None)

@@ -1,0 +1,108 @@
+"""Verdicts as rows: the one writer for the half-open scan, the connect scan and captures.
+
+Columns go in, named tuples come out. No Python code runs for a single row, which makes this several times as fast as
+a call with named fields for each. Times are rounded as integers, so that a replayed capture gives the same digits.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from typing import Any, NamedTuple, cast
+
+import numpy.typing as npt
+
+from ..packet.headers import Bools, Ints, Rows
+from .evidence import Words
+from .table import RANK, REASON_WORD, STATE_WORD, Reason
+
+_NO_RESPONSE = Reason.NO_RESPONSE
+
+
+class Verdict(NamedTuple):
+    """One row of the result: what is claimed about one target, and why. The field names are those of the output.
+
+    `time` is seconds since 1970 of the winning reply, `rtt_ms` milliseconds, `pass_` counts from 1 (printed as
+    `pass`). What is not known is None. A host that is down has no port.
+    """
+
+    ip: str
+    port: int | None
+    state: str
+    reason: str
+    protocol: str = "tcp"
+    ttl: int | None = None
+    service: str | None = None
+    evidence: Words = ()
+    rtt_ms: float | None = None
+    time: float | None = None
+    pass_: int | None = None
+    icmp_from: str | None = None
+    scanner_ip: str | None = None
+
+
+def record_rows(
+    ip: Iterable[str],
+    port: list[int],
+    record: Rows,
+    service: Iterable[str | None],
+    evidence: Iterable[Words],
+    trip: Ints,
+    *,
+    icmp_from: Iterable[str | None] = repeat(None),
+    scanner_ip: Iterable[str | None] = repeat(None),
+    timed: Bools | None = None,
+    ttl_known: bool = True,
+) -> Iterator[Verdict]:
+    """RECORD[n] and its columns → n rows.
+
+    `trip`: round trips in ns, int64[n], below 0 where unknown. `timed`: which records carry a time (None: all).
+    """
+    reason = record["reason"].tolist()
+    answered = RANK[record["reason"]] > 0
+    return _rows(
+        ip,
+        port,
+        map(STATE_WORD.__getitem__, reason),
+        map(REASON_WORD.__getitem__, reason),
+        repeat("tcp"),
+        _known(record["ttl"], answered) if ttl_known else repeat(None),
+        service,
+        evidence,
+        _known(_microseconds(trip) / 1e3, trip >= 0),
+        _known(_microseconds(record["time"]) / 1e6, answered if timed is None else answered & timed),
+        _known(record["pass"], record["pass"] > 0),
+        icmp_from,
+        scanner_ip,
+    )
+
+
+def silent_rows(
+    ip: Iterable[str], port: list[int], service: Iterable[str | None], evidence: Words
+) -> Iterator[Verdict]:
+    """Targets that nothing answered: filtered, no-response."""
+    state, reason = STATE_WORD[_NO_RESPONSE], REASON_WORD[_NO_RESPONSE]
+    fixed = map(repeat, (state, reason, "tcp", None))
+    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 5)
+
+
+def down_row(ip: str, reason: Reason) -> Verdict:
+    """The one row of a host that is down."""
+    return Verdict(ip, None, STATE_WORD[reason], REASON_WORD[reason])
+
+
+def _rows(*columns: Iterable[Any]) -> Iterator[Verdict]:
+    """Columns in the order of the fields → rows, as many as the shortest column has."""
+    return cast(Iterator[Verdict], map(tuple.__new__, repeat(Verdict), zip(*columns, strict=False)))
+
+
+def _microseconds(nanoseconds: Ints) -> Ints:
+    """int64[n] ns, rounded to whole microseconds."""
+    return (nanoseconds + 500) // 1000
+
+
+def _known(values: npt.NDArray[Any], which: Bools) -> list[Any]:
+    """A column of numbers as a list, None where they are not known."""
+    if which.all():
+        return list(values.tolist())
+    column = values.astype(object)
+    column[~which] = None
+    return list(column)
