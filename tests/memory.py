@@ -51,6 +51,7 @@ class MemoryTransport:
         self._random = np.random.default_rng(seed)
         self._rows: Bytes = np.zeros((512, _SLOT), np.uint8)
         self._sent = 0
+        self._order = 0
         self._arriving: list[tuple[int, int, bytes]] = []
 
     def reserve(self, limit: int) -> Bytes:
@@ -75,6 +76,11 @@ class MemoryTransport:
         start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64) if due else length
         time = np.array([when for when, _ in due], np.int64)
         return Frames(buffer, start, length, time, np.full(len(due), LINK_RAW, np.uint16))
+
+    def deliver(self, frame: bytes, when: int) -> None:
+        """Let a frame arrive at this time, ns; the wire does nothing to it."""
+        self._order += 1
+        heapq.heappush(self._arriving, (when, self._order, frame))
 
     def next_arrival(self) -> int | None:
         """When the next reply is due, ns; None if there is none under way."""
@@ -103,7 +109,7 @@ class MemoryTransport:
         for _ in range(copies):
             if self._random.random() >= self._faults.lose_replies:
                 delay = self._random.uniform(*self._faults.delay)
-                heapq.heappush(self._arriving, (self._clock() + int(delay * 1e9), len(self.probes_seen), reply))
+                self.deliver(reply, self._clock() + int(delay * 1e9))
 
 
 def answer(probe: bytes, action: Action, ttl: int) -> bytes:

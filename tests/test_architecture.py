@@ -1,4 +1,4 @@
-"""The layers, the pure modules and the sizes: rules that no reviewer needs to remember."""
+"""Rules that a test can check: the order of the packages, the pure modules, the sizes, and what tests may use."""
 
 import ast
 import subprocess
@@ -28,20 +28,9 @@ PURE = {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", 
 }
 EDGES = ("transport.", "net", "capture", "targets.spec", "lab", "output")
 IO = {
-    "socket",
-    "os",
-    "select",
-    "selectors",
-    "subprocess",
-    "time",
-    "random",
-    "secrets",
-    "signal",
-    "threading",
-    "pathlib",
-    "io",
-    "mmap",
-}
+    "socket", "os", "select", "selectors", "subprocess", "time", "random", "secrets", "signal", "threading", "pathlib",
+    "io", "mmap",
+}  # fmt: skip
 CALLS = {"open", "print", "input"}
 MOST_LINES, MOST_FUNCTION_LINES = 320, 50  # of a function's body: a list of parameters is data
 
@@ -62,7 +51,7 @@ def imports(name: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
             inner = {".".join([*base, alias.name]) for alias in node.names}
-            found |= {f".{each}" for each in (inner & MODULES.keys() or {".".join(base)})}
+            found |= {f".{module}" for module in (inner & MODULES.keys() or {".".join(base)})}
     return found
 
 
@@ -72,16 +61,18 @@ def test_the_lists_are_true() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in PACKAGES])
-def test_packages_import_only_those_below(name: str) -> None:
+def test_packages_import_only_lower_ones(name: str) -> None:
     package = name.split(".")[0]
     below = {*PACKAGES[: PACKAGES.index(package) + 1]}
-    ours = {each[1:] for each in imports(name) if each.startswith(".")}
-    assert {each for each in ours if each.split(".")[0] not in below} <= OPEN_TO_ALL
+    ours = {module[1:] for module in imports(name) if module.startswith(".")}
+    assert {module for module in ours if module.split(".")[0] not in below} <= OPEN_TO_ALL
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_pure_modules_import_no_edge_and_no_io(name: str) -> None:
-    wrong = {each for each in imports(name) if each in IO or each.startswith(tuple(f".{edge}" for edge in EDGES))}
+    wrong = {
+        module for module in imports(name) if module in IO or module.startswith(tuple(f".{edge}" for edge in EDGES))
+    }
     assert wrong == set()
 
 
@@ -92,9 +83,9 @@ def test_pure_modules_read_write_and_print_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
-def test_pure_modules_know_only_pure_ones(name: str) -> None:
+def test_pure_modules_import_only_pure_ones(name: str) -> None:
     """Besides the types of a transport, the errors, and the frames that Scapy builds."""
-    ours = {each[1:] for each in imports(name) if each.startswith(".")}
+    ours = {module[1:] for module in imports(name) if module.startswith(".")}
     assert ours <= PURE | {"transport", "errors", "packet.template", ""}
 
 
@@ -104,9 +95,9 @@ def test_who_imports_what(library: str, allowed: set[str]) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_module_opens_with_its_essay(name: str) -> None:
-    essay = ast.get_docstring(tree(name)) or ""
-    assert len(essay.split()) >= (4 if name.endswith("__main__") else 12)
+def test_every_module_opens_with_an_explanation(name: str) -> None:
+    explanation = ast.get_docstring(tree(name)) or ""
+    assert len(explanation.split()) >= (4 if name.endswith("__main__") else 12)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -117,7 +108,26 @@ def test_lengths(name: str) -> None:
     assert (lines <= MOST_LINES, {k: v for k, v in long.items() if v > MOST_FUNCTION_LINES}) == (True, {})
 
 
-def test_help_pays_for_no_library() -> None:
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+OF_NAMEDTUPLES = {"_replace", "_asdict", "_fields", "_make"}
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_tests_use_no_private_names_and_import_no_test(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    reached = [node for node in nodes if isinstance(node, ast.Attribute) and is_private(node.attr)]
+    private = {n.attr for n in reached if not (isinstance(n.value, ast.Name) and n.value.id == "self")}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    private |= {alias.name for node in froms for alias in node.names if is_private(alias.name)}
+    tests = {node.module for node in froms if (node.module or "").rpartition(".")[2].startswith(("test_", "conftest"))}
+    assert (private, tests) == (set(), set())
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in OF_NAMEDTUPLES and name != "_version"
+
+
+def test_help_imports_no_large_library() -> None:
     program = (
         "import sys; from scanner.cli.verbs import main\n"
         "sys.argv = ['halfopen', *sys.argv[1:]]\n"
@@ -134,6 +144,6 @@ def test_help_pays_for_no_library() -> None:
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parent / "bench").glob("*.py")), ids=lambda path: path.stem)
 def test_every_measurement_can_be_imported(path: Path) -> None:
-    """They run too long to be run here; but what has moved away under them is seen."""
+    """They take too long to run here. Importing them shows that the names they use still exist."""
     if path.stem != "__main__":
         import_module(f"tests.bench.{path.stem}")

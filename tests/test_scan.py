@@ -1,6 +1,5 @@
 """Whole scans, against a network in memory and a clock that jumps."""
 
-import heapq
 import itertools
 import random
 from collections import Counter
@@ -87,7 +86,7 @@ class Tap:
 
     def inject(self, frame: bytes, after: float) -> None:
         """A frame from a stranger, so many seconds from now."""
-        heapq.heappush(self.inner._arriving, (self.clock.now + int(after * SECOND), -1 - len(self.arrived), frame))
+        self.inner.deliver(frame, self.clock.now + int(after * SECOND))
 
 
 def tapped(hosts: dict[str, Host], faults: Faults | None = None, seed: int = 1, **tap: Any) -> tuple[Tap, Clock]:
