@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +62,8 @@ class Tap:
     lag: int = 0  # ns that a frame stays in the ring
     arrived: list[bytes] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
-    queued: list[tuple[int, int]] = field(default_factory=list)
+    queued: deque[tuple[int, int]] = field(default_factory=deque)  # when frames leave, and how many have left then
+    left: int = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -77,7 +78,9 @@ class Tap:
         self.queued.append((self.clock.now + self.lag, self.inner.sent()))
 
     def sent(self) -> int:
-        return max((until for when, until in self.queued if when <= self.clock.now), default=0)
+        while self.queued and self.queued[0][0] <= self.clock.now:
+            self.left = self.queued.popleft()[1]
+        return self.left
 
     def recv(self) -> Frames:
         frames: Frames = self.inner.recv()
