@@ -105,11 +105,15 @@ class Repeating:
 
 
 def test_syn_acks_that_come_again_are_no_round_trips_and_hide_no_loss() -> None:
+    """At this rate the passes last for seconds, so the repeated SYN/ACKs arrive while later passes are under way.
+
+    Taken for answers they lower the estimate to 0.28, and taken for round trips they raise the wait to seconds.
+    """
     clock = Clock()
     known = {wire_bytes(ip): Host(dict(ACTIONS)) for ip in (f"198.18.1.{low}" for low in range(256))}
     transport = Repeating(MemoryTransport(known.get, clock, Faults(0.2, 0.2), 1), clock)
-    done = bench_of(clock, [lane_of(transport, "198.18.1.0/24", PORTS)], Settings()).run()
-    assert done.windows[0].estimate.loss == pytest.approx(0.36, abs=0.03)
+    done = bench_of(clock, [lane_of(transport, "198.18.1.0/24", PORTS)], Settings(rate=1500.0)).run()
+    assert done.windows[0].estimate.loss == pytest.approx(0.36, abs=0.05)
     assert done.scan.round_trips.wait() < 0.2
 
 
