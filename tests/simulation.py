@@ -21,6 +21,7 @@ from scanner.halfopen.scan import Scan, Settings
 from scanner.packet import addresses, probe
 from scanner.packet.cookie import Key
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
+from scanner.packet.template import Recipe
 from scanner.rounds.rows import window_rows
 from scanner.rounds.window import Window
 from scanner.targets.hostspace import Shard
@@ -62,7 +63,7 @@ def lane_of(
     """A lane by hand: source ports 40000 … one a pass, or the same one for all of them."""
     hosts = parse_hosts([targets], [], lambda name: [])
     version = 6 if ":" in targets else 4
-    endpoint = probe.Endpoint(version, US[version], mac)
+    sender = (version, US[version], mac)
     return Lane(
         name="memory",
         version=version,
@@ -71,12 +72,12 @@ def lane_of(
         transport=transport,
         our_address=addresses.from_text(US[version]),
         pass_ports=(source_port,) * passes if source_port else tuple(range(OUR_PORT, OUR_PORT + passes)),
-        probe=probe.syn(endpoint),
-        reset=probe.reset(endpoint),
+        probe=probe.prepare(Recipe("syn", *sender)),
+        reset=probe.prepare(Recipe("reset", *sender)),
         key=key,
         order_key=key.k1,
         shard=shard,
-        query=probe.query(endpoint) if mac else None,
+        query=probe.prepare(Recipe("query", *sender)) if mac else None,
         gateway=addresses.from_text(gateway) if gateway else None,
         spare_port=spare_port,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from scanner.packet import probe, template
+from scanner.packet import probe
 from scanner.packet.addresses import from_ints
 from scanner.packet.headers import MAPPED, Bytes
+from scanner.packet.template import Recipe, build, building_ahead
 from tests.builders import OUR_MAC, THEIR_MAC, US
 
 STAMP = 0x12345678
@@ -33,8 +35,12 @@ def flows(version: int) -> st.SearchStrategy[list[Flow]]:
     return st.lists(st.tuples(address, u16, u16, st.one_of(u32, EXTREMES)), min_size=1, max_size=6)
 
 
-def endpoint(version: int, ethernet: bool) -> probe.Endpoint:
-    return probe.Endpoint(version, US[version], OUR_MAC if ethernet else None, THEIR_MAC if ethernet else None)
+def prepare(kind: str, version: int, ethernet: bool, **fields: Any) -> probe.Template:
+    """A template from us to their MAC address."""
+    template = probe.prepare(Recipe(kind, version, US[version], OUR_MAC if ethernet else None, **fields))
+    if ethernet and kind != "query":
+        template.frame[:6] = np.frombuffer(bytes.fromhex(THEIR_MAC.replace(":", "")), np.uint8)
+    return template
 
 
 def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None = None) -> list[bytes]:
@@ -69,7 +75,7 @@ def test_syn(version: int, options: str, ethernet: bool) -> None:
     @given(flows(version), st.integers(1, 255), st.integers(0, 255))
     @settings(max_examples=12, deadline=None)
     def equals_scapys(rows: list[Flow], ttl: int, tos: int) -> None:
-        template = probe.syn(endpoint(version, ethernet), options=options, ttl=ttl, tos=tos, stamp=STAMP)
+        template = prepare("syn", version, ethernet, options=options, ttl=ttl, tos=tos, stamp=STAMP)
         tcp = TCP(flags="S", window=64240, options=OPTIONS[options](1460 if version == 4 else 1440))
         assert stamped(template, rows) == [by_scapy(version, row, tcp.copy(), ethernet, ttl, tos) for row in rows]
 
@@ -82,7 +88,7 @@ def test_reset(version: int, ethernet: bool) -> None:
     @given(flows(version))
     @settings(max_examples=15, deadline=None)
     def equals_scapys(rows: list[Flow]) -> None:
-        template = probe.reset(endpoint(version, ethernet))
+        template = prepare("reset", version, ethernet)
         assert stamped(template, rows) == [by_scapy(version, row, TCP(flags="R", window=0), ethernet) for row in rows]
 
     equals_scapys()
@@ -91,13 +97,13 @@ def test_reset(version: int, ethernet: bool) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_carry(version: int) -> None:
     """For 65,536 sums in a row, pseudo-header and segment add up to a multiple of 2^16 - 1 (RFC 1071)."""
-    template, n = probe.syn(endpoint(version, False)), 1 << 16
+    template, n = prepare("syn", version, False), 1 << 16
     rows, target = np.zeros((n, template.length), np.uint8), from_ints([0xFFFFFFFF | MAPPED]).repeat(n)
     probe.stamp(template, rows, target, np.full(n, 80, np.uint16), 40000, np.arange(n, dtype=np.uint32))
     words = rows.view(">u2").astype(np.int64)
-    addresses = words[:, 6 if version == 4 else 4 : template.tcp // 2].sum(axis=1)
-    segment = words[:, template.tcp // 2 :].sum(axis=1) + 6 + template.length - template.tcp
-    headers = words[:, : template.tcp // 2].sum(axis=1) if version == 4 else np.zeros(n)
+    addresses = words[:, 6 if version == 4 else 4 : template.payload // 2].sum(axis=1)
+    segment = words[:, template.payload // 2 :].sum(axis=1) + 6 + template.length - template.payload
+    headers = words[:, : template.payload // 2].sum(axis=1) if version == 4 else np.zeros(n)
     assert not ((addresses + segment) % 0xFFFF).any()
     assert not (headers % 0xFFFF).any()
 
@@ -106,12 +112,12 @@ def test_every_carry(version: int) -> None:
     ("version", "options", "length"), [(4, "os", 74), (4, "mss", 58), (4, "none", 54), (6, "os", 94)]
 )
 def test_frame_lengths(version: int, options: str, length: int) -> None:
-    assert probe.syn(endpoint(version, True), options=options).length == length
+    assert prepare("syn", version, True, options=options).length == length
 
 
 def test_defaults_are_polite_and_common() -> None:
     """DSCP LE, TTL 64, DF, window 64240."""
-    packet = IP(stamped(probe.syn(endpoint(4, False)), [(1, 2, 3, 4)])[0])
+    packet = IP(stamped(prepare("syn", 4, False), [(1, 2, 3, 4)])[0])
     tcp = packet[TCP]
     assert (packet.tos, packet.ttl, str(packet.flags), tcp.window, str(tcp.flags)) == (4, 64, "DF", 64240, "S")
 
@@ -121,13 +127,13 @@ def test_each_row_to_its_own_next_hop(version: int) -> None:
     rows = [(5, 80, 40000, 9), (6, 81, 40001, 10)]
     macs = ["02:00:00:00:00:aa", "02:00:00:00:00:bb"]
     raw = [bytes.fromhex(mac.replace(":", "")) for mac in macs]
-    frames = stamped(probe.syn(endpoint(version, True), options="none"), rows, raw)
+    frames = stamped(prepare("syn", version, True, options="none"), rows, raw)
     tcp = TCP(flags="S", window=64240)
     assert frames == [by_scapy(version, row, tcp.copy(), True, mac=mac) for row, mac in zip(rows, macs, strict=True)]
 
 
 def test_one_port_for_all_rows() -> None:
-    template, rows = probe.syn(endpoint(4, False)), np.zeros((2, 128), np.uint8)
+    template, rows = prepare("syn", 4, False), np.zeros((2, 128), np.uint8)
     targets, ports, sequence = from_ints([MAPPED + 1, MAPPED + 2]), np.array([80, 81], "u2"), np.array([3, 4], "u4")
     probe.stamp(template, rows, targets, ports, 40000, sequence)
     frames = [row[: template.length].tobytes() for row in rows]
@@ -135,7 +141,7 @@ def test_one_port_for_all_rows() -> None:
 
 
 def test_a_stamp_does_not_change_the_next_one() -> None:
-    template = probe.syn(endpoint(4, True))
+    template = prepare("syn", 4, True)
     before = stamped(template, [(7, 8, 9, 10)])
     stamped(template, [(0xFFFFFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF)], [b"\xff" * 6])
     assert stamped(template, [(7, 8, 9, 10)]) == before
@@ -144,7 +150,7 @@ def test_a_stamp_does_not_change_the_next_one() -> None:
 @given(st.lists(u32, min_size=1, max_size=6))
 @settings(max_examples=25, deadline=None)
 def test_arp_request(addresses: list[int]) -> None:
-    template, rows = probe.query(endpoint(4, True)), np.full((len(addresses), 64), 0xA5, np.uint8)
+    template, rows = prepare("query", 4, True), np.full((len(addresses), 64), 0xA5, np.uint8)
     probe.stamp_query(template, rows, from_ints([address | MAPPED for address in addresses]))
     ether = Ether(src=OUR_MAC, dst="ff:ff:ff:ff:ff:ff")
     bodies = [ARP(op=1, hwsrc=OUR_MAC, psrc=US[4], pdst=str(IPv4Address(address))) for address in addresses]
@@ -154,7 +160,7 @@ def test_arp_request(addresses: list[int]) -> None:
 @given(st.lists(st.one_of(st.integers(0, (1 << 128) - 1), EXTREMES), min_size=1, max_size=6))
 @settings(max_examples=25, deadline=None)
 def test_neighbour_solicitation(addresses: list[int]) -> None:
-    template, rows = probe.query(endpoint(6, True)), np.full((len(addresses), 128), 0xA5, np.uint8)
+    template, rows = prepare("query", 6, True), np.full((len(addresses), 128), 0xA5, np.uint8)
     probe.stamp_query(template, rows, from_ints(addresses))
     assert [row[: template.length].tobytes() for row in rows] == [solicitation(address) for address in addresses]
 
@@ -171,11 +177,11 @@ def solicitation(address: int) -> bytes:
 def test_frames_are_the_same_from_this_process_and_from_the_child() -> None:
     """In this process, by the child, and in this process again when the child has gone."""
     recipes = [
-        template.Recipe("syn", 4, US[4], OUR_MAC, THEIR_MAC, "os", 64, 4, STAMP),
-        template.Recipe("reset", 6, US[6], None),
-        template.Recipe("query", 6, US[6], OUR_MAC),
+        Recipe("syn", 4, US[4], OUR_MAC, "os", 64, 4, STAMP),
+        Recipe("reset", 6, US[6], None),
+        Recipe("query", 6, US[6], OUR_MAC),
     ]
-    here = [template.build(recipe) for recipe in recipes]
-    with template.building_ahead():
-        assert [template.build(recipe) for recipe in recipes] == here
-    assert [template.build(recipe) for recipe in recipes] == here
+    here = [build(recipe) for recipe in recipes]
+    with building_ahead():
+        assert [build(recipe) for recipe in recipes] == here
+    assert [build(recipe) for recipe in recipes] == here

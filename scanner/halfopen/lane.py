@@ -20,7 +20,7 @@ from ..packet import cookie, probe
 from ..packet.cookie import Key
 from ..packet.headers import ACK, RST, SYN, Bools, Bytes, Ints, Rows
 from ..packet.parse import Segments
-from ..packet.probe import Query, Template
+from ..packet.probe import Template
 from ..targets.hostspace import WHOLE, HostSpace, Shard
 from ..targets.permutation import Permutation
 from ..transport import Transport
@@ -45,7 +45,7 @@ class Lane:
     key: Key
     order_key: int
     shard: Shard = WHOLE
-    query: Query | None = None  # for MAC addresses; None where frames need none
+    query: Template | None = None  # for MAC addresses; None where frames need none
     gateway: Rows | None = None  # ADDRESS[1]; None: the hosts are on the link
     spare_port: int | None = None  # used where the target is this machine and its port is our source port
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..packet import probe
 from ..packet.cookie import Key
 from ..packet.headers import Bytes, Ints, Rows
-from ..packet.probe import Query, stamp_query
+from ..packet.probe import Template, stamp_query
+from ..packet.template import TOS_LOWER_EFFORT
 from ..rounds.lifecycle import Wait
 from ..rounds.pacing import BLIND_RATE, RateController
 from ..rounds.passes import Passes
@@ -47,7 +47,7 @@ class Settings(NamedTuple):
     max_rate: float = 0.0  # upper end of the search for a rate; 0: none
     bound: Bound = Bound()
     timeout: float | None = None
-    tos: int = probe.TOS_LOWER_EFFORT
+    tos: int = TOS_LOWER_EFFORT
     pause: float = 0.0  # seconds between passes, at least (one source port for all passes needs 0.6)
 
 
@@ -203,7 +203,7 @@ class Scan:
         return min(due if window is None else [*due, window], default=0.0)
 
 
-def _stamp_queries(query: Query, addresses: Rows, rows: Bytes, host: Ints) -> None:
+def _stamp_queries(query: Template, addresses: Rows, rows: Bytes, host: Ints) -> None:
     stamp_query(query, rows, addresses[host])
 
 

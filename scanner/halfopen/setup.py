@@ -22,6 +22,7 @@ from ..packet import probe
 from ..packet.addresses import from_ints, to_int, to_text
 from ..packet.cookie import Key
 from ..packet.headers import ETHERNET
+from ..packet.template import Recipe
 from ..targets.hostspace import HostSpace
 from ..transport import Transport
 from ..transport.bpf import program
@@ -149,11 +150,9 @@ def lane_of(
     route, face = part.route, part.route.interface
     no_header = route.local or face.kind in NO_LINK_HEADER or face.mac is None
     mac = None if no_header or face.mac is None else face.mac.hex(":")
-    endpoint = probe.Endpoint(part.version, str(route.source), mac)
+    sender = (part.version, str(route.source), mac)
     several = len(held.ports) > 1
-    querier = probe.Endpoint(
-        route.gateway.version if route.gateway else part.version, _querier(route, part.version), mac
-    )
+    querier = (route.gateway.version if route.gateway else part.version, _querier(route, part.version), mac)
     stamp = key.k0 & 0x7FFFFFFF  # the start of the TCP time stamps
     return Lane(
         name=face.name,
@@ -163,12 +162,12 @@ def lane_of(
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
         pass_ports=held.ports[:-1] if several else held.ports * config.passes,
-        probe=probe.syn(endpoint, options=config.options, ttl=config.ttl, tos=config.tos, stamp=stamp),
-        reset=probe.reset(endpoint, ttl=config.ttl, tos=config.tos),
+        probe=probe.prepare(Recipe("syn", *sender, config.options, config.ttl, config.tos, stamp)),
+        reset=probe.prepare(Recipe("reset", *sender, ttl=config.ttl, tos=config.tos)),
         key=key,
         order_key=key.k1,
         shard=config.shard,
-        query=None if mac is None else probe.query(querier),
+        query=None if mac is None else probe.prepare(Recipe("query", *querier)),
         gateway=None if mac is None or route.gateway is None else from_ints([to_int(route.gateway)]),
         spare_port=held.ports[-1] if route.local and several else None,
     )

@@ -37,30 +37,22 @@ from .headers import (
 )  # fmt: skip
 from .template import Recipe, build
 
-TOS_LOWER_EFFORT = 0x04  # DSCP LE, RFC 8622
 _IP = {4: IPV4, 6: IPV6}
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where a template's frames come from: our addresses (text) and whether there is an Ethernet header."""
-
-    version: int  # 4 or 6
-    address: str
-    mac: str | None  # None: frames begin with the IP header
-    next_hop_mac: str | None = None
-
-
-@dataclass(frozen=True)
 class Template:
-    """A frame with its differing fields zero, and the checksum sums over what is left."""
+    """A frame with its differing fields zero, and the checksum sums over what is left.
+
+    An ARP request has no checksums: its sums have no meaning, and its body begins at `ip`.
+    """
 
     frame: Bytes
     version: int
     ip: int  # offset of the IP header
-    tcp: int  # offset of the TCP header
+    payload: int  # offset of the TCP header, or of the ICMPv6 message
     ip_sum: int
-    tcp_sum: int
+    payload_sum: int
 
     @property
     def length(self) -> int:
@@ -68,38 +60,17 @@ class Template:
         return len(self.frame)
 
 
-def syn(
-    endpoint: Endpoint,
-    *,
-    options: str = "os",
-    ttl: int = 64,
-    tos: int = TOS_LOWER_EFFORT,
-    stamp: int = 0,
-) -> Template:
-    """The probe; `stamp` is the TCP timestamp value that all probes carry."""
-    return _summed(build(Recipe("syn", *_ends(endpoint), options, ttl, tos, stamp)), endpoint)
-
-
-def reset(endpoint: Endpoint, *, ttl: int = 64, tos: int = TOS_LOWER_EFFORT) -> Template:
-    """The reset that answers a SYN/ACK."""
-    return _summed(build(Recipe("reset", *_ends(endpoint), ttl=ttl, tos=tos)), endpoint)
-
-
-def _ends(endpoint: Endpoint) -> tuple[int, str, str | None, str | None]:
-    return endpoint.version, endpoint.address, endpoint.mac, endpoint.next_hop_mac
-
-
-def _summed(raw: bytes, endpoint: Endpoint) -> Template:
-    """The frame with the sums of its constant words; its own checksum fields count as zero."""
-    frame, version = np.frombuffer(raw, np.uint8).copy(), endpoint.version
-    ip = 0 if endpoint.mac is None else ETHERNET.itemsize
-    tcp = ip + _IP[version].itemsize
-    overlay(frame[None, :], tcp, TCP)["checksum"] = 0
-    # The TCP sum includes a pseudo-header (RFC 9293 3.1, RFC 8200 8.1): both addresses, the protocol and the length of
-    # the segment. The target's address is added by each stamp.
+def prepare(recipe: Recipe) -> Template:
+    """The frame of a recipe, built once, with the sums of its constant words."""
+    frame, version = np.frombuffer(build(recipe), np.uint8).copy(), recipe.version
+    ip = 0 if recipe.mac is None else ETHERNET.itemsize
+    payload = ip + _IP[version].itemsize
+    # The sum of the payload includes a pseudo-header (RFC 9293 3.1, RFC 8200 8.1): both addresses, the protocol and the
+    # length of the payload. The target's address is added by each stamp.
     source = frame[ip + 12 : ip + 16] if version == 4 else frame[ip + 8 : ip + 24]
-    tcp_sum = _word_sum(frame[tcp:]) + _word_sum(source) + PROTO_TCP + len(frame) - tcp
-    return Template(frame, version, ip, tcp, _word_sum(frame[ip:tcp]), tcp_sum)
+    protocol = PROTO_ICMPV6 if recipe.kind == "query" else PROTO_TCP
+    payload_sum = _word_sum(frame[payload:]) + _word_sum(source) + protocol + len(frame) - payload
+    return Template(frame, version, ip, payload, _word_sum(frame[ip:payload]), payload_sum)
 
 
 def _word_sum(data: Bytes) -> int:
@@ -127,7 +98,7 @@ def stamp(
     # The identification of IPv4 is the folded sequence number: different for each probe, and without a counter.
     identity = (seq ^ (seq >> np.uint32(16))) & np.uint32(0xFFFF)
     total = _stamp_address(template, overlay(rows, template.ip, _IP[template.version]), target, identity)
-    tcp = overlay(rows, template.tcp, TCP)
+    tcp = overlay(rows, template.payload, TCP)
     tcp["dport"] = target_port
     tcp["sport"] = our_port
     tcp["seq"] = seq
@@ -135,7 +106,7 @@ def stamp(
     total += (seq >> np.uint32(16)) + (seq & np.uint32(0xFFFF))
     total += target_port
     total += np.asarray(our_port, np.uint32)
-    total += np.uint32(template.tcp_sum)
+    total += np.uint32(template.payload_sum)
     tcp["checksum"] = _finish(total)
 
 
@@ -166,20 +137,6 @@ def _finish(total: U32) -> U32:
     return ~folded & np.uint32(0xFFFF)
 
 
-@dataclass(frozen=True)
-class Query:
-    """An ARP request or neighbour solicitation for addresses on our own link."""
-
-    frame: Bytes
-    version: int
-    icmp_sum: int = 0
-
-    @property
-    def length(self) -> int:
-        """Bytes of each frame."""
-        return len(self.frame)
-
-
 # RFC 4861 4.3 and 4.4: solicitations and advertisements begin alike; 4.6.1: the option with a link-layer address.
 NDP_FIXED = np.dtype([("icmp", ICMP), ("target_hi", ">u8"), ("target_lo", ">u8")])
 NDP_OPTION = np.dtype([("kind", "u1"), ("length", "u1"), ("mac", "V6")])
@@ -190,30 +147,18 @@ _SOLICITED_HI, _SOLICITED_LO = np.uint64(0xFF02_0000_0000_0000), np.uint64(0x000
 _GROUP_MAC = np.dtype([("prefix", ">u2"), ("low", ">u4")])
 
 
-def query(endpoint: Endpoint) -> Query:
-    """ARP or neighbour solicitation, sent from our address; the endpoint has a MAC address."""
-    frame = np.frombuffer(build(Recipe("query", *_ends(endpoint))), np.uint8).copy()
-    if endpoint.version == 4:
-        return Query(frame, 4)
-    ip = ETHERNET.itemsize
-    icmp = ip + IPV6.itemsize
-    # The constant part of the pseudo-header (RFC 8200 8.1) and of the message.
-    constant = _word_sum(frame[ip + 8 : ip + 24]) + PROTO_ICMPV6 + len(frame) - icmp + _word_sum(frame[icmp:])
-    return Query(frame, 6, constant)
-
-
-def stamp_query(template: Query, rows: Bytes, target: Rows) -> None:
+def stamp_query(template: Template, rows: Bytes, target: Rows) -> None:
     """Write one query per row of `rows` for the addresses `target` (ADDRESS[n])."""
     rows[:, : template.length] = template.frame
     if template.version == 4:
-        overlay(rows, ETHERNET.itemsize, ARP)["target"] = target["lo"].astype(np.uint32)
+        overlay(rows, template.ip, ARP)["target"] = target["lo"].astype(np.uint32)
         return
     group_lo = (target["lo"] & _LAST_THREE_BYTES) | _SOLICITED_LO
     overlay(rows, 0, _GROUP_MAC)["low"] = group_lo & np.uint64(0xFFFFFFFF)
-    ip = overlay(rows, ETHERNET.itemsize, IPV6)
+    ip = overlay(rows, template.ip, IPV6)
     ip["dst_hi"], ip["dst_lo"] = _SOLICITED_HI, group_lo
-    body = overlay(rows, ETHERNET.itemsize + IPV6.itemsize, NDP_FIXED)
+    body = overlay(rows, template.payload, NDP_FIXED)
     body["target_hi"], body["target_lo"] = target["hi"], target["lo"]
     total = _halves(np.full(len(target), _SOLICITED_HI)) + _halves(group_lo)
-    total += _halves(target["hi"]) + _halves(target["lo"]) + np.uint32(template.icmp_sum)
+    total += _halves(target["hi"]) + _halves(target["lo"]) + np.uint32(template.payload_sum)
     body["icmp"]["checksum"] = _finish(total)

@@ -23,10 +23,9 @@ from typing import Any, NamedTuple, NoReturn
 
 OPTION_SETS = ("os", "mss", "none")
 _MSS = {4: 1460, 6: 1440}  # what fits into 1500 bytes beside the headers of IP and TCP
-_ETHERTYPE_IPV4, _ETHERTYPE_ARP, _ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD  # `headers` would import numpy
-_ICMPV6 = 58
 _BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 _NO_MAC = "00:00:00:00:00:00"
+TOS_LOWER_EFFORT = 0x04  # DSCP LE, RFC 8622
 _WINDOW = 64240  # of a SYN, as Linux sends it
 _LONGEST_MESSAGE = 4096
 _IDLE_SECONDS = 5.0  # after that the child ends; all frames of a scan are built within a few milliseconds
@@ -34,21 +33,24 @@ _child: socket.socket | None = None  # the socket to the child, while there is o
 
 
 class Recipe(NamedTuple):
-    """What to build: `kind` is syn, reset or query; our addresses as text, no `mac`: the frame begins with IP."""
+    """What to build: `kind` is syn, reset or query.
+
+    `address` and `mac` are ours, as text; without `mac` the frame begins with the IP header. `options` (one of
+    `OPTION_SETS`) and `stamp`, the TCP timestamp value, are for syn only; `ttl` and `tos` for syn and reset.
+    """
 
     kind: str
     version: int
     address: str
     mac: str | None
-    next_hop_mac: str | None = None
-    options: str = "none"
+    options: str = "os"
     ttl: int = 64
-    tos: int = 0
-    stamp: int = 0  # the TCP timestamp value
+    tos: int = TOS_LOWER_EFFORT
+    stamp: int = 0
 
 
 def build(recipe: Recipe) -> bytes:
-    """The frame, with every field zero that is still to be stamped."""
+    """The frame, with every field zero that is still to be stamped, and with checksums of zero."""
     if _child is not None:
         with suppress(OSError):  # the child has ended
             _child.send(marshal.dumps(tuple(recipe)))
@@ -131,16 +133,13 @@ def _segment(recipe: Recipe) -> Any:
         "mss": [mss],
         "none": [],
     }
-    flags, window = ("S", _WINDOW) if recipe.kind == "syn" else ("R", 0)
-    tcp = TCP(sport=0, dport=0, seq=0, flags=flags, window=window, options=sets[recipe.options])
+    flags, window, options = ("S", _WINDOW, sets[recipe.options]) if recipe.kind == "syn" else ("R", 0, [])
+    tcp = TCP(sport=0, dport=0, seq=0, flags=flags, window=window, options=options, chksum=0)
     if recipe.version == 4:
         packet = IP(src=recipe.address, dst="0.0.0.0", ttl=recipe.ttl, tos=recipe.tos, id=0, flags="DF", chksum=0) / tcp
     else:
         packet = IPv6(src=recipe.address, dst="::", hlim=recipe.ttl, tc=recipe.tos) / tcp
-    if recipe.mac is None:
-        return packet
-    kind = _ETHERTYPE_IPV4 if recipe.version == 4 else _ETHERTYPE_IPV6
-    return Ether(src=recipe.mac, dst=recipe.next_hop_mac or _NO_MAC, type=kind) / packet
+    return packet if recipe.mac is None else Ether(src=recipe.mac, dst=_NO_MAC) / packet
 
 
 def _query(recipe: Recipe) -> Any:
@@ -149,13 +148,13 @@ def _query(recipe: Recipe) -> Any:
 
     if recipe.version == 4:
         request = ARP(op=1, hwsrc=recipe.mac, psrc=recipe.address, hwdst=_NO_MAC, pdst="0.0.0.0")
-        return Ether(src=recipe.mac, dst=_BROADCAST_MAC, type=_ETHERTYPE_ARP) / request
+        return Ether(src=recipe.mac, dst=_BROADCAST_MAC) / request
     from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 
     body = ICMPv6ND_NS(tgt="::", cksum=0) / ICMPv6NDOptSrcLLAddr(lladdr=recipe.mac)
     # Only a hop limit of 255 proves that no router forwarded it (RFC 4861 7.1.1).
-    packet = IPv6(src=recipe.address, dst="::", hlim=255, nh=_ICMPV6) / body
-    return Ether(src=recipe.mac, dst="33:33:ff:00:00:00", type=_ETHERTYPE_IPV6) / packet
+    packet = IPv6(src=recipe.address, dst="::", hlim=255) / body
+    return Ether(src=recipe.mac, dst="33:33:ff:00:00:00") / packet
 
 
 def frame_summary(frame: bytes, ethernet: bool) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from scanner.capture import PcapWriter
 from scanner.packet import addresses, headers, probe
 from scanner.packet.headers import LINK_ETHERNET, Frames, Ints
+from scanner.packet.template import Recipe
 
 from .result import Plan, Result
 from .running import HALFOPEN, ROOT
@@ -28,7 +29,7 @@ GROUP = "Captures"
 _HOSTS, _PORTS, _OURS = 500, 1000, 40000
 _SIZE = _HOSTS * _PORTS
 _BATCH = 50_000
-_MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
+_MAC = "02:00:00:00:00:01"
 _READER = """
 import sys
 import scapy.layers.inet
@@ -126,8 +127,8 @@ def make(path: Path, times: float) -> None:
 def _exchange(target: Ints, turn: int, clock: int) -> Frames:
     """A SYN to each target, and behind it the reply."""
     n = len(target)
-    endpoint = probe.Endpoint(4, "198.18.0.1", *_MACS)
-    syn, reset = probe.syn(endpoint, options="mss"), probe.reset(endpoint)
+    sender = (4, "198.18.0.1", _MAC)
+    syn, reset = probe.prepare(Recipe("syn", *sender, "mss")), probe.prepare(Recipe("reset", *sender))
     host = addresses.from_words(0, np.uint64(headers.MAPPED | 0xC6130000) + (target // _PORTS).astype(np.uint64), n)
     port = (target % _PORTS + 1).astype(np.uint16)
     sequence = target.astype(np.uint32) * np.uint32(2654435761) + np.uint32(turn)

@@ -13,6 +13,7 @@ from scanner.packet import probe
 from scanner.packet.addresses import from_text
 from scanner.packet.cookie import Key
 from scanner.packet.headers import ACK, ETHERNET, IPV4, LINK_ETHERNET, RST, SYN, TCP, Bytes, Frames, overlay
+from scanner.packet.template import Recipe
 from scanner.targets.spec import parse_hosts
 from scanner.transport import Drops
 
@@ -63,8 +64,8 @@ def lane_of(
     """A lane to all hosts of `spec`, ports 1 … `ports`, with an Ethernet header and without any address to resolve."""
     ours, theirs = macs or ("02:00:00:00:00:01", "02:00:00:00:00:02")
     version, address = (6, "2001:db8::1") if ":" in spec else (4, "198.18.0.1")
-    end = probe.Endpoint(version, address, ours, theirs)
-    return Lane(
+    sender = (version, address, ours)
+    lane = Lane(
         name="none",
         version=version,
         hosts=parse_hosts([spec], [], lambda name: []),
@@ -72,11 +73,13 @@ def lane_of(
         transport=sink or Sink(),
         our_address=from_text(address),
         pass_ports=tuple(range(40000, 40011)),
-        probe=probe.syn(end, options=options),
-        reset=probe.reset(end),
+        probe=probe.prepare(Recipe("syn", *sender, options)),
+        reset=probe.prepare(Recipe("reset", *sender)),
         key=KEY,
         order_key=7,
     )
+    lane.next_hop(bytes.fromhex(theirs.replace(":", "")))
+    return lane
 
 
 def answers_to(probes: list[Bytes], share_open: float) -> list[Frames]:
