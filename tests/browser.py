@@ -1,7 +1,7 @@
-"""A headless Chromium, spoken to through its own debugging pipe: no driver and no package is needed.
+"""A headless Chromium, controlled through its debugging pipe, so no driver and no package is needed.
 
 The DevTools protocol is JSON messages with a zero byte behind each, on descriptors 3 (to the browser) and 4 (from it).
-What the page says on the console and every request it makes is kept, so that a test can demand that there is none.
+Console messages and requests of the page are kept, so a test can require that there are none.
 """
 
 import base64
@@ -19,12 +19,12 @@ _START = 'exec "$@" 3<&"$IN" 4>&"$OUT"'
 
 
 class Browser:
-    """One page in a browser of its own. `said`: console messages and errors; `asked`: the addresses it requested."""
+    """One page in a browser of its own. `messages`: console messages and errors; `requested`: addresses."""
 
     def __init__(self) -> None:
         assert CHROMIUM, "there is a browser"
-        self.said: list[str] = []
-        self.asked: list[str] = []
+        self.messages: list[str] = []
+        self.requested: list[str] = []
         self._number = 0
         self._rest = b""
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -89,9 +89,9 @@ class Browser:
         message: dict[str, Any] = json.loads(line)
         params = message.get("params", {})
         if message.get("method") == "Network.requestWillBeSent":
-            self.asked.append(params["request"]["url"])
+            self.requested.append(params["request"]["url"])
         elif message.get("method") in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
-            self.said.append(json.dumps(params))
+            self.messages.append(json.dumps(params))
         return message
 
     def open(self, page: Path, width: int = 1200, height: int = 900) -> None:

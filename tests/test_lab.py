@@ -1,4 +1,4 @@
-"""The lab must be what it says: each port of the scene answers with its own packet, and nothing is left behind."""
+"""Each port of the lab answers with its own packet, and no lab leaves anything behind."""
 
 import os
 import select
@@ -134,9 +134,9 @@ class TestScene:
         with accept_and_close(box, [8444]):
             box.install({PortKind.SYN_PROXY: [8444]})
             with box.scanner.entered(), socket.create_connection((box.target_ip, 8444), 3) as client:
-                assert client.recv(1) == b""  # only the listener behind the proxy hangs up like this
+                assert client.recv(1) == b""  # only the listener behind the proxy closes like this
 
-    def test_there_is_no_way_out(self, box: Box) -> None:
+    def test_there_is_no_default_route(self, box: Box) -> None:
         routes = [["ip", version, "route", "show", "default"] for version in ("-4", "-6")]
         assert [space.run(route).stdout for space in (box.scanner, box.target) for route in routes] == [""] * 4
 
@@ -233,7 +233,7 @@ class TestBox:
 class TestListeners:
     pytestmark = LIVE
 
-    def test_accepting_takes_each_connection_and_hangs_up(self) -> None:
+    def test_accepting_takes_each_connection_and_closes_it(self) -> None:
         with direct_box() as box, accept_and_close(box, [80]):
             with box.scanner.entered():
                 client = socket.create_connection((box.target_ip, 80), 30)
@@ -276,7 +276,7 @@ EXPLANATIONS = [
 
 
 @pytest.mark.parametrize(("root", "capabilities", "settings", "sentence"), EXPLANATIONS)
-def test_the_culprit_is_named(root: bool, capabilities: int, settings: dict[str, str], sentence: str) -> None:
+def test_the_cause_is_named(root: bool, capabilities: int, settings: dict[str, str], sentence: str) -> None:
     said = permissions.explain(root, capabilities, settings, "the complaint")
     assert said == f"no lab can be made here: {sentence}"
 

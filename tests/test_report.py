@@ -241,8 +241,8 @@ def settle(browser: Browser) -> str:
 
 
 def view(browser: Browser, rows: Model, tmp_path: Path) -> None:
-    browser.said.clear()
-    browser.asked.clear()
+    browser.messages.clear()
+    browser.requested.clear()
     (tmp_path / "r.html").write_text(render(rows))
     browser.open(tmp_path / "r.html")
 
@@ -377,7 +377,7 @@ def test_nothing_is_logged_and_nothing_is_fetched(browser: Browser, tmp_path: Pa
     browser.run("document.getElementById('cells')?.dispatchEvent(new PointerEvent('pointermove'))")
     browser.run("document.querySelector('#body button')?.click()")
     settle(browser)
-    assert (browser.said, [url for url in browser.asked if not url.startswith("file:")]) == ([], [])
+    assert (browser.messages, [url for url in browser.requested if not url.startswith("file:")]) == ([], [])
 
 
 @needs_chromium

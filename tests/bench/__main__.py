@@ -1,7 +1,7 @@
 """`python -m tests.bench [--runs N] [--quick] [--only transmit,scans,…] [--json FILE]`: measure, print, keep.
 
-Under an ordinary user everything runs in a user namespace of its own, as the demo does. Measurements that
-need a program which is not here say so in their row; one that fails says why and the others go on.
+For an ordinary user everything runs in a user namespace, like the demo. The row of a measurement whose program is
+missing says so. A measurement that fails gives its reason, and the others continue.
 """
 
 import argparse

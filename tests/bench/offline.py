@@ -1,9 +1,9 @@
-"""Classifying captures: how fast, how much memory, and beside whom.
+"""Classifying captures: speed and memory, compared with other readers.
 
-It is made here: 500,000 SYNs of 58 bytes to 500 targets × 1,000 ports, as many replies of 54, one in a
-hundred a SYN/ACK, and the same again with fresh sequence numbers for the larger file. Nobody else turns captures into
-verdicts, so the peers only read the packets: tshark prints the TCP flags, Scapy's PcapReader makes objects; they get
-fewer packets, because theirs take a while; the unit is packets a second.
+The capture is made here: 500,000 SYNs of 58 bytes to 500 targets × 1,000 ports, and as many replies of 54 bytes, one
+in a hundred a SYN/ACK. The larger file has the same again with new sequence numbers. No other program turns captures
+into verdicts, so the others only read the packets: tshark prints the TCP flags, Scapy's PcapReader makes objects. They
+are slower and get fewer packets; the unit is packets a second.
 
 The marginal rate, (packets of the large file − packets of the small one) / (time − time), leaves start-up out.
 """

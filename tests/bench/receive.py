@@ -1,10 +1,10 @@
 """How many replies a second one core takes in, and what two cores carry in both directions.
 
-*Taken in* is all that a reply costs after the kernel has put it into the ring: parsed, matched by its cookie,
-classified, folded into the ledger, and for a SYN/ACK the reset stamped and handed over. The frames lie ready in memory
-in slots like the ring's, answer probes that the scan has really made, and come in the order of those probes.
-*Full duplex* is a scan at full rate of a host whose kernel answers every SYN, and then of a program that does it from
-a prepared ring, so that the answers cost as little as they can; what was dropped stands beside it.
+*Taken in* is the whole cost of a reply after the kernel has put it into the ring: parsing, matching its cookie,
+classifying, folding into the ledger, and for a SYN/ACK stamping the reset and handing it over. The frames are already
+in memory, in slots like the ring's. They answer probes that the scan has really made, in the order of those probes.
+*Full duplex* is a scan at full rate of a host whose kernel answers every SYN, and then of a program that answers from
+a prepared ring, so that the answers cost as little as possible. The row also shows what was dropped.
 """
 
 import re

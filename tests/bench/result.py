@@ -1,8 +1,8 @@
-"""What was measured, as rows, and rows as a plain table.
+"""Results as rows, and rows as a plain table.
 
-A row has all values of all runs; a reader gets the median, the smallest and the largest. A peer's row names
-the row of ours that it stands beside, and the ratio is always ours / theirs: above 1 is better for a rate,
-below 1 for a time. A row without values says in its note why: not installed, or not possible here.
+A row has all values of all runs; the table shows the median, the smallest and the largest. Another scanner's row names
+the row of ours to compare with. The ratio is always ours / theirs: above 1 is better for a rate, below 1 for a
+time. The note of a row without values gives the reason: not installed, or not possible here.
 """
 
 import statistics

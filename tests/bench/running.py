@@ -1,16 +1,16 @@
-"""Running a contender and watching the far end of its wire.
+"""Running a scanner and counting at the far end of its wire.
 
-Every contender is a process of its own in the scanner's namespace. While it runs, the target's interface
-counters are sampled: the rate is that of the middle 98 % of the frames, so neither a tool's start-up nor its
-cooldown, nor a stray neighbour query, is part of it. CPU time is the kernel's account of the finished process;
-peak memory is read while it runs, because that account begins with the parent's, copied at the fork. Contenders
-take turns, run by run, so that a noisy minute hits all of them alike.
+Every scanner is a process in the scanner's namespace. While it runs, the counters of the target's interface are
+sampled. The rate is that of the middle 98 % of the frames, so it contains no start-up, no cooldown and no neighbour
+query. CPU time is the kernel's account of the finished process. Peak memory is read while the process runs, because
+that account begins with the parent's memory, copied at the fork. The scanners take turns, run by run, so that a busy
+minute of the machine affects all of them.
 
-masscan's receiving thread ends only with a further frame, whatever it is, which a box never sends and every
-real network does; so the target utters one of an experimental EtherType ten times a second.
+masscan's receiving thread ends only when one more frame arrives. Real networks always send one and a box never does,
+so the target sends a frame of an experimental EtherType ten times a second.
 
-Everything ends: a process gets SIGINT when it has sent for as long as it may or has gone quiet, and SIGKILL
-when it does not go; one whose runs have used up its time gets no further ones.
+Every process ends: it gets SIGINT when its sending time is over or it sends nothing more, and SIGKILL when it
+continues. A scanner whose runs have used up its time gets no further ones.
 """
 
 import os

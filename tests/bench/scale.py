@@ -1,9 +1,9 @@
-"""Whether a probe costs the same and memory stays where it is when the scan grows.
+"""Whether the cost of a probe and the memory stay the same when the scan grows.
 
-*In memory* a scan of 10^4 to 10^10 targets runs through its own `step` with a transport that swallows and a clock that
-jumps over the waits, for at most so many probes: nanoseconds per probe with windows opened, passed over and
-closed, but without the kernel. *On the wire* the same sizes go to a target that drops, the large one stopped by SIGINT
-after some windows; peak memory is the kernel's account of the whole process, interpreter and libraries included.
+*In memory* a scan of 10^4 to 10^10 targets runs through its own `step`, with a transport that discards frames and a
+clock that jumps over the waits, for a limited number of probes. This gives nanoseconds per probe, with windows that
+open and close but without the kernel. *On the wire* the same sizes go to a target that drops; SIGINT stops the large
+one after some windows. Peak memory is the kernel's account of the whole process, with interpreter and libraries.
 *At a fixed rate* the share of one core is read from the running process, start-up excluded.
 """
 

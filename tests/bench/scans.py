@@ -1,12 +1,12 @@
-"""Whole scans, from command to prompt, each beside what it got wrong.
+"""Whole scans, from command to prompt, with the number of wrong verdicts of each.
 
-Tasks that people really have, given to every scanner that is made for them. What the box answers is known, so
-each result is scored: *missed* are targets whose true state the tool left out (of a tool that lists only open
-ports, open ones), *false* are verdicts that differ from the truth, also any verdict about a port of a host that
-is not there. nmap folds its usual state into a list of ports, which is read like single rows.
+Every scanner gets the usual tasks that it is made for. The ground truth is known, so each result is scored. *missed*
+are targets whose true state the tool left out (open ones, of a tool that lists only open ports). *false* are verdicts
+that differ from the truth, and verdicts about a port of a host that does not exist. nmap prints its most frequent state
+as a list of ports, which is read like single rows.
 
-The peers run as their users run them for speed: nmap without names, -T4; masscan and ZMap unlimited, with one
-second of listening at the end. A time with missed ports beside it is the time of a different task.
+The others run as their users run them for speed: nmap without names and with -T4, masscan and ZMap unlimited, with one
+second of listening at the end. When ports are missed, the time is the time of a different task.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""A transport that swallows, and hands back what it is given: the scan without a kernel.
+"""A transport that discards frames and delivers prepared ones: the scan without a kernel.
 
-Cost per probe and per reply is measured on the scan's own code, driven through its own `step`, with a wire
-that costs nothing. Frames may be kept, so that answers to exactly these probes can be made (`answers_to`); the rows
-have the size of a ring's slots, since the distance between frames is part of what a memory access costs.
+The cost per probe and per reply is that of the scan's own code, through its own `step`, on a wire that costs
+nothing. Frames can be kept, to make answers to exactly these probes (`answers_to`). The rows have the size of a ring's
+slots, because the distance between frames is part of the cost of a memory access.
 """
 
 import numpy as np

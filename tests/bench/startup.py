@@ -1,8 +1,8 @@
-"""How long until something happens.
+"""The time until a scan starts and ends.
 
 Three moments of a short run: the prompt after `--help`, the first SYN on the wire (a packet socket in the target's
-namespace sees it), and the prompt after a scan of one open port of one host on the same link. Nearly all of
-it is importing and asking the kernel, so it is where a scanner in Python starts behind those in C.
+namespace sees it), and the prompt after a scan of one open port of one host on the same link. Nearly all of this time
+is imports and requests to the kernel, so a scanner in Python is slower here than one in C.
 """
 
 import select

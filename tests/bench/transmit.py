@@ -1,11 +1,10 @@
-"""How many SYNs a second: built, and through a wire.
+"""SYNs per second: built, and sent through a wire.
 
-*Built* is everything that a probe costs but the sending: the order's permutation, the cookie, and the frame
-stamped into an array, by the very code that fills the transmit ring. *Through the wire* is counted by the target,
-which drops each frame as soon as its kernel sees it (an nftables ingress rule), so that nobody's answers get
-in anybody's way. The C loop sends one fixed frame through a ring of the same shape and computes nothing: the wire's own
-limit on this machine. Frame sizes differ between tools: each row says its own, and a peer stands beside that row
-of ours whose size is nearest.
+*Built* is the whole cost of a probe without sending: the order's permutation, the cookie, and stamping the frame into
+an array, by the same code that fills the transmit ring. *Through the wire* is counted by the target. It drops each
+frame as soon as its kernel sees it (an nftables ingress rule), so there are no answers. The C loop sends one fixed
+frame through a ring of the same shape and computes nothing; this is the limit of the wire on this machine. Frame sizes
+differ between tools, so each row shows its own, and another scanner is compared with our row of the nearest size.
 """
 
 import shlex

@@ -1,15 +1,15 @@
-"""`python -m tests.bench.truth [--runs N] [--only WORD] [--json FILE]`: who says what of hosts that are known.
+"""`python -m tests.bench.truth [--runs N] [--only WORD] [--json FILE]`: the verdicts of scanners on known hosts.
 
-Every scene of `tests/lab/scenes.py`, as often as asked, each time with other luck on the wire (the seed of
-run n is n), for halfopen at its defaults and with a tight bound, and for the peers that are installed: nmap -sS,
-masscan with two retries, ZMap with three probes (only where one port is all that is open, for that is what it scans).
+Every scene of `tests/lab/scenes.py`, as often as wished, each time with another seed of the wire (the seed of
+run n is n), for halfopen at its defaults and with a tight bound, and for the scanners that are installed: nmap -sS,
+masscan with two retries, ZMap with three probes (only in scenes with one open port, because it scans one port).
 
-The table sums all runs. *missed*: targets that answer and were called silent or left out; of masscan and ZMap,
-which list open ports only, open ones. *false open*, *false closed*: so called, and not so. *claims*: evidence that
-is not true. *printed*: the missed responders that the scan itself announced, and beside it the most misses that are
-compatible with that number in 99 of 100 cases (Poisson). A scene whose truth cannot be known is marked with *.
+The table sums all runs. *missed*: targets that answer and were called silent or left out (open ones only for masscan
+and ZMap, which list open ports only). *false open*, *false closed*: wrong verdicts. *claims*: evidence that is not
+true. *printed*: the missed responders that the scan itself reported, and then the largest number of misses that agrees
+with it in 99 of 100 cases (Poisson). A scene whose truth cannot be known is marked with *.
 
-Bounded: one command has a minute, and a contender that has used its budget for a scene does no further run.
+One command has a minute, and a scanner that has used its time for a scene does no further run.
 """
 
 import argparse

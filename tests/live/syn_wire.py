@@ -1,8 +1,8 @@
-"""What the live tests of the half-open scan share: the scan as a program, and a tap on the wire.
+"""Helpers of the live tests of the half-open scan: the scan as a program, and a tap on the wire.
 
-The scan runs as users run it, a process of its own with text in and lines out. What it says is
-held against what was seen at the target's end of the wire by a packet socket that knows nothing of the
-scanner's tables: offsets are written here a second time, on purpose.
+The scan runs as users run it: a process with arguments and lines of output. The tests compare its output with what a
+packet socket saw at the target's interface. That socket does not use the scanner's field tables, so the offsets are
+written here a second time.
 """
 
 import json
@@ -54,7 +54,7 @@ def environment() -> dict[str, str]:
 
 
 def done(code: int, out: str, errors: str) -> Done:
-    """What a finished process said; every line of its output must be whole."""
+    """The output of a finished process; every line of it must be valid JSON."""
     return Done(code, [json.loads(line) for line in out.splitlines()], errors.splitlines())
 
 

@@ -1,8 +1,8 @@
-"""Who sent that reset? A firewall in a router, its own ports, DNAT and masquerade: no false claim, both families.
+"""The sender of a reset: a firewall in a router, its own ports, DNAT and masquerade; no false claim in both families.
 
 The target closes ports 1000-1009, the router in front of it rejects 1100-1104 with forged resets. A reset of the
-target is `host-reset`, a forged one `firewall-reset`; with address translation honest resets come from two
-distances, which alone proves nothing and is only named.
+target is `host-reset`, a forged one `firewall-reset`; with address translation, resets of the hosts
+themselves come from two distances. That alone proves nothing, so it is only reported.
 """
 
 import pytest
@@ -43,14 +43,14 @@ def test_a_firewall_in_the_router(version: int, masquerade: bool) -> None:
             in_router(box, f"{FAMILY[version]} n", "nat hook postrouting priority 100", "oifname far0 masquerade")
         box.install({PortKind.TCP_RESET: ["1100-1104"]}, box.router, "forward")
         found = words(box, target_of(box, version))
-    # The router is one hop nearer: the distance supports what the mark says.
+    # The router is one hop nearer, so the TTL agrees with the mark.
     expected = dict.fromkeys(HONEST, ("host-reset",)) | dict.fromkeys(FORGED, ("firewall-reset", "ttl-differs"))
     assert found == expected
 
 
 @VERSIONS
-def test_honest_resets_from_two_distances_behind_dnat(version: int) -> None:
-    """The router answers for itself on 1000-1009 and hands 1100-1104 on to the target: nobody forges anything."""
+def test_resets_from_two_distances_behind_dnat(version: int) -> None:
+    """The router answers for itself on 1000-1009 and hands 1100-1104 on to the target: nothing is forged."""
     with routed_box() as box:
         rule = f"tcp dport 1100-1104 dnat to {target_of(box, version)}"
         in_router(box, f"{FAMILY[version]} n", "nat hook prerouting priority -100", rule)

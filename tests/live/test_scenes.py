@@ -1,6 +1,6 @@
-"""Bad paths whose truth is known, through a real wire with faults: nothing wrong, and what was missed was owned up to.
+"""Bad paths with known ground truth, through a wire with faults: no wrong verdict, and what was missed is reported.
 
-A few small scenes of `tests/lab/scenes.py`; `make truth` runs all of them, many times, with the peers beside.
+These are a few small scenes of `tests/lab/scenes.py`. `make truth` runs all of them many times, with other scanners.
 """
 
 import json
@@ -20,7 +20,7 @@ SURE = ("--max-missed", "0.0001", "--retries", "30")
 
 
 class Told(NamedTuple):
-    """What a scan said of a scene that is not so: wrong states, wrong claims; and what it printed."""
+    """The wrong states and wrong claims of a scan, and the number of missed responders that it printed."""
 
     wrong: list[tuple[str, int, str]]
     claims: list[tuple[str, int, str]]
@@ -62,12 +62,12 @@ def test_nothing_is_wrong_with_a_tight_bound(name: str, tmp_path: Path) -> None:
     assert (found.wrong, found.claims, found.printed < 0.001) == ([], [], True)
 
 
-def test_hosts_that_limit_their_resets_are_asked_more_slowly(tmp_path: Path) -> None:
+def test_hosts_that_limit_their_resets_are_probed_more_slowly(tmp_path: Path) -> None:
     scene = next(each for each in SCENES if each.name == "200 resets/s")
     assert tell(scene, 7, tmp_path / "stats.json") == Told([], [], 0.0)
 
 
-def test_at_40_percent_what_is_missed_is_announced(tmp_path: Path) -> None:
+def test_at_40_percent_loss_the_missed_are_reported(tmp_path: Path) -> None:
     scene = next(each for each in SCENES if each.name == "40 % lost each way")
     found = [tell(scene, seed, tmp_path / "stats.json") for seed in (1, 2, 3)]
     missed = [at for each in found for at in each.wrong]
@@ -85,7 +85,7 @@ WAYS = {
 
 @pytest.mark.parametrize("name", WAYS)
 def test_what_the_wire_does_to_a_thousand_probes(name: str) -> None:
-    """Counted at the far end; neighbour queries pass unharmed. The same seed does the same again."""
+    """Counted at the target; neighbour queries pass unharmed. The same seed gives the same result."""
     faults, about = WAYS[name]
     counts = []
     for _ in range(2):

@@ -1,8 +1,8 @@
-"""A peer that lies: forged, truncated and senseless frames for every probe, while honest ports keep their verdicts.
+"""A hostile peer: forged, truncated and senseless frames for every probe change no verdict.
 
-The peer sits at the target's end of the wire, reads each SYN and answers at once with one frame of every kind of
-lie below, each wrong in exactly one way; so it knows the addresses, the ports and the sequence number, and a
-scanner that skips any one check believes it. It cannot be beaten by one that answers rightly: that is an answer.
+The peer reads each SYN at the target's interface and answers at once with one frame of every kind below, each wrong in
+exactly one way. It knows the addresses, the ports and the sequence number, so a scanner that omits one check
+believes it. A peer that answers correctly is no attack: that is an answer.
 """
 
 import random
@@ -97,7 +97,7 @@ def lies(probe: Probe) -> Iterator[bytes]:
 
 
 def bare_syns(probe: Probe) -> Iterator[bytes]:
-    """Connections from ports that nobody has asked yet, to this source port and the next one."""
+    """Connections from ports that were not probed yet, to this source port and the next one."""
     for port in range(1000, 1100):
         for later in (0, 1):
             if port != probe.segment.dport:
@@ -164,11 +164,11 @@ def test_lies_change_no_verdict_and_are_counted(box: Box, version: int) -> None:
     assert {"bad-cookie", "fragment", "icmp-quote-truncated", "no-verdict", "truncated", "unasked"} <= set(counted)
 
 
-def test_a_bare_syn_counts_only_from_a_port_that_was_asked(box: Box) -> None:
+def test_a_bare_syn_counts_only_from_a_probed_port(box: Box) -> None:
     with Liar(box, 4, bare_syns, limit=1) as liar:
         done = scan(box, box.target_ip, "-p", "1000-1099", "--rate", "100", "--retries", "1")
     states = Counter(row["state"] for row in done.rows)
-    # A few ports may have been asked by the time the lies arrive: those cannot be told from a split handshake.
+    # A few ports may have been probed when the frames arrive. There a bare SYN looks like a split handshake.
     assert liar.told == 198
     assert states["filtered"] + states["open"] == 100
     assert states["open"] < 20

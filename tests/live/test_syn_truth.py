@@ -47,7 +47,7 @@ def test_every_port_of_the_scene(version: int) -> None:
 
 @pytest.fixture(scope="module")
 def crowd() -> Iterator[Box]:
-    """300 open ports, and a scanner whose kernel's own resets are counted and dropped; the ring's pass by."""
+    """300 open ports. The scanner's kernel counts and drops its own resets; frames from the ring bypass the rule."""
     with direct_box() as box:
         box.listen(range(1000, 1300))
         counted = "tcp flags & rst == rst counter name kernel drop"
@@ -78,7 +78,7 @@ def test_each_syn_ack_gets_one_reset_and_the_rate_holds(crowd: Box, version: int
     assert most <= PER_SECOND * WINDOW / 1e9 + 2 * DEPTH  # once for the bucket, once for a late wake-up of the sender
 
 
-def test_options_are_on_the_wire_as_asked(crowd: Box) -> None:
+def test_options_are_on_the_wire(crowd: Box) -> None:
     crowd.scanner.ip(["addr replace 198.18.0.9/24 dev scan0"])
     asked = ["--ttl", "33", "--tos", "32", "--options", "mss", "--source-ip", "198.18.0.9", "--source-port", "53"]
     with Tap(crowd) as tap:
