@@ -57,10 +57,11 @@ bench: $(READY)
 truth: $(READY)
 	$(PY) -m tests.bench.truth $(ARGS)
 
-# Rewrites the expected verdicts next to the captures, and the README's table of options; read the diff before you commit it.
+# Writes anew the expected verdicts next to the captures and the generated parts of the documents.
+# Read the difference before you commit it.
 golden: $(READY)
 	$(PY) -m tests.golden $(ARGS)
-	$(PY) -m tests.options_table
+	$(PY) -m tests.generated
 
 clean:
 	rm -rf .venv .venv-lowest .venv-setup.log build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

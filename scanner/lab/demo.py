@@ -99,6 +99,10 @@ def demonstrate(warn: Warn) -> int:
     wrong = [line for ip, version, row in checked for line in _mistakes(verdicts.get((ip, row.port)), ip, version, row)]
     for line in wrong:
         print(line)
+    print(
+        f"{len(checked)} of the {len(verdicts)} rows are checked. For the other {len(verdicts) - len(checked)} "
+        "the lab can build no special answer in that IP version."
+    )
     ending = "" if wrong else "; nothing missed, nothing invented"
     print(f"{len(checked) - len(wrong)} of {len(checked)} verdicts are what the lab built{ending}.")
     return 1 if wrong else 0
