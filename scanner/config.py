@@ -2,7 +2,8 @@
 
 A group of options is a frozen dataclass. Each field has an `Option`: its heading, help and flags. The rest is
 derived from these fields: the parameters and the --help of a verb (`cli.verbs`), the keywords of `scanner.scan`
-(`api`), and the table in the README (tests/generated.py). The groups that only the command line has are in `cli.options`.
+(`api`), and the table in the README (`tests.generated`). The groups that only the command line has are in
+`cli.options`.
 
 `SynConfig` is also what a session takes. It is checked when it is made, so no later code asks whether two options fit
 together.
