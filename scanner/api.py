@@ -12,7 +12,7 @@ Sources: what a reply means, RFC 9293 section 3.10.7.3 (TCP), RFC 792 and RFC 44
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,8 @@ from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selectio
 from .config import SynConfig, TargetOptions, Texts, choice_of, declared, ports_of
 from .errors import UsageError
 from .output import MANY
-from .targets.hostspace import HostSpace
-from .targets.ports import Ports, parse_ports
-from .targets.spec import parse_hosts, resolve
 from .targets.special import guard, skipped_text
 from .verdict.rows import Verdict
-
-if TYPE_CHECKING:
-    from .rounds.session import Session
 
 TextOrTexts = str | Iterable[str]
 PortSpec = str | int | Iterable[int]
@@ -100,9 +94,17 @@ def scan(
     summary: list[str] = []
 
     def rows() -> Iterator[Verdict]:
+        # Imported here: `classify` needs none of these, and a connect scan needs no packet sockets.
         from .rounds.statistics import summary_lines
 
-        session = _session(choice.hosts, column, config, notes, connect, verify)
+        if connect:
+            from .connect.scan import connect_session
+
+            session = connect_session(choice.hosts, column, config)
+        else:
+            from .halfopen.session import syn_session
+
+            session = syn_session(choice.hosts, column, config, notes.append, verify=verify)
         wanted = session.targets <= MANY if silent is None else silent
         for batch in session.batches(wanted and not only_open, None, only_open):
             yield from batch
@@ -113,26 +115,13 @@ def scan(
 
 def _target_options(targets: TextOrTexts, ports: PortSpec | None, options: dict[str, Any]) -> TargetOptions:
     """The options of the command line about targets and ports. A single text may stand for a sequence of texts."""
-    given = {**options, "targets": targets, "ports": None if ports is None else _port_text(ports)}
+    given = {**options, "targets": targets, "ports": _port_text(ports)}
     values: dict[str, Any] = {
         name: tuple(_texts(given[name])) if option.kind == Texts else given[name]
         for name, option in _TARGET_OPTIONS.items()
         if name in given
     }
     return TargetOptions(**values)
-
-
-def _session(
-    hosts: HostSpace, ports: Ports, config: SynConfig, notes: list[str], connect: bool, verify: bool
-) -> "Session":
-    """The scan itself. Opens the sockets."""
-    if connect:
-        from .connect.scan import connect_session
-
-        return connect_session(hosts, ports, config)
-    from .halfopen.session import syn_session
-
-    return syn_session(hosts, ports, config, notes.append, verify=verify)
 
 
 def classify(
@@ -153,10 +142,8 @@ def classify(
     Raises UsageError for a selection that cannot be read, and at the first row if no capture can be read. Damage ends
     the reading of a file and is in `notes`.
     """
-    chosen = Selection(
-        _space(scanners), _space(targets), None if ports is None else parse_ports(_port_text(ports)), only_open
-    )
-    reading = Classification(_texts(paths), timeout, orphans, chosen)
+    selection = Selection.of(_texts(scanners), _texts(targets), _port_text(ports), only_open)
+    reading = Classification(_texts(paths), timeout, orphans, selection)
     notes: list[str] = []
     summary: list[str] = []
 
@@ -175,15 +162,12 @@ def _texts(given: TextOrTexts) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def _port_text(ports: PortSpec) -> str:
-    if isinstance(ports, str):
+def _port_text(ports: PortSpec | None) -> str | None:
+    """Ports as the command line takes them."""
+    if ports is None or isinstance(ports, str):
         return ports
     numbers = [ports] if isinstance(ports, int) else [int(port) for port in ports]
     for port in numbers:
         if port < 0:  # as text it would be a range without a start
             raise UsageError(f"port {port} is below 0: ports are numbers from 0 to 65535")
     return ",".join(map(str, numbers))
-
-
-def _space(specs: TextOrTexts) -> HostSpace | None:
-    return parse_hosts(_texts(specs), [], resolve, all_addresses=True) if specs else None

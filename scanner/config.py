@@ -68,12 +68,13 @@ def option(default: Any, *looks: Any, **more: Any) -> Any:
 
 def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Option]:
     """The options of some groups by the names of their fields, in the order of their declaration."""
-    found: dict[str, Option] = {}
-    for each in (each for group in groups for each in fields(group) if each.name not in without):
-        if looks := each.metadata.get("option"):
-            kind, default = (each.type, each.default) if looks.typed is None else (str, looks.typed)
-            found[each.name] = looks._replace(name=each.name, kind=kind, default=default)
-    return found
+    options: dict[str, Option] = {}
+    for declaration in (declaration for group in groups for declaration in fields(group)):
+        unnamed = declaration.metadata.get("option")
+        if unnamed and declaration.name not in without:
+            kind, default = (declaration.type, declaration.default) if unnamed.typed is None else (str, unnamed.typed)
+            options[declaration.name] = unnamed._replace(name=declaration.name, kind=kind, default=default)
+    return options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,11 +219,12 @@ def ports_of(options: TargetOptions) -> "Ports":
     return parse_ports(format_ports(top_ports(top, nmap_services())), options.exclude_ports)
 
 
-def config_of(settings: Mapping[str, Any]) -> SynConfig:
-    """The configuration from the fields of SynConfig as the user typed them. Raises UsageError."""
+def config_of(given: Mapping[str, Any]) -> SynConfig:
+    """The configuration from what the user typed, by the names of the fields. Raises UsageError."""
     from .targets.hostspace import Shard
 
-    rate, missed, shard = (settings[name] for name in ("rate", "max_missed", "shard"))
+    typed = {name: given.get(name, option.default) for name, option in declared(SynConfig).items()}
+    rate, missed, shard = typed["rate"], typed["max_missed"], typed["shard"]
     try:
         part, parts = map(int, shard.split("/"))
     except ValueError:
@@ -236,7 +238,7 @@ def config_of(settings: Mapping[str, Any]) -> SynConfig:
         "max_missed": 1.0 if share else bound,
         "max_missed_share": bound / 100 if share else None,
     }
-    return SynConfig(**{**settings, **read})
+    return SynConfig(**{**typed, **read})
 
 
 def _number(flag: str, text: str, wanted: str) -> float:

@@ -7,7 +7,7 @@ prober did next is part of the row.
 It needs Python and numpy only: no privileges, no network, no packet socket.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,8 @@ from ..packet.headers import Bools, Ints
 from ..packet.link import Cause
 from ..packet.parse import UNSUPPORTED_LINK
 from ..targets.hostspace import HostSpace
+from ..targets.ports import parse_ports
+from ..targets.spec import parse_hosts, resolve
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
@@ -38,6 +40,15 @@ class Selection:
     targets: HostSpace | None = None
     ports: npt.NDArray[np.uint16] | None = None
     only_open: bool = False
+
+    @staticmethod
+    def of(scanners: Sequence[str], targets: Sequence[str], ports: str | None, only_open: bool) -> "Selection":
+        """From texts as users write them. Without any, all rows are wanted. Raises UsageError."""
+
+        def space(specs: Sequence[str]) -> HostSpace | None:
+            return parse_hosts(specs, [], resolve, all_addresses=True) if specs else None
+
+        return Selection(space(scanners), space(targets), None if ports is None else parse_ports(ports), only_open)
 
     def chosen(self, flows: Flows, judged: Judged) -> Bools:
         """The mask of the wanted rows."""

@@ -4,27 +4,17 @@ This module opens no sockets and imports no module that does, so it works where 
 `--ladder` reads the captures twice: first for the verdicts, then for the packets of the rows to be drawn.
 """
 
-import shlex
-import sys
 from collections.abc import Iterable, Iterator
 
 from ..capture import open_captures
 from ..classifier.classification import Classification, Selection
 from ..errors import UsageError, note
 from ..output import Run, Summary
-from ..targets.hostspace import HostSpace
-from ..targets.ports import parse_ports
-from ..targets.spec import parse_hosts, resolve
 from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
 from ..verdict.rows import Verdict
-from .options import ClassifyOptions, OutputOptions
+from .options import ClassifyOptions, OutputOptions, command_line
 
 LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
-
-
-def command_line() -> str:
-    """How this process was called, for files that say so."""
-    return shlex.join(["halfopen", *sys.argv[1:]])
 
 
 def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
@@ -52,7 +42,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         for line in lines:
             note(line)
     if options.ladder and reading.capture.opened:
-        print_ladders(_ladders(options, drawn), output.form)
+        output.print_ladders(_ladders(options, drawn))
     return reading.exit_code
 
 
@@ -62,11 +52,7 @@ def _selection(options: ClassifyOptions, only_open: bool) -> Selection:
     if options.ladder not in (None, EACH):
         drawn = parse_target(options.ladder)
         targets, ports = (drawn.ip,), str(drawn.port)
-    return Selection(_space(options.scanner), _space(targets), None if ports is None else parse_ports(ports), only_open)
-
-
-def _space(specs: tuple[str, ...]) -> HostSpace | None:
-    return parse_hosts(specs, [], resolve, all_addresses=True) if specs else None
+    return Selection.of(options.scanner, targets, ports, only_open)
 
 
 def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:
@@ -83,9 +69,3 @@ def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:
     for frames in open_captures(list(options.captures)):
         packets.see(frames)
     return "\n".join(map(packets.ladder, verdicts))
-
-
-def print_ladders(text: str, form: str | None) -> None:
-    """Print ladders on standard output, or on standard error if the format on standard output is for programs."""
-    if text:
-        (sys.stdout if form in (None, "table") else sys.stderr).write("\n" + text)

@@ -7,6 +7,8 @@ at the end make groups from what a user gave.
 Limit: as for `config`, this module imports neither numpy nor Typer.
 """
 
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,6 +88,11 @@ class OutputOptions:
             written=written,
         )  # fmt: skip
 
+    def print_ladders(self, text: str) -> None:
+        """Print ladders on standard output, or on standard error if the format on standard output is for programs."""
+        if text:
+            (sys.stdout if self.form in (None, "table") else sys.stderr).write("\n" + text)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyOptions:
@@ -142,33 +149,31 @@ Given = Mapping[str, Any]  # what a user gave, by the names of the fields
 Group = TypeVar("Group")
 
 
+def command_line() -> str:
+    """How this process was called, for files that say so."""
+    return shlex.join(["halfopen", *sys.argv[1:]])
+
+
 def group(kind: type[Group], given: Given) -> Group:
     """A group of options: what the user gave, and the defaults of the rest."""
     return kind(**{name: given[name] for name in declared(kind) if name in given})
 
 
-@dataclass(frozen=True)
 class ScanRequest:
-    """One call of `syn`, `connect` or `plan`. `settings`: the fields of SynConfig as typed, for `config_of`."""
+    """One call of `syn`, `connect` or `plan`: what the user gave, and the groups that are made from it."""
 
-    verb: str
-    targets: TargetOptions
-    settings: Given
-    evidence: EvidenceOptions
-    output: OutputOptions
-
-    @staticmethod
-    def of(verb: str, given: Given) -> "ScanRequest":
-        settings = {name: given.get(name, each.default) for name, each in declared(SynConfig).items()}
-        groups = (group(TargetOptions, given), settings, group(EvidenceOptions, given), group(OutputOptions, given))
-        return ScanRequest(verb, *groups)
+    def __init__(self, verb: str, given: Given) -> None:
+        self.verb, self.given = verb, given
+        self.targets = group(TargetOptions, given)
+        self.evidence = group(EvidenceOptions, given)
+        self.output = group(OutputOptions, given)
 
     def fixed(self) -> dict[str, str]:
-        """The options that a resumed scan must share with its earlier part, by flag, without those not given."""
-        values = {**vars(self.targets), **self.settings, **vars(self.evidence), **vars(self.output)}
+        """The options that a resumed scan must share with its earlier part, by flag, without empty ones."""
         fixed = {}
-        for name, each in OPTIONS["syn"].items():  # which has every option of a scan
-            text = " ".join(values[name]) if isinstance(values[name], tuple) else str(values[name])
-            if each.fixed and text not in ("", "None", "False"):
-                fixed[each.names[0] if each.names else name] = text
+        for name, declaration in OPTIONS["syn"].items():  # the verb that has every option of a scan
+            value = self.given.get(name, declaration.default)
+            text = " ".join(value) if isinstance(value, tuple) else str(value)
+            if declaration.fixed and text not in ("", "None", "False"):
+                fixed[declaration.names[0] if declaration.names else name] = text
         return fixed

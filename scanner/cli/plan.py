@@ -33,7 +33,6 @@ from ..transport.held_ports import HeldPorts
 from ..verdict.loss import MIN_PASSES_UNANSWERED
 from ..verdict.sentences import plural
 from .options import ScanRequest
-from .run import print_ports
 
 PROBES_SHOWN = 10
 EXCLUDES_COUNTED = 20  # for each of them the target list is read once more
@@ -91,9 +90,7 @@ def first_probes(plan: Plan) -> tuple[list[tuple[str, int]], bool]:
 
 def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
-    if request.targets.list_ports:
-        return print_ports(request.targets)
-    plan = make_plan(choice_of(request.targets), ports_of(request.targets), config_of(request.settings))
+    plan = make_plan(choice_of(request.targets), ports_of(request.targets), config_of(request.given))
     sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {text}\n" for label, text in _lines(plan))
     sys.stdout.flush()
     return 0

@@ -10,14 +10,14 @@ The order of the hosts depends on the key in the file, and positions in it on th
 these must not change, nor any other option that decides what a row is or where it goes. The first difference is named.
 Speed and progress may change.
 
-Without `--resume` a scan has a `NoState`, which has the same methods and keeps nothing.
+Without `--resume` there is no file: then the methods of `StateFile` do nothing.
 """
 
 import hashlib
 import json
 import os
 import time
-from typing import NamedTuple
+from pathlib import Path
 
 from ..errors import ScanError, UsageError
 from ..output import Outputs, Written
@@ -28,49 +28,48 @@ from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports
 from .options import ScanRequest
 
-FORMAT = "halfopen scan state, version 1"
+FORMAT = "halfopen scan state, version 2"
 INTERVAL = 2.0  # the shortest time between two saves, in seconds
-
-
-class Saved(NamedTuple):
-    """What the file holds."""
-
-    inputs: dict[str, str]
-    resume_point: ResumePoint
-    stats: ScanStats
-    outputs: list[Written]
+Inputs = dict[str, str]  # by the names that a user knows: flags, and what stands for the hosts
 
 
 class StateFile:
-    """The state of one scan on disk.
+    """The state of one scan on disk. Without a path nothing is kept.
 
     `resume_point` is where the earlier part stopped and `written` its outputs. Both are None for a scan that begins.
     """
 
-    kept = True  # the session keeps what an interrupt leaves unfinished
+    resume_point: ResumePoint | None = None
+    written: list[Written] | None = None
 
-    def __init__(self, path: str, inputs: dict[str, str]) -> None:
-        """`inputs`: the fixed options by flag (see `ScanRequest.fixed`). Raises UsageError."""
-        self.path, self._inputs = path, inputs
+    def __init__(self, path: str | None = None, inputs: Inputs | None = None) -> None:
+        """`inputs`: what both parts of a resumed scan must share. Raises UsageError."""
+        self._path, self._inputs = path, inputs or {}
         self._saved = 0.0  # when, in monotonic seconds
-        self._before: ScanStats | None = None  # of the earlier parts
-        self.resume_point, self.written = None, None
+        self._earlier: ScanStats | None = None  # of the earlier parts
+        if path is None:
+            return
         if os.path.lexists(path):
-            before, self.resume_point, self._before, self.written = _read(path)
-            _compare(path, before, inputs)
+            before, self.resume_point, self._earlier, self.written = _read(path)
+            _compare(path, before, self._inputs)
         elif not os.path.isdir(os.path.dirname(path) or "."):
             raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is a file. Then the session keeps what an interrupt leaves unfinished."""
+        return self._path is not None
+
     def total(self, stats: ScanStats) -> ScanStats:
         """The statistics of all parts of the scan; `stats` are those of this part."""
-        return stats.after(self._before) if self._before else stats
+        return stats.after(self._earlier) if self._earlier else stats
 
     def save(self, session: Session, outputs: Outputs, if_due: bool = False) -> None:
         """Replace the file; with `if_due` only if it is old enough.
 
         Raises ScanError if it cannot be written. The old file is then still there.
         """
-        if if_due and time.monotonic() < self._saved + INTERVAL:
+        if self._path is None or (if_due and time.monotonic() < self._saved + INTERVAL):
             return
         self._saved = time.monotonic()
         document = {
@@ -80,44 +79,29 @@ class StateFile:
             "stats": self.total(session.stats()).as_json(),
             "outputs": [output._asdict() for output in outputs.written()],
         }
-        beside = self.path + ".new"
+        beside = self._path + ".new"
         # A crash at any moment leaves a whole file: the new one has its name only when the disk has its data.
         try:
             with open(beside, "w", encoding="utf-8") as file:
                 json.dump(document, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, self.path)
+            os.replace(beside, self._path)
         except OSError as error:
-            raise ScanError(f"cannot keep the state in {self.path}: {error.strerror}") from error
+            raise ScanError(f"cannot keep the state in {self._path}: {error.strerror}") from error
 
     def remove(self) -> None:
         """Delete the file, because the scan is complete."""
-        for path in (self.path, self.path + ".new"):
-            if os.path.lexists(path):
-                os.unlink(path)
+        if self._path is not None:
+            for path in (self._path, self._path + ".new"):
+                Path(path).unlink(missing_ok=True)
 
 
-class NoState:
-    """The state of a scan without `--resume`: the same methods, and nothing is kept."""
-
-    kept = False
-    resume_point: ResumePoint | None = None
-    written: list[Written] | None = None
-
-    def total(self, stats: ScanStats) -> ScanStats:
-        return stats
-
-    def save(self, session: Session, outputs: Outputs, if_due: bool = False) -> None: ...
-
-    def remove(self) -> None: ...
-
-
-def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile | NoState:
-    """The state that `--resume` asks for. Raises UsageError if it does not fit the request."""
+def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile:
+    """The state that `--resume` names. Raises UsageError if it does not fit the request."""
     path, files = request.output.resume, request.output.files
     if path is None:
-        return NoState()
+        return StateFile()
     if not files:
         raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
     others = [*files, *filter(None, (request.evidence.record, request.output.stats))]
@@ -126,7 +110,7 @@ def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFil
     return StateFile(path, _inputs(request, hosts, ports))
 
 
-def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> dict[str, str]:
+def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:
     """What both parts of a resumed scan must share, by the names that a user knows."""
     output = request.output
     paths = [os.path.realpath(path) for path in output.output if path != "-"]
@@ -142,8 +126,9 @@ def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> dict[str, s
     }
 
 
-def _read(path: str) -> Saved:
-    foreign = f"{path} is no state of a scan: name a file that --resume has made, or a new one"
+def _read(path: str) -> tuple[Inputs, ResumePoint, ScanStats, list[Written]]:
+    """What the file holds. Raises UsageError."""
+    foreign = f"{path} is no state of a scan by this version: name a file that --resume has made, or a new one"
     try:
         with open(path, encoding="utf-8") as file:
             document = json.load(file)
@@ -156,15 +141,14 @@ def _read(path: str) -> Saved:
     try:
         inputs = {str(name): str(text) for name, text in document["inputs"].items()}
         outputs = [
-            Written(str(output["path"]), int(output["length"]), dict(output["memory"]))
-            for output in document["outputs"]
+            Written(str(file["path"]), int(file["length"]), dict(file["memory"])) for file in document["outputs"]
         ]
-        return Saved(inputs, resume_point_of(document["resume_point"]), stats_of(document["stats"]), outputs)
+        return inputs, resume_point_of(document["resume_point"]), stats_of(document["stats"]), outputs
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"the state in {path} is damaged ({error!r}): scan anew") from error
 
 
-def _compare(path: str, before: dict[str, str], now: dict[str, str]) -> None:
+def _compare(path: str, before: Inputs, now: Inputs) -> None:
     """Raises UsageError that names the first input that differs."""
     for name in [*now, *(name for name in before if name not in now)]:
         old, new = before.get(name, ""), now.get(name, "")

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Union, get_args
 import typer
 from typer.core import TyperCommand
 
-from ..config import Option, Texts
+from ..config import Option, TargetOptions, Texts
 from ..errors import ScannerError, note
 from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
 
@@ -79,8 +79,15 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
 
     def command(**values: Any) -> None:
         # What was not given is left out, so that the group of options has the one default.
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        raise typer.Exit(act({key: value for key, value in given.items() if value is not None}))
+        given = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items() if value is not None
+        }  # fmt: skip
+        if given.get("list_ports"):
+            from .run import print_ports
+
+            raise typer.Exit(print_ports(group(TargetOptions, given)))
+        raise typer.Exit(act(given))
 
     parameters = list(map(_parameter, OPTIONS[name].values()))
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -142,7 +149,7 @@ def syn(given: Given) -> int:
     with building_ahead():  # a child imports Scapy while this process imports numpy and the rest
         from .run import run_syn
 
-        return run_syn(ScanRequest.of("syn", given))
+        return run_syn(ScanRequest("syn", given))
 
 
 @_verb
@@ -155,7 +162,7 @@ def connect(given: Given) -> int:
     """
     from .run import run_connect
 
-    return run_connect(ScanRequest.of("connect", given))
+    return run_connect(ScanRequest("connect", given))
 
 
 @_verb
@@ -169,7 +176,7 @@ def plan(given: Given) -> int:
     """
     from .plan import run_plan
 
-    return run_plan(ScanRequest.of("plan", given))
+    return run_plan(ScanRequest("plan", given))
 
 
 @_verb
@@ -189,9 +196,14 @@ def classify(given: Given) -> int:
 @_verb
 def demo(given: Given) -> int:
     """A real scan of a network in a box on this machine: every state and reason. No privileges needed."""
-    from .run import run_demo
+    from ..lab.permissions import reenter
 
-    return run_demo()
+    code = reenter(["demo"])  # of this program in a user namespace, if the demo needs one
+    if code is not None:
+        return code
+    from ..lab.demo import demonstrate
+
+    return demonstrate(note)
 
 
 @_verb
