@@ -44,7 +44,7 @@ def window_diagram() -> str:
     lines += STARTS
     for state, rules in TABLE.items():
         for number, rule in enumerate(rules, 1):
-            order = f"{number}. " if len(rules) > 1 else ""
+            order = f"({number}) " if len(rules) > 1 else ""
             lines.append(f"{state.name} --> {rule.next.name}: {order}{_label(rule)}")
         if not rules:
             lines.append(f"{state.name} --> [*]")

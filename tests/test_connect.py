@@ -23,7 +23,7 @@ from scanner.verdict.table import Reason, state_of
 MS = 1_000_000
 START = 1_700_000_000_000_000_000  # ns since 1970 at monotonic 0
 
-# STATES.md, "connect() results".
+# What each result of connect() says about a target.
 TABLE = """
 connected open syn-ack
 ECONNREFUSED closed conn-refused

@@ -90,7 +90,7 @@ def test_hosts_that_answered_are_probed_while_others_are_still_queried() -> None
 
 
 def test_silence_on_a_link_is_judged_by_how_soon_the_neighbours_answered() -> None:
-    """The hosts answered their queries within a millisecond, so the first pass waits 0.25 s for silent ports, not 1 s."""
+    """The hosts answer queries within a millisecond, so the first pass waits 0.25 s for silent ports, not 1 s."""
     wire, clock = link(4, list(answers_all(4)))
     start = clock.now
     running = bench_of(clock, [lane_of(wire, NET[4], (82,), mac=OUR_MAC)], Settings(bound=Bound(2)))
