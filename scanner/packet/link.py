@@ -50,14 +50,8 @@ class Cause(IntEnum):
         return _WORDS[self]
 
 
-_WORDS = {
-    Cause.NONE: "IP",
-    Cause.LINK_TYPE: "link type not supported",
-    Cause.TRUNCATED: "cut off before IP begins",
-    Cause.ARP: "ARP",
-    Cause.NOT_IP: "not IP",
-    Cause.MALFORMED: "malformed link layer",
-}
+# In the order of the numbers above.
+_WORDS = ("IP", "link type not supported", "cut off before IP begins", "ARP", "not IP", "malformed link layer")
 
 
 class Network(NamedTuple):
@@ -73,21 +67,21 @@ class Network(NamedTuple):
 _LLC, _MIN_ETHERTYPE = 0, 0x600
 _MPLS, _MPLS_MULTICAST, _PPPOE = 0x8847, 0x8848, 0x8864
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)  # 802.1Q, 802.1ad, and two numbers in use before 802.1ad
-_RAW, _ETHERNET, _AF, _COOKED, _COOKED2, _PPP, _PPP_PROTOCOL = range(0x10000, 0x10007)
-_SERIAL, _CISCO, _PPPOE_LINK, _NFLOG, _NFLOG_FIELD = range(0x10007, 0x1000C)
-_NOT_IP, _BROKEN = 0x1000C, 0x1000D  # no step exists for these
+_RAW, _ETHERNET, _AF, _COOKED, _COOKED2, _PPP, _SERIAL, _CISCO, _NFLOG, _NFLOG_FIELD = range(0x10000, 0x1000A)
+_NOT_IP, _BROKEN, _UNKNOWN_LINK = range(0x1000A, 0x1000D)  # no step exists for these
+_IP = (ETHERTYPE_IPV4, ETHERTYPE_IPV6, _RAW)  # _RAW: the version in the header decides
 
 # By LINKTYPE_ number: NULL and LOOP, ETHERNET, PPP, PPP_HDLC, PPP_ETHER, C_HDLC, LINUX_SLL and SLL2, RAW under three
 # numbers, IPV4, IPV6, NFLOG.
 LINK_TYPES = {
-    0: _AF, 108: _AF, LINK_ETHERNET: _ETHERNET, 9: _PPP, 50: _SERIAL, 51: _PPPOE_LINK, 104: _CISCO, 113: _COOKED,
+    0: _AF, 108: _AF, LINK_ETHERNET: _ETHERNET, 9: _PPP, 50: _SERIAL, 51: _PPPOE, 104: _CISCO, 113: _COOKED,
     276: _COOKED2, 12: _RAW, 14: _RAW, LINK_RAW: _RAW, 228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6, 239: _NFLOG,
 }  # fmt: skip
 
 # AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
 _ADDRESS_FAMILIES = {2: ETHERTYPE_IPV4, 10: ETHERTYPE_IPV6, 24: ETHERTYPE_IPV6, 28: ETHERTYPE_IPV6, 30: ETHERTYPE_IPV6}
-# IANA's PPP DLL protocol numbers.
-_PPP_PROTOCOLS = {0x21: ETHERTYPE_IPV4, 0x57: ETHERTYPE_IPV6, 0x281: _MPLS, 0x283: _MPLS_MULTICAST}
+# IANA's PPP DLL protocol numbers. Behind the address and control bytes ff 03 the protocol follows (RFC 1662 3.1).
+_PPP_PROTOCOLS = {0x21: ETHERTYPE_IPV4, 0x57: ETHERTYPE_IPV6, 0x281: _MPLS, 0x283: _MPLS_MULTICAST, 0xFF03: _PPP}
 
 _U8, _U16, _U32 = np.dtype("u1"), np.dtype(">u2"), np.dtype(">u4")
 _LITTLE_U16, _LITTLE_U32 = np.dtype("<u2"), np.dtype("<u4")
@@ -119,44 +113,35 @@ def network_layer(frames: Frames) -> Network:
 
 
 def _walk(frames: Frames) -> Network:
-    """Layer by layer, for any link."""
-    at, end = frames.start.copy(), frames.start + frames.length
-    protocol = _lookup(LINK_TYPES, frames.link.astype(np.int64), -1)
-    version = np.zeros(len(frames), np.uint8)
-    cause = np.where(protocol < 0, np.uint8(Cause.LINK_TYPE), np.uint8(Cause.MALFORMED))
-    rows = np.flatnonzero(protocol >= 0)
-    for _ in range(_MOST_LAYERS):
-        rows = _settle(frames.buffer, rows, at, end, protocol, version, cause)
-        if not len(rows):
+    """For any link: every row moves on, layer by layer, as far as it can; then the place it has come to decides."""
+    buffer, end = frames.buffer, frames.start + frames.length
+    at, protocol = frames.start.copy(), _lookup(LINK_TYPES, frames.link.astype(np.int64), _UNKNOWN_LINK)
+    rows = np.arange(len(frames))
+    for _ in range(_MOST_LAYERS - 1):
+        # A row moves if its protocol has a step, and if the frame has the bytes that the step needs.
+        needs = _lookup(_NEEDS, protocol[rows], 0)
+        rows = rows[(needs > 0) & (needs <= end[rows] - at[rows])]
+        if not rows.size:
             break
         # All rows that stand on the same protocol take its step at once.
-        here = np.where(protocol[rows] < _MIN_ETHERTYPE, _LLC, protocol[rows])
+        here = protocol[rows]
         for kind in np.unique(here).tolist():
             same = rows[here == kind]
-            at[same], protocol[same] = _STEPS[kind].move(frames.buffer, at[same])
-    return Network(at, version, cause)
-
-
-def _settle(buffer: Bytes, rows: Ints, at: Ints, end: Ints, protocol: Ints, version: U8, cause: U8) -> Ints:
-    """Write the version or the cause of every row that has arrived; returns the rows that go on."""
-    here = protocol[rows]
-    room = end[rows] - at[rows]
-    is_ip = (here == ETHERTYPE_IPV4) | (here == ETHERTYPE_IPV6) | (here == _RAW)
+            at[same], protocol[same] = _STEPS[kind].move(buffer, at[same])
+    version = read(buffer, at, _U8).astype(np.uint8) >> 4
     # The version in the header must be that of the EtherType; without an EtherType it decides itself.
-    nibble = read(buffer, at[rows], _U8).astype(np.uint8) >> 4
-    expected = np.where(here == ETHERTYPE_IPV4, 4, np.where(here == ETHERTYPE_IPV6, 6, nibble))
-    good = is_ip & (room > 0) & (nibble == expected) & ((nibble == 4) | (nibble == 6))
-    # A row goes on if its protocol has a step, and the frame has the bytes that the step needs.
-    needs = _lookup(_NEEDS, np.where(here < _MIN_ETHERTYPE, _LLC, here), -1)
-    goes_on = (needs >= 0) & (room >= needs)
-    arrived = np.select(
-        [good, is_ip & (room <= 0) | (needs > room), is_ip & (here != _RAW), here == ETHERTYPE_ARP, here == _BROKEN],
-        [Cause.NONE, Cause.TRUNCATED, Cause.MALFORMED, Cause.ARP, Cause.MALFORMED],
+    expected = np.where(protocol == ETHERTYPE_IPV4, 4, np.where(protocol == ETHERTYPE_IPV6, 6, version))
+    is_ip, room = np.isin(protocol, _IP), end - at
+    good = is_ip & (room > 0) & (version == expected) & ((version == 4) | (version == 6))
+    # A protocol that has a step is no place to end: its bytes are missing, or there were too many layers.
+    needs = np.where(is_ip, 1, _lookup(_NEEDS, protocol, 0))
+    cause = np.select(
+        [good, needs > room, protocol == _RAW, (needs > 0) | (protocol == _BROKEN), protocol == ETHERTYPE_ARP,
+         protocol == _UNKNOWN_LINK],
+        [Cause.NONE, Cause.TRUNCATED, Cause.NOT_IP, Cause.MALFORMED, Cause.ARP, Cause.LINK_TYPE],
         Cause.NOT_IP,
-    )
-    version[rows] = np.where(good, nibble, 0)
-    cause[rows] = np.where(goes_on, np.uint8(Cause.MALFORMED), arrived)  # what still goes on at the end is malformed
-    return rows[goes_on]
+    )  # fmt: skip
+    return Network(at, np.where(good, version, np.uint8(0)), cause.astype(np.uint8))
 
 
 def _lookup(table: dict[int, int], keys: Ints, default: int) -> Ints:
@@ -171,8 +156,13 @@ def _u(buffer: Bytes, at: Ints, kind: np.dtype) -> Ints:
 
 
 def _typed(type_at: int, payload_at: int) -> _Step:
-    """A header that holds an EtherType at a fixed place, and nothing else of interest."""
-    return _Step(payload_at, lambda buffer, at: (at + payload_at, _u(buffer, at + type_at, _U16)))
+    """A header that holds an EtherType, or a length, at a fixed place, and nothing else of interest."""
+
+    def move(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+        ethertype = _u(buffer, at + type_at, _U16)
+        return at + payload_at, np.where(ethertype < _MIN_ETHERTYPE, _LLC, ethertype)
+
+    return _Step(payload_at, move)
 
 
 def _llc(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
@@ -193,16 +183,10 @@ def _pppoe(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
 
 
 def _ppp(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """The address and control bytes ff 03 may be left out (RFC 1661 6.6)."""
-    return at + np.where(_u(buffer, at, _U16) == 0xFF03, 2, 0), np.full(len(at), _PPP_PROTOCOL)
-
-
-def _ppp_protocol(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """A protocol whose first byte is odd is one byte long (RFC 1661 2 and 6.5)."""
-    short = _u(buffer, at, _U8)
-    odd = short & 1 == 1
-    protocol = np.where(odd, short, _u(buffer, at, _U16))
-    return at + np.where(odd, 1, 2), _lookup(_PPP_PROTOCOLS, protocol, _NOT_IP)
+    """The bytes ff 03 may be left out; a protocol whose first byte is odd is one byte long (RFC 1661 2, 6.5, 6.6)."""
+    first, both = _u(buffer, at, _U8), _u(buffer, at, _U16)
+    short = (first & 1 == 1) & (both != 0xFF03)
+    return at + np.where(short, 1, 2), _lookup(_PPP_PROTOCOLS, np.where(short, first, both), _NOT_IP)
 
 
 def _serial(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
@@ -242,10 +226,8 @@ _STEPS = {
     _COOKED: _typed(14, 16),
     _COOKED2: _typed(0, 20),
     _PPP: _Step(2, _ppp),
-    _PPP_PROTOCOL: _Step(2, _ppp_protocol),
     _SERIAL: _Step(2, _serial),
     _CISCO: _typed(2, 4),
-    _PPPOE_LINK: _Step(6, _pppoe),
     _NFLOG: _Step(4, _nflog),
     _NFLOG_FIELD: _Step(4, _nflog_field),
 }
