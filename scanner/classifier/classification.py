@@ -28,8 +28,6 @@ from .judge import Ending, Judged, judge, orphan_flows, probed_targets, retire, 
 
 DEFAULT_TIMEOUT = 1.0
 _OPEN = RANK[Reason.SYN_ACK]
-# Frames of an unsupported link type are reported by its number; ARP is expected in a capture and not reported.
-_NOT_REPORTED = {Cause.LINK_TYPE.words, Cause.ARP.words}
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,9 @@ class Classification:
         read = f"{plural(self.capture.frames, 'packet')}: {plural(probes, 'probe')} to {plural(self.targets, 'target')}"
         links, others = [], []
         for cause, count in sorted(self.flows.counts.items()):
-            if cause.startswith(UNSUPPORTED_LINK) and cause not in _NOT_REPORTED:
+            if cause.startswith(UNSUPPORTED_LINK):
                 links.append(f"{plural(count, 'packet')} of {cause} not supported")
-            elif count and cause not in _NOT_REPORTED:
+            elif count and cause != Cause.ARP.words:  # ARP is expected in a capture
                 others.append(f"{count:,} {cause}")
         lines = [read, *links, *(["not judged: " + ", ".join(others)] if others else [])]
         if self.orphaned:

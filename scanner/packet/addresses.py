@@ -8,8 +8,10 @@ wire, and RFC 6890 calls the addresses not routable.
 """
 
 import ipaddress
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .headers import ADDRESS, MAPPED, Bools, Rows
 
@@ -35,6 +37,11 @@ def from_words(hi: object, lo: object, n: int) -> Rows:
     column["hi"] = hi
     column["lo"] = lo
     return column
+
+
+def from_ipv4(words: npt.NDArray[Any]) -> Rows:
+    """IPv4 addresses as whole numbers of 32 bits → ADDRESS[n], mapped."""
+    return from_words(0, words.astype(np.uint64) | np.uint64(MAPPED), len(words))
 
 
 def from_text(*texts: str) -> Rows:
@@ -66,5 +73,4 @@ def word_text(hi: int, lo: int) -> str:
 
 def raw_text(raw: bytes) -> str:
     """The 16 bytes of one ADDRESS as text."""
-    address = np.frombuffer(raw, ADDRESS)[0]
-    return word_text(int(address["hi"]), int(address["lo"]))
+    return to_text(np.frombuffer(raw, ADDRESS))[0]

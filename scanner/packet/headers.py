@@ -37,11 +37,11 @@ IPV4 = np.dtype([("version_ihl", "u1"), ("tos", "u1"), ("total_length", ">u2"), 
                  ("ttl", "u1"), ("protocol", "u1"), ("checksum", ">u2"), ("src", ">u4"), ("dst", ">u4")])  # fmt: skip
 IPV6 = np.dtype([("version_class_flow", ">u4"), ("payload_length", ">u2"), ("next_header", "u1"), ("hop_limit", "u1"),
                  ("src_hi", ">u8"), ("src_lo", ">u8"), ("dst_hi", ">u8"), ("dst_lo", ">u8")])  # fmt: skip
+IP = {4: IPV4, 6: IPV6}  # by version
 TCP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4"), ("offset", "u1"), ("flags", "u1"),
                 ("window", ">u2"), ("checksum", ">u2"), ("urgent", ">u2")])  # fmt: skip
-TCP_PORTS_SEQ = np.dtype(
-    [("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")]
-)  # the 8 bytes that an ICMP error must quote
+# The 8 bytes that an ICMP error must quote (RFC 792).
+TCP_PORTS_SEQ = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")])
 ICMP = np.dtype([("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("rest", ">u4")])
 ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u1"), ("protocol_length", "u1"),
                 ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"),

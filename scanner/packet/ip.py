@@ -11,12 +11,12 @@ Limit: IPv6 extension headers are followed up to 8 deep.
 Sources: RFC 791, RFC 8200 section 4; the extension headers of IANA's "IPv6 Extension Header Types".
 """
 
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
-from .addresses import from_words
-from .headers import IPV4, IPV6, MAPPED, U8, Bools, Bytes, Ints, Rows, read
+from .addresses import from_ipv4, from_words
+from .headers import IP, U8, Bools, Bytes, Ints, Rows, read
 
 # IPv6 headers that another header follows: hop-by-hop, routing, fragment, authentication, destination options,
 # mobility, HIP (RFC 7401), shim6 (RFC 5533).
@@ -26,11 +26,9 @@ _EXTENSION = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", ">u2")])
 _SHORTEST_EXTENSION, _MOST_EXTENSIONS = 8, 8
 _FRAGMENT_OFFSET = 0x1FFF  # in IPv4's fragment word, below its three flags
 _FRAGMENT_OFFSET_IPV6 = 0xFFF8  # in IPv6's, above two reserved bits and one flag
-_UNKNOWN = 1 << 20  # stands for a total length that is not known; longer than any packet
 
 
-@dataclass(frozen=True)
-class Packets:
+class Packets(NamedTuple):
     """IP packets of one family: where the payload lies, and the header's facts."""
 
     row: Ints  # of the caller's `rows`
@@ -46,7 +44,7 @@ class Packets:
 
     def take(self, rows: Ints | Bools) -> "Packets":
         """The given rows (indices or mask) of every column."""
-        return Packets(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
+        return Packets._make(column[rows] for column in self)
 
 
 def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted: bool = False) -> Packets:
@@ -54,56 +52,34 @@ def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted
 
     The length in a header that an ICMP error quotes is not used: some stacks change it before they quote.
     """
-    return (_ipv4 if family == 4 else _ipv6)(buffer, rows, at, end, quoted)
-
-
-def _ipv4(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packets:
-    header = read(buffer, at, IPV4)
-    size = (header["version_ihl"] & 15).astype(np.int64) * 4  # in words of four bytes
-    total = header["total_length"].astype(np.int64)
-    whole = (at + IPV4.itemsize <= end) & (size >= IPV4.itemsize) & (at + size <= end)
-    total[(total == 0) | quoted] = _UNKNOWN
-    whole &= total >= size
+    fixed = IP[family].itemsize
+    header = read(buffer, at, IP[family])
+    if family == 4:
+        size = (header["version_ihl"] & 15).astype(np.int64) * 4  # in words of four bytes
+        length = header["total_length"].astype(np.int64)
+        packet_end = at + length
+    else:
+        size = np.full(len(at), fixed)
+        length = header["payload_length"].astype(np.int64)  # of what follows the fixed part
+        packet_end = at + fixed + length
+    # A length of 0 is unknown; in IPv6 it also stands for a jumbogram (RFC 2675).
+    packet_end = np.where((length == 0) | quoted, end, packet_end)
+    payload, end = at + size, np.minimum(end, packet_end)
+    # The whole header, with IPv4's options, is captured and lies inside the packet.
+    whole = (size >= fixed) & (payload <= end)
     if not whole.all():
-        rows, at, end, header = rows[whole], at[whole], end[whole], header[whole]
-        size, total = size[whole], total[whole]
-    return Packets(
-        row=rows,
-        at=at + size,
-        end=np.minimum(end, at + total),
-        length=np.where(total < _UNKNOWN, total, end - at) - size,
-        protocol=header["protocol"],
-        first=header["fragment"] & _FRAGMENT_OFFSET == 0,
-        src=from_words(0, header["src"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
-        dst=from_words(0, header["dst"].astype(np.uint64) | np.uint64(MAPPED), len(at)),
-        ttl=header["ttl"],
-        tos=header["tos"],
-    )
-
-
-def _ipv6(buffer: Bytes, rows: Ints, at: Ints, end: Ints, quoted: bool) -> Packets:
-    whole = at + IPV6.itemsize <= end
-    if not whole.all():
-        rows, at, end = rows[whole], at[whole], end[whole]
-    header = read(buffer, at, IPV6)
-    length = header["payload_length"].astype(np.int64)
-    payload = at + IPV6.itemsize
-    # 0 also stands for a jumbogram (RFC 2675).
-    length = np.where((length == 0) | quoted, np.maximum(0, end - payload), length)
-    stop, end = payload + length, np.minimum(end, payload + length)
-    protocol, payload, first = _extensions(buffer, header["next_header"].copy(), payload, end)
-    return Packets(
-        row=rows,
-        at=payload,
-        end=end,
-        length=stop - payload,
-        protocol=protocol,
-        first=first,
-        src=from_words(header["src_hi"], header["src_lo"], len(at)),
-        dst=from_words(header["dst_hi"], header["dst_lo"], len(at)),
-        ttl=header["hop_limit"],
-        tos=(header["version_class_flow"] >> np.uint32(20)).astype(np.uint8),
-    )
+        rows, payload, end, packet_end = rows[whole], payload[whole], end[whole], packet_end[whole]
+        header = header[whole]
+    if family == 4:
+        protocol, ttl, tos = header["protocol"], header["ttl"], header["tos"]
+        first = header["fragment"] & _FRAGMENT_OFFSET == 0
+        src, dst = from_ipv4(header["src"]), from_ipv4(header["dst"])
+    else:
+        protocol, payload, first = _extensions(buffer, header["next_header"].copy(), payload, end)
+        ttl, tos = header["hop_limit"], (header["version_class_flow"] >> np.uint32(20)).astype(np.uint8)
+        src = from_words(header["src_hi"], header["src_lo"], len(rows))
+        dst = from_words(header["dst_hi"], header["dst_lo"], len(rows))
+    return Packets(rows, payload, end, packet_end - payload, protocol, first, src, dst, ttl, tos)
 
 
 def _extensions(buffer: Bytes, protocol: U8, at: Ints, end: Ints) -> tuple[U8, Ints, Bools]:

@@ -18,18 +18,16 @@ Sources: RFC 9293 (TCP), RFC 792 (ICMP), RFC 4443 (ICMPv6), RFC 826 (ARP).
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .addresses import from_words
+from .addresses import from_ipv4
 from .headers import (
     ARP,
     FIN,
     ICMP,
-    IPV4,
-    IPV6,
-    MAPPED,
+    IP,
     PROTO_ICMP,
     PROTO_ICMPV6,
     PROTO_TCP,
@@ -90,7 +88,7 @@ class Segments:
 
     def take(self, rows: Ints | Bools) -> "Segments":
         """The given rows (indices or mask) of every column."""
-        return Segments(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+        return Segments(**{name: column[rows] for name, column in vars(self).items()})
 
 
 @dataclass
@@ -130,21 +128,19 @@ def _arp_targets(frames: Frames, at: Ints, rows: Ints) -> Rows:
     rows = rows[at[rows] + ARP.itemsize <= (frames.start + frames.length)[rows]]
     body = read(frames.buffer, at[rows], ARP)
     body = body[(body["operation"] == _ARP_REPLY) & (body["protocol_length"] == 4)]
-    return from_words(0, body["target"].astype(np.uint64) | np.uint64(MAPPED), len(body))
+    return from_ipv4(body["target"])
 
 
 def _count_unread(frames: Frames, cause: U8, counts: Counter[str]) -> None:
-    """Count frames without an IP header by cause, and those of unsupported link types also by number."""
-    for code, count in enumerate(np.bincount(cause).tolist()):
-        if code and count:
-            counts[Cause(code).words] += count
-    for link, count in zip(*np.unique(frames.link[cause == Cause.LINK_TYPE], return_counts=True), strict=True):
-        counts[f"{UNSUPPORTED_LINK} {link}"] += int(count)
+    """Count frames without an IP header by cause, those of unsupported link types by the number of the type."""
+    pairs, numbers = np.unique((cause.astype(np.int64) << 16 | frames.link)[cause > 0], return_counts=True)
+    for pair, number in zip(pairs.tolist(), numbers.tolist(), strict=True):
+        code, link = divmod(pair, 1 << 16)
+        counts[f"{UNSUPPORTED_LINK} {link}" if code == Cause.LINK_TYPE else Cause(code).words] += number
 
 
 def _join(parts: list[Segments]) -> Segments:
-    names = [column.name for column in fields(Segments)]
-    return Segments(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    return Segments(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
 def _family(
@@ -203,7 +199,7 @@ def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], a
     probe[truncated] = 0
     turned = np.zeros(len(probe), TCP)
     turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
-    segments = _segments(frames.time, turned, replace(outer, src=quoted.dst, dst=quoted.src), family)
+    segments = _segments(frames.time, turned, outer._replace(src=quoted.dst, dst=quoted.src), family)
     return replace(
         segments,
         sender=outer.src,
@@ -219,7 +215,7 @@ def _headless(packets: Packets, family: int, whole: Ints) -> Ints:
     """Rows of ICMP errors that were cut off inside the quoted IP header."""
     rows = np.setdiff1d(np.arange(len(packets.row)), whole)
     quote = packets.end[rows] - packets.at[rows] - ICMP.itemsize
-    return rows[(quote > 0) & (quote < (IPV4 if family == 4 else IPV6).itemsize)]
+    return rows[(quote > 0) & (quote < IP[family].itemsize)]
 
 
 def _segments(time: Ints, tcp: Rows, packets: Packets, family: int) -> Segments:

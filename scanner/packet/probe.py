@@ -23,7 +23,7 @@ from .headers import (
     ARP,
     ETHERNET,
     ICMP,
-    IPV4,
+    IP,
     IPV6,
     PROTO_ICMPV6,
     PROTO_TCP,
@@ -36,8 +36,6 @@ from .headers import (
     overlay,
 )  # fmt: skip
 from .template import Recipe, build
-
-_IP = {4: IPV4, 6: IPV6}
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def prepare(recipe: Recipe) -> Template:
     """The frame of a recipe, built once, with the sums of its constant words."""
     frame, version = np.frombuffer(build(recipe), np.uint8).copy(), recipe.version
     ip = 0 if recipe.mac is None else ETHERNET.itemsize
-    payload = ip + _IP[version].itemsize
+    payload = ip + IP[version].itemsize
     # The sum of the payload includes a pseudo-header (RFC 9293 3.1, RFC 8200 8.1): both addresses, the protocol and the
     # length of the payload. The target's address is added by each stamp.
     source = frame[ip + 12 : ip + 16] if version == 4 else frame[ip + 8 : ip + 24]
@@ -97,7 +95,7 @@ def stamp(
         overlay(rows, 0, ETHERNET)["dst"] = macs
     # The identification of IPv4 is the folded sequence number: different for each probe, and without a counter.
     identity = (seq ^ (seq >> np.uint32(16))) & np.uint32(0xFFFF)
-    total = _stamp_address(template, overlay(rows, template.ip, _IP[template.version]), target, identity)
+    total = _stamp_address(template, overlay(rows, template.ip, IP[template.version]), target, identity)
     tcp = overlay(rows, template.payload, TCP)
     tcp["dport"] = target_port
     tcp["sport"] = our_port
