@@ -5,8 +5,8 @@ A row is (time in ns, link type, bytes).
 
 import struct
 
-from scanner.capture import NO_TIME
 from scanner.capture.records import SECTION_HEADER
+from scanner.capture.source import NO_TIME
 
 Row = tuple[int, int, bytes]
 S = 1_000_000_000

@@ -24,7 +24,7 @@ from scanner.lab import Box, PortKind
 from scanner.lab.box import INTERFACE
 from scanner.lab.demo import DEMO, demo_box
 from scanner.packet.headers import LINK_RAW
-from scanner.trace.recorder import Recorder
+from scanner.trace import Watch
 from scanner.transport.tap import Tap
 from tests.lab.networks import routed_box
 from tests.memory import Faults, Host
@@ -113,14 +113,14 @@ def in_memory(path: Path, targets: str, hosts: dict[str, Host], faults: Faults, 
     """A seeded scan of a network inside the process; the same bytes every time."""
     clock = Clock()
     wire = memory(hosts, clock, faults, seed=4)
-    recorder = Recorder(str(path), force=True)
-    recorder.open({LINK_RAW})
+    watch = Watch(str(path), True, [], False)
+    watch.open({LINK_RAW})
     bench = bench_of(
-        clock, [lane_of(Tap(wire, recorder.see, "memory", LINK_RAW, clock), targets, ports)], Settings(timeout=0.5)
+        clock, [lane_of(Tap(wire, watch.see[0], "memory", LINK_RAW, clock), targets, ports)], Settings(timeout=0.5)
     )
     bench.transports = [wire]
     bench.run()
-    recorder.close(bench.rows and 1_700_000_000 * 10**9, clock.now)
+    watch.close(bench.rows and 1_700_000_000 * 10**9, clock.now, 0)
 
 
 @makes("raw-ip.pcap")

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.capture import NO_TIME, Capture, Damage, PcapWriter, open_captures
 from scanner.capture.pcap import pcap_batches
 from scanner.capture.pcapng import pcapng_batches
+from scanner.capture.reader import open_captures
 from scanner.capture.records import (
     MAX_BLOCK,
     MAX_RECORD,
@@ -31,7 +31,8 @@ from scanner.capture.records import (
     PcapRecords,
     walk,
 )
-from scanner.capture.source import CAPACITY, CaptureFile
+from scanner.capture.source import CAPACITY, NO_TIME, Capture, CaptureFile, Damage
+from scanner.capture.writer import PcapWriter, check_path
 from scanner.errors import ScanError, UsageError
 from scanner.packet.headers import Frames
 from tests.capture_files import (
@@ -115,7 +116,7 @@ def test_counts(tmp_path: Path) -> None:
     reader = open_captures([put(tmp_path, data)])
     assert rows(reader) == [*PCAP_ROWS, ((T + 9) * S, 276, C)]
     assert reader.skipped == Counter({"no such interface": 2, "packet longer than its block": 1})
-    assert (reader.links, reader.frames) == (Counter({1: 2, 276: 1}), 3)
+    assert reader.frames == 3
     assert (reader.largest_time, reader.end_time, reader.has_untimed) == ((T + 9) * S, (T + 20) * S, False)
 
 
@@ -187,9 +188,9 @@ def test_records_across_block_boundaries(tmp_path: Path) -> None:
     wanted = [((T + n) * S, 1, bytes([n % 251]) * (n % 1500)) for n in range(1500)]
     name = {path: str(tmp_path / path) for path in ("a.pcap", "b.pcapng", "c.pcapng.gz")}
     for path in name.values():
-        writer = PcapWriter(path, 1)
-        writer.write(frames_of(wanted))
-        writer.close()
+        writer = PcapWriter(path, {1})
+        writer.write(frames_of(wanted), "")
+        writer.close(0, 0, 0)
     for path in name.values():
         capture = Capture()
         file = CaptureFile(path, capture, MAX_BLOCK + 1000)
@@ -232,14 +233,16 @@ def test_a_pipe_delivers_what_has_arrived() -> None:
 
 
 def test_standard_input() -> None:
-    code = "from scanner.capture import open_captures; r = open_captures(['-']); print(sum(map(len, r)), r.damage)"
+    code = (
+        "from scanner.capture.reader import open_captures; r = open_captures(['-']); print(sum(map(len, r)), r.damage)"
+    )
     done = subprocess.run([sys.executable, "-c", code], input=gzip.compress(PLAIN), capture_output=True, check=True)
     assert done.stdout == b"2 []\n"
 
 
 def test_only_python_and_numpy_are_needed() -> None:
     code = (
-        "import socket, sys; del socket.AF_PACKET; import scanner.capture, scanner.packet.link;"
+        "import socket, sys; del socket.AF_PACKET; import scanner.capture.reader, scanner.packet.link;"
         "print({'scapy', 'typer', 'netaddr', 'rich'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -340,24 +343,24 @@ MIXED = [(T * S + 1, 1, A), (T * S + 2, 1, B), (T * S + 4, 1, C), (T * S + 9, 1,
 @pytest.mark.parametrize("name", ["x.pcap", "x.pcap.gz", "x.pcapng", "x.pcapng.gz"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
-    writer = PcapWriter(path, 1)
+    writer = PcapWriter(path, {1})
     writer.write(frames_of(MIXED[:2]), "eth0")
     writer.write(frames_of([]), "eth0")
     writer.write(frames_of(MIXED[2:]), "eth0")
     before_close = rows(open_captures([path]))
-    writer.close(started=T * S, ended=(T + 5) * S, received=5, dropped=0)
+    writer.close(started=T * S, ended=(T + 5) * S, dropped=0)
     reader = open_captures([path])
     assert (before_close, rows(reader), reader.damage) == (MIXED, MIXED, [])
-    assert reader.end_time == ((T + 5) * S if "ng" in name else None)
+    assert reader.end_time == ((T + 5) * S if "ng" in name else NO_TIME)
 
 
 def test_pcapng_keeps_interfaces_apart(tmp_path: Path) -> None:
     path = str(tmp_path / "x.pcapng")
     wanted = [(T * S, 1, A), (T * S + 1, 101, B), (T * S + 2, 1, C)]
-    writer = PcapWriter(path, 1)
+    writer = PcapWriter(path, {1, 101})
     writer.write(frames_of(wanted), "eth0")
     writer.write(frames_of(wanted), "eth1")
-    writer.close()
+    writer.close(0, 0, 0)
     reader = open_captures([path])
     assert (rows(reader), writer.interfaces) == (
         wanted * 2,
@@ -369,9 +372,9 @@ def test_pcapng_keeps_interfaces_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.pcap", "x.pcap.gz", "x.pcapng", "x.pcapng.gz"])
 def test_tshark_reads_what_is_written(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
-    writer = PcapWriter(path, 1)
+    writer = PcapWriter(path, {1})
     writer.write(frames_of([row for row in MIXED if row[2]]), "eth0")
-    writer.close(received=4, dropped=1)
+    writer.close(0, 0, dropped=1)
     command = ["tshark", "-r", path, "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.cap_len"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     wanted = [f"{time // S}.{time % S:09d}\t{len(data)}" for time, _, data in MIXED if data]
@@ -380,28 +383,26 @@ def test_tshark_reads_what_is_written(tmp_path: Path, name: str) -> None:
 
 def test_records_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot record to x\.txt: the name must end in \.pcap or \.pcapng"):
-        PcapWriter("x.txt", 1)
+        check_path("x.txt", force=False)
     with pytest.raises(UsageError, match=r"cannot record to .*none/x\.pcap: No such file or directory"):
-        PcapWriter(str(tmp_path / "none" / "x.pcap"), 1)
-    writer = PcapWriter(str(tmp_path / "x.pcap"), 1)
-    with pytest.raises(ScanError, match=r"can hold one link type only: record to a \.pcapng file"):
-        writer.write(frames_of([(T * S, 101, A)]))
-    writer.close()
+        PcapWriter(str(tmp_path / "none" / "x.pcap"), {1})
+    with pytest.raises(UsageError, match=r"can hold one kind of link and this scan uses 2: record to .*x\.pcapng\.gz"):
+        PcapWriter(str(tmp_path / "x.pcap.gz"), {1, 101})
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "x.pcap").symlink_to("/dev/full")
     with pytest.raises(ScanError, match=r"cannot record to .*x\.pcap: No space left on device"):
-        PcapWriter(str(tmp_path / "x.pcap"), 1)
+        PcapWriter(str(tmp_path / "x.pcap"), {1})
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:
     """A file that is larger than the buffer goes through one and the same buffer."""
     path = str(tmp_path / "x.pcap")
-    writer = PcapWriter(path, 1)
+    writer = PcapWriter(path, {1})
     for _ in range(8):
-        writer.write(frames_of([(T * S, 1, bytes(1000))] * 1000))
-    writer.close()
+        writer.write(frames_of([(T * S, 1, bytes(1000))] * 1000), "")
+    writer.close(0, 0, 0)
     sizes = {len(frames.buffer) for frames in open_captures([path])}
     assert sizes == {CAPACITY + SLACK}

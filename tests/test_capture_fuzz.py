@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.capture import open_captures
+from scanner.capture.reader import open_captures
 from scanner.capture.records import SLACK
 from scanner.capture.source import CAPACITY
 from scanner.packet.link import Cause, network_layer

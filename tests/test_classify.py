@@ -174,7 +174,7 @@ def test_several_files_are_one_capture_in_time_order(tmp_path: Path) -> None:
 
 
 def test_from_a_pipe_open_ports_come_early_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scanner.capture import open_captures
+    from scanner.capture.reader import open_captures
     from scanner.classifier import classification
 
     def in_pieces(paths: list[str]) -> object:

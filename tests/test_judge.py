@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from scanner.capture import NO_TIME
+from scanner.capture.source import NO_TIME
 from scanner.classifier import judge as module
 from scanner.classifier.flows import Flows
 from scanner.classifier.judge import Ending, judge, retire, rows, settle

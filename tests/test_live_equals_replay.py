@@ -1,7 +1,7 @@
 """A scan and its own recording say the same: every row's target, state, reason and TTL.
 
 First whole scans against the network in memory, with every fault of the wire drawn from a seed; then the
-lab's scenes, with real kernels, through the program's own session and recorder.
+lab's scenes, with real kernels, through the program's own session and its recording.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from scanner.lab.demo import add_demo_ports
 from scanner.packet.headers import LINK_RAW
 from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts
-from scanner.trace.recorder import Recorder
+from scanner.trace import Watch
 from scanner.transport.tap import Tap
 from scanner.verdict.rows import Verdict
 from tests.lab.live import live
@@ -59,29 +59,29 @@ HOSTS6 = {f"2001:db8::{n:x}": Host(PORTS | {7: (1, n % 7)}, ttl=50 + n) for n in
 def test_a_scan_in_memory(faults: Faults, seed: int, version: int, suffix: str, tmp_path: Path) -> None:
     clock = Clock()
     wire = memory(HOSTS4 if version == 4 else HOSTS6, clock, faults, seed)
-    recorder = Recorder(str(tmp_path / f"scan.{suffix}"), force=False)
-    recorder.open({LINK_RAW})
+    watch = Watch(str(tmp_path / f"scan.{suffix}"), False, [], False)
+    watch.open({LINK_RAW})
     lane = lane_of(
-        Tap(wire, recorder.see, "memory", LINK_RAW, clock),
+        Tap(wire, watch.see[0], "memory", LINK_RAW, clock),
         "198.18.1.0/28" if version == 4 else "2001:db8::/124",
         (7, 22, 80, 113, 135, 443),
     )
     bench = bench_of(clock, [lane], Settings(timeout=1.0, rate=500.0 * seed))
     bench.transports = [wire]  # the tap knows of no arrivals
     bench.run()
-    recorder.close(0, clock.now)
+    watch.close(0, clock.now, 0)
     assert brief(replayed(tmp_path / f"scan.{suffix}")) == brief(bench.rows)
 
 
 def test_the_recording_of_silence_is_no_capture_of_one_direction(tmp_path: Path) -> None:
     clock = Clock()
-    recorder = Recorder(str(tmp_path / "scan.pcapng"), force=False)
-    recorder.open({LINK_RAW})
+    watch = Watch(str(tmp_path / "scan.pcapng"), False, [], False)
+    watch.open({LINK_RAW})
     wire = memory({}, clock)
-    bench = bench_of(clock, [lane_of(Tap(wire, recorder.see, "memory", LINK_RAW, clock), "198.18.1.1", (80,))])
+    bench = bench_of(clock, [lane_of(Tap(wire, watch.see[0], "memory", LINK_RAW, clock), "198.18.1.1", (80,))])
     bench.transports = [wire]
     bench.run()
-    recorder.close(0, clock.now)
+    watch.close(0, clock.now, 0)
     rows = brief(replayed(tmp_path / "scan.pcapng"))
     assert rows == brief(bench.rows) == [("198.18.1.1", 80, "filtered", "no-response", None, None)]
 
@@ -145,12 +145,12 @@ def test_a_scan_in_the_lab(
     scene: Callable[[], object], targets: list[str], ports: str, rate: float, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"scan.{suffix}"
-    recorder = Recorder(str(path), force=False)
+    watch = Watch(str(path), False, [], False)
     with scene() as box, box.scanner.entered():  # type: ignore[attr-defined]
         space = parse_hosts(targets, [], lambda name: [])
         config = SynConfig(rate=rate)
-        session = syn_session(space, parse_ports(ports), config, see=[recorder.see], before_frames=recorder.open)
+        session = syn_session(space, parse_ports(ports), config, see=watch.see, before_frames=watch.open)
         started = session.now()
         rows = [row for batch in session.batches() for row in batch]
-        recorder.close(started, session.now(), dropped=session.stats().ring_drops)
+        watch.close(started, session.now(), session.stats().ring_drops)
     assert brief(replayed(path)) == brief(rows)

@@ -1,10 +1,9 @@
 """Records of a pcap file → Frames.
 
-Eight magics say how to read everything after them: microseconds, nanoseconds and the "modified" format of old patched
-libpcaps, each in two byte orders (the modified one exists with microseconds only). The snap length and the version in
-the header are not used: writers get them wrong, and records carry their own lengths. The upper bits of the network
-field tell of frame check sequences and are masked away: whoever reads the frame goes by the length in its IP header, so
-four bytes more at the end do no harm.
+Six magics say how to read everything after them: microseconds, nanoseconds and the "modified" format of old patched
+libpcaps (with microseconds), each in two byte orders. The snap length and the version in the header are not used:
+writers get them wrong, and records carry their own lengths. The upper bits of the network field describe frame check
+sequences and are masked away. The parser uses the length in the IP header, so four more bytes at the end do no harm.
 
 A record that is cut by the end of the file delivers nothing, as in libpcap.
 
@@ -36,10 +35,9 @@ def pcap_batches(file: CaptureFile) -> Iterator[Frames]:
     file.begin += HEADER
     chain = PcapRecords(order, 24 if magic == MODIFIED else 16)
     while True:
-        at, stop = walk(chain, file.buffer, file.begin, file.end)
+        at, file.begin = walk(chain, file.buffer, file.begin, file.end)
         if len(at):
             yield _frames(file, at, chain, 1 if magic == NANO else 1000, link)
-        file.begin = stop
         claim = _claim(file, chain)
         if claim is not None and claim > MAX_RECORD:
             # The chain is broken: without a believable length there is no way to the next record.

@@ -28,23 +28,27 @@ MAGIC = SECTION_HEADER.to_bytes(4, "big")
 BYTE_ORDER = 0x1A2B3C4D
 INTERFACE, OLD_PACKET, SIMPLE_PACKET, STATISTICS, PACKET = 1, 2, 3, 5, 6
 OPTION_END, SHB_USERAPPL, IF_NAME, IF_TSRESOL, IF_TSOFFSET = 0, 4, 2, 9, 14
-ISB_STARTTIME, ISB_ENDTIME, ISB_IFRECV, ISB_IFDROP = 2, 3, 4, 5
+ISB_STARTTIME, ISB_ENDTIME, ISB_IFDROP = 2, 3, 5
 RECORDED_BY = b"halfopen"  # how our own recordings are signed (shb_userappl)
 
 _ORDERS = {BYTE_ORDER.to_bytes(4, "big"): ">", BYTE_ORDER.to_bytes(4, "little"): "<"}
 _NO_SNAPLEN = 0xFFFF_FFFF
 _SECOND = 1_000_000_000
+# What an interface description says: if_tsresol is 10^-n, or with the high bit 2^-n; if_tsoffset is in seconds.
+_DESCRIPTION = np.dtype([("link", "u2"), ("snaplen", "u4"), ("resolution", "u1"), ("offset", "i8")])
+_DEFAULT = (0, 0, 6, 0)  # stands for interfaces in a section that has none
 
 
 @dataclass
 class Section:
-    """What the blocks of one section have said so far; the lists have one entry an interface."""
+    """What the blocks of one section have said so far: the byte order, and a _DESCRIPTION for each interface."""
 
     order: str
-    links: list[int] = field(default_factory=list)
-    snaplens: list[int] = field(default_factory=list)
-    resolutions: list[int] = field(default_factory=list)  # if_tsresol: 10^-n, or with the high bit 2^-n
-    offsets: list[int] = field(default_factory=list)  # if_tsoffset, seconds
+    interfaces: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def table(self) -> Rows:
+        """_DESCRIPTION[n], by the number of the interface; at least one row."""
+        return np.array(self.interfaces or [_DEFAULT], _DESCRIPTION)
 
 
 def pcapng_batches(file: CaptureFile) -> Iterator[Frames]:
@@ -53,12 +57,10 @@ def pcapng_batches(file: CaptureFile) -> Iterator[Frames]:
     if section is not None:
         file.capture.opened += 1
     while section is not None:
-        at, stop = walk(PcapngBlocks(section.order), file.buffer, file.begin, file.end)
-        if len(at):
-            frames = _frames(file, at, section)
-            if len(frames):
-                yield frames
-        file.begin = stop
+        at, file.begin = walk(PcapngBlocks(section.order), file.buffer, file.begin, file.end)
+        frames = _frames(file, at, section)
+        if len(frames):
+            yield frames
         if file.view(4) == MAGIC:
             section = _begin_section(file)
         elif not _step_over(file, section):
@@ -120,9 +122,9 @@ def _frames(file: CaptureFile, at: Ints, section: Section) -> Frames:
     """The packets among the blocks at `at`, after taking in what the other blocks say."""
     half, word = section.order + "u2", section.order + "u4"
     kind = read(file.buffer, at, np.dtype(word)).astype(np.int64)
-    known = len(section.links)
+    known = len(section.interfaces)
     other = (kind != PACKET) & (kind != OLD_PACKET) & (kind != SIMPLE_PACKET)
-    described = [place for place in at[other].tolist() if _describe(file, place, section)]
+    places = [place for place in at[other].tolist() if _describe(file, place, section)]
     at, kind = at[~other], kind[~other]
     fields = ("kind", "total", "interface", "high", "low", "captured")  # 4.3; A.1 differs in the interface only
     blocks = read(file.buffer, at, np.dtype([(name, word) for name in fields]))
@@ -131,17 +133,16 @@ def _frames(file: CaptureFile, at: Ints, section: Section) -> Frames:
     interface[old] = read(file.buffer, at[old] + 8, np.dtype(half))
     interface[simple] = 0
     # A packet knows the interfaces of earlier batches, and those of this batch that were described before it.
-    exists = interface < known + np.searchsorted(np.array(described, np.int64), at)
+    exists = interface < known + np.searchsorted(np.array(places, np.int64), at)
     start, length, fits = _extent(blocks, at, simple, section)
     for cause, rejected in (("no such interface", ~exists), ("packet longer than its block", exists & ~fits)):
         if rejected.any():
             file.capture.skipped[cause] += int(np.count_nonzero(rejected))
     keep = exists & fits
-    interface = interface[keep]
-    time, in_range = _nanoseconds(blocks[keep], interface, section)
+    described = section.table()[interface[keep]]
+    time, in_range = _nanoseconds(blocks[keep], described)
     time[~in_range | simple[keep]] = NO_TIME
-    link = np.array(section.links or [0], np.uint16)[interface]
-    return Frames(file.buffer, start[keep], length[keep], time, link)
+    return Frames(file.buffer, start[keep], length[keep], time, described["link"])
 
 
 def _extent(blocks: Rows, at: Ints, simple: Bools, section: Section) -> tuple[Ints, Ints, Bools]:
@@ -149,11 +150,11 @@ def _extent(blocks: Rows, at: Ints, simple: Bools, section: Section) -> tuple[In
     start = at + np.where(simple, 12, 28)
     room = at + blocks["total"].astype(np.int64) - 4 - start
     length = blocks["captured"].astype(np.int64)
-    if simple.any() and section.snaplens:
+    if simple.any():
         # A simple packet block (4.4) gives the original length only, where others have the interface: what was
         # captured of it is at most the snap length of the first interface.
         original = blocks["interface"].astype(np.int64)
-        captured = np.minimum(original, section.snaplens[0] or _NO_SNAPLEN)
+        captured = np.minimum(original, int(section.table()["snaplen"][0]) or _NO_SNAPLEN)
         length = np.where(simple, np.minimum(captured, room), length)
     return start, length, (length <= room) & (length <= MAX_RECORD) & (room >= 0)
 
@@ -169,10 +170,9 @@ def _describe(file: CaptureFile, at: int, section: Section) -> bool:
     if kind == INTERFACE and len(body) >= 8:
         link, _, snaplen = unpack_from(order + "HHI", body)
         options = _options(body[8:], order)
-        section.links.append(link)
-        section.snaplens.append(snaplen)
-        section.resolutions.append((options.get(IF_TSRESOL) or b"\x06")[0])  # 4.2: microseconds
-        section.offsets.append(unpack_from(order + "q", options.get(IF_TSOFFSET, b"").ljust(8, b"\0"))[0])
+        resolution = (options.get(IF_TSRESOL) or b"\x06")[0]  # 4.2: microseconds
+        offset = unpack_from(order + "q", options.get(IF_TSOFFSET, b"").ljust(8, b"\0"))[0]
+        section.interfaces.append((link, snaplen, resolution, offset))
         return True
     if kind == STATISTICS and len(body) >= 12:
         _take_end_time(file, body, section)
@@ -182,13 +182,12 @@ def _describe(file: CaptureFile, at: int, section: Section) -> bool:
 def _take_end_time(file: CaptureFile, body: bytes, section: Section) -> None:
     interface = unpack_from(section.order + "I", body)[0]
     end = _options(body[12:], section.order).get(ISB_ENDTIME, b"")
-    if interface >= len(section.links) or len(end) < 8:
+    if interface >= len(section.interfaces) or len(end) < 8:
         return
     moment = np.array([unpack_from(section.order + "II", end)], [("high", "u4"), ("low", "u4")])
-    time, in_range = _nanoseconds(moment, np.array([interface]), section)
+    time, in_range = _nanoseconds(moment, section.table()[[interface]])
     if in_range[0]:
-        known = file.capture.end_time
-        file.capture.end_time = int(time[0]) if known is None else max(known, int(time[0]))
+        file.capture.end_time = max(file.capture.end_time, int(time[0]))
 
 
 def _options(body: bytes, order: str) -> dict[int, bytes]:
@@ -207,15 +206,15 @@ def _options(body: bytes, order: str) -> dict[int, bytes]:
 # ── clocks ──
 
 
-def _nanoseconds(stamps: Rows, interface: Ints, section: Section) -> tuple[Ints, Bools]:
-    """Time stamps in the units of their interfaces → int64 nanoseconds since 1970, and which of them fit."""
+def _nanoseconds(stamps: Rows, described: Rows) -> tuple[Ints, Bools]:
+    """Time stamps, with the _DESCRIPTION of each one's interface → int64 ns since 1970, and which of them fit."""
     ticks = stamps["high"].astype(np.uint64) << np.uint64(32) | stamps["low"].astype(np.uint64)
-    resolution = np.array(section.resolutions or [6], np.uint8)[interface]
+    resolution = described["resolution"]
     second, rest = np.zeros_like(ticks), np.zeros_like(ticks)
     for unit in np.flatnonzero(np.bincount(resolution, minlength=1)).tolist():
         same = slice(None) if (resolution == unit).all() else resolution == unit
         second[same], rest[same] = _split(ticks[same], unit)
-    offset = np.array(section.offsets or [0], np.int64)[interface]
+    offset = described["offset"]
     # Both terms are checked before they are added, and the sum before it is multiplied: nothing may wrap around.
     limit = (1 << 63) // _SECOND - 1
     in_range = (second <= limit) & (np.abs(offset.astype(np.float64)) <= limit)

@@ -99,32 +99,22 @@ def _merged(paths: list[str], capture: Capture) -> Iterator[Frames]:
                 files.append(_MergedFile(batches, first, np.maximum.accumulate(first.time)))
             continue
         assert until is not None, "a file that waits is opened when no other is open"
-        pieces = [file.take(until) for file in files]
-        yield from _interleaved([piece for piece in pieces if len(piece[0])])
+        # The file that ends at `until` gives at least one row.
+        pieces = [piece for piece in (file.take(until) for file in files) if len(piece[0])]
+        yield _interleaved(pieces) if len(pieces) > 1 else pieces[0][0]
         files = [file for file in files if file.advance()]
 
 
-def _interleaved(pieces: list[tuple[Frames, Ints]]) -> Iterator[Frames]:
-    """Rows of several files in time order, as one batch; of more than one file, in a buffer of its own."""
-    if len(pieces) <= 1:
-        yield from (frames for frames, _ in pieces)
-        return
-    parts = [_compact(frames) for frames, _ in pieces]
-    base = np.cumsum([0] + [len(part.buffer) for part in parts])
-    joined = Frames(
-        np.concatenate([part.buffer for part in parts]),
-        np.concatenate([part.start + shift for part, shift in zip(parts, base[:-1], strict=True)]),
-        np.concatenate([part.length for part in parts]),
-        np.concatenate([part.time for part in parts]),
-        np.concatenate([part.link for part in parts]),
-    )
-    yield joined.take(np.argsort(np.concatenate([order for _, order in pieces]), kind="stable"))
-
-
-def _compact(frames: Frames) -> Frames:
-    """The same rows over no more of the buffer than they span."""
-    low, high = int(frames.start[0]), int(frames.start[-1] + frames.length[-1])  # rows lie in file order
-    return Frames(frames.buffer[low:high], frames.start - low, frames.length, frames.time, frames.link)
+def _interleaved(pieces: list[tuple[Frames, Ints]]) -> Frames:
+    """Rows of several files and their places in time → one batch in time order, in a buffer of its own."""
+    columns, shift = [], 0
+    for frames, _ in pieces:
+        # Of each buffer only the bytes that these rows span are copied. Rows are in the order of the file.
+        low, high = int(frames.start[0]), int(frames.start[-1] + frames.length[-1])
+        columns.append((frames.buffer[low:high], frames.start - low + shift, frames.length, frames.time, frames.link))
+        shift += high - low
+    joined = Frames(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    return joined.take(np.argsort(np.concatenate([order for _, order in pieces]), kind="stable"))
 
 
 def _first_time(path: str) -> int:

@@ -49,8 +49,8 @@ class Capture:
     """Iterate it once for batches of Frames, in time order; each batch lives until the next one is fetched.
 
     The other fields say what was found; they are complete once the iteration has ended. Times are nanoseconds since
-    1970. `largest_time` is NO_TIME while no frame carried a time; `end_time` is the latest isb_endtime of a pcapng
-    file, if there is any. `both_ways`: some pcapng file is the recording of a scan, which holds what was sent and what
+    1970. `largest_time` is that of the frames and `end_time` the latest isb_endtime of a pcapng file; both are NO_TIME
+    while there is none. `both_ways`: some pcapng file is the recording of a scan, which holds what was sent and what
     came back. `skipped` counts records that were passed over, by cause.
     """
 
@@ -58,11 +58,10 @@ class Capture:
     opened: int = 0  # files that are captures
     frames: int = 0
     damage: list[Damage] = field(default_factory=list)
-    links: Counter[int] = field(default_factory=Counter)  # frames per LINKTYPE_ number
     skipped: Counter[str] = field(default_factory=Counter)
     largest_time: int = NO_TIME
     has_untimed: bool = False
-    end_time: int | None = None
+    end_time: int = NO_TIME
     both_ways: bool = False
 
     def __iter__(self) -> Iterator[Frames]:
@@ -73,9 +72,6 @@ class Capture:
         self.frames += len(frames)
         self.largest_time = max(self.largest_time, int(frames.time.max()))
         self.has_untimed = self.has_untimed or int(frames.time.min()) == NO_TIME
-        per_link = np.bincount(frames.link)
-        for link in np.flatnonzero(per_link).tolist():
-            self.links[link] += int(per_link[link])
         return frames
 
 

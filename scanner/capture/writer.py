@@ -1,18 +1,19 @@
 """Frames → a capture file, for `--record`.
 
 The suffix is the format: `.pcap` (nanoseconds, one link type) or `.pcapng` (nanoseconds, any number of interfaces; at
-the end, for each of them, how long it was listened to and what was lost, so that a reader can tell silence from the end
+the end, for each of them, how long the scan listened and what was lost, so that a reader can tell silence from the end
 of the recording). `.gz` behind either packs it. A batch is laid out with numpy and handed over in one write of whole
 records, so a scan that is killed leaves a file that reads cleanly up to its last batch. When the disk is full, what was
-written of the last batch is cut off again.
+written of the last batch is cut off again. In a packed file each batch is a gzip member of its own (see `gzipped`).
 
-Limit: packed files are flushed batch by batch too, which costs some of the compression.
+Limit: small batches compress badly.
 
 Sources: draft-ietf-opsawg-pcap; draft-ietf-opsawg-pcapng sections 4.1 to 4.3 and 4.6.
 """
 
 import os
-import zlib
+import stat
+from collections.abc import Collection
 from contextlib import suppress
 from io import FileIO
 from struct import pack
@@ -22,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScanError, UsageError
-from ..gzipped import WINDOW_BITS, split_suffix
+from ..gzipped import pack as packed_member
+from ..gzipped import split_suffix
 from ..packet.headers import Bytes, Frames, Ints
 from . import pcapng
 from .pcap import NANO
@@ -36,53 +38,47 @@ _PACKET = np.dtype([("kind", "<u4"), ("total", "<u4"), ("interface", "<u4"), ("h
 class PcapWriter:
     """Writes one capture file. Raises UsageError if it cannot be begun, ScanError if it cannot be continued."""
 
-    def __init__(self, path: str, link: int) -> None:
-        """Create (or overwrite) `path`. `link` is the LINKTYPE_ number of a .pcap; .pcapng takes any frames."""
-        plain = check_name(path)
+    def __init__(self, path: str, links: Collection[int]) -> None:
+        """Create (or overwrite) `path`. `links` are the LINKTYPE_ numbers of the frames: a .pcap holds only one."""
+        plain, self.packed = split_suffix(path)
+        if len(links) > 1 and plain.endswith(".pcap"):
+            other = plain + "ng" + path[len(plain) :]
+            raise UsageError(f"{path} can hold one kind of link and this scan uses {len(links)}: record to {other}")
         try:
             self.file = FileIO(path, "w")
         except OSError as error:
             raise UsageError(f"cannot record to {path}: {error.strerror}") from error
-        self.path, self.link = path, link
+        self.path, self.link = path, min(links)
         self.many = plain.endswith(".pcapng")
-        self.packer = zlib.compressobj(1, wbits=WINDOW_BITS) if plain != path else None
         self.interfaces: dict[tuple[int, str], int] = {}
-        self.first, self.last = 1 << 63, 0  # nanoseconds, of the frames written
-        self.put(_section_header() if self.many else _file_header(link))
+        self._put(_section_header() if self.many else _file_header(self.link))
 
-    def write(self, frames: Frames, interface: str = "") -> None:
+    def write(self, frames: Frames, interface: str) -> None:
         """Append a batch, in its order. `interface` names where it was seen (kept by .pcapng only)."""
         if not len(frames):
             return
         time = np.maximum(frames.time, 0)
-        self.first, self.last = min(self.first, int(time.min())), max(self.last, int(time.max()))
         if self.many:
             described, numbers = self._describe(frames, interface)
-            self.put(described + _blocks(frames, time, numbers))
-        elif (frames.link != self.link).any():
-            raise ScanError(f"{self.path} can hold one link type only: record to a .pcapng file")
+            self._put(described + _blocks(frames, time, numbers))
         else:
-            self.put(_records(frames, time))
+            self._put(_records(frames, time))
 
-    def close(self, started: int | None = None, ended: int | None = None, received: int | None = None,
-              dropped: int | None = None) -> None:  # fmt: skip
-        """Finish the file. For .pcapng: when listening began and ended (ns; default: first and last frame),
-        and what the kernel counted as received and dropped."""
-        if self.many and started is not None and not self.interfaces:
-            self.put(self._register(self.link, ""))  # nothing was seen, and that is what the file has to say
-        moments = self.first if started is None else started, self.last if ended is None else ended
-        for number in self.interfaces.values():
-            self.put(_statistics(number, *moments, received, dropped))
-        if self.packer:
-            self._out(self.packer.flush())
+    def close(self, started: int, ended: int, dropped: int) -> None:
+        """Finish the file. A .pcapng says when listening began and ended (ns), and how many frames the kernel dropped.
+
+        A writer that has failed has closed its file; then this does nothing.
+        """
+        if self.many and not self.file.closed:
+            if not self.interfaces:
+                self._put(self._register(self.link, ""))  # no frame was seen, and the file says so
+            for number in self.interfaces.values():
+                self._put(_statistics(number, started, ended, dropped))
         self.file.close()
 
-    def put(self, data: bytes) -> None:
-        """Hand whole records to the file."""
-        self._out(self.packer.compress(data) + self.packer.flush(zlib.Z_SYNC_FLUSH) if self.packer else data)
-
-    def _out(self, data: bytes) -> None:
-        rest = memoryview(data)
+    def _put(self, data: bytes) -> None:
+        """Write whole records. If the disk is full, what was written of them is cut off again."""
+        rest = memoryview(packed_member(data, 1) if self.packed else data)
         whole = 0  # where the file ends with a whole record
         try:
             whole = self.file.tell() if self.file.seekable() else 0
@@ -109,12 +105,20 @@ class PcapWriter:
         return blocks, numbers[frames.link]
 
 
-def check_name(path: str) -> str:
-    """The name without .gz. Raises UsageError if it is not that of a .pcap or .pcapng."""
+def check_path(path: str, force: bool) -> None:
+    """Refuse a name that a recording cannot have. Creates nothing.
+
+    Raises UsageError for another suffix than .pcap or .pcapng (or either with .gz), for a file that exists (unless
+    `force`), and for a missing folder.
+    """
     plain, _ = split_suffix(path)
     if not plain.endswith((".pcap", ".pcapng")):
         raise UsageError(f"cannot record to {path}: the name must end in .pcap or .pcapng (or either with .gz)")
-    return plain
+    if os.path.exists(path) and stat.S_ISREG(os.stat(path).st_mode) and not force:
+        raise UsageError(f"{path} exists and is not overwritten: name another file, or add --force")
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UsageError(f"cannot record to {path}: there is no folder {folder}")
 
 
 def _file_header(link: int) -> bytes:
@@ -135,18 +139,14 @@ def _section_header() -> bytes:
 
 def _interface(link: int, name: str) -> bytes:
     named = [(pcapng.IF_NAME, name.encode())] if name else []
-    return _block(
-        pcapng.INTERFACE, pack("<HHI", link, 0, MAX_RECORD), *named, (pcapng.IF_TSRESOL, b"\x09")
-    )  # nanoseconds
+    nanoseconds = (pcapng.IF_TSRESOL, b"\x09")
+    return _block(pcapng.INTERFACE, pack("<HHI", link, 0, MAX_RECORD), *named, nanoseconds)
 
 
-def _statistics(number: int, started: int, ended: int, received: int | None, dropped: int | None) -> bytes:
+def _statistics(number: int, started: int, ended: int, dropped: int) -> bytes:
     start, end = (pack("<II", time >> 32, time & 0xFFFF_FFFF) for time in (started, ended))
-    counts = ((pcapng.ISB_IFRECV, received), (pcapng.ISB_IFDROP, dropped))
-    known = [(code, pack("<Q", count)) for code, count in counts if count is not None]
-    return _block(
-        pcapng.STATISTICS, pack("<I", number) + end, (pcapng.ISB_STARTTIME, start), (pcapng.ISB_ENDTIME, end), *known
-    )
+    options = ((pcapng.ISB_STARTTIME, start), (pcapng.ISB_ENDTIME, end), (pcapng.ISB_IFDROP, pack("<Q", dropped)))
+    return _block(pcapng.STATISTICS, pack("<I", number) + end, *options)
 
 
 def _records(frames: Frames, time: Ints) -> bytes:

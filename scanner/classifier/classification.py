@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..capture import Capture, open_captures
+from ..capture.reader import open_captures
+from ..capture.source import Capture
 from ..packet.headers import Bools, Ints
 from ..packet.link import Cause
 from ..packet.parse import UNSUPPORTED_LINK
@@ -100,8 +101,7 @@ class Classification:
     def _judge(self) -> Judged:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when
         # listening ended (pcapng isb_endtime), which may be long after the last packet.
-        ends = (self.capture.largest_time, self.capture.end_time or self.capture.largest_time)
-        last = None if self.capture.has_untimed else max(ends)
+        last = None if self.capture.has_untimed else max(self.capture.largest_time, self.capture.end_time)
         return judge(self.flows, Ending(last, int(self.timeout * 1e9), self.capture.both_ways), self.orphans)
 
     def _rows(self, judged: Judged, wanted: Bools) -> Iterator[Verdict]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..capture import NO_TIME
+from ..capture.source import NO_TIME
 from ..packet.addresses import raw_text, to_text
 from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import service_names

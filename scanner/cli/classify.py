@@ -6,7 +6,7 @@ This module opens no sockets and imports no module that does, so it works where 
 
 from collections.abc import Iterable, Iterator
 
-from ..capture import open_captures
+from ..capture.reader import open_captures
 from ..classifier.classification import Classification, Selection
 from ..errors import UsageError, note
 from ..output import Run, Summary

@@ -1,25 +1,32 @@
-"""Packets shown to people: recorded, drawn as ladders, printed line by line.
+"""Packets shown to people: recorded (`--record`), drawn as ladders, printed line by line (`--packet-trace`).
 
-`Watch` is the object that the verb of a live scan uses. All that it holds is optional, listens at the same taps, and
-needs the same care: checked before anything is sent, fed while the scan runs, finished however the scan ends.
-A scan that shows nothing has no tap at all. No verdict depends on a listener. `ladder` serves captures too.
+`Watch` is the object that the verb of a live scan uses. All that it holds is optional and listens at the same taps. It
+is checked before anything is sent, fed while the scan runs, and finished however the scan ends. A scan that shows
+nothing has no tap. No verdict depends on a listener. `ladder` serves captures too.
+
+A recording holds what a scan sent and received, so `classify` gives the same rows from it without root. A reply after
+its window has closed changes no row of the scan any more, but it is in the file. A line of the packet trace is Scapy's
+summary: Scapy knows every protocol that may turn up on the wire.
 
 Limit: with ladders every frame is parsed a second time, and Scapy describes some thousand frames a second; both are for
 few targets.
 """
 
+import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..capture.writer import PcapWriter, check_path
+from ..errors import note
+from ..packet.headers import LINK_ETHERNET, Frames
+from ..packet.template import frame_summary
 from ..verdict.rows import Verdict
+from ..verdict.sentences import printable
 from .ladder import LadderTarget, TargetPackets
-from .packet_trace import print_frames
-from .recorder import Recorder
 
 if TYPE_CHECKING:  # `classify` draws ladders where there are no packet sockets
     from ..transport.tap import See
-
-__all__ = ["Watch"]
 
 
 class Watch:
@@ -27,21 +34,23 @@ class Watch:
 
     def __init__(self, record: str | None, force: bool, targets: list[LadderTarget], packet_trace: bool) -> None:
         """Raises UsageError for a recording that cannot be made."""
-        self._recorder = Recorder(record, force) if record else None
+        if record:
+            check_path(record, force)
+        self._record = record
+        self._writer: PcapWriter | None = None
         self._packets = TargetPackets(targets)
         self._verdicts: list[Verdict] = []
-        self.see: list[See] = []
-        if self._recorder:
-            self.see.append(self._recorder.see)
-        if targets:
-            self.see.append(self._packets.see)
-        if packet_trace:
-            self.see.append(print_frames)
+        wanted = ((record, self._write), (targets, self._packets.see), (packet_trace, print_frames))
+        self.see: list[See] = [see for given, see in wanted if given]
 
     def open(self, links: Collection[int]) -> None:
-        """Before the first frame: the link types of all frames. Raises UsageError."""
-        if self._recorder:
-            self._recorder.open(links)
+        """Before the first frame: the link types of all frames (LINKTYPE_ numbers). Raises UsageError."""
+        if self._record:
+            self._writer = PcapWriter(self._record, links)
+
+    def _write(self, frames: Frames, name: str) -> None:
+        assert self._writer, "opened before anything is sent"
+        self._writer.write(frames, name)
 
     def noting(self, rows: Iterable[Verdict]) -> Iterator[Verdict]:
         """The same rows; those of the ladders' targets are remembered."""
@@ -51,11 +60,21 @@ class Watch:
                 self._verdicts.append(verdict)
             yield verdict
 
-    def close(self, started: int, ended: int, dropped: int | None) -> None:
+    def close(self, started: int, ended: int, dropped: int) -> None:
         """After the last frame: when listening began and ended (ns), and how many frames the kernel dropped."""
-        if self._recorder:
-            self._recorder.close(started, ended, dropped)
+        if self._writer:
+            self._writer.close(started, ended, dropped)
 
     def ladders(self) -> str:
         """The drawings, one below the other."""
         return "\n".join(map(self._packets.ladder, self._verdicts))
+
+
+def print_frames(frames: Frames, name: str) -> None:
+    """Print a line on standard error for each frame that interface `name` carried: time of day, name, summary."""
+    columns = (frames.start.tolist(), frames.length.tolist(), frames.time.tolist(), frames.link.tolist())
+    for start, length, when, link in zip(*columns, strict=True):
+        clock = time.strftime("%H:%M:%S", time.localtime(when // 1_000_000_000))
+        text = frame_summary(frames.buffer[start : start + length].tobytes(), link == LINK_ETHERNET)
+        with suppress(OSError):  # a closed standard error does not end the scan
+            note(f"{clock}.{when // 1000 % 1_000_000:06} {name} {printable(text)}", prefix="")

@@ -17,7 +17,7 @@ from subprocess import DEVNULL, Popen
 
 import numpy as np
 
-from scanner.capture import PcapWriter
+from scanner.capture.writer import PcapWriter
 from scanner.packet import addresses, headers, probe
 from scanner.packet.headers import LINK_ETHERNET, Frames, Ints
 from scanner.packet.template import Recipe
@@ -112,16 +112,16 @@ def _resident(pid: int) -> int:
 def make(path: Path, times: float) -> None:
     """Write `times` million packets (a fraction of one is allowed)."""
     random = np.random.default_rng(5)
-    writer = PcapWriter(str(path), LINK_ETHERNET)
+    writer = PcapWriter(str(path), {LINK_ETHERNET})
     clock, done = 1_700_000_000 * 10**9, 0
     while done < times * _SIZE:
         order = random.permutation(_SIZE)
         for first in range(0, min(_SIZE, int(times * _SIZE) - done), _BATCH):
             target = order[first : first + _BATCH][: int(times * _SIZE) - done - first]
-            writer.write(_exchange(target, done // _SIZE, clock))
+            writer.write(_exchange(target, done // _SIZE, clock), "")
             clock += 2000 * len(target)
         done += _SIZE
-    writer.close()
+    writer.close(0, 0, 0)
 
 
 def _exchange(target: Ints, turn: int, clock: int) -> Frames:
