@@ -17,14 +17,14 @@ import pytest
 
 from scanner.report import model as model_module
 from scanner.report.charts import STYLES, Bar, Map, histogram
-from scanner.report.model import Model, model_of
+from scanner.report.model import Model
 from scanner.results.columns import Vocabulary
 from scanner.verdict.rows import Verdict
 from scanner.verdict.sentences import EVIDENCE
 from tests.browser import CHROMIUM, Browser
 
 pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install halfopen[report]")
-from scanner.report.page import render
+from scanner.report import render
 
 ROOT = Path(__file__).resolve().parents[1]
 A, B = "198.18.0.2", "198.18.0.3"
@@ -42,7 +42,7 @@ ROWS = [
 
 def model(rows: list[Verdict], **more: Any) -> Model:
     texts = Vocabulary()
-    return model_of(texts, texts.rows(rows), "T", more.get("sources", ["X"]), more.get("notes", []))
+    return Model(texts, texts.rows(rows), "T", more.get("sources", ["X"]), more.get("notes", []))
 
 
 def test_sums() -> None:
@@ -67,7 +67,7 @@ def test_states() -> None:
 
 
 def test_evidence_words_have_sentences() -> None:
-    found = [(word.word, word.count, word.sentence) for word in model(ROWS).words]
+    found = [(word, count, sentence) for word, sentence, count in model(ROWS).words]
     assert found == [(word, 1, EVIDENCE[word]) for word in ("host-reset", "firewall-reset")]
 
 
@@ -87,7 +87,7 @@ def test_no_rows_at_all() -> None:
 def test_histogram(times: list[float], counts: list[int], ticks: list[str]) -> None:
     drawn = histogram(np.array(times, np.float32))
     assert drawn
-    assert ([int(bin.label.rpartition(" ")[2]) for bin in drawn.bins], [tick.label for tick in drawn.ticks]) == (
+    assert ([int(bin.label.rpartition(" ")[2]) for bin in drawn.bins], [label for _, label in drawn.ticks]) == (
         counts,
         ticks,
     )

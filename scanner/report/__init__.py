@@ -1,25 +1,34 @@
 """`halfopen report`: results as one page that opens anywhere, without a network.
 
-The flow is files → verdicts → columns (`results`) → what the page shows (`model`, with the drawings of `charts`)
-→ one page (`page`, through Jinja2). Everything is inside the page, its script and style included. The
-page itself forbids the browser to fetch anything (Content-Security-Policy), so a report can be sent, kept and opened
-offline.
+The flow is files → verdicts → columns (`results`) → what the page shows (`model`, with the drawings of `charts`) → one
+page, through a Jinja2 template. Everything is inside the page, its script and style included, so a report can be sent,
+kept and opened offline.
 
-The template draws charts as tables and SVG. A plotting library would add megabytes to every
-report and does not follow the reader's light or dark scheme. The map is a canvas, because it may have a quarter of a
-million cells.
+Jinja2 escapes text from result files everywhere (autoescape). Data for the script goes through `tojson`, which also
+escapes what could end a script element. The page's own Content-Security-Policy allows exactly one script and one style
+sheet, by their hashes, and no request at all. Text that got through in spite of that could run and fetch nothing.
+
+The template draws charts as tables and SVG. A plotting library would add megabytes to every report and does not follow
+the reader's light or dark scheme. The map is a canvas, because it may have a quarter of a million cells.
 
 Limit: sums, charts and map count every row; the table holds 100,000 rows, the strongest states first, and says so.
 """
 
+from base64 import b64encode
 from collections.abc import Sequence
+from datetime import datetime, timezone
+from hashlib import sha256
+from importlib.util import find_spec
 
+from .. import __version__
+from ..capture.source import file_name
 from ..errors import UsageError, note
 from ..output.stream import create, standard_output
 from ..results.columns import Vocabulary
-from ..results.read import named, read_results
+from ..results.read import read_results
 from ..verdict.sentences import plural
-from .model import model_of
+from .charts import HEIGHT, WIDTH
+from .model import Model
 
 
 def run_report(*, results: Sequence[str], output: str, title: str | None, force: bool, quiet: bool) -> int:
@@ -27,16 +36,14 @@ def run_report(*, results: Sequence[str], output: str, title: str | None, force:
 
     Raises UsageError, also where Jinja2 is missing.
     """
-    try:
-        from .page import render
-    except ModuleNotFoundError as error:
-        raise UsageError(f"a report needs {error.name}: pip install halfopen[report]") from error
+    if find_spec("jinja2") is None:  # an extra of the package; nothing else needs it
+        raise UsageError("a report needs jinja2: pip install halfopen[report]")
     if results.count("-") > 1:
         raise UsageError("standard input is named twice, and can be read once")
     notes: list[str] = []
     texts = Vocabulary()
     rows = texts.rows(read_results(results, notes.append))
-    model = model_of(texts, rows, title or "Scan report", [named(path) for path in results], notes)
+    model = Model(texts, rows, title or "Scan report", list(map(file_name, results)), notes)
     stream = standard_output() if output == "-" else create(output, force)
     stream.cut_back()
     stream.write(render(model))
@@ -45,3 +52,26 @@ def run_report(*, results: Sequence[str], output: str, title: str | None, force:
         for line in (*notes, f"{plural(model.targets, 'target')} of {plural(model.hosts, 'host')} in {stream.name}"):
             note(line)
     return 0
+
+
+def render(model: Model) -> str:
+    """The model as HTML. The same model gives the same text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("scanner.report", "template")
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters["thousands"] = "{:,}".format
+    jinja.filters["moment"] = _moment
+    style, script = (loader.get_source(jinja, name)[0] for name in ("report.css", "report.js"))
+    return jinja.get_template("report.html").render(
+        model=model, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),
+        version=__version__, width=WIDTH, height=HEIGHT,
+    ) + "\n"  # fmt: skip
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + b64encode(sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

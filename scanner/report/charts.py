@@ -69,19 +69,14 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A mark on the axis of times."""
-
-    x: float
-    label: str
-
-
-@dataclass(frozen=True)
 class Histogram:
-    """A drawing of WIDTH × HEIGHT, and the words that stand for it where it cannot be seen."""
+    """A drawing of WIDTH × HEIGHT, and the words that stand for it where it cannot be seen.
+
+    `ticks`: (x, label) of each mark on the axis of times. `most`: the rows in the highest column.
+    """
 
     bins: list[Bin]
-    ticks: list[Tick]
+    ticks: list[tuple[float, str]]
     most: int
     words: str
 
@@ -116,7 +111,7 @@ def histogram(times: npt.NDArray[np.float32]) -> Histogram | None:
         for at, count in enumerate(counts.tolist())
         if count
     ]  # fmt: skip
-    ticks = [Tick(WIDTH * (at - low) / (high - low), ms(10.0**at)) for at in range(low, high + 1)]
+    ticks = [(WIDTH * (at - low) / (high - low), ms(10.0**at)) for at in range(low, high + 1)]
     half, nearly = np.percentile(known, (50, 95))
     words = f"{len(known):,} replies; half within {ms(half)}, 95 % within {ms(nearly)}, the slowest {ms(known.max())}"
     return Histogram(drawn, ticks, most, words)

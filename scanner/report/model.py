@@ -10,7 +10,7 @@ A closed port whose reset a firewall forged has a colour and a line of its own, 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..packet.headers import Ints, Rows
 from ..results.columns import HOST_ONLY, UNKNOWN_TTL, RowKind, Vocabulary, host_numbers, strongest
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
 from ..verdict.table import Reason, State
-from .charts import STYLES, Bar, Histogram, Map, bars, cell_of_hosts, histogram, maps_of
+from .charts import STYLES, Bar, Map, bars, cell_of_hosts, histogram, maps_of
 
 MOST_ROWS = 100_000
 MOST_SERVICES = 12
@@ -32,35 +32,34 @@ LABELS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class EvidenceWord:
-    """An evidence word, what it means, and how many rows carry it."""
-
-    word: str
-    sentence: str
-    count: int
-
-
-@dataclass(frozen=True)
 class Model:
     """Everything on the page. `data` goes to its script as JSON: hosts, kinds, columns of rows, maps."""
 
-    title: str
-    sources: list[str]
-    notes: list[str]
-    targets: int
-    hosts: int
-    open_hosts: int
-    first: float | None  # seconds since 1970 of the first and the last reply
-    last: float | None
-    states: list[Bar]
-    reasons: list[Bar]
-    services: list[Bar]
-    rtt: Histogram | None
-    words: list[EvidenceWord]
-    maps: list[Map]
-    shown: int
-    data: dict[str, Any]
+    def __init__(self, texts: Vocabulary, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str]) -> None:
+        """ROW columns with their texts (in any order, targets more than once) → what the page shows."""
+        rows = strongest(texts, rows, by_scanner=True)
+        kinds = texts.kinds
+        style = np.array([STYLES.index(style_of(kind)) for kind in kinds], np.uint8)
+        styles = style[rows["kind"]]
+        counts = np.bincount(rows["kind"], minlength=len(kinds)).tolist()
+        opened = rows[styles == STYLES.index("open")]
+        kept = _kept(texts, rows)
+        times = rows["time"][np.isfinite(rows["time"])]
+        self.title = title
+        self.sources = list(map(printable, sources))
+        self.notes = list(map(printable, notes))
+        self.targets = int(np.count_nonzero(rows["port"] != HOST_ONLY))
+        self.hosts, self.open_hosts = _host_count(rows), _host_count(opened)
+        # Seconds since 1970 of the first and the last reply.
+        self.first: float | None = float(times.min()) if len(times) else None
+        self.last: float | None = float(times.max()) if len(times) else None
+        self.states, self.reasons = _states(styles), _reasons(kinds, counts)
+        self.services = _services(texts, opened)
+        self.rtt = histogram(rows["rtt"])
+        self.words = _words(kinds, counts)
+        self.maps = maps_of(rows, styles)
+        self.shown = len(kept)
+        self.data = _data(texts, rows[kept], style, self.maps)
 
 
 def style_of(kind: RowKind) -> str:
@@ -68,37 +67,6 @@ def style_of(kind: RowKind) -> str:
     if kind.state == State.CLOSED.value and "firewall-reset" in kind.evidence:
         return "firewall"
     return kind.state if kind.state in STYLES else "other"
-
-
-def model_of(texts: Vocabulary, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str]) -> Model:
-    """ROW columns with their texts (in any order, targets more than once) → what the page shows."""
-    rows = strongest(texts, rows, by_scanner=True)
-    kinds = texts.kinds
-    style = np.array([STYLES.index(style_of(kind)) for kind in kinds], np.uint8)
-    styles = style[rows["kind"]]
-    counts = np.bincount(rows["kind"], minlength=len(kinds)).tolist()
-    maps = maps_of(rows, styles)
-    kept = _kept(texts, rows)
-    times = rows["time"][np.isfinite(rows["time"])]
-    opened = rows[styles == STYLES.index("open")]
-    return Model(
-        title=title,
-        sources=list(map(printable, sources)),
-        notes=list(map(printable, notes)),
-        targets=int(np.count_nonzero(rows["port"] != HOST_ONLY)),
-        hosts=_host_count(rows),
-        open_hosts=_host_count(opened),
-        first=float(times.min()) if len(times) else None,
-        last=float(times.max()) if len(times) else None,
-        states=_states(styles),
-        reasons=_reasons(kinds, counts),
-        services=_services(texts, opened),
-        rtt=histogram(rows["rtt"]),
-        words=_words(kinds, counts),
-        maps=maps,
-        shown=len(kept),
-        data=_data(texts, rows[kept], style, maps),
-    )
 
 
 def _host_count(rows: Rows) -> int:
@@ -143,12 +111,13 @@ def _services(texts: Vocabulary, opened: Rows) -> list[Bar]:
     return bars(entries, _host_count(opened))
 
 
-def _words(kinds: list[RowKind], counts: list[int]) -> list[EvidenceWord]:
+def _words(kinds: list[RowKind], counts: list[int]) -> list[tuple[str, str, int]]:
+    """Evidence words, the frequent ones first: the word, what it means, and how many rows carry it."""
     total: Counter[str] = Counter()
     for kind, count in zip(kinds, counts, strict=True):
         total.update(dict.fromkeys(kind.evidence, count))
     words = total.most_common()
-    return [EvidenceWord(printable(word), evidence_sentence(word), count) for word, count in words if count]
+    return [(printable(word), evidence_sentence(word), count) for word, count in words if count]
 
 
 # ── what the script reads ──

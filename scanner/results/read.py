@@ -25,6 +25,7 @@ from typing import Any
 
 from ..capture.pcap import MAGICS
 from ..capture.pcapng import MAGIC
+from ..capture.source import file_name
 from ..classifier.classification import Classification
 from ..errors import UsageError
 from ..gzipped import DAMAGED, unpacked
@@ -62,18 +63,13 @@ def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
         yield from _classified(captures, note)
 
 
-def named(path: str) -> str:
-    """The file as messages call it."""
-    return "standard input" if path == "-" else path
-
-
 @contextmanager
 def _opened(path: str) -> Iterator[io.BufferedReader]:
     """The file's content, unpacked; closed at the end (standard input stays open)."""
     try:
         raw = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115 (the next block closes it)
     except OSError as error:
-        raise UsageError(f"{named(path)} cannot be read ({error.strerror}): name a file of results") from error
+        raise UsageError(f"{file_name(path)} cannot be read ({error.strerror}): name a file of results") from error
     with raw, unpacked(raw) as stream:
         yield stream
 
@@ -89,7 +85,7 @@ def _is_capture(stream: io.BufferedReader) -> bool:
 def _regular(path: str) -> str:
     if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
         raise UsageError(
-            f"{named(path)} is a capture in a pipe: run halfopen classify on it with -f jsonl, and pipe that"
+            f"{file_name(path)} is a capture in a pipe: run halfopen classify on it with -f jsonl, and pipe that"
         )
     return path
 
@@ -109,7 +105,7 @@ class _File:
 
     def __init__(self, path: str, stream: io.BufferedReader, note: Note) -> None:
         self.stream = stream
-        self._name = named(path)
+        self._name = file_name(path)
         self._line = 0
         self._note = note
 

@@ -2,8 +2,8 @@
 
 There are two rails, ours on the left and the target's on the right, and one arrow for each packet, in the order of
 time. Real sequence numbers have ten digits that explain nothing, so each side counts from its first one, separately for
-each port of ours (each pass has its own port and sequence number). An ICMP error starts at the router that
-sent it, not at the target's rail. The verdict follows below, with a sentence for each word of evidence.
+each port of ours (each pass has its own port and sequence number). The arrow of an ICMP error starts at the name of the
+router that sent it. The verdict follows below, with a sentence for each word of evidence.
 
 A ladder needs every packet of its target in both directions, also those that decide nothing. `TargetPackets`
 picks them out of a stream of frames: the taps of a live scan, or the batches of a capture. Each batch goes through the
@@ -28,7 +28,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..packet.addresses import from_text, to_text
-from ..packet.headers import ACK, FIN, PSH, RST, SYN, Frames, Rows
+from ..packet.headers import ACK, FIN, PSH, RST, SYN, Frames
 from ..packet.parse import Segments, parse
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports
@@ -57,11 +57,6 @@ class LadderTarget(NamedTuple):
     ip: str
     port: int
 
-    @property
-    def address(self) -> Rows:
-        """ADDRESS[1]."""
-        return from_text(self.ip)
-
 
 def parse_target(text: str) -> LadderTarget:
     """`198.18.0.2:80` or `[2001:db8::2]:80`. Raises UsageError."""
@@ -80,7 +75,7 @@ def scan_targets(ladder: str | None, hosts: HostSpace, ports: Ports) -> list[Lad
         return []
     if ladder != EACH:
         wanted = parse_target(ladder)
-        if hosts.index_of(wanted.address)[0] < 0 or wanted.port not in ports:
+        if hosts.index_of(from_text(wanted.ip))[0] < 0 or wanted.port not in ports:
             raise UsageError(f"--ladder {ladder} is no target of this scan: add it to the targets and to -p")
         return [wanted]
     size = hosts.size * len(ports)
@@ -95,9 +90,8 @@ class LadderStep:
     """One packet. `time_ns` since any moment; `what` names it (`SYN`, `RST/ACK`, `ICMP host-unreach`).
 
     `our_port` differs from pass to pass. `seq` and `ack` are as on the wire, None where there are none; the `seq` of an
-    ICMP error is the one that it quotes, ours. `window` in bytes, unscaled, and `mss` in bytes,
-    None where not worth showing. `router`: the address that sent the packet, if that is neither ours nor the
-    target's. `note`: a remark under the arrow.
+    ICMP error is the one that it quotes, ours. `window` in bytes, unscaled, None where it means nothing. `router`: the
+    address that sent the packet, if that is neither ours nor the target's.
     """
 
     time_ns: int
@@ -107,8 +101,6 @@ class LadderStep:
     seq: int | None = None
     ack: int | None = None
     window: int | None = None
-    mss: int | None = None
-    note: str = ""
     router: str | None = None
 
     @property
@@ -122,7 +114,7 @@ class TargetPackets:
 
     def __init__(self, targets: list[LadderTarget]) -> None:
         self.targets = targets
-        self._addresses = [target.address[0] for target in targets]
+        self._addresses = [from_text(target.ip)[0] for target in targets]
         self._steps: dict[tuple[LadderTarget, str], list[LadderStep]] = {}  # by target and scanner
 
     def see(self, frames: Frames, name: str = "") -> None:
@@ -239,7 +231,8 @@ def _label(step: LadderStep, origins: dict[tuple[int, bool], int]) -> str:
         if number is not None:
             origin = origins.get((step.our_port, ours), number)
             parts.append(f"{name}={number - origin & 0xFFFF_FFFF}")
-    parts += [f"{name}={value}" for name, value in (("win", step.window), ("mss", step.mss)) if value is not None]
+    if step.window is not None:
+        parts.append(f"win={step.window}")
     return " ".join(parts)
 
 
@@ -250,8 +243,7 @@ def _arrow(step: LadderStep, clock: str, label: str) -> list[str]:
     first, *more = wrap(label, length, break_on_hyphens=False) or [""]
     shaft = f"{first} ".ljust(length + 1, "-")
     line = f"-- {shaft}->" if step.from_us else f"<- {shaft}--{router}"
-    notes = [f"   {part}" for text in (" ".join(more), printable(step.note)) for part in wrap(text, _INNER - 6)]
-    return [_rails(line, clock), *map(_rails, notes)]
+    return [_rails(line, clock), *(_rails(f"   {part}") for part in wrap(" ".join(more), _INNER - 6))]
 
 
 def _conclusion(verdict: Verdict) -> list[str]:
