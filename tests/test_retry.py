@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scanner.rounds.round_trips import FIRST_WAIT, LEAST_WAIT, MARGIN, RoundTrips
+from scanner.rounds.pacing import FIRST_WAIT, LEAST_WAIT, MARGIN, RoundTrips
 from scanner.verdict.loss import CONTROL_PROBES, MAX_PASSES, Bound, Estimate, estimate, estimate_hosts
 
 

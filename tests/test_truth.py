@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from scanner.halfopen.scan import Settings
-from scanner.rounds.round_trips import FIRST_WAIT, NEAR_WAIT, RoundTrips
+from scanner.rounds.pacing import FIRST_WAIT, NEAR_WAIT, RoundTrips
 from scanner.verdict.loss import Bound
 from tests.builders import SECOND
 from tests.memory import Faults, Host, MemoryTransport, answer

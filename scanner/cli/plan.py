@@ -24,7 +24,7 @@ from ..halfopen.scan import Scan
 from ..halfopen.session import settings_of
 from ..halfopen.setup import RoutedHosts, lane_of, routes_of
 from ..packet.addresses import to_text
-from ..rounds.round_trips import FIRST_WAIT
+from ..rounds.pacing import FIRST_WAIT
 from ..targets.ports import format_ports
 from ..targets.spec import parse_hosts, resolve
 from ..targets.special import MANY_PUBLIC, Choice, public_hosts

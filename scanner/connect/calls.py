@@ -1,18 +1,17 @@
-"""Many connect() calls at once, by an ordinary user's sockets.
+"""Many connect() calls at once, through the sockets of an ordinary user.
 
-The kernel does the handshake; here is only the bookkeeping around it. A call is started without blocking, epoll
-says when it has an answer, and the answer is an error number that `OUTCOMES` translates, the whole table of
-what connect() can say about a target. Some errors speak of this machine instead (no descriptor, no port,
-no memory): then nothing was asked, and the caller waits and tries again with fewer at once.
+The kernel does the handshake; this module keeps account of the calls. A call is started without blocking, epoll says
+when it has an answer, and the answer is an error number. `OUTCOMES` is the whole table of what connect() can say about
+a target. Some errors speak of this machine instead (no descriptor, no port, no memory). Then nothing was sent, and the
+caller waits and tries again with fewer calls at once.
 
-The loop is the product's speed, so it does as little as it can: sockets are the bare C type, born non-blocking;
-closing one takes it out of epoll; only a connection that came about is told to close by reset
-(SO_LINGER with a time of 0), so that no TIME_WAIT piles up here and no FIN exchange follows. A socket
-that never connected sends nothing when it is closed.
+This loop decides the speed of the scan, so it does little. Sockets are of the bare C type and never block. Closing a
+socket takes it out of epoll. An established connection is closed by a reset (SO_LINGER with a time of 0), so that no
+TIME_WAIT entries collect here and no FIN exchange follows. A socket that never connected sends nothing when it closes.
 
-Limits: the kernel repeats a SYN by itself after one second, so a call that is to count as one probe must be
-given up before (`PATIENCE`); what arrives after that is lost, because the socket is gone. The kernel maps
-several ICMP codes to one number: a port unreachable arrives as "refused", a prohibited host as "unreachable".
+Limits: the kernel repeats a SYN by itself after one second, so a call that counts as one probe must be given up before
+that (`PATIENCE`); a later answer is lost, because the socket is gone. The kernel maps several ICMP codes to one error:
+a port unreachable arrives as "refused", a prohibited host as "unreachable".
 
 Sources: connect(2), tcp(7), socket(7); net/ipv4/icmp.c (icmp_err_convert); net/ipv4/tcp_input.c (tcp_reset:
 ECONNREFUSED only while the SYN is out, ECONNRESET only after the SYN/ACK).
@@ -34,7 +33,7 @@ from ..verdict.table import Reason
 Owner = TypeVar("Owner")
 SECOND = 1_000_000_000  # ns
 
-RETRY = Reason.NONE  # not the target's word: this machine was short of something
+RETRY = Reason.NONE  # the error says nothing of the target: this machine was short of something
 
 OUTCOMES: dict[int, Reason] = {
     0: Reason.SYN_ACK,
@@ -103,32 +102,33 @@ class Outcome(NamedTuple, Generic[Owner]):
     connection: socket.SocketType | None
 
 
-class _Call(Generic[Owner]):
-    """One call under way."""
+class _Call(NamedTuple, Generic[Owner]):
+    """One call under way. `fd` is its number in epoll, -1 for a call that was answered at once."""
 
-    __slots__ = ("fd", "owner", "socket", "started", "target_id")
-
-    def __init__(self, call_socket: socket.SocketType, fd: int, owner: Owner, target_id: int, started: int) -> None:
-        self.socket, self.fd, self.owner, self.target_id, self.started = call_socket, fd, owner, target_id, started
+    socket: socket.SocketType
+    fd: int
+    owner: Owner
+    target_id: int
+    started: int  # ns
 
 
 class Calls(Generic[Owner]):
-    """The calls under way. `ended` gathers outcomes until somebody takes them.
+    """The calls under way. `ended` collects outcomes until `take`.
 
-    With `keep`, a connection that came about is handed over open with its outcome; the taker closes it.
+    With `keep`, an established connection is handed over open with its outcome, and the taker closes it.
     """
 
     def __init__(
         self, local_end: LocalEnd = ANYWHERE, keep: bool = False, clock: Callable[[], int] = monotonic_ns
     ) -> None:
         self.ended: list[Outcome[Owner]] = []
-        self.shortage = 0  # the error number of the latest start that this machine had no room for
+        self.shortage = 0  # the error number of the latest start that failed for lack of something
         self._local_end, self._keep, self._clock = local_end, keep, clock
         self._plain = local_end == ANYWHERE
         self._epoll = select.epoll()
         self._open: dict[int, _Call[Owner]] = {}
-        self._young: deque[_Call[Owner]] = deque()  # in the order of their start, as is
-        self._old: deque[_Call[Owner]] = deque()  # those that are given the full patience
+        self._young: deque[_Call[Owner]] = deque()  # in the order of their start
+        self._old: deque[_Call[Owner]] = deque()  # those that get the full patience
 
     def __len__(self) -> int:
         return len(self._open)
@@ -144,17 +144,13 @@ class Calls(Generic[Owner]):
             self._bind(call)
         code = call.connect_ex((host, port))
         if code == errno.EINPROGRESS:
-            # On loopback and virtual links the answer arrives while connect() runs; asking is cheaper than waiting.
+            # On loopback and virtual links the answer arrives while connect() runs; a look is cheaper than epoll.
             code = call.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.EINPROGRESS
         if code == errno.EINPROGRESS:
             fd = call.fileno()
             self._epoll.register(fd, select.EPOLLOUT)
             self._open[fd] = entry = _Call(call, fd, owner, target_id, started)
             self._young.append(entry)
-            return True
-        if code and code in _ABOUT_TARGET:
-            call.close()
-            self.ended.append(Outcome(owner, target_id, code, started, self._clock(), None))
             return True
         if OUTCOMES.get(code) is RETRY:
             call.close()
@@ -177,11 +173,11 @@ class Calls(Generic[Owner]):
                 call.bind((self._local_end.address, 0))
         except OSError as error:
             call.close()
-            wished = " ".join(filter(None, self._local_end))
-            raise ScanError(f"cannot connect from {wished}: {error.strerror}; is it this machine's?") from error
+            wanted = " ".join(filter(None, self._local_end))
+            raise ScanError(f"cannot connect from {wanted}: {error.strerror}; is it this machine's?") from error
 
     def collect(self, seconds: float) -> None:
-        """Take in what has been answered; waits up to `seconds` for the first answer."""
+        """Take in answers. Waits up to `seconds` for the first one."""
         ready = self._epoll.poll(seconds, max(1, len(self._open)))
         now = self._clock()
         for fd, _ in ready:
@@ -194,9 +190,11 @@ class Calls(Generic[Owner]):
         for queue, wait in ((self._young, min(seconds, patience)), (self._old, patience)):
             while queue:
                 entry = queue[0]
+                # An entry that has ended stays in its queue until it comes to the front; its descriptor may be in use
+                # again by another call.
                 if self._open.get(entry.fd) is entry:
                     if now - entry.started < wait * SECOND:
-                        break
+                        break  # those behind it are younger
                     if wait < patience and not near(entry.owner, entry.target_id):
                         self._old.append(entry)
                     else:
@@ -217,7 +215,7 @@ class Calls(Generic[Owner]):
             raise _stop(code)
         kept = None
         if code == 0 and _met_itself(entry.socket):
-            code = errno.ECONNREFUSED
+            code = errno.ECONNREFUSED  # nothing listens there
         if code == 0 and self._keep:
             kept = entry.socket
             if entry.fd >= 0:
@@ -242,15 +240,15 @@ class Calls(Generic[Owner]):
 
 
 def _met_itself(connection: socket.SocketType) -> bool:
-    """On our own address a call may be given the very port it calls, and connect to itself: nobody listens there."""
+    """Whether a call to our own address was given the very port that it calls, and connected to itself."""
     try:
         return bool(connection.getsockname() == connection.getpeername())
-    except OSError:  # reset since
+    except OSError:  # it has been reset meanwhile
         return False
 
 
 def hang_up(connection: socket.SocketType) -> None:
-    """Close; a connection that came about goes by reset, a call under way in silence."""
+    """Close: an established connection by a reset, a call under way without a packet."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     connection.close()
 

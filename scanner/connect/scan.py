@@ -29,8 +29,7 @@ from ..packet.addresses import to_text
 from ..packet.cookie import Key
 from ..packet.headers import Ints
 from ..rounds.lifecycle import Wait
-from ..rounds.pacing import TokenBucket
-from ..rounds.round_trips import SECOND, RoundTrips
+from ..rounds.pacing import SECOND, RoundTrips, TokenBucket
 from ..rounds.schedule import HostRange, LaneFacts, ResumePoint, Schedule
 from ..rounds.session import Clock, Session
 from ..rounds.statistics import ScanStats
@@ -104,8 +103,6 @@ class Probing:
 class ConnectScan:
     """The engine of a connect scan."""
 
-    failed = ""  # a target that cannot be reached is a result here
-
     def __init__(
         self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key, schedule: Schedule,
         clock: Clock,
@@ -119,7 +116,7 @@ class ConnectScan:
         self._room = descriptor_room()
         self._limit = min(FIRST_CALLS, self._room)
         self._trips = RoundTrips(first_wait=PATIENCE, fixed=config.timeout)
-        self.patience = config.timeout or PATIENCE
+        self._patience = config.timeout or PATIENCE
         self._calls: Calls[Probing] = Calls(LocalEnd(config.source_ip, config.interface), clock=clock)
         self._probing: dict[int, Probing] = {}  # by id of the window
         self._started = self._replies = 0
@@ -145,7 +142,7 @@ class ConnectScan:
         """Take in answers, give up calls, start what is due. Returns seconds until there is more to do."""
         self._calls.collect(0)
         wait = self._trips.wait()
-        self._calls.give_up(wait, lambda probing, target_id: probing.near(target_id, wait), self.patience)
+        self._calls.give_up(wait, lambda probing, target_id: probing.near(target_id, wait), self._patience)
         self._fold()
         self._probing = {id(window): self._probing.get(id(window)) or Probing(window) for window in self.windows.open}
         if self.windows.stopped:
@@ -237,7 +234,7 @@ class ConnectScan:
     def _next_due(self) -> float:
         """Seconds until there is more to do, answers apart."""
         now = self._clock()
-        due = self._calls.due(self._trips.wait(), self.patience)
+        due = self._calls.due(self._trips.wait(), self._patience)
         if self.sending and len(self._calls) < self._limit:
             pause = max(0.0, (self._paused_until - now) / SECOND)
             due = min(due, max(pause, self._bucket.wait(max(1, int(self._bucket.depth / 2)))))

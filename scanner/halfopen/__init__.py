@@ -1,6 +1,6 @@
-"""A live scan, half-open (`live`, driven by `session`) or by full handshakes (`connect`).
+"""The half-open scan: SYNs through packet rings, judged by what comes back. Needs CAP_NET_RAW.
 
-Hosts come in stretches (`schedule`) of one route's `lane`; a `window` asks them in `passes`, as fast as `pacing` and
-`timing` find right, through the one way out (`dispatch`), until enough is known; then its rows leave (`results`).
-`wiring` joins all that to ports, routes and sockets; `standing` is what it takes to go on in another process.
+`setup` joins routes, held ports, templates and transports to lanes. `scan` runs windows (`rounds`) over them:
+`transmit` is the way out, `receive` the way in, `lane` knows the frames of one route, `neighbours` finds MAC addresses.
+`session` gives the scan a clock, sleep and real sockets.
 """

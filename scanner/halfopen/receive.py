@@ -15,8 +15,7 @@ import numpy as np
 
 from ..packet.headers import Bools, Frames, Ints
 from ..packet.parse import Segments, parse
-from ..rounds.pacing import RateController
-from ..rounds.round_trips import RoundTrips
+from ..rounds.pacing import RateController, RoundTrips
 from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..transport import Transport

@@ -19,9 +19,8 @@ from ..packet.headers import Bytes, Ints, Rows
 from ..packet.probe import Template, stamp_query
 from ..packet.template import TOS_LOWER_EFFORT
 from ..rounds.lifecycle import Wait
-from ..rounds.pacing import BLIND_RATE, RateController
+from ..rounds.pacing import BLIND_RATE, SECOND, RateController, RoundTrips
 from ..rounds.passes import Passes
-from ..rounds.round_trips import SECOND, RoundTrips
 from ..rounds.schedule import HostRange, Schedule
 from ..rounds.window import Window
 from ..rounds.windows import Waits, Windows

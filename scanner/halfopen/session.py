@@ -86,19 +86,12 @@ class LiveScan:
         """Whether frames are due."""
         return self._scan.sending
 
-    @property
-    def patience(self) -> float:
-        """Seconds after which silence means something."""
-        return self._scan.round_trips.wait()
-
-    @property
-    def failed(self) -> str:
-        """Why some targets could not be scanned."""
-        return self._scan.failed
-
     def turn(self, now: int) -> float:
-        """One step of the scan."""
-        return self._scan.step(now)
+        """One step of the scan. Raises ScanError at its end where some targets could not be scanned."""
+        wait = self._scan.step(now)
+        if self._scan.done and self._scan.failed:
+            raise ScanError(self._scan.failed)
+        return wait
 
     def sleep(self, seconds: float) -> None:
         """Wait for tokens, or for replies."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from ..errors import ScanError
 from ..packet.addresses import to_text
 from ..verdict.rows import Verdict
-from .round_trips import SECOND
+from .pacing import SECOND
 from .rows import silent_targets, window_rows
 from .schedule import HostRange, LaneFacts, ResumePoint
 from .statistics import ScanStats
@@ -36,13 +36,7 @@ class Engine(Protocol):
     @property
     def sending(self) -> bool: ...
 
-    @property
-    def patience(self) -> float: ...  # seconds after which silence means something
-
-    @property
-    def failed(self) -> str: ...  # why some targets could not be scanned
-
-    def turn(self, now: int) -> float: ...  # do what is due; seconds until there is more to do, answers apart
+    def turn(self, now: int) -> float: ...  # do what is due; returns the seconds until there is more to do
 
     def sleep(self, seconds: float) -> None: ...  # until then, or until something arrives
 
@@ -124,8 +118,6 @@ class Session:
                 if wait > 0 and not self.engine.done:
                     self.engine.sleep(wait)
             yield from self._closed(write_silent, only_open)
-            if self.engine.failed:
-                raise ScanError(self.engine.failed)
         except ScanError:
             self.engine.windows.abandon()  # what was learned before the interface failed is not lost
             yield from self._closed(write_silent, only_open)
@@ -178,7 +170,7 @@ class Session:
             self._latest_loss = window.estimate.loss if window.estimate.loss is not None else self._latest_loss
             if self._verify and not self.interrupted:
                 self.engine.verify(window)
-            cutoff = self._clock() - int(self.engine.patience * SECOND)
+            cutoff = self._clock() - int(self.engine.windows.patience(window) * SECOND)
             if not write_silent:
                 self._stats.silent_counted += len(silent_targets(window, cutoff))
             yield self._between_turns(window_rows(window, cutoff, write_silent, only_open))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from ..packet.headers import Ints
 from ..verdict.loss import Bound
 from .lifecycle import Action, Event, Rule, State, Wait, due_rule, next_wait
-from .round_trips import SECOND
+from .pacing import SECOND
 from .schedule import OPEN_WINDOWS, HostRange, Schedule
 from .window import Window
 
@@ -64,6 +64,10 @@ class Windows:
         """Targets that no first pass has come to yet."""
         begun = sum(window.ledger.n - window.ledger.missing - window.passes.handed_first for window in self.open)
         return max(0, self.schedule.remaining + begun)
+
+    def patience(self, window: Window) -> float:
+        """Seconds after a probe of this window in which its reply may still come."""
+        return self._waits(window)[Wait.ROUND_TRIP]
 
     def add_opened(self, window: Window, target_id: Ints) -> None:
         """These targets have just been found open."""

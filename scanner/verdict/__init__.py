@@ -1,6 +1,6 @@
-"""What replies mean: the table of verdicts, what is remembered of each target, and how sure it is.
+"""What replies mean: the decision table, what is known of each target, and how sure it is.
 
-One reply has a `verdict`; a target's replies fold into the `ledger`; a host's say more together (`evidence`, in the
-`words` that are printed); and what silence is worth is reckoned by `retry`. Pure, and the same for a live scan and a
+`table` judges one reply, `ledger` folds the replies of a target, `evidence` compares the replies of a host, `sentences`
+has the words, `loss` says what silence is worth, and `rows` writes verdicts. Pure, and the same for a live scan and a
 capture.
 """

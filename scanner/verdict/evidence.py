@@ -1,20 +1,20 @@
-"""What replies say beyond the verdict, as words (their sentences are in `words`).
+"""What replies show beyond the verdict, as words. Their sentences are in `sentences`.
 
-A record keeps what all replies of one target showed as bits; a host's records together show more.
+The record of a target keeps what its replies showed as bits. The records of a host show more together.
 
-Forged resets: probes carry a TOS byte that a Linux host copies into its own resets and netfilter's
-REJECT does not. A reset without the mark is the firewall's only by contrast: the same host must have
-sent at least two marked resets, and no port of it may have been seen both ways, because routers may
-clear the byte and other systems never copy it. A marked reset was sent by the host itself. TTL, compared among resets,
-proves nothing alone: behind address translation honest resets come from two distances.
+Forged resets: probes carry a TOS byte that a Linux host copies into its own resets, and that netfilter's REJECT does
+not copy. A marked reset was sent by the host itself. A reset without the mark is the firewall's only by contrast: the
+same host must have sent at least two marked resets, and no port of it may have been seen both ways, because routers
+may clear the byte and other systems never copy it. The TTL, compared among resets, proves nothing alone: behind
+address translation the resets of hosts come from two distances.
 
-A wall of open ports: where nearly all of many probed ports are open with one fingerprint (TTL and
-window), something in front of the host answers for it, or a tarpit does.
+All ports open: where nearly all of many probed ports are open with one fingerprint (TTL and window), a device in front
+of the host answers for it, or a tarpit does.
 
-Words never change a state. Rows mostly share a handful of combinations, so combinations are translated, not rows.
+Evidence never changes a state. Rows mostly share a few combinations of words, so combinations are translated once and
+not rows.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +23,12 @@ import numpy.typing as npt
 from ..packet.headers import Bools, Ints, Rows
 from ..packet.parse import Segments
 from .ledger import Mark, count_bits
-from .table import RANK, Codes, Reason, classify_tcp
+from .table import RANK, Codes, Rank, Reason, classify_tcp
 
 Words = tuple[str, ...]
 
 LEAST_MARKED = 2  # resets with the mark, before one without it means anything
-MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, to call it a wall of open ports
+MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, before open ports mean that something answers for all of them
 
 _PLAIN = (
     (Mark.HANDSHAKE_COMPLETED, "handshake-completed"),
@@ -43,7 +43,7 @@ _HOST_WORDS = ("firewall-reset", "host-reset", "ttl-differs", "all-open")
 
 
 class HostFacts(NamedTuple):
-    """What a host's replies say together about each of its rows: bool[n] by word, in the order of _HOST_WORDS."""
+    """What the replies of a host show together about each of its rows: bool[n] by word, in the order of _HOST_WORDS."""
 
     firewall_reset: Bools
     host_reset: Bools
@@ -61,7 +61,9 @@ def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
     reset = records["reason"] == Reason.RESET
     marked = reset & (records["marks"] & Mark.RESET_MARKED > 0)
     unmarked = reset & (records["marks"] & Mark.RESET_UNMARKED > 0)
+    # A port whose resets came with and without the mark shows that something else decides about the byte.
     both = np.bincount(host[marked & unmarked], minlength=hosts) > 0
+    # The contrast: this host marks its own resets, and yet there are resets without the mark.
     contrast = (np.bincount(host[marked], minlength=hosts) >= LEAST_MARKED) & ~both
     contrast &= np.bincount(host[unmarked], minlength=hosts) > 0
     differs = reset & (records["ttl"] != _usual(host, hosts, reset, records["ttl"].astype(np.int64), 256)[host])
@@ -70,15 +72,15 @@ def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
 
 def _all_open(host: Ints, probed: Ints, records: Rows) -> Bools:
     hosts = len(probed)
-    opened = RANK[records["reason"]] == 3
+    opened = RANK[records["reason"]] == Rank.OPEN
     fingerprint = records["ttl"].astype(np.int64) << 16 | records["window"]
     same = opened & (fingerprint == _usual(host, hosts, opened, fingerprint, 1 << 24)[host])
-    wall = (np.bincount(host[same], minlength=hosts) >= NEARLY_ALL * probed) & (probed >= MANY_PORTS)
-    return np.asarray(same & wall[host])
+    everywhere = (np.bincount(host[same], minlength=hosts) >= NEARLY_ALL * probed) & (probed >= MANY_PORTS)
+    return np.asarray(same & everywhere[host])
 
 
 def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints:
-    """Each host's most frequent value (below `limit`) among `rows`, the larger at a tie; -1 where there are none."""
+    """The most frequent value (below `limit`) of each host among `rows`, the larger at a tie; -1: there is none."""
     pairs, count = np.unique(host[rows] * limit + value[rows], return_counts=True)
     usual = np.full(hosts, -1, np.int64)
     order = np.argsort(count, kind="stable")  # the most frequent is written last
@@ -87,11 +89,11 @@ def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints
 
 
 class IcmpSenders:
-    """Who sent ICMP errors for others: `names` are ADDRESS bytes by number; 0 is the target itself."""
+    """Who sent ICMP errors about a target: `names` are ADDRESS bytes by number; 0 stands for the target itself."""
 
-    def __init__(self, names: Sequence[bytes] = (b"",)) -> None:
-        self.names = list(names)
-        self._number = {name: number for number, name in enumerate(names)}
+    def __init__(self) -> None:
+        self.names = [b""]
+        self._number = {b"": 0}
 
     def numbers(self, segments: Segments) -> npt.NDArray[np.uint32]:
         """The number of each segment's sender, uint32[n]; new ones are entered."""
@@ -121,7 +123,7 @@ def marks_of(segments: Segments, reason: Codes, tos: int) -> npt.NDArray[np.uint
 
 
 def repeated(records: Rows) -> Bools:
-    """RECORD[n] → which targets gave more replies than they got probes.
+    """RECORD[n] → which targets sent more replies than they got probes.
 
     Two replies that differ are a conflict, not a repeat: each reason that was seen has one reply of its own.
     """
@@ -131,6 +133,8 @@ def repeated(records: Rows) -> Bools:
 
 def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
+    # All that decides the words of a row as a 64-bit key: the reasons that lost (from bit 32), marks (16), reason (8),
+    # a repeat (7), and what the host shows (0 to 3).
     repeat = repeated(records)
     lost = records["seen"] & ~np.left_shift(np.uint32(1), records["reason"].astype(np.uint32))
     host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))
@@ -145,7 +149,7 @@ def _words(key: int) -> Words:
     lost, marks, reason, repeat = key >> 32, key >> 16 & 0xFFFF, key >> 8 & 0xFF, key >> 7 & 1
     words = [word for bit, word in enumerate(_HOST_WORDS) if key >> bit & 1]
     words += [word for mark, word in _PLAIN if marks & mark]
-    if RANK[reason] == 3 and marks & Mark.ZERO_WINDOW:
+    if RANK[reason] == Rank.OPEN and marks & Mark.ZERO_WINDOW:
         words.append("syn-proxy")
     words += [f"conflict:{other.word}" for other in Reason if lost >> other & 1]
     return (*words, "repeat") if repeat else tuple(words)

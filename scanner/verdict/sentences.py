@@ -1,12 +1,11 @@
 """What the words of a verdict mean, one sentence each.
 
-A row says why in one word (`reset`, `firewall-reset`); somebody who argues about a port, or learns,
-wants the sentence. Table, ladder and report take it from here, so that it reads the same everywhere.
-A sentence states what was seen and how far it carries, no more: evidence is not proof, and a word
-such as `firewall-reset` is a contrast between replies of one host.
+A row says why in one word (`reset`, `firewall-reset`). Who argues about a port needs the sentence. Table, ladder and
+report take it from here, so that it is the same everywhere. A sentence states what was seen and what follows from it,
+and no more: evidence is not proof.
 
-Words that come from a file may be anything: an unknown one gets a sentence that says so, and
-`printable` keeps control characters and look-alikes of another script off the terminal.
+A file may hold any word. An unknown one gets a sentence that says so, and `printable` keeps control characters and
+letters of other scripts off the terminal.
 """
 
 from functools import lru_cache
@@ -14,7 +13,7 @@ from functools import lru_cache
 from .table import Reason
 
 EVIDENCE = {
-    "host-reset": "The reset came from the host itself: it carries the mark that our probe brought along.",
+    "host-reset": "The reset came from the host itself: it carries the mark of our probe.",
     "firewall-reset": "Not sent by the stack that sent this host's marked resets: a firewall forged it, or another "
                       "machine answers for this port.",
     "ttl-differs": "The reply's TTL differs from that of the host's other resets: it may come from another machine.",
@@ -24,7 +23,7 @@ EVIDENCE = {
                 "that many services.",
     "handshake-completed": "A full handshake was completed on this port.",
     "handshake-refused": "A SYN was answered, but a full handshake was then refused.",
-    "silent-after-handshake": "The handshake was completed, then nothing came back from behind it.",
+    "silent-after-handshake": "The handshake was completed, and then nothing more came back.",
     "half-open": "The SYN/ACK was answered by a reset, so no connection was made.",
     "repeat": "The same answer came more than once.",
     "late": "The answer came after its pass was over.",
@@ -54,7 +53,7 @@ REASONS = {
     Reason.RESET: "a reset came back",
     Reason.CONN_REFUSED: "the connection was refused",
     Reason.SYN_ACK: "a SYN/ACK came back",
-    Reason.SPLIT_HANDSHAKE_SYN: "a SYN came back, the other way to shake hands",
+    Reason.SPLIT_HANDSHAKE_SYN: "a SYN came back, as in a split handshake",
     Reason.CAPTURE_ENDED: "the capture ended too soon after the probe to tell",
     Reason.ONE_WAY_CAPTURE: "the capture holds no packet towards the prober at all",
     Reason.NO_ARP: "nobody answered ARP for this address",

@@ -65,24 +65,22 @@ class Reason(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-_OPEN = (Reason.SYN_ACK, Reason.SPLIT_HANDSHAKE_SYN)
-_CLOSED = (Reason.RESET, Reason.CONN_REFUSED)
-_UNKNOWN = (Reason.CAPTURE_ENDED, Reason.ONE_WAY_CAPTURE)
-_DOWN = (Reason.NO_ARP, Reason.NO_NDP)
+_STATE = {
+    Reason.SYN_ACK: State.OPEN,
+    Reason.SPLIT_HANDSHAKE_SYN: State.OPEN,
+    Reason.RESET: State.CLOSED,
+    Reason.CONN_REFUSED: State.CLOSED,
+    Reason.CAPTURE_ENDED: State.UNKNOWN,
+    Reason.ONE_WAY_CAPTURE: State.UNKNOWN,
+    Reason.NO_ARP: State.DOWN,
+    Reason.NO_NDP: State.DOWN,
+}  # every other reason means filtered
 
 
 def state_of(reason: Reason) -> State:
     """The one state that a reason belongs to."""
-    for reasons, state in (
-        (_OPEN, State.OPEN),
-        (_CLOSED, State.CLOSED),
-        (_UNKNOWN, State.UNKNOWN),
-        (_DOWN, State.DOWN),
-    ):
-        if reason in reasons:
-            return state
     assert reason != Reason.NONE, "no verdict has no state"
-    return State.FILTERED
+    return _STATE.get(reason, State.FILTERED)
 
 
 class Rank(IntEnum):
@@ -94,11 +92,11 @@ class Rank(IntEnum):
     OPEN = 3
 
 
-# Rank by reason code, uint8.
-RANK = np.zeros(len(Reason), np.uint8)
-for _reason in Reason:
-    if _reason not in (Reason.NONE, Reason.NO_RESPONSE, *_UNKNOWN, *_DOWN):
-        RANK[_reason] = Rank[state_of(_reason).name]
+_SILENT = (Reason.NONE, Reason.NO_RESPONSE)
+_RANKS = {State.OPEN: Rank.OPEN, State.CLOSED: Rank.CLOSED, State.FILTERED: Rank.FILTERED}
+
+# Rank by reason code, uint8[reasons].
+RANK = np.array([0 if reason in _SILENT else _RANKS.get(state_of(reason), 0) for reason in Reason], np.uint8)
 
 
 class Rejected(Enum):
@@ -123,7 +121,8 @@ TCP_REPLIES = (
 )
 
 # (type, code) → reason; a code of None stands for every code of that type.
-ICMP_ERRORS = {
+IcmpTable = dict[tuple[int, int | None], Reason]
+ICMP_ERRORS: IcmpTable = {
     (3, 0): Reason.NET_UNREACH,
     (3, 1): Reason.HOST_UNREACH,
     (3, 2): Reason.PROTO_UNREACH,
@@ -131,11 +130,11 @@ ICMP_ERRORS = {
     (3, 9): Reason.NET_PROHIBITED,
     (3, 10): Reason.HOST_PROHIBITED,
     (3, 13): Reason.ADMIN_PROHIBITED,
-    **{(3, code): Reason.DEST_UNREACH for code in (4, 5, 6, 7, 8, 11, 12, 14, 15)},
+    **dict.fromkeys(((3, code) for code in (4, 5, 6, 7, 8, 11, 12, 14, 15)), Reason.DEST_UNREACH),
     (11, 0): Reason.TIME_EXCEEDED,
     (11, 1): Reason.TIME_EXCEEDED,
 }
-ICMPV6_ERRORS = {
+ICMPV6_ERRORS: IcmpTable = {
     (1, 0): Reason.NO_ROUTE,
     (1, 1): Reason.ADMIN_PROHIBITED,
     (1, 2): Reason.BEYOND_SCOPE,
@@ -156,7 +155,7 @@ def _tcp_table() -> Codes:
     return table
 
 
-def _icmp_table(errors: dict[tuple[int, int], Reason] | dict[tuple[int, int | None], Reason]) -> Codes:
+def _icmp_table(errors: IcmpTable) -> Codes:
     table = np.zeros((256, 256), np.uint8)
     for (kind, code), reason in errors.items():
         table[kind, slice(None) if code is None else code] = reason
