@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import which
 
-from .. import __version__
+from .._version import __version__
 
 LIBRARIES = ("scapy", "numpy", "typer", "netaddr", "rich")
 _SOL_PACKET = 263  # include/linux/socket.h

@@ -166,7 +166,8 @@ class ConnectScan:
     def count(self, stats: ScanStats) -> None:
         """The counters of calls."""
         stats.sent["probe"], stats.replies, stats.shortages = self._started, self._replies, self._shortages
-        stats.sending_seconds = stats.sending_seconds or stats.seconds
+        if self.done and not stats.sending_seconds:  # every call was started in the first turn
+            stats.sending_seconds = stats.seconds
 
     def end(self) -> None:
         """Nothing is left to do."""

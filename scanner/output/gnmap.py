@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from functools import lru_cache
 
-from .. import __version__
+from .._version import __version__
 from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
 from .hosts import HostRows, format_by_host

@@ -19,7 +19,7 @@ from functools import lru_cache
 from html import escape
 from statistics import fmean
 
-from .. import __version__
+from .._version import __version__
 from ..targets.ports import format_ports
 from ..verdict.rows import Verdict
 from ..verdict.sentences import printable

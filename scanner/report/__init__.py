@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from hashlib import sha256
 from importlib.util import find_spec
 
-from .. import __version__
+from .._version import __version__
 from ..capture.source import file_name
 from ..errors import UsageError, note
 from ..output.stream import create, standard_output
