@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.errors import UsageError
-from scanner.targets.ports import format_ports, parse_ports, service_name, service_ports
+from scanner.targets.ports import format_ports, parse_ports, services
 
 SPECS = [
     ("80", [80]),
@@ -76,12 +76,12 @@ NAMES = [
 
 @pytest.mark.parametrize(("port", "name"), NAMES)
 def test_service_name(port: int, name: str | None) -> None:
-    assert service_name(port) == name
+    assert services().get(port) == name
 
 
 def test_every_name_finds_its_port() -> None:
-    named = [port for port in range(65536) if service_name(port) is not None]
-    assert [port for port in named[::50] if port not in service_ports(str(service_name(port)))] == []
+    named = list(services())
+    assert [port for port in named[::50] if port not in parse_ports(services()[port])] == []
     assert len(named) == 5960
 
 

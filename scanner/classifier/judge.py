@@ -21,7 +21,7 @@ import numpy as np
 from ..capture.source import NO_TIME
 from ..packet.addresses import raw_text, to_text
 from ..packet.headers import Bools, Ints, Rows
-from ..targets.ports import service_names
+from ..targets.ports import services
 from ..verdict.evidence import HostFacts, host_facts, words_of
 from ..verdict.ledger import Mark, Replies, blank, count_bits
 from ..verdict.rows import Verdict, record_rows
@@ -265,7 +265,7 @@ def rows(flows: Flows, judged: Judged) -> Iterator[Verdict]:
         _texts(flows, them),
         port,
         record,
-        service_names(port),
+        map(services().get, port),
         words,
         rtt,
         icmp_from=map(senders.__getitem__, record["sender"].tolist()),

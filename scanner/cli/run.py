@@ -17,7 +17,7 @@ from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
 from ..rounds.statistics import ScanStats, summary_lines
 from ..targets.hostspace import HostSpace
-from ..targets.ports import Ports, format_ports, service_name
+from ..targets.ports import Ports, format_ports, services
 from ..targets.special import guard, skipped_text
 from ..trace import Watch
 from ..trace.ladder import scan_targets
@@ -52,7 +52,7 @@ def _ask(question: str) -> bool:
 def print_ports(options: TargetOptions) -> int:
     """Print what a port specification means: one line for each port, and the short form on stderr."""
     ports = ports_of(options)
-    sys.stdout.writelines(f"{f'{port}/tcp':<9}  {service_name(port) or '-'}\n" for port in ports.tolist())
+    sys.stdout.writelines(f"{f'{port}/tcp':<9}  {services().get(port, '-')}\n" for port in ports.tolist())
     sys.stdout.flush()
     note(f"{plural(len(ports), 'port')}: {format_ports(ports)}")
     return 0

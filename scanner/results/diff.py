@@ -27,7 +27,7 @@ from ..output.jsonl import chunks
 from ..output.stream import standard_output
 from ..packet.addresses import word_text
 from ..packet.headers import Bools, Ints, Rows
-from ..targets.ports import service_name
+from ..targets.ports import services
 from ..verdict.sentences import printable
 from ..verdict.table import State
 from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest
@@ -201,7 +201,7 @@ def _from_to(row: Difference) -> tuple[Change, str, str]:
 def _cells(row: Difference) -> tuple[str, ...]:
     port = "-" if row.port is None else f"{row.port}/{printable(row.protocol)}"
     sides = (printable(f"{side.state} ({side.reason})") if side else "-" for side in (row.old, row.new))
-    service = service_name(row.port) if row.port is not None and row.protocol == "tcp" else None
+    service = services().get(row.port) if row.port is not None and row.protocol == "tcp" else None
     return port, row.change.value, *sides, service or ""
 
 

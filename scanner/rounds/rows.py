@@ -11,7 +11,7 @@ import numpy as np
 
 from ..packet.addresses import is_ipv4, raw_text, to_text
 from ..packet.headers import Ints
-from ..targets.ports import service_names
+from ..targets.ports import services
 from ..verdict.evidence import HostFacts, host_facts, words_of
 from ..verdict.rows import Verdict, down_row, record_rows, silent_rows
 from ..verdict.table import RANK, Rank, Reason
@@ -32,7 +32,9 @@ def window_rows(window: Window, cutoff: int, write_silent: bool = True, only_ope
         target_id = silent_targets(window, cutoff)
         port = window.ports[target_id % window.width].tolist()
         ips = map(hosts.__getitem__, (target_id // window.width).tolist())
-        yield from silent_rows(ips, port, service_names(port), ("interrupted",) if window.interrupted else ())
+        yield from silent_rows(
+            ips, port, list(map(services().get, port)), ("interrupted",) if window.interrupted else ()
+        )
 
 
 def silent_targets(window: Window, cutoff: int) -> Ints:
@@ -68,7 +70,7 @@ def _answered(window: Window, hosts: list[str], only_open: bool) -> Iterator[Ver
         map(hosts.__getitem__, (target_id // window.width).tolist()),
         port,
         record,
-        service_names(port),
+        list(map(services().get, port)),
         words_of(record, facts),
         trip,
         icmp_from=map(senders.__getitem__, record["sender"].tolist()),

@@ -20,7 +20,6 @@ Sources: RFC 6335 (names and ranges), nmap's manual for `-p`.
 """
 
 import re
-from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
@@ -72,21 +71,12 @@ def format_ports(ports: npt.ArrayLike) -> str:
     return ",".join(_run_text(int(run[0]), int(run[-1])) for run in runs if run.size)
 
 
-def service_name(port: int) -> str | None:
-    """The name that IANA registered for a TCP port, None where there is none."""
-    return _names().get(port)
-
-
-def service_names(ports: Iterable[int]) -> list[str | None]:
-    """`service_name` of each port of a column."""
-    return list(map(_names().get, ports))
-
-
-def service_ports(name: str) -> list[int]:
-    """The TCP ports registered for a name, sorted; case does not count, `*` and `?` are wildcards; [] if unknown."""
-    pattern = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in name)
-    matches = re.compile(pattern, re.IGNORECASE).fullmatch
-    return [port for port, registered in _names().items() if matches(registered)]
+@cache
+def services() -> dict[int, str]:
+    """The name that IANA registered for each TCP port that has one, by port."""
+    text = resources.files("scanner").joinpath("data/services.csv").read_text("ascii")
+    rows = (line.partition(",") for line in text.splitlines()[1:])
+    return {int(port): name for port, _, name in rows}
 
 
 def top_ports(count: int, nmap_services: str) -> Ports:
@@ -144,19 +134,15 @@ def _mark(marks: _Marks, part: str) -> None:
 
 
 def _named(part: str) -> list[int]:
+    """The TCP ports registered for a name, sorted; case does not count, `*` and `?` are wildcards."""
     if not _NAME.fullmatch(part):
         raise UsageError(f"{part!r} is not a port: write numbers, ranges and names, as in 22,80,8000-8100,http")
-    ports = service_ports(part)
+    pattern = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in part)
+    matches = re.compile(pattern, re.IGNORECASE).fullmatch
+    ports = [port for port, name in services().items() if matches(name)]
     if not ports:
         raise UsageError(f"no TCP service is registered as {part!r}: give the port's number")
     return ports
-
-
-@cache
-def _names() -> dict[int, str]:
-    text = resources.files("scanner").joinpath("data/services.csv").read_text("ascii")
-    rows = (line.partition(",") for line in text.splitlines()[1:])
-    return {int(port): name for port, _, name in rows}
 
 
 def _ranked(line: str) -> tuple[float, int] | None:

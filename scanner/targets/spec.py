@@ -17,16 +17,15 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UsageError
-from ..packet.addresses import from_words
+from ..packet.addresses import from_ipv4
 from ..packet.headers import MAPPED, Bools, Ints, Rows
 from .hostspace import HostSpace, Span, edges_of, outside
 
@@ -36,43 +35,12 @@ NMAP_FOLDERS = (*filter(None, [os.environ.get("NMAPDIR")]), "/usr/share/nmap", "
 MOST_BLOCKS = 1 << 20  # that octet patterns may make
 _SHIFTS = (24, 16, 8, 0)  # of the four octets
 
-_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ADDRESS = r"\.".join([_OCTET] * 4)
-_PLAIN = re.compile(rf"{_ADDRESS}(?:/(3[0-2]|[12]?[0-9]))?")
-_FROM_TO = re.compile(rf"{_ADDRESS}-(?:{_ADDRESS}|{_OCTET})")
+_IPV4 = re.compile(rf"({_ADDRESS})(?:/(3[0-2]|[12]?[0-9])|-({_ADDRESS})|-({_OCTET}))?")
 _NUMERIC = re.compile(r"[0-9.,*/-]+")
 _NAME = re.compile(r"([\w.-]+)(/[0-9]+)?")
 _OCTET_RANGE = re.compile(r"([0-9]*)(-?)([0-9]*)")
-
-
-class Pattern(NamedTuple):
-    """An octet pattern: the values that each octet may have, ascending, and where its blocks begin and end."""
-
-    octets: list[Ints]
-    last: int  # number of the last octet that is not `*`; those behind it only make each block longer
-    changes: Ints  # values of that octet at which a run begins and, exclusive, ends, in turn
-
-    @property
-    def size(self) -> int:
-        """How many addresses it has."""
-        return prod(map(len, self.octets))
-
-    @property
-    def blocks(self) -> int:
-        """How many separate blocks its addresses make."""
-        return prod(map(len, self.octets[: self.last])) * len(self.changes) // 2
-
-    def edges(self) -> Ints:
-        """The edges of its blocks, ascending, as IPv4 numbers."""
-        words = self.changes << _SHIFTS[self.last]
-        for at in reversed(range(self.last)):
-            words = np.add.outer(self.octets[at] << _SHIFTS[at], words).ravel()
-        return words
-
-    def ends(self) -> Span:
-        """The first and the last address."""
-        low, high = (int.from_bytes(bytes(values[at] for values in self.octets), "big") for at in (0, -1))
-        return MAPPED | low, MAPPED | high
 
 
 def parse_hosts(
@@ -85,10 +53,20 @@ def parse_hosts(
     spec, for what cannot be read or resolved, for patterns of too many blocks, for an empty result, and for more than
     2^62 hosts.
     """
-    include, largest = _edges(specs, resolve, all_addresses)
+    return parse_targets(specs, excludes, resolve, all_addresses)[0]
+
+
+def parse_targets(
+    specs: Iterable[str], excludes: Iterable[str], resolve: Resolve, all_addresses: bool
+) -> tuple[HostSpace, list[Span]]:
+    """As `parse_hosts`, and the span from first to last address of each spec as it is written.
+
+    Of a name these are its addresses, one by one.
+    """
+    include, written, largest = _edges(specs, resolve, all_addresses)
     if not largest:
         raise UsageError("no targets: name at least one address, range or host name")
-    exclude, _ = _edges(excludes, resolve, all_addresses=True)
+    exclude, *_ = _edges(excludes, resolve, all_addresses=True)
     try:
         space = HostSpace(outside(include, exclude))
     except OverflowError:
@@ -96,15 +74,7 @@ def parse_hosts(
         raise UsageError(message) from None
     if not space:
         raise UsageError(f"every target was excluded (the largest was {largest}): name other targets or exclude less")
-    return space
-
-
-def written_spans(specs: Iterable[str], resolve: Resolve, all_addresses: bool = False) -> Iterator[Span]:
-    """The span from first to last address of each spec as it is written; the addresses of a name one by one."""
-    for spec in specs:
-        for literal in _literals(spec, resolve, all_addresses):
-            parsed = _parse(literal)
-            yield parsed.ends() if isinstance(parsed, Pattern) else parsed
+    return space, written
 
 
 def read_list(path: str) -> list[str]:
@@ -138,32 +108,29 @@ def resolve(name: str) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in answers))
 
 
-def _edges(specs: Iterable[str], resolve: Resolve, all_addresses: bool) -> tuple[Rows, str]:
-    """The edges of all specs, unsorted, and the spec that names most addresses ("" if there is none)."""
+def _edges(specs: Iterable[str], resolve: Resolve, all_addresses: bool) -> tuple[Rows, list[Span], str]:
+    """The edges of all specs, unsorted; the spans as written; the spec that names most addresses ("" if none does)."""
     spans: list[Span] = []
+    ends: list[Span] = []  # of patterns
     patterns = [np.zeros(0, np.int64)]
     blocks = most = 0
     largest = ""
     for spec in specs:
         size = 0
         for literal in _literals(spec, resolve, all_addresses):
-            parsed = _parse(literal)
-            if not isinstance(parsed, Pattern):
-                spans.append(parsed)
-                size += parsed[1] - parsed[0] + 1
-                continue
-            blocks += parsed.blocks
-            if blocks > MOST_BLOCKS:
-                raise UsageError(
-                    f"{literal}: octet ranges may make {MOST_BLOCKS:,} separate blocks of addresses, here they make "
-                    f"{blocks:,}: give fewer values in the first octets, or whole blocks"
-                )
-            patterns.append(parsed.edges())
-            size += parsed.size
+            span = _span(literal)
+            if span is not None:
+                spans.append(span)
+                size += span[1] - span[0] + 1
+            else:
+                words = _pattern(literal, blocks)
+                patterns.append(words)
+                ends.append((MAPPED | int(words[0]), MAPPED | int(words[-1]) - 1))
+                blocks += len(words) // 2
+                size += int((words[1::2] - words[::2]).sum())
         if size > most:
             largest, most = spec, size
-    words = np.concatenate(patterns)
-    return np.append(edges_of(spans), from_words(0, (words + MAPPED).astype(np.uint64), len(words))), largest
+    return np.append(edges_of(spans), from_ipv4(np.concatenate(patterns))), spans + ends, largest
 
 
 def _literals(spec: str, resolve: Resolve, all_addresses: bool) -> list[str]:
@@ -183,37 +150,24 @@ def _literals(spec: str, resolve: Resolve, all_addresses: bool) -> list[str]:
     return [address.partition("%")[0] + prefix for address in addresses[: None if all_addresses else 1]]
 
 
-def _parse(literal: str) -> Span | Pattern:
-    """One numeric spec. Raises UsageError for what is none."""
-    span = _plain(literal)
-    if span is None and ":" in literal:
-        span = _ipv6(literal)
-    if span is None and "/" not in literal:
-        span = _from_to(literal)
-    return _pattern(literal) if span is None else span
-
-
-def _plain(literal: str) -> Span | None:
-    """192.0.2.1 or 192.0.2.0/24."""
-    match = _PLAIN.fullmatch(literal)
+def _span(literal: str) -> Span | None:
+    """One numeric spec without octet patterns; None for what may be a pattern. Raises UsageError."""
+    match = _IPV4.fullmatch(literal)
     if match is None:
-        return None
-    a, b, c, d, prefix = match.groups()
-    first = int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
-    host_bits = (1 << 32 - int(prefix)) - 1 if prefix else 0
-    return MAPPED | first & ~host_bits, MAPPED | first | host_bits
+        return _ipv6(literal) if ":" in literal else None
+    address, prefix, last_address, last_octet = match.groups()
+    first = _number(address)
+    if last_octet:  # 192.0.2.1-20
+        last_address = f"{address.rpartition('.')[0]}.{last_octet}"
+    if last_address:
+        return _ordered(first, _number(last_address), literal)
+    host_bits = (1 << 32 - int(prefix or 32)) - 1
+    return first & ~host_bits, first | host_bits
 
 
-def _from_to(literal: str) -> Span | None:
-    """192.0.2.1-192.0.2.20, or 192.0.2.1-20 for short."""
-    match = _FROM_TO.fullmatch(literal)
-    if match is None:
-        return None
-    start, end = match.groups()[:4], match.groups()[4:8]
-    if end[0] is None:
-        end = (*start[:3], match[9])
-    first, last = (int.from_bytes(bytes(map(int, octets)), "big") for octets in (start, end))
-    return _ordered(MAPPED | first, MAPPED | last, literal)
+def _number(address: str) -> int:
+    """An IPv4 address that is known to be well-formed, mapped."""
+    return MAPPED | int.from_bytes(socket.inet_aton(address), "big")
 
 
 def _ordered(first: int, last: int, spec: str) -> Span:
@@ -239,8 +193,11 @@ def _ipv6(literal: str) -> Span:
     return network.first, network.last
 
 
-def _pattern(literal: str) -> Pattern:
-    """10.0-3,7.*.1-254; with a /prefix every address of the pattern stands for its whole block."""
+def _pattern(literal: str, before: int) -> Ints:
+    """10.0-3,7.*.1-254 → the edges of its blocks, ascending, as IPv4 numbers.
+
+    With a /prefix every address of the pattern stands for its whole block. `before` blocks come from other patterns.
+    """
     address, slash, length = literal.partition("/")
     octets = address.split(".")
     if len(octets) != 4:
@@ -251,10 +208,20 @@ def _pattern(literal: str) -> Pattern:
     if slash:
         masks = [_widen(mask, int(length) - 8 * at) for at, mask in enumerate(masks)]
     values = [np.flatnonzero(mask) for mask in masks]
+    # Octets behind the last one that is not `*` only make each block longer. In that octet, each run of values is a
+    # block, once for each choice of values for the octets before it.
     last = max((at for at in range(4) if len(values[at]) < 256), default=0)
-    padded = np.zeros(256 + 2, np.bool_)
-    padded[1:-1] = masks[last]
-    return Pattern(values, last, np.flatnonzero(padded[1:] != padded[:-1]))
+    changes = np.flatnonzero(np.diff(masks[last], prepend=False, append=False))
+    blocks = before + prod(map(len, values[:last])) * len(changes) // 2
+    if blocks > MOST_BLOCKS:
+        raise UsageError(
+            f"{literal}: octet ranges may make {MOST_BLOCKS:,} separate blocks of addresses, here they make "
+            f"{blocks:,}: give fewer values in the first octets, or whole blocks"
+        )
+    words = changes << _SHIFTS[last]
+    for at in reversed(range(last)):
+        words = np.add.outer(values[at] << _SHIFTS[at], words).ravel()
+    return words
 
 
 def _octet_mask(text: str, spec: str) -> Bools:

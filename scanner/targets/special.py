@@ -29,8 +29,9 @@ import numpy as np
 from ..errors import UsageError
 from ..packet.addresses import to_int
 from ..packet.headers import Rows
+from ..verdict.sentences import plural
 from .hostspace import HostSpace, Span, edges_of, outside
-from .spec import Resolve, parse_hosts, written_spans
+from .spec import Resolve, parse_targets
 
 MANY_PUBLIC = 1 << 20  # public addresses above which a scan needs a confirmation
 _SKIP = "skip"
@@ -80,27 +81,25 @@ def entries() -> tuple[Entry, ...]:
 
 def choose(specs: Sequence[str], excludes: Sequence[str], resolve: Resolve, all_addresses: bool = False) -> Choice:
     """Specs and excludes → the hosts. Raises UsageError as `parse_hosts` does, and when nothing is left."""
-    once = cache(resolve)
-    named = parse_hosts(specs, excludes, once, all_addresses)
-    hosts, taken = take_out(named, lambda: written_spans(specs, once, all_addresses))
+    hosts, taken = _take_out(*parse_targets(specs, excludes, resolve, all_addresses))
     if not hosts.size:
-        blocks = ", ".join(str(each.entry) for each in taken)
+        blocks = ", ".join(str(taken_out.entry) for taken_out in taken)
         raise UsageError(f"only special-purpose addresses are left, of {blocks}: name a target inside one block")
     return Choice(hosts, specs, excludes, taken)
 
 
-def take_out(hosts: HostSpace, written: Callable[[], Iterable[Span]]) -> tuple[HostSpace, list[Taken]]:
+def _take_out(hosts: HostSpace, written: list[Span]) -> tuple[HostSpace, list[Taken]]:
     """The hosts without those of special-purpose blocks that are not meant, and what each entry took.
 
-    `written` gives the spans of the targets as they were written, each whole; it is called only if it matters.
+    `written` are the spans of the targets as they were written, each whole.
     """
-    touched = [entry for entry in entries() if entry.skip and hosts.count(_edges([entry]))]
-    meant = list(written()) if touched else []
     holes = edges_of([])
     taken = []
-    for entry in touched:
+    for entry in entries():
+        if not entry.skip or not hosts.count(_edges([entry])):
+            continue
         # A target that lies wholly inside the block is meant. What an outer entry took is not counted again.
-        spared = edges_of(span for span in meant if entry.first <= span[0] and span[1] <= entry.last)
+        spared = edges_of(span for span in written if entry.first <= span[0] and span[1] <= entry.last)
         cut = outside(_edges([entry]), np.concatenate([spared, holes]))
         count = hosts.count(cut)
         if count:
@@ -111,8 +110,7 @@ def take_out(hosts: HostSpace, written: Callable[[], Iterable[Span]]) -> tuple[H
 
 def skipped_text(taken: Taken) -> str:
     """What an entry took out, and how to get it back."""
-    count = f"{taken.addresses:,} address" + ("es" if taken.addresses != 1 else "")
-    return f"skipped {count} of {taken.entry}: name a target inside that block to scan it"
+    return f"skipped {plural(taken.addresses, 'address')} of {taken.entry}: name a target inside that block to scan it"
 
 
 def public_hosts(hosts: HostSpace) -> int:
