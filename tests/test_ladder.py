@@ -110,7 +110,7 @@ open (syn-ack): a SYN/ACK came back
         """\
             198.18.0.1                                               198.18.0.2
             |                                                                 |
-down (no-arp): nobody answered ARP for this address
+down (no-arp): no ARP answer came for this address
 """,
     ),
 }

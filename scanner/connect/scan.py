@@ -177,7 +177,7 @@ class ConnectScan:
         self._calls.close()
 
     def _start(self, now: int) -> None:
-        """Start what rate, room and order allow."""
+        """Start what the rate and the number of open calls allow."""
         if now < self._paused_until:
             return
         allowed = min(self._bucket.allowed(now, BATCH), self._limit - len(self._calls))

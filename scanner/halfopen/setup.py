@@ -87,11 +87,11 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, key: Key, warn: 
 def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[RoutedHosts]:
     """The hosts by the route to them. What has none is told. Sends and opens nothing. Raises UsageError."""
     wanted = interface(config.interface) if config.interface else None
-    found = routes.paths(hosts, interface=wanted, source=_source(config))
-    for skipped in found.skipped:
+    paths = routes.paths(hosts, interface=wanted, source=_source(config))
+    for skipped in paths.skipped:
         warn(f"skipped {_span_text(skipped.first, skipped.last)}: {skipped.reason}")
     parts: dict[tuple[object, ...], tuple[Route, int, list[tuple[int, int]]]] = {}
-    for path in found.paths:
+    for path in paths.paths:
         version = 4 if path.last >> 32 == 0xFFFF else 6
         kind = (path.route.interface.index, path.route.gateway, path.route.source, path.route.local, version)
         parts.setdefault(kind, (path.route, version, []))[2].append((path.first, path.last))

@@ -1,4 +1,4 @@
-"""A scan from start to end, for whoever runs it: rows as windows close, statistics, stop and resume.
+"""A scan from start to end: rows as windows close, statistics, stop and resume.
 
 The session drives an engine, half-open or connect, turn by turn. The engine knows how a probe leaves and how an answer
 arrives; everything else is the same for both and stands here. The clock is handed in, and only the engine sleeps.
@@ -90,7 +90,7 @@ class Session:
         return self._clock()
 
     def resume_point(self) -> ResumePoint:
-        """What is left to do. To be asked when every row that was given out has been written."""
+        """What is left to do, once every row that was given out has been written."""
         windows = self.engine.windows
         begun = [window.host_range for window in (*windows.open, *windows.closed)]
         left = (*self._kept, *begun, *windows.schedule.left)

@@ -193,10 +193,10 @@ class Window:
         control = self._control.counts(self._group, groups)
         gone = self._control.gone(passes, self._group, groups)
         control[gone] = 0  # their lost control probes tell of the host and not of the path
-        found = loss.estimate_hosts(self._answered[:, :passes], control)
+        estimate = loss.estimate_hosts(self._answered[:, :passes], control)
         silent = self.ledger.n - self.ledger.answered - self.ledger.missing
-        missed = found.missed + (self._missed_since(gone) if gone.any() else 0.0)
-        measured = found.loss if passes >= loss.MIN_PASSES else None
+        missed = estimate.missed + (self._missed_since(gone) if gone.any() else 0.0)
+        measured = estimate.loss if passes >= loss.MIN_PASSES else None
         self.estimate = Estimate(min(missed, float(silent)), measured)
         return self.estimate
 
@@ -214,8 +214,10 @@ class Window:
         np.maximum.at(end, group[answered], turn[answered])
         before = turn <= end[group]
         # Counts by group: probed while the host was there, answered, and probed in vain afterwards.
-        probed, found, after = (np.bincount(group[which], minlength=len(gone)) for which in (before, answered, ~before))
-        return float((after * found / np.maximum(1, probed)).sum())
+        probed, responders, after = (
+            np.bincount(group[which], minlength=len(gone)) for which in (before, answered, ~before)
+        )
+        return float((after * responders / np.maximum(1, probed)).sum())
 
     def _group(self, target_id: Ints) -> Ints:
         return target_id // self.width if self._apart else np.zeros(len(target_id), np.int64)

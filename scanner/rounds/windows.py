@@ -155,8 +155,8 @@ class Windows:
 
     def next_due(self, now: int) -> float | None:
         """Seconds until a wait is over; None: there is no wait."""
-        found = [
+        waits = [
             next_wait(window.state, (now - window.current.last_sent) / SECOND, self._waits(window).__getitem__)
             for window in self.open
         ]
-        return min((wait for wait in found if wait is not None), default=None)
+        return min((wait for wait in waits if wait is not None), default=None)

@@ -56,8 +56,8 @@ REASONS = {
     Reason.SPLIT_HANDSHAKE_SYN: "a SYN came back, as in a split handshake",
     Reason.CAPTURE_ENDED: "the capture ended too soon after the probe to tell",
     Reason.ONE_WAY_CAPTURE: "the capture holds no packet towards the prober at all",
-    Reason.NO_ARP: "nobody answered ARP for this address",
-    Reason.NO_NDP: "nobody answered neighbour discovery for this address",
+    Reason.NO_ARP: "no ARP answer came for this address",
+    Reason.NO_NDP: "no neighbour advertisement came for this address",
 }
 _BY_WORD = {reason.word: sentence for reason, sentence in REASONS.items()}
 
