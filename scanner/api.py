@@ -86,8 +86,11 @@ def scan(
     Raises UsageError here for what cannot be read, and at the first row if there is no route. Raises ScanError while
     rows are read, without permission or when an interface fails.
     """
-    request = _target_options(targets, ports, options)
-    config = SynConfig(**{name: value for name, value in options.items() if name not in _TARGET_OPTIONS})
+    given: dict[str, Any] = {name: options.pop(name) for name in _TARGET_OPTIONS if name in options}
+    given |= {"targets": targets, "ports": _port_text(ports)}
+    # A single text may stand for a sequence of texts.
+    given |= {name: tuple(_texts(value)) for name, value in given.items() if _TARGET_OPTIONS[name].kind == Texts}
+    request, config = TargetOptions(**given), SynConfig(**options)
     column, choice = ports_of(request), choice_of(request)
     guard(choice.hosts, request.yes, None)
     notes = [skipped_text(taken) for taken in choice.taken]
@@ -111,17 +114,6 @@ def scan(
         summary.extend(summary_lines(session.stats()))
 
     return Verdicts(notes, summary, rows())
-
-
-def _target_options(targets: TextOrTexts, ports: PortSpec | None, options: dict[str, Any]) -> TargetOptions:
-    """The options of the command line about targets and ports. A single text may stand for a sequence of texts."""
-    given = {**options, "targets": targets, "ports": _port_text(ports)}
-    values: dict[str, Any] = {
-        name: tuple(_texts(given[name])) if option.kind == Texts else given[name]
-        for name, option in _TARGET_OPTIONS.items()
-        if name in given
-    }
-    return TargetOptions(**values)
 
 
 def classify(

@@ -144,30 +144,25 @@ class SynConfig:
         from .packet.template import OPTION_SETS
         from .verdict.loss import MAX_PASSES
 
-        def within(value: float | None, low: float, high: float) -> bool:
-            return value is None or low <= value <= high
-
-        rate, seed, shard, most = self.rate, self.seed, self.shard, f"{MAX_RATE:,.0f}"
+        rate, max_rate, most = self.rate, self.max_rate, f"{MAX_RATE:,.0f}"
+        seed, shard, port, tos = self.seed, self.shard, self.source_port, self.tos
         limits = (
-            (within(rate, 0, MAX_RATE), f"--rate {rate} is out of range: 0 (unlimited) to {most}"),
-            (rate is None or self.max_rate is None, f"--max-rate bounds --rate auto; with --rate {rate} leave it out"),
-            (within(self.max_rate, 1, MAX_RATE), f"--max-rate {self.max_rate} is out of range: 1 to {most}"),
+            (rate is None or 0 <= rate <= MAX_RATE, f"--rate {rate} is out of range: 0 (unlimited) to {most}"),
+            (rate is None or max_rate is None, f"--max-rate bounds --rate auto; with --rate {rate} leave it out"),
+            (max_rate is None or 1 <= max_rate <= MAX_RATE, f"--max-rate {max_rate} is out of range: 1 to {most}"),
             (0 <= self.retries < MAX_PASSES, f"--retries {self.retries} is out of range: 0 to {MAX_PASSES - 1}"),
             (self.max_missed > 0, f"--max-missed {self.max_missed:g} must be above 0"),
             (self.max_missed_share is None or self.max_missed_share > 0, "--max-missed: a percentage must be above 0"),
             (self.timeout is None or self.timeout > 0, f"--timeout {self.timeout} must be above 0 seconds"),
-            (within(self.ttl, 1, 255), f"--ttl {self.ttl} is out of range: 1 to 255"),
-            (within(self.tos, 0, 255), f"--tos {self.tos} is out of range: 0 to 255"),
-            (
-                self.tos & 3 == 0,
-                f"--tos {self.tos} sets ECN bits (RFC 3168), that routers rewrite; use a multiple of 4",
-            ),
+            (1 <= self.ttl <= 255, f"--ttl {self.ttl} is out of range: 1 to 255"),
+            (0 <= tos <= 255, f"--tos {tos} is out of range: 0 to 255"),
+            (tos & 3 == 0, f"--tos {tos} sets ECN bits (RFC 3168), which routers rewrite; use a multiple of 4"),
             (self.options in OPTION_SETS, f"--options {self.options!r} is not one of {', '.join(OPTION_SETS)}"),
             (1 <= shard.number <= shard.of, f"--shard {shard.number}/{shard.of}: give i/n with 1 <= i <= n"),
             (shard.of == 1 or seed is not None, "--shard needs --seed: all shards must share one order"),
-            (within(self.senders, 1, MAX_SENDERS), f"--senders {self.senders} is out of range: 1 to {MAX_SENDERS}"),
+            (1 <= self.senders <= MAX_SENDERS, f"--senders {self.senders} is out of range: 1 to {MAX_SENDERS}"),
             (seed is None or abs(seed) < 1 << SEED_BITS, f"--seed {seed} is too large: below 2^{SEED_BITS}"),
-            (within(self.source_port, 1, 65535), f"--source-port {self.source_port} is not a port"),
+            (port is None or 1 <= port <= 65535, f"--source-port {port} is not a port"),
         )
         for holds, message in limits:
             if not holds:

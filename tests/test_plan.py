@@ -34,10 +34,10 @@ targets    255 addresses × 2 ports (22,80)
            510 targets
 left out   1 address by exclude 127.0.0.4
            0 addresses by exclude 10.0.0.0/8
-ways       lo, this machine itself, from 127.0.0.1: 255 addresses
-packets    510 probes of 60 bytes (30.6 kB) if everybody answers, and resets
-           1,530 (91.8 kB) in 3 passes if nobody does; at most 11
-time       0.5 s at 1,000/s if everybody answers; 4.5 s if nobody does
+routes     lo, this machine itself, from 127.0.0.1: 255 addresses
+packets    510 probes of 60 bytes (30.6 kB) if every target answers, and resets
+           1,530 (91.8 kB) in 3 passes if none answers; at most 11
+time       0.5 s at 1,000/s if every target answers; 4.5 s if none answers
 first      """
 
 
@@ -61,16 +61,16 @@ def test_a_plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 
 
 PARTS = {
-    "auto": ("127.0.0.1 -p 1-1000", "--rate auto: begins at 200/s and grows while nothing is lost by it"),
+    "auto": ("127.0.0.1 -p 1-1000", "--rate auto: begins at 200/s, grows while no loss follows"),
     "auto with an end": ("127.0.0.1 -p 1-1000 --max-rate 500",
-                         "at least 2.0 s, and 18.0 s if it never grew and nobody answered"),
+                         "at least 2.0 s, and 18.0 s if it does not grow and no target answers"),
     "no limit": ("127.0.0.1 -p 1-1000 --rate 0", "--rate 0: as fast as this machine sends 1,000 frames"),
     "shard": ("127.0.0.0/24 -p 1 --seed 1 --shard 2/3", "85 targets in shard 2/3"),
     "special": ("127.0.0.1 126.255.255.255-127.0.0.2 --exclude 126.255.255.255",
                 "2 addresses of 127.0.0.0/8 (loopback, RFC 1122)"),
     "ipv6": ("::1 -p 9", "lo, this machine itself, from ::1: 1 address"),
     "no seed": ("127.0.0.1 -p 9", "in another order each time; --seed fixes it; for example:"),
-    "retries": ("127.0.0.1 -p 9 --retries 0 --rate 10", "1 (60 bytes) in 1 pass if nobody does; at most 1"),
+    "retries": ("127.0.0.1 -p 9 --retries 0 --rate 10", "1 (60 bytes) in 1 pass if none answers; at most 1"),
 }  # fmt: skip
 
 

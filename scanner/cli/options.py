@@ -64,14 +64,9 @@ class OutputOptions:
     def named(self) -> list[tuple[str, str]]:
         """Format and path of each file that -oX, -oG, -oN or -oA names."""
         base = self.output_all
-        named = (
-            ("xml", self.output_xml),
-            ("xml", base and f"{base}.xml"),
-            ("gnmap", self.output_grepable),
-            ("gnmap", base and f"{base}.gnmap"),
-            ("table", self.output_normal),
-            ("table", base and f"{base}.nmap"),
-        )
+        named = [("xml", self.output_xml), ("gnmap", self.output_grepable), ("table", self.output_normal)]
+        if base:
+            named += [("xml", f"{base}.xml"), ("gnmap", f"{base}.gnmap"), ("table", f"{base}.nmap")]
         return [(form, path) for form, path in named if path]
 
     @property

@@ -5,18 +5,16 @@ So the plan is made by the code of the scan itself. It chooses targets, looks up
 does, but opens no transport. The first probes are those of the scan's first window. Nothing is sent and no
 privileges are needed, because the only socket is the one to the routing table.
 
-Limits: the time of a scan depends on who answers. The plan shows the least time (every target answers at once) and the
-time if no target answers. A sweep for MAC addresses may find hosts that are down, and these get no probes. Source ports
-are chosen when the scan starts.
+Limits: the time of a scan depends on which targets answer. The plan shows the least time (every target answers at
+once) and the time if no target answers. A sweep for MAC addresses may find hosts that are down, and these get no
+probes. Source ports are chosen when the scan starts.
 """
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from ..config import SynConfig, choice_of, config_of, key_of, ports_of
 from ..halfopen.lane import Lane
@@ -25,7 +23,7 @@ from ..halfopen.session import settings_of
 from ..halfopen.setup import RoutedHosts, lane_of, routes_of
 from ..packet.addresses import to_text
 from ..rounds.pacing import FIRST_WAIT
-from ..targets.ports import format_ports
+from ..targets.ports import Ports, format_ports
 from ..targets.spec import parse_hosts, resolve
 from ..targets.special import MANY_PUBLIC, Choice, public_hosts
 from ..transport import Transport
@@ -39,21 +37,20 @@ EXCLUDES_COUNTED = 20  # for each of them the target list is read once more
 LABEL_WIDTH = 10
 
 
-@dataclass(frozen=True)
 class Plan:
-    """A scan before its start. `skipped`: the hosts without a usable route, as sentences."""
+    """A scan before its start, with a lane for each part of `routed`. `skipped`: sentences on hosts without a route."""
 
-    choice: Choice
-    ports: npt.NDArray[np.uint16]
-    config: SynConfig
-    ways: list[RoutedHosts]
-    skipped: list[str]
-    scan: Scan
-
-    @property
-    def lanes(self) -> list[Lane]:
-        """One lane for each way."""
-        return self.scan.lanes
+    def __init__(self, choice: Choice, ports: Ports, config: SynConfig) -> None:
+        """Raises the UsageError that the scan would raise."""
+        self.choice, self.ports, self.config = choice, ports, config
+        self.skipped: list[str] = []
+        key = key_of(config)
+        self.routed = routes_of(choice.hosts, config, self.skipped.append)
+        transport = cast(Transport, None)  # a plan sends nothing
+        # The order of the probes does not depend on the source ports, so any numbers will do.
+        held = HeldPorts(tuple(range(1, config.passes + 2)), False)
+        self.lanes = [lane_of(part, transport, held, ports, config, key) for part in self.routed]
+        self.scan = Scan(self.lanes, settings_of(config, choice.hosts), key)
 
     @property
     def targets(self) -> int:
@@ -65,32 +62,15 @@ class Plan:
         """The hosts and gateways whose MAC addresses are looked up first."""
         return sum(lane.host_count if lane.gateway is None else 1 for lane in self.lanes if lane.query is not None)
 
-
-def make_plan(choice: Choice, ports: npt.NDArray[np.uint16], config: SynConfig) -> Plan:
-    """The plan of a scan. Raises the UsageError that the scan would raise."""
-    skipped: list[str] = []
-    key = key_of(config)
-    ways = routes_of(choice.hosts, config, skipped.append)
-    transport = cast(Transport, None)  # a plan sends nothing
-    # The order of the probes does not depend on the source ports, so any numbers will do.
-    held = HeldPorts(tuple(range(1, config.passes + 2)), False)
-    lanes = [lane_of(way, transport, held, ports, config, key) for way in ways]
-    return Plan(choice, ports, config, ways, skipped, Scan(lanes, settings_of(config, choice.hosts), key))
-
-
-def first_probes(plan: Plan) -> tuple[list[tuple[str, int]], bool]:
-    """The first targets (address, port) in the order of sending, and whether a sweep for MAC addresses comes first."""
-    window = plan.scan.windows.next_window(plan.scan.transmit.bucket.rate)
-    assert window, "a plan has targets"
-    window.passes.begin(0)
-    host, port_index = np.divmod(window.passes.take(PROBES_SHOWN, 0), window.width)
-    addresses = to_text(window.hosts[host])
-    return list(zip(addresses, plan.ports[port_index].tolist(), strict=True)), window.sweeping
+    @property
+    def unanswered_passes(self) -> int:
+        """The passes over targets that stay silent, if nothing answers at all."""
+        return min(self.config.passes, MIN_PASSES_UNANSWERED)
 
 
 def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
-    plan = make_plan(choice_of(request.targets), ports_of(request.targets), config_of(request.given))
+    plan = Plan(choice_of(request.targets), ports_of(request.targets), config_of(request.given))
     sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {text}\n" for label, text in _lines(plan))
     sys.stdout.flush()
     return 0
@@ -101,7 +81,7 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     sections = (
         ("targets", _targets(plan)),
         ("left out", _left_out(plan)),
-        ("ways", [_way(way, lane) for way, lane in zip(plan.ways, plan.lanes, strict=True)]),
+        ("routes", map(_route, plan.routed, plan.lanes)),
         ("packets", _packets(plan)),
         ("time", _time(plan)),
         ("first", _first(plan)),
@@ -112,7 +92,7 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _targets(plan: Plan) -> Iterator[str]:
-    hosts = sum(way.hosts.size for way in plan.ways)
+    hosts = sum(lane.hosts.size for lane in plan.lanes)
     yield f"{plural(hosts, 'address')} × {plural(len(plan.ports), 'port')} ({format_ports(plan.ports)})"
     shard = plan.config.shard
     yield plural(plan.targets, "target") + (f" in shard {shard.number}/{shard.of}" if shard.of > 1 else "")
@@ -134,8 +114,8 @@ def _left_out(plan: Plan) -> Iterator[str]:
     yield from plan.skipped
 
 
-def _way(way: RoutedHosts, lane: Lane) -> str:
-    route = way.route
+def _route(part: RoutedHosts, lane: Lane) -> str:
+    route = part.route
     place = "this machine itself" if route.local else f"via {route.gateway}" if route.gateway else "on the link"
     return f"{route.interface.name}, {place}, from {route.source}: {plural(lane.host_count, 'address')}"
 
@@ -145,42 +125,40 @@ def _packets(plan: Plan) -> Iterator[str]:
     width = len(plan.ports)
     size = sum(lane.host_count * width * lane.probe.length for lane in plan.lanes)
     lengths = "/".join(map(str, sorted({lane.probe.length for lane in plan.lanes})))
-    yield f"{plural(plan.targets, 'probe')} of {lengths} bytes ({bytes_text(size)}) if everybody answers, and resets"
-    most, usual = plan.config.passes, _unanswered_passes(plan.config)
-    total = f"{plan.targets * usual:,} ({bytes_text(size * usual)})"
-    yield f"{total} in {plural(usual, 'pass')} if nobody does; at most {most}"
+    yield f"{plural(plan.targets, 'probe')} of {lengths} bytes ({bytes_text(size)}) if every target answers, and resets"
+    passes = plan.unanswered_passes
+    total = f"{plan.targets * passes:,} ({bytes_text(size * passes)})"
+    yield f"{total} in {plural(passes, 'pass')} if none answers; at most {plan.config.passes}"
     if plan.queries:
-        yield f"{plural(plan.queries, 'MAC address')} to ask for before that"
-
-
-def _unanswered_passes(config: SynConfig) -> int:
-    return min(config.passes, MIN_PASSES_UNANSWERED)
+        yield f"{plural(plan.queries, 'MAC address')} to look up before that"
 
 
 def _time(plan: Plan) -> Iterator[str]:
-    config, passes = plan.config, _unanswered_passes(plan.config)
-    frames = plan.targets + plan.queries
-    waits = passes * (config.timeout or FIRST_WAIT)
+    config, frames = plan.config, plan.targets + plan.queries
+    probes, waits = plan.targets * plan.unanswered_passes, plan.unanswered_passes * (config.timeout or FIRST_WAIT)
     if config.rate:
-        least, most = duration_text(frames / config.rate), duration_text(plan.targets * passes / config.rate + waits)
-        yield f"{least} at {config.rate:,.0f}/s if everybody answers; {most} if nobody does"
+        least, most = duration_text(frames / config.rate), duration_text(probes / config.rate + waits)
+        yield f"{least} at {config.rate:,.0f}/s if every target answers; {most} if none answers"
     elif config.rate == 0:
         yield f"--rate 0: as fast as this machine sends {frames:,} frames"
     else:
         start, end = plan.scan.transmit.bucket.rate, plan.scan.settings.max_rate
-        grows = f"grows while nothing is lost by it{f', to {end:,.0f}/s at most' if end else ''}"
-        yield f"--rate auto: begins at {start:,.0f}/s and {grows}"
+        yield f"--rate auto: begins at {start:,.0f}/s, grows while no loss follows{f', to {end:,.0f}/s' if end else ''}"
         least = f"at least {duration_text(frames / end)}, and " if end else ""
-        yield f"{least}{duration_text(plan.targets * passes / start + waits)} if it never grew and nobody answered"
+        yield f"{least}{duration_text(probes / start + waits)} if it does not grow and no target answers"
 
 
 def _first(plan: Plan) -> Iterator[str]:
-    probes, sweep = first_probes(plan)
+    window = plan.scan.windows.next_window(plan.scan.transmit.bucket.rate)
+    assert window, "a plan has targets"
+    window.passes.begin(0)
+    host, port_index = np.divmod(window.passes.take(PROBES_SHOWN, 0), window.width)
     if plan.config.seed is None:
         yield "in another order each time; --seed fixes it; for example:"
-    if sweep:
-        yield "after the MAC addresses; hosts that are down are passed over:"
-    yield from (f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip, port in probes)
+    if window.sweeping:
+        yield "after the MAC addresses are known; hosts that are down get no probe:"
+    for ip, port in zip(to_text(window.hosts[host]), plan.ports[port_index].tolist(), strict=True):
+        yield f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def bytes_text(count: float) -> str:

@@ -16,6 +16,7 @@ import signal
 import sys
 import termios
 import time
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -193,9 +194,8 @@ def _keyboard() -> Iterator[Callable[[], bool]]:
     before: list[Any] | None = None  # the settings of the terminal
     with suppress(OSError, termios.error, ValueError):
         if sys.stdin.isatty() and _in_foreground():
-            before, settings = termios.tcgetattr(0), termios.tcgetattr(0)
-            settings[3] &= ~(termios.ICANON | termios.ECHO)
-            termios.tcsetattr(0, termios.TCSADRAIN, settings)
+            before = termios.tcgetattr(0)
+            tty.setcbreak(0, termios.TCSADRAIN)
 
     def pressed() -> bool:
         with suppress(OSError):

@@ -45,6 +45,7 @@ class StateFile:
     def __init__(self, path: str | None = None, inputs: Inputs | None = None) -> None:
         """`inputs`: what both parts of a resumed scan must share. Raises UsageError."""
         self._path, self._inputs = path, inputs or {}
+        self.kept = path is not None  # then the session keeps what an interrupt leaves unfinished
         self._saved = 0.0  # when, in monotonic seconds
         self._earlier: ScanStats | None = None  # of the earlier parts
         if path is None:
@@ -54,11 +55,6 @@ class StateFile:
             _compare(path, before, self._inputs)
         elif not os.path.isdir(os.path.dirname(path) or "."):
             raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
-
-    @property
-    def kept(self) -> bool:
-        """Whether there is a file. Then the session keeps what an interrupt leaves unfinished."""
-        return self._path is not None
 
     def total(self, stats: ScanStats) -> ScanStats:
         """The statistics of all parts of the scan; `stats` are those of this part."""
@@ -150,7 +146,7 @@ def _read(path: str) -> tuple[Inputs, ResumePoint, ScanStats, list[Written]]:
 
 def _compare(path: str, before: Inputs, now: Inputs) -> None:
     """Raises UsageError that names the first input that differs."""
-    for name in [*now, *(name for name in before if name not in now)]:
+    for name in now | before:
         old, new = before.get(name, ""), now.get(name, "")
         if old != new:
             raise UsageError(

@@ -79,10 +79,8 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
 
     def command(**values: Any) -> None:
         # What was not given is left out, so that the group of options has the one default.
-        given = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in values.items() if value is not None
-        }  # fmt: skip
+        given = {key: value for key, value in values.items() if value is not None}
+        given |= {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
         if given.get("list_ports"):
             from .run import print_ports
 
