@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.net import netlink
-from scanner.net.netlink import Counters, Interface, Message, RouteFacts, RouteType
+from scanner.net.netlink import Interface, Message, RouteFacts, RouteType
 
+RTM_NEWLINK = 16
 recorded = pytest.mark.skipif(sys.byteorder != "little", reason="the recorded messages are little-endian")
 EXPIRY = "14000600fffffffffffffffff3490300f3490300"  # IFA_CACHEINFO, which is not read
 
@@ -97,10 +98,10 @@ def test_link(wire: bytes, mac: bytes | None) -> None:
     header = netlink.LINK.pack(0, 1, 3, 0x1043, 0)
     stats = struct.pack("=8Q", *range(8)) + b"\1"  # from a kernel with more counters
     pairs = [(1, wire), (3, b"eth0\0"), (4, struct.pack("=I", 1500)), (23, stats)]
-    [message] = netlink.messages(netlink.request(netlink.RTM_NEWLINK, header, pairs))
+    [message] = netlink.messages(netlink.request(RTM_NEWLINK, header, pairs))
     link = netlink.link(message.body)
-    assert link == Interface("eth0", 3, mac, 1, 1500, up=True, loopback=False)
-    assert link.counters == Counters(*range(8))
+    assert link == Interface("eth0", 3, mac, 1, loopback=False)
+    assert link.tx_dropped == 7
 
 
 @pytest.mark.parametrize(("source", "index", "pairs"), [

@@ -133,7 +133,7 @@ class LiveScan:
             self._lanes.close()
 
     def _interface_drops(self) -> int:
-        return sum(interface(name).counters.tx_dropped for name in self._names)
+        return sum(interface(name).tx_dropped for name in self._names)
 
 
 def syn_session(

@@ -15,11 +15,10 @@ import numpy.typing as npt
 
 from ..config import SynConfig
 from ..errors import UsageError
-from ..net import routes
 from ..net.interfaces import interface
-from ..net.routes import Route
+from ..net.routes import Route, find_routes
 from ..packet import probe
-from ..packet.addresses import from_ints, to_int, to_text
+from ..packet.addresses import from_ints, to_int
 from ..packet.cookie import Key
 from ..packet.headers import ETHERNET
 from ..packet.template import Recipe
@@ -69,9 +68,7 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, key: Key, warn: 
     """
     with ExitStack() as stack:
         routed = routes_of(hosts, config, warn)
-        held = {
-            source: stack.enter_context(ports_held) for source, ports_held in _hold(routed, config, key, warn).items()
-        }
+        held = _hold(routed, config, key, warn, stack)
         transports = {}
         for wire, route in {part.wire: part.route for part in routed}.items():
             sources = {part.route.source for part in routed if part.wire == wire}
@@ -87,16 +84,10 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, key: Key, warn: 
 def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[RoutedHosts]:
     """The hosts by the route to them. What has none is told. Sends and opens nothing. Raises UsageError."""
     wanted = interface(config.interface) if config.interface else None
-    paths = routes.paths(hosts, interface=wanted, source=_source(config))
-    for skipped in paths.skipped:
-        warn(f"skipped {_span_text(skipped.first, skipped.last)}: {skipped.reason}")
-    parts: dict[tuple[object, ...], tuple[Route, int, list[tuple[int, int]]]] = {}
-    for path in paths.paths:
-        version = 4 if path.last >> 32 == 0xFFFF else 6
-        kind = (path.route.interface.index, path.route.gateway, path.route.source, path.route.local, version)
-        parts.setdefault(kind, (path.route, version, []))[2].append((path.first, path.last))
-    routed = [RoutedHosts(route, version, hosts.within(spans)) for route, version, spans in parts.values()]
-    return [part for part in routed if part.hosts.size]
+    routes = find_routes(hosts, interface=wanted, source=_source(config))
+    for skipped in routes.skipped:
+        warn(f"skipped {skipped}")
+    return [RoutedHosts(route, route.source.version, part) for route, part in routes.hosts.items()]
 
 
 def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
@@ -111,21 +102,21 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
     return source
 
 
-def _span_text(first: int, last: int) -> str:
-    """A span of 128-bit addresses, IPv4 mapped, as text."""
-    texts = to_text(from_ints([first, last]))
-    return texts[0] if first == last else "-".join(texts)
+def _hold(
+    routed: list[RoutedHosts], config: SynConfig, key: Key, warn: Warn, stack: ExitStack
+) -> dict[object, HeldPorts]:
+    """A run of source ports on each source address: one a pass and a spare one, or the single one of --source-port.
 
-
-def _hold(routed: list[RoutedHosts], config: SynConfig, key: Key, warn: Warn) -> dict[object, HeldPorts]:
-    """A run of source ports on each source address: one a pass and a spare one, or the single one of --source-port."""
+    `stack` takes them over, so that those held before an error are given back.
+    """
     held: dict[object, HeldPorts] = {}
     for route in [part.route for part in routed]:
         source = route.source
         if source not in held:
             count = 1 if config.source_port else config.passes + 1
             quiet = any(not part.route.local for part in routed if part.route.source == source)
-            held[source] = hold(source, config.source_port, count, key.k0, route.interface.index, quiet)
+            ports_held = hold(source, config.source_port, count, key.k0, route.interface.index, quiet)
+            held[source] = stack.enter_context(closing(ports_held))
             if not held[source].held:
                 warn(f"{source} is not an address of this machine: the host that has it may reset what we open")
     return held

@@ -17,16 +17,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
 InterfaceAddress = IPv4Interface | IPv6Interface
-Attributes = dict[int, bytes]
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x01, 0x10, 0x300
-RTM_NEWLINK, RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE = 16, 18, 22, 26, 34
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE = 18, 22, 26, 34
 RTM_F_FIB_MATCH = 0x2000  # answer with the entry of the table, not with the route made from it
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -37,8 +36,9 @@ ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, tab
 VERSION = {2: 4, 10: 6}  # AF_INET, AF_INET6
 FAMILY = {4: 2, 6: 10}
 
-_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_STATS64 = 1, 3, 4, 23
+_IFF_LOOPBACK = 0x8
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_STATS64 = 1, 3, 23
+_TX_DROPPED = slice(7 * 8, 8 * 8)  # the eighth field of struct rtnl_link_stats64 (if_link.h)
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _UNUSABLE = 0x08 | 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE: not, or not yet, a source address
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA, _RTA_IP_PROTO = 1, 2, 4, 5, 7, 18, 27
@@ -69,40 +69,28 @@ class Message(NamedTuple):
     body: bytes
 
 
-class Counters(NamedTuple):
-    """What an interface has counted since it was made: the first fields of struct rtnl_link_stats64 (if_link.h)."""
-
-    rx_packets: int = 0
-    tx_packets: int = 0
-    rx_bytes: int = 0
-    tx_bytes: int = 0
-    rx_errors: int = 0
-    tx_errors: int = 0
-    rx_dropped: int = 0
-    tx_dropped: int = 0
-
-
 @dataclass(frozen=True)
 class Interface:
-    """One interface. `kind` is its ARPHRD number (1 Ethernet, 772 loopback, 65534 none), `mtu` in bytes."""
+    """One interface. `kind` is its ARPHRD number (1 Ethernet, 772 loopback, 65534 none).
+
+    `tx_dropped` counts, since the interface was made, the frames that it dropped while sending.
+    """
 
     name: str
     index: int
     mac: bytes | None
     kind: int
-    mtu: int
-    up: bool
     loopback: bool
     addresses: tuple[InterfaceAddress, ...] = ()
-    counters: Counters = field(default=Counters(), compare=False)
+    tx_dropped: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class RouteFacts:
-    """One RTM_NEWROUTE; what the message does not carry is None."""
+    """One RTM_NEWROUTE; what the message does not carry is None, or 0."""
 
     kind: int  # a RouteType, or a newer one
-    index: int | None
+    index: int  # of the outgoing interface
     gateway: Address | None
     source: Address | None
 
@@ -158,9 +146,7 @@ def error_number(body: bytes) -> int:
 
 def address_of(packed: bytes) -> Address | None:
     """Four or sixteen bytes as an address; None for any other length."""
-    if len(packed) == 4:
-        return IPv4Address(packed)
-    return IPv6Address(packed) if len(packed) == 16 else None
+    return ip_address(packed) if len(packed) in (4, 16) else None
 
 
 def link(body: bytes) -> Interface:
@@ -168,17 +154,13 @@ def link(body: bytes) -> Interface:
     _, kind, index, flags, _ = LINK.unpack_from(body)
     values = dict(attributes(body, LINK.size))
     mac = values.get(_IFLA_ADDRESS, _NONE)
-    # Kernels differ in how many counters they append; the first ones are always the same.
-    stats = struct.Struct("=8Q")
     return Interface(
         name=values.get(_IFLA_IFNAME, _NONE).rstrip(b"\0").decode("utf-8", "surrogateescape"),
         index=index,
         mac=mac if len(mac) == 6 else None,
         kind=kind,
-        mtu=struct.unpack("=I", values.get(_IFLA_MTU, bytes(4)))[0],
-        up=bool(flags & _IFF_UP),
         loopback=bool(flags & _IFF_LOOPBACK),
-        counters=Counters(*stats.unpack(values.get(_IFLA_STATS64, _NONE).ljust(stats.size, b"\0")[: stats.size])),
+        tx_dropped=int.from_bytes(values.get(_IFLA_STATS64, _NONE)[_TX_DROPPED], sys.byteorder),
     )
 
 
@@ -189,12 +171,12 @@ def interface_address(body: bytes) -> tuple[int, InterfaceAddress] | None:
     """
     family, prefix, flags, _, index = ADDR.unpack_from(body)
     values = dict(attributes(body, ADDR.size))
-    flags |= int(struct.unpack("=I", values.get(_IFA_FLAGS, bytes(4)))[0])
+    flags |= int.from_bytes(values.get(_IFA_FLAGS, _NONE), sys.byteorder)
     # On a point-to-point link IFA_ADDRESS is the other end and IFA_LOCAL is ours.
     own = address_of(values.get(_IFA_LOCAL, values.get(_IFA_ADDRESS, _NONE)))
     if own is None or family not in VERSION or flags & _UNUSABLE:
         return None
-    return index, IPv4Interface((own, prefix)) if own.version == 4 else IPv6Interface((own, prefix))
+    return index, ip_interface((own, prefix))
 
 
 def route(body: bytes) -> RouteFacts:
@@ -202,10 +184,9 @@ def route(body: bytes) -> RouteFacts:
     values = dict(attributes(body, ROUTE.size))
     # IPv4 by way of an IPv6 router comes as a struct rtvia: family (2 bytes), address.
     via = values.get(_RTA_VIA, _NONE)
-    index = values.get(_RTA_OIF)
     return RouteFacts(
         kind=body[7],
-        index=struct.unpack("=i", index)[0] if index is not None else None,
+        index=int.from_bytes(values.get(_RTA_OIF, _NONE), sys.byteorder),
         gateway=address_of(via[2:] or values.get(_RTA_GATEWAY, _NONE)),
         source=address_of(values.get(_RTA_PREFSRC, _NONE)),
     )

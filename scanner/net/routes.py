@@ -1,10 +1,10 @@
 """The route to each target, as the kernel chooses it.
 
 Routing is more than a table: policy rules, several tables, next-hop objects and source addresses decide, and a program
-that reads only the main table sends some packets the wrong way. So the kernel is asked about real destinations
-(RTM_GETROUTE, as `ip route get` does), but not about each of 2^32 addresses. The answer can change only where a prefix
-of some table, or of a rule, begins or ends. These places cut the targets into groups, each group is asked about once
-by its first address, and neighbouring groups with the same answer become one path.
+that reads only the main table sends some packets the wrong way. So the kernel's answers for real destinations are used
+(RTM_GETROUTE, as `ip route get` does), but not one for each of 2^32 addresses. The answer can change only where a
+prefix of some table, or of a rule, begins or ends. These places cut the targets into groups. One request for the first
+address of each group is enough, and groups with the same answer are joined.
 
 Limits: of a route over several next hops one is used for the whole group. IPv6 source selection (RFC 6724) can differ
 within a group; one valid source is used. Rules that look at marks, TOS or ports are followed for an unmarked TCP
@@ -16,9 +16,7 @@ Source: rtnetlink(7); net/ipv4/route.c and net/ipv6/route.c (what RTM_GETROUTE a
 import errno
 import os
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import groupby
-from operator import itemgetter
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 import numpy as np
@@ -33,17 +31,13 @@ from .netlink import Address, Interface, Message, RouteType
 
 _IPV4_FIRST, _IPV4_END, _END = MAPPED, MAPPED + (1 << 32), 1 << 128
 _LINK_LOCAL = IPv6Network("fe80::/10")
-# Destinations that no host has, whatever the tables say, by IP version (RFC 6890).
-_NOT_HOSTS: dict[int, tuple[tuple[IPv4Network | IPv6Network, str], ...]] = {
-    4: (
-        (IPv4Network("0.0.0.0/8"), "an address of 'this network', no host"),
-        (IPv4Network("224.0.0.0/4"), "a multicast address, no host"),
-        (IPv4Network("255.255.255.255/32"), "the broadcast address, no host"),
-    ),
-    6: (
-        (IPv6Network("::/128"), "the unspecified address, no host"),
-        (IPv6Network("ff00::/8"), "a multicast address, no host"),
-    ),
+# Destinations that no host has, whatever the tables say (RFC 6890).
+_NOT_HOSTS: dict[IPv4Network | IPv6Network, str] = {
+    IPv4Network("0.0.0.0/8"): "an address of 'this network', no host",
+    IPv4Network("224.0.0.0/4"): "a multicast address, no host",
+    IPv4Network("255.255.255.255/32"): "the broadcast address, no host",
+    IPv6Network("::/128"): "the unspecified address, no host",
+    IPv6Network("ff00::/8"): "a multicast address, no host",
 }
 _REFUSALS = {
     errno.ENETUNREACH: "no route",
@@ -74,27 +68,11 @@ class Route:
     local: bool
 
 
-class Path(NamedTuple):
-    """The route of all hosts of the scan from `first` to `last` (128-bit integers, IPv4 mapped)."""
+class Routes(NamedTuple):
+    """The hosts by the route to them, and a line about each span of addresses that cannot be scanned, ascending."""
 
-    route: Route
-    first: int
-    last: int
-
-
-class Skipped(NamedTuple):
-    """Addresses first..last that cannot be scanned, and why: the second half of a sentence that begins with them."""
-
-    first: int
-    last: int
-    reason: str
-
-
-class Paths(NamedTuple):
-    """What became of a set of targets; both lists ascend."""
-
-    paths: list[Path]
-    skipped: list[Skipped]
+    hosts: dict[Route, HostSpace]
+    skipped: list[str]
 
 
 class _Unusable(NamedTuple):
@@ -114,7 +92,7 @@ class _Wish(NamedTuple):
 _Answer = Route | _Unusable
 
 
-def paths(hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None) -> Paths:
+def find_routes(hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None) -> Routes:
     """The routes that the kernel gives for all hosts; `interface` and `source` are the user's wishes.
 
     A `source` that is not an address of this machine is kept and does not choose the route. Addresses that no host has
@@ -123,21 +101,25 @@ def paths(hosts: HostSpace, *, interface: Interface | None = None, source: Addre
     """
     # All hosts of a group have the same answer (see the module), so its first host stands for it.
     groups = _groups(hosts)
+    by_answer: dict[_Answer, list[Span]] = {}
     answers = _answers([_address(first) for first, _ in groups], _Wish(interface, source))
-    usable: list[Path] = []
-    others: list[tuple[_Unusable, Span]] = []
-    for answer, run in groupby(zip(answers, groups, strict=True), key=itemgetter(0)):
-        alike = [group for _, group in run]
-        first, last = alike[0][0], alike[-1][1]
+    for answer, group in zip(answers, groups, strict=True):
+        by_answer.setdefault(answer, []).append(group)
+    usable: dict[Route, HostSpace] = {}
+    others: list[tuple[Span, _Unusable]] = []
+    for answer, spans in by_answer.items():
+        part = hosts.within(spans)
         if isinstance(answer, Route):
-            usable.append(Path(answer, first, last))
+            usable[answer] = part
         else:
-            others += ((answer, span) for span in hosts.within([(first, last)]).spans())
-    errors = [each for each in others if each[0].fatal] or ([] if usable else others)
+            others += ((span, answer) for span in part.spans())
+    others.sort()
+    # Addresses that no host has are an error only if nothing else is left.
+    errors = [other for other in others if other[1].fatal] or ([] if usable else others)
     if errors:
-        answer, span = errors[0]
+        span, answer = errors[0]
         raise UsageError(f"{_text(*span)} {answer.reason}")
-    return Paths(usable, [Skipped(*span, answer.reason) for answer, span in others])
+    return Routes(usable, [f"{_text(*span)}: {answer.reason}" for span, answer in others])
 
 
 def boundaries(version: int) -> list[int]:
@@ -146,15 +128,16 @@ def boundaries(version: int) -> list[int]:
     Ascending integers of the IP version given (4 or 6); the end of the whole address space is 2^32 or 2^128.
     """
     header = netlink.ROUTE.pack(netlink.FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0)
-    found: set[int] = set()
-    for network in (*(block for block, _ in _NOT_HOSTS[version]), *((_LINK_LOCAL,) if version == 6 else ())):
-        found.update((int(network[0]), int(network[-1]) + 1))
+    cuts: set[int] = set()
+    for network in (_LINK_LOCAL, *_NOT_HOSTS):
+        if network.version == version:
+            cuts.update((int(network[0]), int(network[-1]) + 1))
     for kind in (netlink.RTM_GETROUTE, netlink.RTM_GETRULE):
         for message in dump(kind, header):
             family, first, size = netlink.prefix(message.body)
             if family == version:
-                found.update((first, first + size))
-    return sorted(found)
+                cuts.update((first, first + size))
+    return sorted(cuts)
 
 
 def _groups(hosts: HostSpace) -> list[Span]:
@@ -187,7 +170,7 @@ def _known(target: Address, wish: _Wish) -> _Unusable | None:
         return _Unusable(f"is IPv{target.version}, unlike the source address {wish.source}: one family at a time", True)
     if target in _LINK_LOCAL and wish.interface is None:
         return _Unusable("is link-local, every interface has its own: choose one with -e", False)
-    for network, reason in _NOT_HOSTS[target.version]:
+    for network, reason in _NOT_HOSTS.items():
         if target in network:
             return _Unusable(f"is {reason}", False)
     return None
@@ -219,7 +202,7 @@ def _judge(reply: Message | Refused, every: dict[int, Interface], wish: _Wish) -
     if isinstance(reply, Refused):
         return _Unusable(_refusal(reply.errno, wish), True)
     facts = netlink.route(reply.body)
-    interface = every.get(facts.index or 0)
+    interface = every.get(facts.index)
     if facts.kind == RouteType.BROADCAST:
         return _Unusable(f"is a broadcast address of {interface.name if interface else 'this machine'}, no host", False)
     if facts.kind == RouteType.MULTICAST:
@@ -245,9 +228,8 @@ def _refusal(number: int, wish: _Wish) -> str:
 
 
 def _address(number: int) -> Address:
-    if _IPV4_FIRST <= number < _IPV4_END:
-        return IPv4Address(number - MAPPED)
-    return IPv6Address(number)
+    address = IPv6Address(number)
+    return address.ipv4_mapped or address
 
 
 def _text(first: int, last: int) -> str:

@@ -22,15 +22,13 @@ import errno
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from ..errors import ScanError, ScannerError, UsageError
-from ..net.netlink import Address
+from ..net.netlink import FAMILY, Address
 from .bpf import DROP_ALL, attach
 
 FIRST, LAST = 32768, 60999  # Linux's default ip_local_port_range: ports a client is expected to send from
 _LEAST_HOPS = {4: (socket.IPPROTO_IP, 21), 6: (socket.IPPROTO_IPV6, 73)}  # IP_MINTTL, IPV6_MINHOPCOUNT
-_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,6 @@ class HeldPorts:
     def close(self) -> None:
         """Give the ports back: from then on the kernel answers for them. A second call does nothing."""
         self._sockets.close()
-
-    def __enter__(self) -> "HeldPorts":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
 
 def hold(
@@ -82,10 +74,10 @@ def hold(
 def _hold_all(address: Address, ports: tuple[int, ...], scope: int, quiet: bool) -> ExitStack:
     with ExitStack() as stack:
         for port in ports:
-            listener = socket.socket(_FAMILY[address.version], socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            listener = socket.socket(FAMILY[address.version], socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             _hold_port(stack.enter_context(listener), address, port, scope, quiet)
-        return stack.pop_all()
-    raise AssertionError("unreachable")
+        held = stack.pop_all()
+    return held
 
 
 def _hold_port(listener: socket.socket, address: Address, port: int, scope: int, quiet: bool) -> None:

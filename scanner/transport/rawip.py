@@ -13,13 +13,13 @@ from functools import lru_cache
 import numpy as np
 
 from ..errors import ScanError
+from ..net.netlink import FAMILY
 from ..packet.headers import LINK_RAW, Bytes
 from . import Drops
 from .ring import NO_PERMISSION, Receiver
 
 _ROWS, _WIDTH = 1024, 256
 _DESTINATION = {4: slice(16, 20), 6: slice(24, 40)}  # in the IP header
-_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class RawIpTransport:
@@ -34,7 +34,7 @@ class RawIpTransport:
         try:
             self._sockets = {
                 version: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-                for version, family in _FAMILY.items()
+                for version, family in FAMILY.items()
             }
         except PermissionError as error:
             raise ScanError(NO_PERMISSION) from error
@@ -69,4 +69,4 @@ class RawIpTransport:
 @lru_cache(65536)
 def _name(version: int, packed: bytes) -> str:
     """The text of a destination; the socket module reads no packed addresses."""
-    return socket.inet_ntop(_FAMILY[version], packed)
+    return socket.inet_ntop(FAMILY[version], packed)

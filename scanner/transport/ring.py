@@ -114,10 +114,10 @@ class _Ring:
             self._map.close()
 
 
-def open_socket(protocol: int = 0) -> socket.socket:
+def _open_socket() -> socket.socket:
     """An AF_PACKET socket that receives nothing until bound to a protocol. Raises ScanError without CAP_NET_RAW."""
     try:
-        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, protocol)
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     except PermissionError as error:
         raise ScanError(NO_PERMISSION) from error
 
@@ -127,7 +127,7 @@ class Receiver:
 
     def __init__(self, interface: str, kind: int, program: Instructions, blocks: int = RX_BLOCKS) -> None:
         self.link = LINK_RAW if kind in NO_LINK_HEADER else LINK_ETHERNET
-        self._socket = open_socket()
+        self._socket = _open_socket()
         attach(self._socket, program)
         self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         self._ring = _Ring(self._socket, PACKET_RX_RING, blocks, SLOT)
@@ -170,7 +170,7 @@ class Sender:
 
     def __init__(self, interface: str, blocks: int = TX_BLOCKS, slot: int = TX_SLOT) -> None:
         self.interface = interface
-        self._socket = open_socket()
+        self._socket = _open_socket()
         self._ring = _Ring(self._socket, PACKET_TX_RING, blocks, slot)
         self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_TIMEOUT)

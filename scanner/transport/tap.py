@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..packet.headers import ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, LINK_ETHERNET, LINK_RAW, Bytes, Frames, overlay
-from . import Drops, Transport
+from . import Transport
 
 See = Callable[[Frames, str], None]  # frames, and the name of the interface
 
@@ -23,6 +23,12 @@ class Tap:
         self._header = ETHERNET.itemsize if link == LINK_ETHERNET and transport.link == LINK_RAW else 0
         self._shown = link
         self.link = transport.link
+        self.sent, self.fileno, self.drops, self.close = (
+            transport.sent,
+            transport.fileno,
+            transport.drops,
+            transport.close,
+        )
         self._rows: Bytes = np.zeros((0, 0), np.uint8)
 
     def reserve(self, limit: int) -> Bytes:
@@ -47,15 +53,3 @@ class Tap:
         if len(frames):
             self._see(frames, self._name)
         return frames
-
-    def sent(self) -> int:
-        return self._transport.sent()
-
-    def fileno(self) -> int:
-        return self._transport.fileno()
-
-    def drops(self) -> Drops:
-        return self._transport.drops()
-
-    def close(self) -> None:
-        self._transport.close()

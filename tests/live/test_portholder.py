@@ -4,6 +4,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_address
 
 import pytest
@@ -69,7 +70,7 @@ def resets(version: int, ports: list[int], flags: str) -> set[int]:
 @pytest.mark.parametrize("flags", ["SA", "S", "A", "R"])
 @pytest.mark.parametrize("version", [4, 6])
 def test_only_unheld_ports_are_reset(version: int, flags: str) -> None:
-    with portholder.hold(ip_address(OURS[version]), None, 3, seed=1234) as mine:
+    with closing(portholder.hold(ip_address(OURS[version]), None, 3, seed=1234)) as mine:
         ports = [*mine.ports, mine.ports[-1] + 1, mine.ports[0] - 1]
         drawn = resets(version, ports, flags)
     unheld = set() if flags == "R" else set(ports[3:])  # no host answers a reset with a reset
@@ -89,22 +90,22 @@ def test_closing_gives_the_ports_back(version: int) -> None:
 def test_a_port_held_without_quiet_looks_closed(version: int) -> None:
     address = ip_address(OURS[version])
     with (
-        portholder.hold(address, 40000, 1, quiet=False),
-        portholder.hold(address, None, 1, seed=40000 - 32768) as next_,
+        closing(portholder.hold(address, 40000, 1, quiet=False)),
+        closing(portholder.hold(address, None, 1, seed=40000 - 32768)) as next_,
     ):
         assert (resets(version, [40000], "SA"), next_.ports) == ({40000}, (40001,))
 
 
 @pytest.mark.parametrize(("seed", "base"), [(0, 32768), (28227, 60995), (28228, 32768), (28228 * 10**9 + 7, 32775)])
 def test_a_seed_chooses_the_base(seed: int, base: int) -> None:
-    with portholder.hold(ip_address(OURS[4]), None, 5, seed) as mine:
+    with closing(portholder.hold(ip_address(OURS[4]), None, 5, seed)) as mine:
         assert mine.ports == tuple(range(base, base + 5))
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_port_in_use_is_skipped(version: int) -> None:
     address = ip_address(OURS[version])
-    with portholder.hold(address, 32770, 1), portholder.hold(address, None, 4, seed=0) as mine:
+    with closing(portholder.hold(address, 32770, 1)), closing(portholder.hold(address, None, 4, seed=0)) as mine:
         assert mine.ports == (32771, 32772, 32773, 32774)
 
 
@@ -120,5 +121,5 @@ def test_a_wanted_port_in_use_is_an_error_that_names_it() -> None:
 
 @pytest.mark.parametrize("address", ["198.18.77.7", "2001:db8:77::7"])
 def test_an_address_that_is_not_ours_holds_nothing(address: str) -> None:
-    with portholder.hold(ip_address(address), 40002, 2) as mine:
+    with closing(portholder.hold(ip_address(address), 40002, 2)) as mine:
         assert mine == portholder.HeldPorts((40002, 40003), False)
