@@ -134,7 +134,7 @@ def classify(
     Raises UsageError for a selection that cannot be read, and at the first row if no capture can be read. Damage ends
     the reading of a file and is in `notes`.
     """
-    selection = Selection.of(_texts(scanners), _texts(targets), _port_text(ports), only_open)
+    selection = Selection(_texts(scanners), _texts(targets), _port_text(ports), only_open)
     reading = Classification(_texts(paths), timeout, orphans, selection)
     notes: list[str] = []
     summary: list[str] = []

@@ -5,26 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from scanner.capture.source import NO_TIME
+from scanner.capture.source import NO_TIME, Capture
+from scanner.classifier import classification
 from scanner.classifier import judge as module
-from scanner.classifier.flows import Flows
-from scanner.classifier.judge import Ending, judge, retire, rows, settle
+from scanner.classifier.classification import Classification
+from scanner.classifier.flows import NEVER, Flows
+from scanner.classifier.judge import judge, retire, rows, settle
 from scanner.packet.headers import LINK_RAW
 from tests.builders import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 
 Row = tuple[str | None, str, int | None, str, str, tuple[str, ...]]
-PATIENT = Ending(1 << 60, 0)
 
 
 def verdicts(
-    frames: Sequence[bytes], times: Sequence[int], ending: Ending, orphans: bool, size: int = 1000
+    frames: Sequence[bytes], times: Sequence[int], orphans: bool, size: int = 1000, too_late: int = NEVER
 ) -> list[Row]:
     """The rows of a capture that is read in batches of `size` frames."""
     flows = Flows()
     for first in range(0, len(frames), size):
         flows.feed(batch(*frames[first : first + size], times=times[first : first + size]))
     settle(flows)
-    given = rows(flows, judge(flows, ending, orphans))
+    given = rows(flows, judge(flows, too_late, False, orphans))
     return [(row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence) for row in given]
 
 
@@ -163,7 +164,7 @@ CASES = {f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.
 
 @pytest.mark.parametrize(("frames", "expected"), CASES.values(), ids=CASES)
 def test_rows(frames: list[bytes], expected: list[Row]) -> None:
-    assert verdicts(frames, range(1, 100), PATIENT, False) == expected
+    assert verdicts(frames, range(1, 100), False) == expected
 
 
 def without_aftermath(given: list[Row]) -> list[Row]:
@@ -177,7 +178,7 @@ def without_aftermath(given: list[Row]) -> list[Row]:
 def test_neither_order_nor_batches_matter(frames: list[bytes], expected: list[Row], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(frames)).tolist()
     shuffled, times = [frames[at] for at in order], [at + 1 for at in order]
-    given = verdicts(shuffled, times, PATIENT, False, size=1 + seed)
+    given = verdicts(shuffled, times, False, size=1 + seed)
     assert without_aftermath(given) == without_aftermath(expected)
 
 
@@ -194,7 +195,7 @@ ORPHANS = {
 
 @pytest.mark.parametrize(("frames", "expected"), ORPHANS.values(), ids=ORPHANS)
 def test_replies_without_probe(frames: list[bytes], expected: list[Row]) -> None:
-    assert verdicts(frames, range(1, 100), PATIENT, True) == expected
+    assert verdicts(frames, range(1, 100), True) == expected
 
 
 # When the SYN was sent, when the last packet came (None: no times), the timeout in seconds; what silence means.
@@ -209,14 +210,19 @@ SILENCE = {
 
 
 @pytest.mark.parametrize(("sent", "last", "timeout", "reason"), SILENCE.values(), ids=SILENCE)
-def test_silence_at_the_end(sent: float, last: float | None, timeout: float, reason: str) -> None:
-    ending = Ending(None if last is None else int(last * SECOND), int(timeout * SECOND))
+def test_silence_at_the_end(
+    sent: float, last: float | None, timeout: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = Capture(opened=1, end_time=NO_TIME if last is None else int(last * SECOND))
+    capture.batches = map(capture.count, [batch(syn(), NOISE, link=LINK_RAW, times=[int(sent * SECOND)] * 2)])
+    monkeypatch.setattr(classification, "open_captures", lambda paths: capture)
+    (given,) = Classification(["any"], timeout).batches()
     state = "unknown" if reason == "capture-ended" else "filtered"
-    assert verdicts([syn(), NOISE], [int(sent * SECOND)] * 2, ending, False) == [row(state, reason)]
+    assert [(row.port, row.state, row.reason) for row in given] == [(443, state, reason)]
 
 
 def test_a_repeated_syn_has_waited_since_its_first() -> None:
-    given = verdicts([syn(), syn(), NOISE], [SECOND, 9 * SECOND, 9 * SECOND], Ending(9 * SECOND, SECOND), False)
+    given = verdicts([syn(), syn(), NOISE], [SECOND, 9 * SECOND, 9 * SECOND], False, too_late=8 * SECOND)
     assert given == [row("filtered", "no-response")]
 
 
@@ -230,7 +236,7 @@ TOWARDS = {
 
 @pytest.mark.parametrize("frame", TOWARDS.values(), ids=TOWARDS)
 def test_any_packet_towards_the_prober_shows_the_other_direction(frame: bytes) -> None:
-    reasons = [row[4] for row in verdicts([syn(dport=1), frame], [1, 2], PATIENT, False)]
+    reasons = [row[4] for row in verdicts([syn(dport=1), frame], [1, 2], False)]
     assert reasons == ["no-response"]
 
 
@@ -238,7 +244,7 @@ def test_the_sender_and_the_round_trip_of_an_icmp_error() -> None:
     flows = Flows()
     flows.feed(batch(syn(), unreachable(ttl=61), link=LINK_RAW, times=[5 * SECOND, 5 * SECOND + 1_500_000]))
     settle(flows)
-    (given,) = rows(flows, judge(flows, PATIENT))
+    (given,) = rows(flows, judge(flows, NEVER, False, False))
     assert (given.icmp_from, given.ttl, given.rtt_ms, given.time, given.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
 
 
@@ -263,9 +269,9 @@ def test_flows_that_are_over_may_be_forgotten(
     settle(flows)
     given = [
         (row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence)
-        for row in rows(flows, judge(flows, PATIENT))
+        for row in rows(flows, judge(flows, NEVER, False, False))
     ]
-    assert flows.retired.flows > 0
+    assert flows.retired.rows["attempts"].any()
     assert [row for row in given if row[2] != 1000] == expected
 
 
@@ -298,7 +304,7 @@ RARE = {
 
 @pytest.mark.parametrize(("frames", "times", "expected"), RARE.values(), ids=RARE)
 def test_rare_cases(frames: list[bytes], times: Sequence[int], expected: list[Row]) -> None:
-    assert sorted(verdicts(frames, list(times), PATIENT, False, size=1 << 17)) == sorted(expected)
+    assert sorted(verdicts(frames, list(times), False, size=1 << 17)) == sorted(expected)
 
 
 def test_a_slow_answer_is_not_given_up_among_many_silent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +317,7 @@ def test_a_slow_answer_is_not_given_up_among_many_silent_probes(monkeypatch: pyt
         flows.feed(batch(frame, times=[times[at]]))
         retire(flows, fresh, times[at])
     settle(flows)
-    assert [row.state for row in rows(flows, judge(flows, PATIENT)) if row.port == 443] == ["open"]
+    assert [row.state for row in rows(flows, judge(flows, NEVER, False, False)) if row.port == 443] == ["open"]
 
 
 def test_many_routers_are_numbered() -> None:
@@ -322,5 +328,5 @@ def test_many_routers_are_numbered() -> None:
         frames += [probe, unreachable(quoting=probe, sender=f"198.18.{number >> 8}.{number & 255}")]
     flows.feed(batch(*frames, times=range(len(frames))))
     settle(flows)
-    senders = {row.icmp_from for row in rows(flows, judge(flows, PATIENT))}
+    senders = {row.icmp_from for row in rows(flows, judge(flows, NEVER, False, False))}
     assert len(senders) == 3000

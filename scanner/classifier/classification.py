@@ -11,43 +11,39 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from ..capture.reader import open_captures
 from ..capture.source import Capture
 from ..packet.headers import Bools, Ints
 from ..packet.link import Cause
 from ..packet.parse import UNSUPPORTED_LINK
-from ..targets.hostspace import HostSpace
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
-from .flows import Flows
-from .judge import Ending, Judged, judge, orphan_flows, probed_targets, retire, rows, settle, settle_crossing_syns
+from .flows import NEVER, Flows
+from .judge import Judged, judge, retire, rows, settle, settle_crossing_syns
 
 DEFAULT_TIMEOUT = 1.0
 _OPEN = RANK[Reason.SYN_ACK]
 
 
-@dataclass(frozen=True)
 class Selection:
-    """Which rows are wanted; None: all."""
+    """Which rows are wanted, from texts as users write them. Without any, all rows are. Raises UsageError."""
 
-    scanners: HostSpace | None = None
-    targets: HostSpace | None = None
-    ports: npt.NDArray[np.uint16] | None = None
-    only_open: bool = False
-
-    @staticmethod
-    def of(scanners: Sequence[str], targets: Sequence[str], ports: str | None, only_open: bool) -> "Selection":
-        """From texts as users write them. Without any, all rows are wanted. Raises UsageError."""
-
-        def space(specs: Sequence[str]) -> HostSpace | None:
-            return parse_hosts(specs, [], resolve, all_addresses=True) if specs else None
-
-        return Selection(space(scanners), space(targets), None if ports is None else parse_ports(ports), only_open)
+    def __init__(
+        self,
+        scanners: Sequence[str] = (),
+        targets: Sequence[str] = (),
+        ports: str | None = None,
+        only_open: bool = False,
+    ) -> None:
+        self.spaces = [
+            parse_hosts(specs, [], resolve, all_addresses=True) if specs else None for specs in (scanners, targets)
+        ]
+        self.ports = None if ports is None else parse_ports(ports)
+        self.only_open = only_open
 
     def chosen(self, flows: Flows, judged: Judged) -> Bools:
         """The mask of the wanted rows."""
@@ -57,7 +53,7 @@ class Selection:
         key = flows.target_keys(judged.target)
         if self.ports is not None:
             chosen &= np.isin(key.port, self.ports)
-        for space, address in ((self.scanners, key.us), (self.targets, key.them)):
+        for space, address in zip(self.spaces, (key.us, key.them), strict=True):
             if space is not None:
                 chosen &= space.index_of(flows.addresses.addresses(address)) >= 0
         return chosen
@@ -70,7 +66,7 @@ class Classification:
     paths: list[str]
     timeout: float = DEFAULT_TIMEOUT
     orphans: bool = False
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     capture: Capture = field(init=False)
     flows: Flows = field(default_factory=Flows)
     targets: int = 0  # judged, before the selection
@@ -93,16 +89,16 @@ class Classification:
                     yield self._rows(judged, np.isin(judged.target, ready))
         settle(self.flows)
         judged = self._judge()
-        self.targets = int(np.count_nonzero(~judged.orphan))
-        orphans = orphan_flows(self.flows, probed_targets(self.flows))
-        self.orphaned = len(np.unique(self.flows.keys().target[orphans]))
+        self.targets, self.orphaned = int(np.count_nonzero(~judged.orphan)), judged.orphaned
         yield self._rows(judged, ~np.isin(judged.target, told))
 
     def _judge(self) -> Judged:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when
         # listening ended (pcapng isb_endtime), which may be long after the last packet.
-        last = None if self.capture.has_untimed else max(self.capture.largest_time, self.capture.end_time)
-        return judge(self.flows, Ending(last, int(self.timeout * 1e9), self.capture.both_ways), self.orphans)
+        too_late = max(self.capture.largest_time, self.capture.end_time) - int(self.timeout * 1e9)
+        if self.capture.has_untimed or not self.timeout:
+            too_late = NEVER
+        return judge(self.flows, too_late, self.capture.both_ways, self.orphans)
 
     def _rows(self, judged: Judged, wanted: Bools) -> Iterator[Verdict]:
         return rows(self.flows, judged.take(wanted & self.selection.chosen(self.flows, judged)))
@@ -124,7 +120,7 @@ class Classification:
         damage = [str(damage) for damage in self.capture.damage]
         if not self.capture.opened:
             return damage
-        probes = int(np.count_nonzero(self.flows.table["probes"])) + self.flows.retired.flows
+        probes = int(np.count_nonzero(self.flows.table["probes"])) + int(self.flows.retired.rows["attempts"].sum())
         read = f"{plural(self.capture.frames, 'packet')}: {plural(probes, 'probe')} to {plural(self.targets, 'target')}"
         links, others = [], []
         for cause, count in sorted(self.flows.counts.items()):

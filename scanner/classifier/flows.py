@@ -58,7 +58,6 @@ class TargetTable:
     """What flows leave at their target: `rows` (TARGET) and `ledger`, by target number; `grow` before use."""
 
     def __init__(self) -> None:
-        self.flows = 0  # folded so far
         self.rows = np.zeros(0, TARGET)
         self.ledger = Ledger(0)
 
@@ -69,7 +68,6 @@ class TargetTable:
 
     def add(self, target: Ints, first: Ints) -> None:
         """Count flows: their targets, and when each was probed first."""
-        self.flows += len(target)
         np.minimum.at(self.rows["first"], target, first)
         np.add.at(self.rows["attempts"], target, np.uint32(1))
 

@@ -36,18 +36,6 @@ _MOST_ATTEMPTS = 31  # what a record's bits can tell apart
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How the capture ends: its largest time (ns; None where packets lack times), and `timeout` ns (0: no rule).
-
-    `both_ways`: the capture is known to hold both directions, also where no reply is in it.
-    """
-
-    last: int | None
-    timeout: int
-    both_ways: bool = False
-
-
-@dataclass(frozen=True)
 class Judged:
     """Targets with their verdicts, one row each. `target` is the number in the flows, `record` is RECORD[n]."""
 
@@ -56,24 +44,22 @@ class Judged:
     rtt: Ints  # ns from the only SYN of the winning flow to the reply; -1: not known
     orphan: Bools  # no probe was captured
     facts: HostFacts  # what the rows of the host show together
+    orphaned: int  # targets that replied, but whose probe was not captured; they have rows only on request
 
     def take(self, chosen: Bools) -> "Judged":
         """The rows of a mask."""
         return Judged(self.target[chosen], self.record[chosen], self.rtt[chosen], self.orphan[chosen],
-                      self.facts.take(chosen))  # fmt: skip
+                      self.facts.take(chosen), self.orphaned)  # fmt: skip
 
 
 # ── what waits until more has been read ──
 
 
 def settle(flows: Flows) -> None:
-    """At the end of the capture: find the probes of early replies, and the SYNs that were replies."""
-    _settle_early_replies(flows)
-    settle_crossing_syns(flows)
+    """At the end of the capture: find the probes of early replies, and the SYNs that were replies.
 
-
-def _settle_early_replies(flows: Flows) -> None:
-    """Replies whose acknowledgement is not the SYN's number + 1, where their probe came later in the file."""
+    Early replies stand before their probe in the file, and their acknowledgement is not the SYN's number + 1.
+    """
     early = np.flatnonzero((flows.table["probes"] == 0) & flows.ledger.was_answered())
     records, key = flows.ledger.records(early), flows.keys().take(early)
     # These replies made flows of their own, named by the acknowledgement - 1. A reset that acknowledges the SYN's own
@@ -85,6 +71,7 @@ def _settle_early_replies(flows: Flows) -> None:
     settled = np.flatnonzero((probe >= 0) & (flows.table["probes"][probe] > 0))
     flows.ledger.fold(Replies(probe[settled], records[settled]))
     flows.table["marks"][early[settled]] |= TAKEN
+    settle_crossing_syns(flows)
 
 
 def settle_crossing_syns(flows: Flows) -> None:
@@ -196,48 +183,42 @@ def _attempt(flows: Flows, before: Ints) -> Ints:
 # ── from targets to verdicts ──
 
 
-def judge(flows: Flows, ending: Ending, orphans: bool = False) -> Judged:
-    """The verdict of every probed target; with `orphans` also of targets whose probe was not captured."""
-    probed, chosen = flows.table["probes"] > 0, probed_targets(flows)
-    wanted = probed | orphan_flows(flows, chosen) if orphans else probed
+def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged:
+    """The verdict of every probed target; with `orphans` also of targets whose probe was not captured.
+
+    `too_late`: a probe that was first sent after this time (ns) may have a reply after the end of the capture.
+    `both_ways`: the capture is known to hold both directions, also where no reply is in it.
+    """
+    probed, chosen = flows.table["probes"] > 0, _probed_targets(flows)
+    key = flows.keys()
+    # Replies to targets that nothing in the capture probed. The ends of other connections are none.
+    lost = ~probed & (flows.table["marks"] & (ENDING | TAKEN) == 0) & ~chosen[key.target]
+    wanted = probed | lost if orphans else probed
     table = deepcopy(flows.retired)  # a pipe is judged again and again
     _fold(flows, np.flatnonzero(wanted), table)
     orphan = ~chosen
-    chosen[flows.keys().target[wanted]] = True
+    chosen[key.target[wanted]] = True
     target = np.flatnonzero(chosen)
     sums, record = table.rows[target], table.ledger.records(target)
     record["seen"], record["replies"] = sums["seen"], 0  # what is a repeat was judged flow by flow
     silent = record["reason"] == Reason.NONE
-    record["reason"][silent] = _silence(flows, target[silent], sums["first"][silent], ending, np.flatnonzero(~orphan))
+    record["reason"][silent] = np.where(sums["first"][silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
+    if not both_ways:
+        # The capture holds the way back to a prober if anything in it went there, a SYN included.
+        us, probed_hosts = flows.target_keys(target).us, flows.target_keys(np.flatnonzero(~orphan)).them
+        reached = np.isin(us, list(flows.reached)) | np.isin(us, probed_hosts)
+        record["reason"][silent & ~reached] = Reason.ONE_WAY_CAPTURE
     rtt = np.where(sums["trip_end"] == record["time"], sums["trip"], -1)
-    return Judged(target, record, rtt, orphan[target], _facts(flows, target, record))
+    facts = _facts(flows, target, record)
+    return Judged(target, record, rtt, orphan[target], facts, len(np.unique(key.target[lost])))
 
 
-def probed_targets(flows: Flows) -> Bools:
+def _probed_targets(flows: Flows) -> Bools:
     """By target: whether a SYN was sent to it."""
     probed, retired = np.zeros(flows.targets.count, np.bool_), flows.retired.rows["first"]
     probed[: len(retired)] = retired[: len(probed)] < NEVER
     probed[flows.keys().target[flows.table["probes"] > 0]] = True
     return probed
-
-
-def orphan_flows(flows: Flows, probed: Bools) -> Bools:
-    """By flow: whether it is a reply to a target that is not among the probed ones. Ends of connections are none."""
-    reply = (flows.table["probes"] == 0) & (flows.table["marks"] & (ENDING | TAKEN) == 0)
-    return np.asarray(reply & ~probed[flows.keys().target])
-
-
-def _silence(flows: Flows, target: Ints, first: Ints, ending: Ending, probed: Ints) -> Ints:
-    """The reason of unanswered targets, first probed at `first`. `probed`: all targets that were."""
-    reason = np.full(len(target), Reason.NO_RESPONSE, np.int64)
-    if ending.last is not None and ending.timeout:
-        reason[first > ending.last - ending.timeout] = Reason.CAPTURE_ENDED
-    if not ending.both_ways:
-        # The capture holds the way back to a prober if anything in it went there, a SYN included.
-        us = flows.target_keys(target).us
-        reached = np.isin(us, list(flows.reached)) | np.isin(us, flows.target_keys(probed).them)
-        reason[~reached] = Reason.ONE_WAY_CAPTURE
-    return reason
 
 
 def _facts(flows: Flows, target: Ints, record: Rows) -> HostFacts:

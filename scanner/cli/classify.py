@@ -52,7 +52,7 @@ def _selection(options: ClassifyOptions, only_open: bool) -> Selection:
     if options.ladder not in (None, EACH):
         drawn = parse_target(options.ladder)
         targets, ports = (drawn.ip,), str(drawn.port)
-    return Selection.of(options.scanner, targets, ports, only_open)
+    return Selection(options.scanner, targets, ports, only_open)
 
 
 def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:
