@@ -27,8 +27,7 @@ def split_suffix(path: str) -> tuple[str, bool]:
 
 def pack(data: bytes, level: int = 3) -> bytes:
     """One gzip member. The same bytes give the same member, because it holds no time stamp."""
-    packer = zlib.compressobj(level, zlib.DEFLATED, WINDOW_BITS)
-    return packer.compress(data) + packer.flush()
+    return gzip.compress(data, level, mtime=0)
 
 
 def unpacked(raw: io.BufferedReader) -> io.BufferedReader:

@@ -11,13 +11,14 @@ for one find it.
 
 import time
 from collections import Counter
-from functools import lru_cache
 
 from .._version import __version__
 from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
 from .hosts import HostRows, format_by_host
 from .stream import Format, Run, Summary
+
+_BARS = str.maketrans("/,", "||")
 
 
 def gnmap_format(everything: bool, run: Run) -> Format:
@@ -49,9 +50,4 @@ def _host(host: HostRows) -> str:
 
 
 def _port(row: Verdict) -> str:
-    return f"{row.port}/{row.state}/{row.protocol}//{_service(row.service) if row.service else ''}///"
-
-
-@lru_cache(maxsize=1 << 12)
-def _service(name: str) -> str:
-    return printable(name).replace("/", "|").replace(",", "|")
+    return f"{row.port}/{row.state}/{row.protocol}//{printable(row.service or '').translate(_BARS)}///"

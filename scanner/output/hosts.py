@@ -17,11 +17,12 @@ from typing import Any
 
 from ..verdict.rows import Verdict
 from ..verdict.table import Reason, State
+from .jsonl import chunks
 from .stream import Format, Summary
 
 FOLD = 25  # ports of one state and reason that a host still shows one by one
 FIREWALL_RESET = "closed (firewall reset)"
-_PIECE = 1 << 20  # characters in one write, about
+HOSTS = 64  # in one write
 _OPEN, _CLOSED, _DOWN = State.OPEN.value, State.CLOSED.value, State.DOWN.value
 _NO_REPLY = {
     reason.word
@@ -29,6 +30,8 @@ _NO_REPLY = {
 }
 
 FoldKey = tuple[str, str]  # the state as shown, and the reason
+# What many ports have in common: state, reason, TTL, service, evidence, and the router that sent an ICMP error.
+Details = tuple[str, str, int | None, str | None, tuple[str, ...], str | None]
 
 
 @dataclass(slots=True)
@@ -64,6 +67,12 @@ class HostRows:
         """The folded groups, the largest first."""
         groups = [group for group in self.groups.values() if not group.rows]
         return sorted(groups, key=lambda group: (-len(group.ports), min(group.ports)))
+
+
+def details_of(row: Verdict) -> Details:
+    """What the text of a port is made of, besides its number."""
+    router = row.icmp_from if row.icmp_from != row.ip else None
+    return row.state, row.reason, row.ttl, row.service, row.evidence, router
 
 
 def fold_key(state: str, reason: str, evidence: tuple[str, ...]) -> FoldKey:
@@ -108,19 +117,6 @@ def _address_order(name: tuple[str, str | None]) -> tuple[int, int, str]:
     return 6, int(ip_address(ip)), scanner or ""
 
 
-def pieces(texts: Iterable[str]) -> Iterator[str]:
-    """Texts joined to about a million characters, so that memory never holds the text of a whole batch."""
-    held: list[str] = []
-    size = 0
-    for text in texts:
-        held.append(text)
-        size += len(text)
-        if size >= _PIECE:
-            yield "".join(held)
-            held, size = [], 0
-    yield "".join(held)
-
-
 def format_by_host(
     everything: bool,
     head: str,
@@ -133,7 +129,7 @@ def format_by_host(
     def texts(verdicts: Iterable[Verdict]) -> Iterator[str]:
         hosts = gather(verdicts, everything)
         statuses.update(rows.status for rows in hosts)
-        return pieces(map(host, hosts))
+        return chunks(map(host, hosts), HOSTS)
 
     def recall(memory: dict[str, Any]) -> None:
         statuses.update({str(status): int(count) for status, count in memory.items()})

@@ -53,9 +53,9 @@ def line(verdict: Verdict) -> str:
     return row + "}\n"
 
 
-def chunks(lines: Iterator[str]) -> Iterator[str]:
-    """Lines joined by the thousand, so that memory never holds the text of a whole batch."""
-    while text := "".join(islice(lines, CHUNK)):
+def chunks(texts: Iterator[str], size: int = CHUNK) -> Iterator[str]:
+    """Texts joined, `size` at a time, so that memory never holds the text of a whole batch."""
+    while text := "".join(islice(texts, size)):
         yield text
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural, printable
 from ..verdict.table import Reason, State
-from .hosts import FIREWALL_RESET, HostRows, fold_key, gather
+from .hosts import FIREWALL_RESET, Details, HostRows, details_of, fold_key, gather
 from .jsonl import chunks
 from .stream import Format, Summary
 
@@ -156,7 +156,7 @@ class _Table:
 
 def _draw(rows: list[Verdict], least: _Widths, colour: bool) -> tuple[list[str], _Widths]:
     """STATE to EVIDENCE of each row, and the widths used. Rows share few distinct cells; each is padded once."""
-    all_cells = [_shared(row) for row in rows]
+    all_cells = [_cells(details_of(row)) for row in rows]
     distinct = set(all_cells)
     columns = zip(least, *distinct, strict=True)
     widths = tuple(max(width, *map(len, column)) for width, *column in columns)
@@ -173,16 +173,10 @@ def _pad(cells: _Cells, widths: _Widths, colour: bool) -> str:
     return text if code is None else f"\033[{code}m{cells[0]}\033[0m{text[len(cells[0]) :]}"
 
 
-def _shared(row: Verdict) -> _Cells:
-    """The cells that many rows have in common, STATE to EVIDENCE; a router's error names the router."""
-    router = row.icmp_from if row.icmp_from != row.ip else None
-    return _cells(row.state, row.reason, row.ttl, row.service, row.evidence, router)
-
-
 @lru_cache(maxsize=1 << 14)
-def _cells(
-    state: str, reason: str, ttl: int | None, service: str | None, evidence: tuple[str, ...], router: str | None
-) -> _Cells:
+def _cells(details: Details) -> _Cells:
+    """STATE to EVIDENCE; an ICMP error names the router that sent it."""
+    state, reason, ttl, service, evidence, router = details
     words = evidence if router is None else (*evidence, f"from {router}")
     known = ("-" if ttl is None else str(ttl), "-" if service is None else printable(service))
     return (*fold_key(state, reason, evidence), *known, printable(" ".join(words)))

@@ -23,7 +23,7 @@ from .._version import __version__
 from ..targets.ports import format_ports
 from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
-from .hosts import HostRows, PortGroup, format_by_host
+from .hosts import Details, HostRows, PortGroup, details_of, format_by_host
 from .stream import Format, Run, Summary
 
 VERSION = "1.05"  # of the form: nmap's xmloutputversion
@@ -89,16 +89,13 @@ def _extra(folded: list[PortGroup]) -> str:
 
 
 def _port(row: Verdict) -> str:
-    router = row.icmp_from if row.icmp_from != row.ip else None
-    body = _port_body(row.state, row.reason, row.ttl, row.service, row.evidence, router)
-    return f'<port protocol="{row.protocol}" portid="{row.port}">{body}</port>\n'
+    return f'<port protocol="{row.protocol}" portid="{row.port}">{_port_body(details_of(row))}</port>\n'
 
 
 @lru_cache(maxsize=1 << 16)
-def _port_body(
-    state: str, reason: str, ttl: int | None, service: str | None, evidence: tuple[str, ...], router: str | None
-) -> str:
+def _port_body(details: Details) -> str:
     """What many ports have in common, made once."""
+    state, reason, ttl, service, evidence, router = details
     text = f"<state{_attributes(state=state, reason=reason, reason_ttl=ttl or 0, reason_ip=router)}/>"
     if service is not None:
         text += f"<service{_attributes(name=service, method='table', conf=3)}/>"

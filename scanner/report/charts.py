@@ -16,6 +16,7 @@ map as long as they are few. The script in the page walks the curve; here cells 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +58,7 @@ class Bar:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class Bin:
+class Bin(NamedTuple):
     """One column of a histogram: its place in the drawing, and what it says."""
 
     x: float
@@ -68,8 +68,7 @@ class Bin:
     label: str
 
 
-@dataclass(frozen=True)
-class Histogram:
+class Histogram(NamedTuple):
     """A drawing of WIDTH × HEIGHT, and the words that stand for it where it cannot be seen.
 
     `ticks`: (x, label) of each mark on the axis of times. `most`: the rows in the highest column.
@@ -125,8 +124,7 @@ def ms(value: float) -> str:
 # ── maps ──
 
 
-@dataclass(frozen=True)
-class Map:
+class Map(NamedTuple):
     """One map: `cells` is a digit for each cell, an index of STYLES. The rest depends on `kind`.
 
     grid: row by row, `hosts` names the rows and `ports` the columns. ports: along the curve, of the one host.

@@ -10,7 +10,6 @@ A closed port whose reset a firewall forged has a colour and a line of its own, 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -140,7 +139,7 @@ def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: lis
         "sentences": {word: evidence_sentence(word) for kind in kinds for word in kind.evidence},
         "rows": _columns(rows, host),
         "maps": [
-            asdict(drawn) | ({"at": cell_of_hosts(drawn, hosts)} if drawn.kind == "hilbert" else {}) for drawn in maps
+            drawn._asdict() | ({"at": cell_of_hosts(drawn, hosts)} if drawn.kind == "hilbert" else {}) for drawn in maps
         ],
         "names": list(STYLES),
         "labels": LABELS,

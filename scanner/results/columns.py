@@ -9,7 +9,7 @@ one with the strongest state (open before closed before filtered before the rest
 overrule each other in the same order during a scan.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import islice
@@ -84,8 +84,10 @@ class Vocabulary:
 
     def rows(self, verdicts: Iterable[Verdict]) -> Rows:
         """All verdicts → ROW[n], in their order; unknown numbers are -1 or NaN. Raises ValueError for a bad address."""
-        chunks = [self._chunk(chunk) for chunk in _chunks(iter(verdicts))]
-        return np.concatenate(chunks) if chunks else np.zeros(0, ROW)
+        columns, left = [np.zeros(0, ROW)], iter(verdicts)
+        while chunk := list(islice(left, _CHUNK)):
+            columns.append(self._chunk(chunk))
+        return np.concatenate(columns)
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
         ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner = zip(
@@ -126,11 +128,6 @@ def host_numbers(rows: Rows) -> Ints:
     begins = np.zeros(len(rows), np.int64)
     begins[1:] = (rows["hi"][1:] != rows["hi"][:-1]) | (rows["lo"][1:] != rows["lo"][:-1])
     return np.cumsum(begins)
-
-
-def _chunks(verdicts: Iterator[Verdict]) -> Iterator[list[Verdict]]:
-    while chunk := list(islice(verdicts, _CHUNK)):
-        yield chunk
 
 
 def _numbered(table: dict[Any, int], values: Iterable[Any]) -> list[int]:

@@ -15,7 +15,6 @@ results leave silent rows out (more than 2^20 targets), a port that fell silent 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 from typing import NamedTuple
@@ -68,8 +67,7 @@ class Difference(NamedTuple):
     new: Finding | None
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """Two results side by side: what differs, and how many targets were the same or could not be compared."""
 
     differences: Iterable[Difference]

@@ -26,7 +26,7 @@ _WORDS = {reason.word for reason in Reason}
 _UNKNOWN = "unknown-response"  # nmap's word for a reason that it cannot name
 
 
-class NotNmap(ValueError):
+class NotNmap(Exception):
     """What is wrong with the file, as words that follow its name."""
 
 
@@ -152,8 +152,6 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict
         unfinished = cause in (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)
         text = "the XML is not finished, the scan was interrupted" if unfinished else f"broken XML ({cause})"
         raise NotNmap(f"{text}, line {error.lineno}") from error
-    except NotNmap:
-        raise
     except (KeyError, IndexError, ValueError) as error:
         raise NotNmap(f"an element near line {parser.CurrentLineNumber} lacks what nmap writes ({error})") from error
     if reader.left_out:

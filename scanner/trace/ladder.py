@@ -19,7 +19,6 @@ Source for the arithmetic of relative numbers: RFC 9293, 3.4 (modulo 2^32).
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from textwrap import wrap
 from typing import NamedTuple
@@ -85,8 +84,7 @@ def scan_targets(ladder: str | None, hosts: HostSpace, ports: Ports) -> list[Lad
     return [LadderTarget(name, port) for name in names for port in ports.tolist()]
 
 
-@dataclass(frozen=True)
-class LadderStep:
+class LadderStep(NamedTuple):
     """One packet. `time_ns` since any moment; `what` names it (`SYN`, `RST/ACK`, `ICMP host-unreach`).
 
     `our_port` differs from pass to pass. `seq` and `ack` are as on the wire, None where there are none; the `seq` of an
