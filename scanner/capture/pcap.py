@@ -38,7 +38,8 @@ def pcap_batches(file: CaptureFile) -> Iterator[Frames]:
         at, file.begin = walk(chain, file.buffer, file.begin, file.end)
         if len(at):
             yield _frames(file, at, chain, 1 if magic == NANO else 1000, link)
-        claim = _claim(file, chain)
+        # The packet length that the next record claims; None where its header is not all there.
+        claim = unpack_from(order + "I", file.view(12), 8)[0] if file.size >= chain.head else None
         if claim is not None and claim > MAX_RECORD:
             # The chain is broken: without a believable length there is no way to the next record.
             file.hurt(f"a record claims {claim:,} bytes, more than any capture holds; nothing after it can be found")
@@ -59,8 +60,3 @@ def _frames(file: CaptureFile, at: Ints, chain: PcapRecords, tick: int, link: in
     time = records["second"].astype(np.int64) * 1_000_000_000 + records["fraction"].astype(np.int64) * tick
     return Frames(file.buffer, at + chain.head, records["length"].astype(np.int64), time,
                   np.full(len(at), link, np.uint16))  # fmt: skip
-
-
-def _claim(file: CaptureFile, chain: PcapRecords) -> int | None:
-    """The packet length that the record at hand claims; None where its header is not all there."""
-    return unpack_from(chain.order + "I", file.view(12), 8)[0] if file.size >= chain.head else None

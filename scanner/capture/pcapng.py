@@ -16,13 +16,10 @@ from dataclasses import dataclass, field
 from struct import unpack_from
 
 import numpy as np
-import numpy.typing as npt
 
-from ..packet.headers import Bools, Frames, Ints, Rows, read
+from ..packet.headers import U64, Bools, Frames, Ints, Rows, read
 from .records import MAX_BLOCK, MAX_RECORD, SECTION_HEADER, PcapngBlocks, walk
 from .source import NO_TIME, CaptureFile
-
-Words = npt.NDArray[np.uint64]
 
 MAGIC = SECTION_HEADER.to_bytes(4, "big")
 BYTE_ORDER = 0x1A2B3C4D
@@ -223,7 +220,7 @@ def _nanoseconds(stamps: Rows, described: Rows) -> tuple[Ints, Bools]:
     return np.where(in_range, total, 0) * _SECOND + rest.astype(np.int64), in_range
 
 
-def _split(ticks: Words, unit: int) -> tuple[Words, Words]:
+def _split(ticks: U64, unit: int) -> tuple[U64, U64]:
     """Ticks of one if_tsresol (4.2) → whole seconds and the nanoseconds left over (rounded down)."""
     base, power = (2, unit & 0x7F) if unit & 0x80 else (10, unit)
     per_second = base**power
@@ -234,6 +231,6 @@ def _split(ticks: Words, unit: int) -> tuple[Words, Words]:
     return second, fraction * np.uint64(_SECOND) // np.uint64(kept)
 
 
-def _divmod(ticks: Words, divisor: int) -> tuple[Words, Words]:
+def _divmod(ticks: U64, divisor: int) -> tuple[U64, U64]:
     """Like divmod, also where the divisor does not fit 64 bits."""
     return np.divmod(ticks, np.uint64(divisor)) if divisor < 1 << 64 else (np.zeros_like(ticks), ticks)

@@ -18,11 +18,8 @@ from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
-import numpy.typing as npt
 
-from ..packet.headers import Bools, Bytes, Ints
-
-Words = npt.NDArray[np.uint32]
+from ..packet.headers import U32, Bools, Bytes, Ints
 
 MAX_RECORD = 1 << 18  # libpcap's own ceiling for a packet; a longer claim is damage
 MAX_BLOCK = MAX_RECORD + (1 << 16)  # a pcapng block adds headers and options
@@ -60,18 +57,18 @@ class PcapRecords:
             at += head + length
         return positions, at, True
 
-    def many(self, words: Words, at: Ints, end: int) -> tuple[Ints, Bools]:
+    def many(self, words: U32, at: Ints, end: int) -> tuple[Ints, Bools]:
         """Successor of each position, and whether a whole, sound record is there."""
         length = words[at + 8].astype(np.int64)
         successor = at + (length + self.head)
         return successor, (length <= MAX_RECORD) & (successor <= end)
 
-    def near(self, word: Words, known: int) -> Bools:
+    def near(self, word: U32, known: int) -> Bools:
         """Could a record begin with this word, given that another one began with `known`? Here: seconds."""
-        since: Words = word - np.uint32((known - _DAY) & 0xFFFF_FFFF)  # wraps around, on purpose
+        since: U32 = word - np.uint32((known - _DAY) & 0xFFFF_FFFF)  # wraps around, on purpose
         return since < np.uint32(2 * _DAY)
 
-    def plausible(self, words: Words, at: Ints, end: int, known: int) -> Bools:
+    def plausible(self, words: U32, at: Ints, end: int, known: int) -> Bools:
         """The closer look at the few positions that `near` left."""
         length = words[at + 8]
         successor, whole = self.many(words, at, end)
@@ -104,7 +101,7 @@ class PcapngBlocks:
             at = after
         return positions, at, True
 
-    def many(self, words: Words, at: Ints, end: int) -> tuple[Ints, Bools]:
+    def many(self, words: U32, at: Ints, end: int) -> tuple[Ints, Bools]:
         """Successors and soundness: the length stands at both ends of a block."""
         length = words[at + 4].astype(np.int64)
         successor = at + length
@@ -112,12 +109,12 @@ class PcapngBlocks:
         trailer = words[np.minimum(successor, end) - 4]
         return successor, sound & (trailer == length) & (words[at] != SECTION_HEADER)
 
-    def near(self, word: Words, known: int) -> Bools:
+    def near(self, word: U32, known: int) -> Bools:
         """Most blocks are of one type."""
         same: Bools = word == np.uint32(known)
         return same
 
-    def plausible(self, words: Words, at: Ints, end: int, known: int) -> Bools:
+    def plausible(self, words: U32, at: Ints, end: int, known: int) -> Bools:
         """Two equal lengths are proof enough."""
         return self.many(words, at, end)[1]
 
@@ -137,7 +134,7 @@ def walk(chain: Chain, buffer: Bytes, begin: int, end: int) -> tuple[Ints, int]:
     sample, at, alive = chain.run(data, begin, end, end, _SAMPLE)
     if not alive or at >= end:
         return np.array(sample, np.int64), at
-    words: Words = np.ndarray((len(buffer) - 3,), chain.order + "u4", buffer, strides=(1,))
+    words: U32 = np.ndarray((len(buffer) - 3,), chain.order + "u4", buffer, strides=(1,))
     starts = _guess(chain, buffer, words, at, end, (at - begin) // len(sample), int(words[sample[-1]]))
     if len(starts) < _FEWEST:
         rest, at, _ = chain.run(data, at, end, end)
@@ -146,7 +143,7 @@ def walk(chain: Chain, buffer: Bytes, begin: int, end: int) -> tuple[Ints, int]:
     return np.concatenate([np.array(sample, np.int64), *pieces]), at
 
 
-def _guess(chain: Chain, buffer: Bytes, words: Words, at: int, end: int, usual: int, known: int) -> Ints:
+def _guess(chain: Chain, buffer: Bytes, words: U32, at: int, end: int, usual: int, known: int) -> Ints:
     """Lane starts int64[lanes], ascending; the first is the true position `at`, the others are guesses."""
     width = _LANE * usual & ~3
     window = (4 * usual + 3) & ~3
@@ -155,7 +152,7 @@ def _guess(chain: Chain, buffer: Bytes, words: Words, at: int, end: int, usual: 
         return np.array([at], np.int64)
     # The first word of every place in the window at the beginning of each lane; most places fail this cheap test.
     strides = (width, chain.step)
-    first_words: Words = np.ndarray((lanes, window // chain.step), words.dtype, buffer, at, strides)
+    first_words: U32 = np.ndarray((lanes, window // chain.step), words.dtype, buffer, at, strides)
     lane, column = np.nonzero(chain.near(first_words, known))
     place = at + lane * width + column * chain.step
     keep = chain.plausible(words, place, end, known) & (lane > 0)
@@ -163,7 +160,7 @@ def _guess(chain: Chain, buffer: Bytes, words: Words, at: int, end: int, usual: 
     return np.concatenate([[at], place[keep][first]])
 
 
-def _lockstep(chain: Chain, words: Words, starts: Ints, end: int) -> tuple[Ints, Ints, Ints]:
+def _lockstep(chain: Chain, words: U32, starts: Ints, end: int) -> tuple[Ints, Ints, Ints]:
     """Walk all lanes at once: their positions, lane after lane; how many each has; where each stopped.
 
     A lane stops at or beyond the next lane's start, before an unsound record, or when so few lanes are left that the

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from ..errors import ScanError, UsageError
 from ..gzipped import pack as packed_member
 from ..gzipped import split_suffix
-from ..packet.headers import Bytes, Frames, Ints
+from ..packet.headers import U32, Bytes, Frames, Ints, Rows
 from . import pcapng
 from .pcap import NANO
 from .records import MAX_RECORD, SECTION_HEADER
@@ -51,7 +51,9 @@ class PcapWriter:
         self.path, self.link = path, min(links)
         self.many = plain.endswith(".pcapng")
         self.interfaces: dict[tuple[int, str], int] = {}
-        self._put(_section_header() if self.many else _file_header(self.link))
+        section = pack("<IHHq", pcapng.BYTE_ORDER, 1, 0, -1)
+        signed = _block(SECTION_HEADER, section, (pcapng.SHB_USERAPPL, pcapng.RECORDED_BY))
+        self._put(signed if self.many else pack("<IHHiIII", NANO, 2, 4, 0, 0, MAX_RECORD, self.link))
 
     def write(self, frames: Frames, interface: str) -> None:
         """Append a batch, in its order. `interface` names where it was seen (kept by .pcapng only)."""
@@ -94,7 +96,7 @@ class PcapWriter:
         self.interfaces[link, interface] = len(self.interfaces)
         return _interface(link, interface)
 
-    def _describe(self, frames: Frames, interface: str) -> tuple[bytes, npt.NDArray[np.uint32]]:
+    def _describe(self, frames: Frames, interface: str) -> tuple[bytes, U32]:
         """Interface blocks for what this batch is the first to bring, and the interface number of each frame."""
         blocks, per_link = b"", np.bincount(frames.link)
         numbers = np.zeros(len(per_link), np.uint32)
@@ -121,20 +123,12 @@ def check_path(path: str, force: bool) -> None:
         raise UsageError(f"cannot record to {path}: there is no folder {folder}")
 
 
-def _file_header(link: int) -> bytes:
-    return pack("<IHHiIII", NANO, 2, 4, 0, 0, MAX_RECORD, link)
-
-
 def _block(kind: int, body: bytes, *options: tuple[int, bytes]) -> bytes:
     """A whole block. Option values are padded to 32 bits (pcapng 3.5); the length stands at both ends (3.1)."""
     padded = [pack("<HH", code, len(value)) + value + bytes(-len(value) % 4) for code, value in options]
     body += b"".join(padded) + pack("<HH", pcapng.OPTION_END, 0)
     total = 12 + len(body)
     return pack("<II", kind, total) + body + pack("<I", total)
-
-
-def _section_header() -> bytes:
-    return _block(SECTION_HEADER, pack("<IHHq", pcapng.BYTE_ORDER, 1, 0, -1), (pcapng.SHB_USERAPPL, pcapng.RECORDED_BY))
 
 
 def _interface(link: int, name: str) -> bytes:
@@ -158,7 +152,7 @@ def _records(frames: Frames, time: Ints) -> bytes:
     return out.tobytes()
 
 
-def _blocks(frames: Frames, time: Ints, interface: npt.NDArray[np.uint32]) -> bytes:
+def _blocks(frames: Frames, time: Ints, interface: U32) -> bytes:
     """The enhanced packet blocks of a pcapng file (4.3), one behind the other."""
     size = _PACKET.itemsize + (frames.length + 3 & ~3) + 4
     header = np.empty(len(frames), _PACKET)
@@ -170,7 +164,7 @@ def _blocks(frames: Frames, time: Ints, interface: npt.NDArray[np.uint32]) -> by
     return out.tobytes()
 
 
-def _laid_out(frames: Frames, header: npt.NDArray[np.void], size: Ints) -> tuple[Bytes, Ints]:
+def _laid_out(frames: Frames, header: Rows, size: Ints) -> tuple[Bytes, Ints]:
     """For each frame `size` bytes, its header and data at their beginning: uint8[bytes], and where each ends."""
     end = np.cumsum(size)
     out = np.zeros(int(size.sum()), np.uint8)

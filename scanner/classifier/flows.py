@@ -66,13 +66,8 @@ class TargetTable:
         self.rows = _grown(self.rows, count, _NO_FLOWS)
         self.ledger.grow(count)
 
-    def add(self, target: Ints, first: Ints) -> None:
-        """Count flows: their targets, and when each was probed first."""
-        np.minimum.at(self.rows["first"], target, first)
-        np.add.at(self.rows["attempts"], target, np.uint32(1))
-
     def add_replies(self, target: Ints, record: Rows, trip: Ints) -> None:
-        """Fold the answered ones of them: RECORD[m], and the round trips in ns (-1: not known)."""
+        """Fold flows that were answered: RECORD[n], and the round trips in ns (-1: not known)."""
         self.ledger.fold(Replies(target, record))
         # The ledger takes each record for one reply, but a flow may have had several: their reasons are kept here.
         np.bitwise_or.at(self.rows["seen"], target, record["seen"])

@@ -142,7 +142,8 @@ def _fold(flows: Flows, flow: Ints, into: TargetTable) -> None:
     replied = flow[flows.ledger.was_answered()[flow]]
     record = _flow_records(flows, replied)
     record["pass"] = np.minimum(_attempt(flows, into.rows["attempts"])[replied], _MOST_ATTEMPTS)
-    into.add(target[flow], flows.table["first"][flow])
+    np.minimum.at(into.rows["first"], target[flow], flows.table["first"][flow])
+    np.add.at(into.rows["attempts"], target[flow], np.uint32(1))
     # The round trip is not known where several SYNs were sent (which one was answered?) or times make no sense.
     first, time = flows.table["first"][replied], record["time"]
     sound = (flows.table["probes"][replied] == 1) & (first != NO_TIME) & (time >= first)

@@ -24,9 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..packet.addresses import from_words
-from ..packet.headers import MAPPED, Bools, Ints, Rows
+from ..packet.headers import MAPPED, U64, Bools, Ints, Rows
 
-Words = npt.NDArray[np.uint64]
 Column = npt.NDArray[np.integer[Any]]
 
 _IPV6 = 1 << 32
@@ -42,13 +41,13 @@ class TargetKey(NamedTuple):
     them: Ints
     port: Column
 
-    def words(self) -> tuple[Words, Words]:
+    def words(self) -> tuple[U64, U64]:
         """The two words of each key."""
         low = self.us.view(np.uint64) << np.uint64(32)  # the family's bit falls out; it is in the other word
         return low | (self.them & _LOW).view(np.uint64), (self.them >> 32 << 16 | self.port).view(np.uint64)
 
 
-def target_key(words: Words) -> TargetKey:
+def target_key(words: U64) -> TargetKey:
     """uint64[n, 2] → the columns of the targets."""
     a, b = words[:, 0], words[:, 1].view(np.int64)
     family = b >> 16 << 32
@@ -63,7 +62,7 @@ class FlowKey(NamedTuple):
     our_port: Column
     seq: Column
 
-    def words(self) -> tuple[Words, Words]:
+    def words(self) -> tuple[U64, U64]:
         """The two words of each key. Sequence numbers count modulo 2^32 (RFC 9293, 3.4)."""
         return (self.target << 32 | self.seq & _LOW).view(np.uint64), self.our_port.astype(np.uint64)
 
@@ -72,7 +71,7 @@ class FlowKey(NamedTuple):
         return FlowKey(self.target[rows], self.our_port[rows], self.seq[rows])
 
 
-def flow_key(words: Words) -> FlowKey:
+def flow_key(words: U64) -> FlowKey:
     """uint64[n, 2] → the columns of the flows."""
     a = words[:, 0].view(np.int64)
     return FlowKey(a >> 32, words[:, 1].view(np.int64), a & _LOW)
@@ -88,20 +87,20 @@ class Numbering:
         self._multipliers = [np.uint64(secrets.randbits(64) | 1) for _ in range(2)]
 
     @property
-    def keys(self) -> Words:
+    def keys(self) -> U64:
         """uint64[count, 2]: the keys by number."""
         return self._keys[: self.count]
 
-    def find(self, a: Words, b: Words) -> Ints:
+    def find(self, a: U64, b: U64) -> Ints:
         """The number of each key, -1 for those never seen."""
         return self._look(a, b, False)
 
-    def intern(self, a: Words, b: Words) -> Ints:
+    def intern(self, a: U64, b: U64) -> Ints:
         """The number of each key; keys never seen get the next numbers."""
         self._reserve(self.count + len(a))
         return self._look(a, b, True)
 
-    def _slots(self, a: Words, b: Words) -> Ints:
+    def _slots(self, a: U64, b: U64) -> Ints:
         """Where each key is looked for first: the high bits of a multiplicative hash."""
         mixed = a * self._multipliers[0]
         mixed ^= mixed >> np.uint64(32)
@@ -110,7 +109,7 @@ class Numbering:
         shift = 64 - (len(self._table) - 1).bit_length()
         return (mixed >> np.uint64(shift)).view(np.int64)
 
-    def _look(self, a: Words, b: Words, add: bool) -> Ints:
+    def _look(self, a: U64, b: U64, add: bool) -> Ints:
         number = np.full(len(a), -1, np.int64)
         slot = self._slots(a, b)
         mask = len(self._table) - 1
@@ -132,7 +131,7 @@ class Numbering:
             slot, row, a, b = slot[rest], row[rest], a[rest], b[rest]
         return number
 
-    def _claim(self, slot: Ints, a: Words, b: Words) -> None:
+    def _claim(self, slot: Ints, a: U64, b: U64) -> None:
         """Number the keys that want these free slots, one key a slot."""
         # Several keys may want one slot: each writes its own index there, and the index that remains wins.
         index = np.arange(len(slot), dtype=np.int32)

@@ -46,18 +46,16 @@ class PortGroup:
 
 @dataclass(slots=True)
 class HostRows:
-    """The rows of one host in a batch. `reply`: the first row that proves the host up, or else its first row."""
+    """The rows of one host in a batch. `reply`: the first row that proves the host up, or else its first row.
+
+    `status`: `up`, `down` or `unknown`.
+    """
 
     ip: str
     scanner: str | None  # whose packets a capture shows; None in a live scan
     reply: Verdict
-    up: bool
+    status: str
     groups: dict[FoldKey, PortGroup]
-
-    @property
-    def status(self) -> str:
-        """`up`, `down` or `unknown`."""
-        return "up" if self.up else "down" if self.reply.state == _DOWN else "unknown"
 
     def shown(self) -> list[Verdict]:
         """The rows that are not folded, by port; the row of a host that is down comes without a port."""
@@ -90,10 +88,10 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
         name = ip, scanner
         host = hosts.get(name)
         if host is None:
-            host = hosts[name] = HostRows(ip, scanner, verdict, False, {})
+            host = hosts[name] = HostRows(ip, scanner, verdict, "down" if state == _DOWN else "unknown", {})
         # A reply proves the host up, unless it is an ICMP error that a router sent.
-        if not host.up and reason not in _NO_REPLY and icmp_from in (None, ip):
-            host.up, host.reply = True, verdict
+        if host.status != "up" and reason not in _NO_REPLY and icmp_from in (None, ip):
+            host.status, host.reply = "up", verdict
         key = fold_key(state, reason, evidence)
         group = host.groups.get(key)
         if group is None:

@@ -10,14 +10,12 @@ overrule each other in the same order during a scan.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import ip_address
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..packet.addresses import to_int
+from ..packet.addresses import from_text
 from ..packet.headers import Bools, Ints, Rows
 from ..verdict.rows import Verdict
 from ..verdict.table import State
@@ -30,7 +28,6 @@ HOST_ONLY = -1  # the port of a row about a host as a whole
 UNKNOWN_TTL = -1
 
 _CHUNK = 1 << 16
-_LOW = (1 << 64) - 1
 _STRENGTH = {
     State.OPEN.value: 5,
     State.CLOSED.value: 4,
@@ -94,7 +91,10 @@ class Vocabulary:
             *chunk, strict=True
         )
         rows = np.empty(len(chunk), ROW)
-        rows["hi"], rows["lo"] = zip(*map(_words, ip), strict=True)
+        hosts: dict[str, int] = {}  # each address is read once
+        number = _numbered(hosts, ip)
+        address = from_text(*hosts)[number]
+        rows["hi"], rows["lo"] = address["hi"], address["lo"]
         rows["port"] = [HOST_ONLY if number is None else number for number in port]
         rows["kind"] = _numbered(self._kinds, zip(protocol, state, reason, evidence, strict=True))
         rows["service"] = _numbered(self._services, service)
@@ -133,9 +133,3 @@ def host_numbers(rows: Rows) -> Ints:
 def _numbered(table: dict[Any, int], values: Iterable[Any]) -> list[int]:
     """The number of each value; a new value gets the next number."""
     return [table.setdefault(value, len(table)) for value in values]
-
-
-@lru_cache(maxsize=1 << 16)
-def _words(text: str) -> tuple[int, int]:
-    number = to_int(ip_address(text))
-    return number >> 64, number & _LOW

@@ -12,7 +12,6 @@ Source: nmap.dtd; reasons are nmap's own words, without the plurals of releases 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import IO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -30,14 +29,7 @@ class NotNmap(Exception):
     """What is wrong with the file, as words that follow its name."""
 
 
-@dataclass(frozen=True)
-class _ExtraPorts:
-    """`extraports`: ports of one state. `named`: (protocol, ports, reason) where nmap names them."""
-
-    state: str
-    count: int
-    reason: str
-    named: list[tuple[str, str, str]]
+_Named = list[tuple[str, list[int], str]]  # of ports in one state: (protocol, ports, reason)
 
 
 class _Reader:
@@ -80,26 +72,29 @@ class _Reader:
             )
         listed = [row for port in host.iter("port") if (row := _port(port, ip, scanner))]
         yield from listed
-        groups = [_extra_ports(element) for element in host.iter("extraports")]
-        known = {row.port for row in listed}
-        known |= {port for group in groups for _, ports, _ in group.named for port in _numbers(ports)}
-        unnamed = sum(not group.named for group in groups)
-        for group in groups:
+        folded = list(host.iter("extraports"))
+        named = list(map(_named_ports, folded))
+        if named.count([]) == 1:
             # Scanned ports that are neither listed nor named belong to the one group without names.
-            named = group.named or (self._rest(group, known) if unnamed == 1 else [])
-            if not named:
-                self.left_out += group.count
-            for protocol, ports, reason in named:
-                for port in _numbers(ports):
-                    yield Verdict(ip, port, group.state, reason or _UNKNOWN, protocol, scanner_ip=scanner)
+            known = {row.port for row in listed} | {port for names in named for _, ports, _ in names for port in ports}
+            at = named.index([])
+            named[at] = self._rest(folded[at], known)
+        for group, names in zip(folded, named, strict=True):
+            if not names:
+                self.left_out += int(group.attrib["count"])
+            for protocol, ports, reason in names:
+                for port in ports:
+                    yield Verdict(ip, port, group.attrib["state"], reason or _UNKNOWN, protocol, scanner_ip=scanner)
 
-    def _rest(self, group: _ExtraPorts, known: set[int | None]) -> list[tuple[str, str, str]]:
+    def _rest(self, group: Element, known: set[int | None]) -> _Named:
         """The ports of a group that names none; [] if scanned and known ports do not tell them."""
         if len(self._scanned) != 1:
             return []
         ((protocol, scanned),) = self._scanned.items()
         rest = [port for port in _numbers(scanned) if port not in known]
-        return [(protocol, ",".join(map(str, rest)), group.reason)] if len(rest) == group.count else []
+        reasons = group.find("extrareasons")
+        reason = "" if reasons is None else _singular(reasons.attrib["reason"])
+        return [(protocol, rest, reason)] if len(rest) == int(group.attrib["count"]) else []
 
 
 def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
@@ -122,13 +117,10 @@ def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
     )
 
 
-def _extra_ports(element: Element) -> _ExtraPorts:
-    reasons = [reason.attrib for reason in element.iter("extrareasons")]
-    named = [
-        (given.get("proto", "tcp"), given["ports"], _singular(given["reason"])) for given in reasons if "ports" in given
-    ]
-    first = _singular(reasons[0]["reason"]) if reasons else ""
-    return _ExtraPorts(element.attrib["state"], int(element.attrib["count"]), first, named)
+def _named_ports(group: Element) -> _Named:
+    """The ports of an `extraports` element by reason, where nmap names them."""
+    given = [reasons.attrib for reasons in group.iter("extrareasons") if "ports" in reasons.attrib]
+    return [(one.get("proto", "tcp"), list(_numbers(one["ports"])), _singular(one["reason"])) for one in given]
 
 
 def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict]:
