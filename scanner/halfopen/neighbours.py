@@ -11,7 +11,7 @@ answer for any other.
 
 import numpy as np
 
-from ..packet.addresses import from_words, to_text
+from ..packet.addresses import from_ipv4, from_words, to_text
 from ..packet.headers import (
     ARP,
     ETHERNET,
@@ -19,14 +19,14 @@ from ..packet.headers import (
     ETHERTYPE_IPV6,
     IPV6,
     LINK_ETHERNET,
-    MAPPED,
+    NDP_FIXED,
+    NDP_OPTION,
     PROTO_ICMPV6,
     Frames,
     Ints,
     Rows,
     read,
 )
-from ..packet.probe import NDP_FIXED, NDP_OPTION
 from ..rounds.sweep import Sweep
 from .lane import Lane
 
@@ -50,7 +50,7 @@ def _arp(frames: Frames, row: Ints) -> tuple[Ints, Rows, Rows]:
     body = read(frames.buffer, frames.start[row] + ETHERNET.itemsize, ARP)
     reply = (body["operation"] == _ARP_REPLY) & (body["hardware_length"] == 6) & (body["protocol_length"] == 4)
     body = body[reply]
-    address = from_words(0, body["sender"].astype(np.uint64) | np.uint64(MAPPED), len(body))
+    address = from_ipv4(body["sender"])
     return row[reply], address, body["sender_mac"]
 
 

@@ -22,7 +22,6 @@ from ..net.interfaces import interface
 from ..net.routes import Route
 from ..packet.addresses import to_text
 from ..packet.cookie import Key
-from ..packet.headers import LINK_ETHERNET, LINK_RAW
 from ..rounds.schedule import LaneFacts, ResumePoint, Schedule
 from ..rounds.session import Clock, Session
 from ..rounds.statistics import ScanStats
@@ -31,7 +30,6 @@ from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.special import any_public
 from ..transport import Transport
-from ..transport.ring import NO_LINK_HEADER
 from ..transport.tap import See, Tap
 from .lane import Lane
 from .scan import Scan, Settings
@@ -53,11 +51,6 @@ def settings_of(config: SynConfig, hosts: HostSpace) -> Settings:
         tos=config.tos,
         pause=SAME_PORT_PAUSE if config.source_port else 0.0,
     )
-
-
-def link_of(route: Route) -> int:
-    """The link type (LINKTYPE_ number) of frames on a route, as they are shown."""
-    return LINK_RAW if route.interface.kind in NO_LINK_HEADER else LINK_ETHERNET
 
 
 class LiveScan:
@@ -157,9 +150,9 @@ def syn_session(
     links: set[int] = set()
 
     def tapped(transport: Transport, route: Route) -> Transport:
-        links.add(link_of(route))
+        links.add(route.interface.link)
         for listener in see:
-            transport = Tap(transport, listener, route.interface.name, link_of(route), clock)
+            transport = Tap(transport, listener, route.interface.name, route.interface.link, clock)
         return transport
 
     opened = open_lanes(hosts, ports, config, key, warn, tapped)

@@ -20,14 +20,14 @@ from ..net.routes import Route, find_routes
 from ..packet import probe
 from ..packet.addresses import from_ints, to_int
 from ..packet.cookie import Key
-from ..packet.headers import ETHERNET
+from ..packet.headers import ETHERNET, LINK_RAW
 from ..packet.template import Recipe
 from ..targets.hostspace import HostSpace
 from ..transport import Transport
 from ..transport.bpf import program
 from ..transport.held_ports import HeldPorts, hold
 from ..transport.rawip import RawIpTransport
-from ..transport.ring import BLOCK, NO_LINK_HEADER, RX_BLOCKS, SLOT, TX_BLOCKS, Receiver, Sender
+from ..transport.ring import BLOCK, RX_BLOCKS, SLOT, TX_BLOCKS, Receiver, Sender
 from ..transport.ring_transport import RingTransport
 from .lane import Lane
 
@@ -125,9 +125,9 @@ def _hold(
 def _open(route: Route, first_port: int, last_port: int, targets: int, senders: int) -> Transport:
     """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
     face = route.interface
-    sieve = program(0 if face.kind in NO_LINK_HEADER else ETHERNET.itemsize, first_port, last_port)
+    sieve = program(0 if face.link == LINK_RAW else ETHERNET.itemsize, first_port, last_port)
     blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
-    receiver = Receiver(face.name, face.kind, sieve, blocks)
+    receiver = Receiver(face.name, face.link, sieve, blocks)
     if route.local:
         return RawIpTransport(receiver)
     blocks = TX_BLOCKS if senders == 1 else 2 * TX_BLOCKS
@@ -139,8 +139,8 @@ def lane_of(
 ) -> Lane:  # fmt: skip
     """The lane of a route: its templates, its numbering and its order."""
     route, face = part.route, part.route.interface
-    no_header = route.local or face.kind in NO_LINK_HEADER or face.mac is None
-    mac = None if no_header or face.mac is None else face.mac.hex(":")
+    # Without a MAC address of ours, frames begin with the IP header.
+    mac = None if route.local or face.link == LINK_RAW or face.mac is None else face.mac.hex(":")
     sender = (part.version, str(route.source), mac)
     several = len(held.ports) > 1
     querier = (route.gateway.version if route.gateway else part.version, _querier(route, part.version), mac)

@@ -20,6 +20,8 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from typing import NamedTuple
 
+from ..packet.headers import LINK_ETHERNET, LINK_RAW
+
 Address = IPv4Address | IPv6Address
 InterfaceAddress = IPv4Interface | IPv6Interface
 
@@ -36,6 +38,8 @@ ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, tab
 VERSION = {2: 4, 10: 6}  # AF_INET, AF_INET6
 FAMILY = {4: 2, 6: 10}
 
+# include/uapi/linux/if_arp.h: ARPHRD_PPP, RAWIP, NONE, TUNNEL, TUNNEL6, SIT, IPGRE
+_NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)
 _IFF_LOOPBACK = 0x8
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_STATS64 = 1, 3, 23
 _TX_DROPPED = slice(7 * 8, 8 * 8)  # the eighth field of struct rtnl_link_stats64 (if_link.h)
@@ -71,7 +75,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Interface:
-    """One interface. `kind` is its ARPHRD number (1 Ethernet, 772 loopback, 65534 none).
+    """One interface. `link` is the LINKTYPE_ number of its frames: Ethernet, or raw IP where they have no link header.
 
     `tx_dropped` counts, since the interface was made, the frames that it dropped while sending.
     """
@@ -79,7 +83,7 @@ class Interface:
     name: str
     index: int
     mac: bytes | None
-    kind: int
+    link: int
     loopback: bool
     addresses: tuple[InterfaceAddress, ...] = ()
     tx_dropped: int = field(default=0, compare=False)
@@ -158,7 +162,7 @@ def link(body: bytes) -> Interface:
         name=values.get(_IFLA_IFNAME, _NONE).rstrip(b"\0").decode("utf-8", "surrogateescape"),
         index=index,
         mac=mac if len(mac) == 6 else None,
-        kind=kind,
+        link=LINK_RAW if kind in _NO_LINK_HEADER else LINK_ETHERNET,
         loopback=bool(flags & _IFF_LOOPBACK),
         tx_dropped=int.from_bytes(values.get(_IFLA_STATS64, _NONE)[_TX_DROPPED], sys.byteorder),
     )

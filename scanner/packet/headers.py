@@ -43,6 +43,9 @@ TCP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4
 # The 8 bytes that an ICMP error must quote (RFC 792).
 TCP_PORTS_SEQ = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")])
 ICMP = np.dtype([("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("rest", ">u4")])
+# Solicitations and advertisements begin alike (RFC 4861 4.3, 4.4); the option has a link-layer address (4.6.1).
+NDP_FIXED = np.dtype([("icmp", ICMP), ("target_hi", ">u8"), ("target_lo", ">u8")])
+NDP_OPTION = np.dtype([("kind", "u1"), ("length", "u1"), ("mac", "V6")])
 ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u1"), ("protocol_length", "u1"),
                 ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"),
                 ("target_mac", "V6"), ("target", ">u4")])  # fmt: skip

@@ -19,22 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .headers import (
-    ARP,
-    ETHERNET,
-    ICMP,
-    IP,
-    IPV6,
-    PROTO_ICMPV6,
-    PROTO_TCP,
-    TCP,
-    U16,
-    U32,
-    U64,
-    Bytes,
-    Rows,
-    overlay,
-)  # fmt: skip
+from .headers import ARP, ETHERNET, IP, NDP_FIXED, PROTO_ICMPV6, PROTO_TCP, TCP, U16, U32, U64, Bytes, Rows, overlay
 from .template import Recipe, build
 
 
@@ -135,9 +120,6 @@ def _finish(total: U32) -> U32:
     return ~folded & np.uint32(0xFFFF)
 
 
-# RFC 4861 4.3 and 4.4: solicitations and advertisements begin alike; 4.6.1: the option with a link-layer address.
-NDP_FIXED = np.dtype([("icmp", ICMP), ("target_hi", ">u8"), ("target_lo", ">u8")])
-NDP_OPTION = np.dtype([("kind", "u1"), ("length", "u1"), ("mac", "V6")])
 # A solicitation goes to the group ff02::1:ff00:0/104 of the address's last three bytes (RFC 4291 2.7.1), and so to the
 # MAC address 33:33 with the group's last four bytes (RFC 2464 7).
 _LAST_THREE_BYTES = np.uint64(0xFFFFFF)
@@ -153,7 +135,7 @@ def stamp_query(template: Template, rows: Bytes, target: Rows) -> None:
         return
     group_lo = (target["lo"] & _LAST_THREE_BYTES) | _SOLICITED_LO
     overlay(rows, 0, _GROUP_MAC)["low"] = group_lo & np.uint64(0xFFFFFFFF)
-    ip = overlay(rows, template.ip, IPV6)
+    ip = overlay(rows, template.ip, IP[template.version])
     ip["dst_hi"], ip["dst_lo"] = _SOLICITED_HI, group_lo
     body = overlay(rows, template.payload, NDP_FIXED)
     body["target_hi"], body["target_lo"] = target["hi"], target["lo"]

@@ -55,11 +55,6 @@ def edges_of(spans: Iterable[Span]) -> Rows:
     return from_ints([edge for first, last in spans for edge in (first, (last + 1) & _EVERY_ADDRESS)])
 
 
-def inside(edges: Rows, bounds: Rows) -> Rows:
-    """What lies both in `edges` and in `bounds`, as sorted edges of disjoint blocks that do not touch."""
-    return _sweep(edges, bounds, covered=True)
-
-
 def outside(edges: Rows, holes: Rows) -> Rows:
     """What lies in `edges` but not in `holes`, as sorted edges of disjoint blocks that do not touch."""
     return _sweep(edges, holes, covered=False)
@@ -148,7 +143,7 @@ class HostSpace:
 
     def within(self, spans: Iterable[Span]) -> "HostSpace":
         """The hosts whose addresses lie in any span, numbered anew."""
-        return HostSpace(inside(self._edges, edges_of(spans)))
+        return HostSpace(_sweep(self._edges, edges_of(spans), covered=True))
 
     def without(self, edges: Rows) -> "HostSpace":
         """The hosts that no block of `edges` holds, numbered anew."""

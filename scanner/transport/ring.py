@@ -34,7 +34,7 @@ from contextlib import suppress
 import numpy as np
 
 from ..errors import ScanError
-from ..packet.headers import LINK_ETHERNET, LINK_RAW, Bytes, Frames, Ints
+from ..packet.headers import Bytes, Frames, Ints
 from .bpf import Instructions, attach
 
 # include/linux/socket.h, include/uapi/linux/if_packet.h, include/uapi/linux/if_ether.h
@@ -48,8 +48,6 @@ ETH_P_ALL = 3
 STATUS_KERNEL, STATUS_USER = 0, 1
 STATUS_FREE, STATUS_SEND_REQUEST, STATUS_WRONG_FORMAT = 0, 1, 4
 ALL_BITS = 0xFFFFFFFF
-# include/uapi/linux/if_arp.h: ARPHRD_PPP, RAWIP, NONE, TUNNEL, TUNNEL6, SIT, IPGRE
-NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)
 
 SLOT, TX_SLOT = 256, 128  # bytes
 BLOCK = 256 * 1024  # bytes; what the kernel allocates at a time
@@ -123,10 +121,10 @@ def _open_socket() -> socket.socket:
 
 
 class Receiver:
-    """The receive half: a filtered ring on one interface."""
+    """The receive half: a filtered ring on one interface, the frames of which have the link type `link`."""
 
-    def __init__(self, interface: str, kind: int, program: Instructions, blocks: int = RX_BLOCKS) -> None:
-        self.link = LINK_RAW if kind in NO_LINK_HEADER else LINK_ETHERNET
+    def __init__(self, interface: str, link: int, program: Instructions, blocks: int = RX_BLOCKS) -> None:
+        self.link = link
         self._socket = _open_socket()
         attach(self._socket, program)
         self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)

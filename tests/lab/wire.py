@@ -35,7 +35,7 @@ import numpy.typing as npt
 from scanner.errors import ScanError
 from scanner.lab import Namespace
 from scanner.lab.box import cable, new_namespace
-from scanner.packet.headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, RST, Bools, Bytes, Frames, Ints
+from scanner.packet.headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, LINK_ETHERNET, RST, Bools, Bytes, Frames, Ints
 from scanner.transport.bpf import ACCEPT
 from scanner.transport.ring import SLOT, TX_DATA, Receiver, Sender
 
@@ -43,7 +43,6 @@ LEFT, RIGHT = "wire0", "wire1"  # towards the scanner, towards the target
 WIDEST = SLOT - TX_DATA
 _MILLISECOND, _SECOND = 1_000_000, 1_000_000_000
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # include/uapi/linux/{sockios,ethtool}.h
-_ARPHRD_ETHER = 1
 _LOSE, _REPEAT, _JITTER = 1, 2, 3  # what a draw is for
 ROOT = __file__.rsplit("/", 3)[0]  # the process imports this module from here
 Draws = npt.NDArray[np.float64]
@@ -160,7 +159,7 @@ class _Direction:
     """From one interface to the other."""
 
     def __init__(self, source: str, sink: str, number: int, faults: WireFaults) -> None:
-        self._receiver = Receiver(source, _ARPHRD_ETHER, [(0x06, 0, 0, ACCEPT)])
+        self._receiver = Receiver(source, LINK_ETHERNET, [(0x06, 0, 0, ACCEPT)])
         self._sender = Sender(sink, slot=SLOT)
         self.fileno = self._receiver.fileno
         self._way, self._faults, self._number = faults.back if number else faults.out, faults, number

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from scanner.lab import Box
+from scanner.packet.headers import LINK_ETHERNET
 from scanner.transport.bpf import DROP_ALL
 from scanner.transport.ring import BLOCK, TX_DATA, TX_SLOT, Receiver, Sender
 from scanner.transport.ring_transport import RingTransport
@@ -18,7 +19,6 @@ pytestmark = LIVE
 
 FRAME = np.frombuffer(bytes.fromhex("020000000002" + "020000000001" + "88b5") + bytes(46), np.uint8)
 BLOCKS = 2
-ETHERNET = 1  # ARPHRD_ETHER
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_frames_are_counted_while_the_ring_stays_full(box: Box, rings: int) -> N
     """A slot is not reused before its batch is counted; otherwise the count would stop until the ring is empty."""
     with box.scanner.entered():
         senders = [Sender("scan0", BLOCKS) for _ in range(rings)]
-        transport = RingTransport(Receiver("scan0", ETHERNET, DROP_ALL, 1), senders)
+        transport = RingTransport(Receiver("scan0", LINK_ETHERNET, DROP_ALL, 1), senders)
     slots = rings * BLOCKS * BLOCK // TX_SLOT
     before, handed, most = received(box), 0, 0
     until = time.monotonic() + 20
