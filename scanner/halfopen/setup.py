@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..config import SynConfig
 from ..errors import UsageError
-from ..net.interfaces import interface
+from ..net.interfaces import interface, interfaces
 from ..net.routes import Route, find_routes
 from ..packet import probe
 from ..packet.addresses import from_ints, to_int
@@ -115,11 +115,17 @@ def _hold(
         if source not in held:
             count = 1 if config.source_port else config.passes + 1
             quiet = any(not part.route.local for part in routed if part.route.source == source)
-            ports_held = hold(source, config.source_port, count, key.k0, route.interface.index, quiet)
+            ports_held = hold(source, config.source_port, count, key.k0, _scope(route), quiet)
             held[source] = stack.enter_context(closing(ports_held))
             if not held[source].held:
                 warn(f"{source} is not an address of this machine: the host that has it may reset what we open")
     return held
+
+
+def _scope(route: Route) -> int:
+    """The index of the interface that has the source address: a route to this machine itself leads through `lo`."""
+    faces = interfaces().values() if route.local else ()
+    return next((face.index for face in faces if route.source in face.addresses), route.interface.index)
 
 
 def _open(route: Route, first_port: int, last_port: int, targets: int, senders: int) -> Transport:
@@ -168,5 +174,5 @@ def _querier(route: Route, version: int) -> str:
     """The address to query neighbours from. An IPv4 route through an IPv6 router (RFC 5549) uses an IPv6 address."""
     if route.gateway is None or route.gateway.version == version:
         return str(route.source)
-    fitting = [str(address.ip) for address in route.interface.addresses if address.version == route.gateway.version]
+    fitting = [str(address) for address in route.interface.addresses if address.version == route.gateway.version]
     return fitting[0] if fitting else str(route.source)

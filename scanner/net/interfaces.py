@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ..errors import ScanError, UsageError
 from . import netlink
-from .netlink import Interface, InterfaceAddress, Message
+from .netlink import Address, Interface, Message
 
 _READ = 1 << 18  # more than the kernel puts into one datagram of a dump (32 KiB)
 _BATCH = 32  # requests in flight: their answers must fit into the default receive buffer (4 KiB charged for each)
@@ -38,7 +38,7 @@ class Refused(NamedTuple):
 
 def interfaces() -> dict[int, Interface]:
     """Every interface of this namespace, by index."""
-    addresses: dict[int, list[InterfaceAddress]] = defaultdict(list)
+    addresses: dict[int, list[Address]] = defaultdict(list)
     for message in dump(netlink.RTM_GETADDR, netlink.ADDR.pack(0, 0, 0, 0, 0)):
         pair = netlink.interface_address(message.body)
         if pair is not None:

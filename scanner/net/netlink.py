@@ -17,13 +17,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from ..packet.headers import LINK_ETHERNET, LINK_RAW
 
 Address = IPv4Address | IPv6Address
-InterfaceAddress = IPv4Interface | IPv6Interface
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x01, 0x10, 0x300
@@ -85,7 +84,7 @@ class Interface:
     mac: bytes | None
     link: int
     loopback: bool
-    addresses: tuple[InterfaceAddress, ...] = ()
+    addresses: tuple[Address, ...] = ()
     tx_dropped: int = field(default=0, compare=False)
 
 
@@ -168,19 +167,19 @@ def link(body: bytes) -> Interface:
     )
 
 
-def interface_address(body: bytes) -> tuple[int, InterfaceAddress] | None:
-    """The body of an RTM_NEWADDR → (interface index, our address with its prefix).
+def interface_address(body: bytes) -> tuple[int, Address] | None:
+    """The body of an RTM_NEWADDR → (interface index, our address).
 
     None for an address that cannot be used (duplicate detection failed or not over) and for other families.
     """
-    family, prefix, flags, _, index = ADDR.unpack_from(body)
+    family, _, flags, _, index = ADDR.unpack_from(body)
     values = dict(attributes(body, ADDR.size))
     flags |= int.from_bytes(values.get(_IFA_FLAGS, _NONE), sys.byteorder)
     # On a point-to-point link IFA_ADDRESS is the other end and IFA_LOCAL is ours.
     own = address_of(values.get(_IFA_LOCAL, values.get(_IFA_ADDRESS, _NONE)))
     if own is None or family not in VERSION or flags & _UNUSABLE:
         return None
-    return index, ip_interface((own, prefix))
+    return index, own
 
 
 def route(body: bytes) -> RouteFacts:

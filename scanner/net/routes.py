@@ -183,7 +183,7 @@ def _ask(targets: list[Address], every: dict[int, Interface], wish: _Wish) -> li
     if wish.interface is None:
         return ask([netlink.route_request(target, source, None) for target in targets])
     # This machine's own addresses are never reached through another interface, whatever the user wants.
-    own = {address.ip for interface in every.values() for address in interface.addresses}
+    own = {address for interface in every.values() for address in interface.addresses}
     index = wish.interface.index
     questions = [(target, source, None if target in own or target.is_loopback else index) for target in targets]
     replies = ask([netlink.route_request(*question) for question in questions])

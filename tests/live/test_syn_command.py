@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scanner.cli.verbs import main
-from scanner.lab import Box, Listeners, PortKind
+from scanner.lab import Box, Listeners, Namespace, PortKind
 from tests.lab.live import LIVE
 from tests.lab.networks import direct_box
 from tests.live.syn_wire import SYN, Done, Tap, command, done, environment, scan
@@ -132,6 +132,16 @@ def test_cap_net_raw_is_all_it_needs(box: Box) -> None:
     here = [("127.0.0.1", 22, "closed"), ("127.0.0.1", 3001, "closed")]
     assert (ended.code, ended.brief("ip", "port", "state")) == (0, sorted([*there, *here], key=repr))
     assert not counted or counters.split("packets")[1].split()[0] == "0"
+
+
+def test_our_own_link_local_address_is_an_address_of_this_machine() -> None:
+    """Its route leads through `lo`, but its source port is held on the interface that has the address."""
+    with Namespace.create() as alone:
+        alone.ip(["link set lo up", "link add d0 type veth peer name d1", "link set d0 up"])
+        alone.ip(["address add fe80::1 dev d0 nodad"])
+        ended = alone.run(command("fe80::1", "-p", "22", "-e", "d0"))
+    assert (ended.returncode, '"state":"closed"' in ended.stdout.replace(" ", "")) == (0, True)
+    assert "not an address of this machine" not in ended.stderr
 
 
 # ── interruptions ──
