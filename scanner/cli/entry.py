@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
+INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
 
 
 def run() -> NoReturn:
@@ -21,13 +22,15 @@ def run() -> NoReturn:
     # SIGUSR1 requests progress. It may come before the scan starts or after it ends, and must not kill the process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _have_standard_streams()
-    from .verbs import main
-
     code: object = 0
     try:
+        from .verbs import main
+
         main()
     except SystemExit as ended:
         code = ended.code
+    except KeyboardInterrupt:  # Ctrl-C while modules are imported
+        code = INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a failed write has been reported already
             stream.flush()

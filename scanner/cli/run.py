@@ -27,7 +27,6 @@ from .options import OutputOptions, ScanRequest, command_line
 from .progress import check_form, handling, shown
 from .state_file import StateFile, open_state
 
-INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
 Rows = Iterable[Verdict]
 
 

@@ -259,5 +259,3 @@ def main() -> None:
     except OSError as error:  # most often a full disk behind standard output
         note(str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
