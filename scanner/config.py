@@ -1,6 +1,6 @@
 """The options of a scan, each declared once, and the checks that several options share.
 
-A group of options is a frozen dataclass. Each field has an `Option`: its heading, help and flags. The rest is
+A group of options is a dataclass. Each field has an `Option`: its heading, help and flags. The rest is
 derived from these fields: the parameters and the --help of a verb (`cli.verbs`), the keywords of `scanner.scan`
 (`api`), and the table in the README (`tests.generated`). The groups that only the command line has are in
 `cli.options`.
@@ -9,6 +9,7 @@ derived from these fields: the parameters and the --help of a verb (`cli.verbs`)
 together.
 
 Limit: `halfopen --help` imports this module, so it imports neither numpy nor Typer. Functions import what they need.
+For the same reason groups have no generated methods but `__init__`: each method of each group is compiled at import.
 """
 
 import os
@@ -77,7 +78,7 @@ def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Option]:
     return options
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class TargetOptions:
     """The targets and ports of a scan, as the user wrote them."""
 

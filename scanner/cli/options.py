@@ -7,7 +7,6 @@ at the end make groups from what a user gave.
 Limit: as for `config`, this module imports neither numpy nor Typer.
 """
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
@@ -27,7 +26,7 @@ EVERYTHING = (False, OUTPUT, "Every row: none is folded, summed or left out.", "
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class EvidenceOptions:
     """What a scan does, records and shows beyond the verdicts."""
 
@@ -37,7 +36,7 @@ class EvidenceOptions:
     packet_trace: bool = option(False, EVIDENCE, "Print a line per frame on stderr, as Scapy describes it.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class OutputOptions:
     """Where the results go, and what is printed beside them."""
 
@@ -89,7 +88,7 @@ class OutputOptions:
             (sys.stdout if self.form in (None, "table") else sys.stderr).write("\n" + text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ClassifyOptions:
     """Which captures are read, and which rows are wanted."""
 
@@ -105,7 +104,7 @@ class ClassifyOptions:
     ladder: str | None = option(*LADDER)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ReportOptions:
     """What `report` reads and writes."""
 
@@ -116,7 +115,7 @@ class ReportOptions:
     quiet: bool = option(*QUIET)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class DiffOptions:
     """What `diff` compares, and what it prints."""
 
@@ -146,6 +145,8 @@ Group = TypeVar("Group")
 
 def command_line() -> str:
     """How this process was called, for files that say so."""
+    import shlex
+
     return shlex.join(["halfopen", *sys.argv[1:]])
 
 

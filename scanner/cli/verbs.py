@@ -15,6 +15,7 @@ is written).
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING
+from functools import cache
 from inspect import Parameter, Signature, cleandoc
 from types import UnionType
 from typing import Annotated, Any, Union, get_args
@@ -50,6 +51,7 @@ class _Grouped(TyperCommand):
                 formatter.write_dl(records)
 
 
+@cache  # verbs share most of their options
 def _parameter(option: Option) -> Parameter:
     """An option as Typer wants it: the parameter of a function."""
     kind, default = option.kind, option.default
