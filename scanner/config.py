@@ -227,14 +227,14 @@ def config_of(given: Mapping[str, Any]) -> SynConfig:
         raise UsageError(f"--shard {shard!r} is not i/n, such as 1/4") from None
     share = missed.endswith("%")
     bound = _number("--max-missed", missed.removesuffix("%"), "a number such as 0.01, or a percentage such as 1%")
-    read = {
+    typed |= {
         "rate": None if rate == "auto" else _number("--rate", rate, "auto, or frames a second"),
         "shard": Shard(part, parts),
         # A share of the responders found leaves the number itself at a value that passes the checks.
         "max_missed": 1.0 if share else bound,
         "max_missed_share": bound / 100 if share else None,
     }
-    return SynConfig(**{**typed, **read})
+    return SynConfig(**typed)
 
 
 def _number(flag: str, text: str, wanted: str) -> float:

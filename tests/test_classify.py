@@ -67,12 +67,12 @@ BAD = {
     ),
     "a negative timeout": (
         "radio.pcap --timeout -1",
-        ["--timeout -1 is no number of seconds to wait; 0 turns the rule off"],
+        ["--timeout -1 is not a number of seconds to wait; 0 turns the rule off"],
         2,
     ),
     "no timeout at all": (
         "radio.pcap --timeout nan",
-        ["--timeout nan is no number of seconds to wait; 0 turns the rule off"],
+        ["--timeout nan is not a number of seconds to wait; 0 turns the rule off"],
         2,
     ),
     "a ladder of nothing": (
@@ -80,7 +80,7 @@ BAD = {
         [
             "1 packet: 0 probes to 0 targets",
             "1 packet of link type 105 not supported",
-            "--ladder: no probe of nothing here to draw; --orphans adds replies without one",
+            "--ladder: no probe in this capture to draw; --orphans adds replies without one",
         ],
         2,
     ),

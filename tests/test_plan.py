@@ -194,7 +194,7 @@ def test_version_names_what_runs_here(capsys: pytest.CaptureFixture[str], monkey
     code, out, err = outcome(capsys, monkeypatch, "--version")
     lines = out.splitlines()
     assert (code, err, lines[0], [line.split(" ")[0] for line in lines[1:]], lines[1].count(",")) == (
-        0, "", "halfopen 0.1.0", ["Python", "Linux", "beside"], 4,
+        0, "", "halfopen 0.1.0", ["Python", "Linux", "tools:"], 4,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 
 def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read. Raises UsageError."""
     if not 0 <= options.timeout <= LONGEST_TIMEOUT:
-        raise UsageError(f"--timeout {options.timeout:g} is no number of seconds to wait; 0 turns the rule off")
+        raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
     if options.ladder and "-" in options.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
     selection = _selection(options, output.only_open)
@@ -58,8 +58,8 @@ def _selection(options: ClassifyOptions, only_open: bool) -> Selection:
 def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:
     """The drawings for these rows. Raises UsageError if there is nothing to draw, or too much."""
     if not verdicts:
-        what = "nothing here" if options.ladder == EACH else f"{options.ladder} in this capture"
-        raise UsageError(f"--ladder: no probe of {what} to draw; --orphans adds replies without one")
+        target = "" if options.ladder == EACH else f" of {options.ladder}"
+        raise UsageError(f"--ladder: no probe{target} in this capture to draw; --orphans adds replies without one")
     if len(verdicts) > MOST_TARGETS:
         raise UsageError(
             f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p"

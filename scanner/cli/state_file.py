@@ -124,16 +124,15 @@ def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:
 
 def _read(path: str) -> tuple[Inputs, ResumePoint, ScanStats, list[Written]]:
     """What the file holds. Raises UsageError."""
-    foreign = f"{path} is no state of a scan by this version: name a file that --resume has made, or a new one"
     try:
         with open(path, encoding="utf-8") as file:
             document = json.load(file)
     except OSError as error:
         raise UsageError(f"cannot read the state {path}: {error.strerror}") from error
-    except ValueError as error:  # not JSON, or not even text
-        raise UsageError(foreign) from error
+    except ValueError:  # not JSON, or not even text
+        document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UsageError(foreign)
+        raise UsageError(f"{path} is no state of a scan by this version: name a file that --resume made, or a new one")
     try:
         inputs = {str(name): str(text) for name, text in document["inputs"].items()}
         outputs = [

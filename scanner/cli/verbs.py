@@ -17,8 +17,7 @@ from collections.abc import Callable
 from dataclasses import MISSING
 from functools import cache
 from inspect import Parameter, Signature, cleandoc
-from types import UnionType
-from typing import Annotated, Any, Union, get_args
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -59,8 +58,6 @@ def _parameter(option: Option) -> Parameter:
     # To Typer a repeatable option is a list, and a list that was not given is None.
     if kind == Texts:
         kind, default = list[str] if default is MISSING else list[str] | None, default or None
-    if isinstance(kind, UnionType):
-        kind = Union[get_args(kind)]  # noqa: UP007 (Typer 0.9 does not know `X | None`)
     info = typer.Option(*option.names, **looks) if option.names else typer.Argument(**looks)
     default = Parameter.empty if default is MISSING else default
     return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
@@ -195,7 +192,7 @@ def classify(given: Given) -> int:
 
 @_verb
 def demo(given: Given) -> int:
-    """A real scan of a network in a box on this machine: every state and reason. No privileges needed."""
+    """A real scan of a small network inside this machine: every state and reason. No privileges needed."""
     from ..lab.permissions import reenter
 
     code = reenter(["demo"])  # of this program in a user namespace, if the demo needs one

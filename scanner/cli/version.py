@@ -27,7 +27,7 @@ def version_text() -> str:
             f"halfopen {__version__}",
             f"Python {platform.python_version()}; {libraries}",
             f"{platform.system()} {platform.release()}; packet rings: {_rings()}; namespaces: {_namespaces()}",
-            f"beside it: {', '.join(f'{name} {_found(name)}' for name in ('ip', 'nft', 'nmap'))}",
+            f"tools: {', '.join(f'{name} {_found(name)}' for name in ('ip', 'nft', 'nmap'))}",
         )
     )
 
