@@ -94,21 +94,20 @@ def _step_over(file: CaptureFile, section: Section) -> bool:
     kind, length = unpack_from(section.order + "II", file.view(8)) if file.size >= 12 else (None, 12)
     is_packet = kind in (PACKET, OLD_PACKET, SIMPLE_PACKET)
     if length < 12 or length & 3 or (is_packet and length > MAX_BLOCK):
-        file.hurt(f"a block of type {kind} claims {length:,} bytes; the rest cannot be found")
-        return False
-    if length > MAX_BLOCK:  # whatever it is, it holds no packet and need not fit the buffer
-        if not file.skip(length):
-            file.hurt(f"the file ends inside a block of type {kind} that claims {length:,} bytes", start)
-            return False
-        return True
-    if file.size < length:
+        cause = f"a block of type {kind} claims {length:,} bytes; the rest cannot be found"
+    elif length > MAX_BLOCK:  # whatever it is, it holds no packet and need not fit the buffer
+        if file.skip(length):
+            return True
+        cause = f"the file ends inside a block of type {kind} that claims {length:,} bytes"
+    elif file.size < length:
         if file.more():
             return True
-        if file.size:
-            file.hurt("the file ends inside a block")
-        return False
-    trailer = unpack_from(section.order + "I", file.view(length), length - 4)[0]
-    file.hurt(f"a block of type {kind} has two lengths, {length:,} and {trailer:,}; the rest cannot be found")
+        cause = "the file ends inside a block" if file.size else ""
+    else:
+        trailer = unpack_from(section.order + "I", file.view(length), length - 4)[0]
+        cause = f"a block of type {kind} has two lengths, {length:,} and {trailer:,}; the rest cannot be found"
+    if cause:
+        file.hurt(cause, start)
     return False
 
 

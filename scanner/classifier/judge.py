@@ -204,13 +204,15 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     record["seen"], record["replies"] = sums["seen"], 0  # what is a repeat was judged flow by flow
     silent = record["reason"] == Reason.NONE
     record["reason"][silent] = np.where(sums["first"][silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
+    us, them, _ = flows.target_keys(target)
     if not both_ways:
         # The capture holds the way back to a prober if anything in it went there, a SYN included.
-        us, probed_hosts = flows.target_keys(target).us, flows.target_keys(np.flatnonzero(~orphan)).them
-        reached = np.isin(us, list(flows.reached)) | np.isin(us, probed_hosts)
+        reached = np.isin(us, list(flows.reached)) | np.isin(us, them[~orphan[target]])
         record["reason"][silent & ~reached] = Reason.ONE_WAY_CAPTURE
     rtt = np.where(sums["trip_end"] == record["time"], sums["trip"], -1)
-    facts = _facts(flows, target, record)
+    # A host is one address as one prober saw it.
+    host = Numbering().intern(us.view(np.uint64), them.view(np.uint64))
+    facts = host_facts(host, np.bincount(host), record)
     return Judged(target, record, rtt, orphan[target], facts, len(np.unique(key.target[lost])))
 
 
@@ -220,13 +222,6 @@ def _probed_targets(flows: Flows) -> Bools:
     probed[: len(retired)] = retired[: len(probed)] < NEVER
     probed[flows.keys().target[flows.table["probes"] > 0]] = True
     return probed
-
-
-def _facts(flows: Flows, target: Ints, record: Rows) -> HostFacts:
-    """A host is one address as one prober saw it."""
-    us, them, _ = flows.target_keys(target)
-    host = Numbering().intern(us.view(np.uint64), them.view(np.uint64))
-    return host_facts(host, np.bincount(host), record)
 
 
 def rows(flows: Flows, judged: Judged) -> Iterator[Verdict]:

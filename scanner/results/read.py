@@ -44,7 +44,6 @@ _FIELDS: dict[str, type] = {
     "ip": str, "port": int, "state": str, "reason": str, "protocol": str, "ttl": int, "service": str,
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
 }  # fmt: skip
-_NUMBERS = {name: kind for name, kind in _FIELDS.items() if kind in (int, float)}
 
 
 def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
@@ -56,7 +55,10 @@ def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
     for path in paths:
         with _opened(path) as stream:
             if _is_capture(stream):
-                captures.append(_regular(path))
+                if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
+                    advice = "run halfopen classify on it with -f jsonl, and pipe that"
+                    raise UsageError(f"{file_name(path)} is a capture in a pipe: {advice}")
+                captures.append(path)
             else:
                 yield from _read(_File(path, stream, note))
     if captures:
@@ -80,14 +82,6 @@ def _is_capture(stream: io.BufferedReader) -> bool:
     except (OSError, *DAMAGED):
         return False  # the text reader meets the same damage, and names the place
     return magic in MAGICS or magic == MAGIC
-
-
-def _regular(path: str) -> str:
-    if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
-        raise UsageError(
-            f"{file_name(path)} is a capture in a pipe: run halfopen classify on it with -f jsonl, and pipe that"
-        )
-    return path
 
 
 def _classified(paths: list[str], note: Note) -> Iterator[Verdict]:
@@ -182,15 +176,14 @@ def _csv(file: _File) -> Iterator[Verdict]:
 
 def _typed(cells: dict[str, str], file: _File) -> dict[str, Any]:
     """The cells of a CSV row as the values they stand for; an empty one is unknown."""
-    row: dict[str, Any] = {name: cell for name, cell in cells.items() if cell != ""}
-    for name, kind in _NUMBERS.items():
-        if name in row:
-            try:
-                row[name] = kind(row[name])
-            except ValueError as error:
-                raise file.wrong(f"{name} {row[name]!r} is not a number") from error
-    if "evidence" in row:
-        row["evidence"] = row["evidence"].split(";")
+    row: dict[str, Any] = {}
+    for name, cell in cells.items():
+        kind = _FIELDS.get(name, str)
+        try:
+            if cell:
+                row[name] = cell.split(";") if kind is list else kind(cell)
+        except ValueError as error:
+            raise file.wrong(f"{name} {cell!r} is not a number") from error
     return row
 
 
