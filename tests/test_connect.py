@@ -90,6 +90,21 @@ def test_rows() -> None:
     ]  # fmt: skip
 
 
+def test_silent_rows_are_left_out_if_asked_and_closed_ones_too() -> None:
+    made = probing_of("198.18.0.2")
+    end(made, (0, 0, 1), (1, errno.ECONNREFUSED, 2))
+    given = {
+        options: [(row.port, row.state) for row in window_rows(made.window, 0, *options)]
+        for options in ((True, False), (False, False), (False, True))
+    }
+    answered = [(20, "open"), (21, "closed")]
+    assert given == {
+        (True, False): [*answered, *((port, "filtered") for port in (22, 23, 24))],
+        (False, False): answered,
+        (False, True): answered[:1],
+    }
+
+
 def test_only_hosts_that_answer_well_within_the_time_are_near() -> None:
     made = probing_of("198.18.0.2", "198.18.0.3", "198.18.0.4")
     end(made, (0, 0, 40), (1, errno.ECONNREFUSED, 60), (5, 0, 30), (10, errno.ENETUNREACH, 1))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scanner.output.jsonl import line
-from scanner.results.columns import Vocabulary
-from scanner.results.diff import Change, Difference, Finding, compare, json_line, table
+from scanner.results.columns import RowKind, Vocabulary
+from scanner.results.diff import Change, Difference, compare, json_line, table
 from scanner.verdict.rows import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +33,10 @@ def compared(old: list[Verdict], new: list[Verdict], **options: bool) -> tuple[l
     texts = Vocabulary()
     found = compare(texts, texts.rows(old), texts.rows(new), **options)
     return list(found.differences), found.same, found.unknown
+
+
+def kind(state: str, reason: str) -> RowKind:
+    return RowKind("tcp", state, reason, ())
 
 
 def short(row: Difference) -> str:
@@ -65,7 +69,7 @@ def test_changes(old: str, new: str, changes: list[str], same: int, unknown: int
 def test_reasons_when_asked_for() -> None:
     found = compared(rows("22c 80o"), rows("22r 80o"), reasons=True)
     assert found == (
-        [Difference(A, 22, "tcp", Change.REASON, Finding("closed", "reset"), Finding("closed", "conn-refused"))],
+        [Difference(A, 22, "tcp", Change.REASON, kind("closed", "reset"), kind("closed", "conn-refused"))],
         1,
         0,
     )

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scanner.cli.verbs import main
 from scanner.errors import ScanError, UsageError
 from scanner.output import Outputs, Sink, Summary, open_sinks
 from scanner.output.csv import COLUMNS, csv_format
@@ -22,6 +24,7 @@ from scanner.output.jsonl import json_format
 from scanner.output.jsonl import line as json_line
 from scanner.output.stream import Stream, create
 from scanner.output.table import table_format
+from scanner.rounds.session import Session
 from scanner.verdict.rows import Verdict
 from scanner.verdict.table import Reason, State
 
@@ -322,6 +325,30 @@ def test_connect_writes_only_open_ports_if_asked() -> None:
             cwd=PCAPS.parent, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert [line.split(",")[:4] for line in done.stdout.splitlines()[1:]] == [["127.0.0.1", str(port), "tcp", "open"]]
+
+
+# Options of a scan; whether silent targets get rows, whether only open ports do.
+WRITTEN = {
+    "2^20 targets": ("-p 1", True, False),
+    "more targets": ("-p 1-2", False, False),
+    "more targets, all rows": ("-p 1-2 --all", True, False),
+    "open ports": ("-p 1 --open", False, True),
+}
+
+
+@pytest.mark.parametrize(("options", "silent", "only_open"), WRITTEN.values(), ids=WRITTEN)
+def test_which_rows_a_scan_writes(options: str, silent: bool, only_open: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested = []
+
+    def batches(session: Session, write_silent: bool, tick: object, only_open: bool) -> Iterator[list[Verdict]]:
+        requested.append((write_silent, only_open))
+        return iter(())
+
+    monkeypatch.setattr(Session, "batches", batches)
+    monkeypatch.setattr(sys, "argv", ["halfopen", "connect", "127.0.0.0/12", "-q", *options.split()])
+    with pytest.raises(SystemExit):
+        main()
+    assert requested == [(silent, only_open)]
 
 
 NO_FORMAT = " does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"

@@ -15,7 +15,6 @@ from .stream import Format
 
 COLUMNS = ("ip", "port", "protocol", "state", "reason", "ttl", "service", "evidence",
            "rtt_ms", "time", "pass", "icmp_from", "scanner_ip")  # fmt: skip
-HEAD = ",".join(COLUMNS) + "\n"
 
 
 def quote(text: str) -> str:
@@ -44,4 +43,4 @@ def line(verdict: Verdict) -> str:
 
 def csv_format() -> Format:
     """The Format of one file: the header, then a row for each verdict, in the order given."""
-    return Format(lambda verdicts: chunks(map(line, verdicts)), HEAD)
+    return Format(lambda verdicts: chunks(map(line, verdicts)), ",".join(COLUMNS) + "\n")

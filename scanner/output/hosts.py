@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ..verdict.rows import Verdict
-from ..verdict.table import Reason, State
+from ..verdict.table import RANK, Rank, Reason, State
 from .jsonl import chunks
 from .stream import Format, Summary
 
@@ -24,10 +24,7 @@ FOLD = 25  # ports of one state and reason that a host still shows one by one
 FIREWALL_RESET = "closed (firewall reset)"
 HOSTS = 64  # in one write
 _OPEN, _CLOSED, _DOWN = State.OPEN.value, State.CLOSED.value, State.DOWN.value
-_NO_REPLY = {
-    reason.word
-    for reason in (Reason.NO_RESPONSE, Reason.CAPTURE_ENDED, Reason.ONE_WAY_CAPTURE, Reason.NO_ARP, Reason.NO_NDP)
-}
+_NO_REPLY = {reason.word for reason in Reason if RANK[reason] == Rank.SILENT}
 
 FoldKey = tuple[str, str]  # the state as shown, and the reason
 # What many ports have in common: state, reason, TTL, service, evidence, and the router that sent an ICMP error.

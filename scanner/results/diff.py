@@ -49,13 +49,6 @@ class Change(Enum):
     DOWN = "down"
 
 
-class Finding(NamedTuple):
-    """State and reason of a target on one side."""
-
-    state: str
-    reason: str
-
-
 class Difference(NamedTuple):
     """One target that changed. `port` is None for a host as a whole; a side without a row is None."""
 
@@ -63,8 +56,8 @@ class Difference(NamedTuple):
     port: int | None
     protocol: str
     change: Change
-    old: Finding | None
-    new: Finding | None
+    old: RowKind | None
+    new: RowKind | None
 
 
 class Comparison(NamedTuple):
@@ -134,13 +127,13 @@ def _host_has_rows(rows: Rows, was: Ints, now: Ints) -> Bools:
 def _differences(kinds: list[RowKind], rows: Rows, was: Ints, now: Ints, elsewhere: Bools) -> Iterator[Difference]:
     columns = (rows["hi"], rows["lo"], rows["port"], was, now, elsewhere)
     for hi, lo, port, before, after, host_elsewhere in zip(*(column.tolist() for column in columns), strict=True):
-        old, new = (Finding(kinds[at].state, kinds[at].reason) if at >= 0 else None for at in (before, after))
+        old, new = (kinds[at] if at >= 0 else None for at in (before, after))
         change = _change(old, new, port == HOST_ONLY and host_elsewhere)
         protocol = kinds[max(before, after)].protocol
         yield Difference(word_text(hi, lo), None if port == HOST_ONLY else port, protocol, change, old, new)
 
 
-def _change(old: Finding | None, new: Finding | None, host_elsewhere: bool) -> Change:
+def _change(old: RowKind | None, new: RowKind | None, host_elsewhere: bool) -> Change:
     """The one word for both sides. `host_elsewhere`: a host's own row (down), and the other side has its ports."""
     if old is None:
         return Change.DOWN if host_elsewhere else Change.APPEARED
@@ -161,8 +154,8 @@ def json_line(row: Difference) -> str:
     keys = {"ip": row.ip, "port": row.port, "protocol": row.protocol, "change": row.change.value}
     if row.port is None:
         del keys["port"], keys["protocol"]
-    for name, finding in (("old", row.old), ("new", row.new)):
-        keys |= {f"{name}_state": finding and finding.state, f"{name}_reason": finding and finding.reason}
+    for name, side in (("old", row.old), ("new", row.new)):
+        keys |= {f"{name}_state": side and side.state, f"{name}_reason": side and side.reason}
     return json.dumps(keys) + "\n"
 
 
