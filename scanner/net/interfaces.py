@@ -68,7 +68,7 @@ def dump(kind: int, header: bytes) -> list[Message]:
     return answer
 
 
-def ask(requests: Sequence[bytes]) -> list[Message | Refused]:
+def exchange(requests: Sequence[bytes]) -> list[Message | Refused]:
     """One answer, or refusal, to each request; in the order of the requests, which must not be dumps."""
     answers: list[Message | Refused] = []
     with closing(_open()) as kernel:

@@ -26,7 +26,7 @@ from ..packet.addresses import from_ints, to_ints
 from ..packet.headers import MAPPED
 from ..targets.hostspace import HostSpace, Span
 from . import netlink
-from .interfaces import Refused, ask, dump, interfaces
+from .interfaces import Refused, dump, exchange, interfaces
 from .netlink import Address, Interface, Message, RouteType
 
 _IPV4_FIRST, _IPV4_END, _END = MAPPED, MAPPED + (1 << 32), 1 << 128
@@ -159,9 +159,11 @@ def _groups(hosts: HostSpace) -> list[Span]:
 def _answers(targets: list[Address], wish: _Wish) -> list[_Answer]:
     """What becomes of each target, in order."""
     known = [_known(target, wish) for target in targets]
-    every = interfaces()
-    replies = iter(_ask([target for target, answer in zip(targets, known, strict=True) if not answer], every, wish))
-    return [answer or _judge(next(replies), every, wish) for answer in known]
+    by_index = interfaces()
+    replies = iter(
+        _replies([target for target, answer in zip(targets, known, strict=True) if not answer], by_index, wish)
+    )
+    return [answer or _judge(next(replies), by_index, wish) for answer in known]
 
 
 def _known(target: Address, wish: _Wish) -> _Unusable | None:
@@ -176,33 +178,33 @@ def _known(target: Address, wish: _Wish) -> _Unusable | None:
     return None
 
 
-def _ask(targets: list[Address], every: dict[int, Interface], wish: _Wish) -> list[Message | Refused]:
+def _replies(targets: list[Address], by_index: dict[int, Interface], wish: _Wish) -> list[Message | Refused]:
     """The kernel's answers."""
     # The kernel would refuse a source that is not ours.
     source = wish.source if wish.source is not None and _is_ours(wish.source) else None
     if wish.interface is None:
-        return ask([netlink.route_request(target, source, None) for target in targets])
+        return exchange([netlink.route_request(target, source, None) for target in targets])
     # This machine's own addresses are never reached through another interface, whatever the user wants.
-    own = {address for interface in every.values() for address in interface.addresses}
+    own = {address for interface in by_index.values() for address in interface.addresses}
     index = wish.interface.index
-    questions = [(target, source, None if target in own or target.is_loopback else index) for target in targets]
-    replies = ask([netlink.route_request(*question) for question in questions])
+    requests = [(target, source, None if target in own or target.is_loopback else index) for target in targets]
+    replies = exchange([netlink.route_request(*request) for request in requests])
     # If the request names an interface, the kernel treats an IPv4 target without a route as a neighbour on that link.
     # A request for the entry of the table (RTM_F_FIB_MATCH) is refused for such a target.
-    entries = ask([netlink.route_request(*question, netlink.RTM_F_FIB_MATCH) for question in questions])
+    entries = exchange([netlink.route_request(*request, netlink.RTM_F_FIB_MATCH) for request in requests])
     return [entry if isinstance(entry, Refused) else reply for reply, entry in zip(replies, entries, strict=True)]
 
 
 def _is_ours(source: Address) -> bool:
-    [answer] = ask([netlink.route_request(source, None, None)])
+    [answer] = exchange([netlink.route_request(source, None, None)])
     return not isinstance(answer, Refused) and netlink.route(answer.body).kind == RouteType.LOCAL
 
 
-def _judge(reply: Message | Refused, every: dict[int, Interface], wish: _Wish) -> _Answer:
+def _judge(reply: Message | Refused, by_index: dict[int, Interface], wish: _Wish) -> _Answer:
     if isinstance(reply, Refused):
         return _Unusable(_refusal(reply.errno, wish), True)
     facts = netlink.route(reply.body)
-    interface = every.get(facts.index)
+    interface = by_index.get(facts.index)
     if facts.kind == RouteType.BROADCAST:
         return _Unusable(f"is a broadcast address of {interface.name if interface else 'this machine'}, no host", False)
     if facts.kind == RouteType.MULTICAST:

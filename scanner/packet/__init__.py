@@ -1,5 +1,6 @@
-"""Bytes: how packets look, to read and to write them.
+"""The bytes of packets: how they are read and written.
 
-Offsets are tables (`headers`), addresses are columns, frames become replies (`link`, `packets`, `wire`) and targets
-become frames (`scapy_frames` builds one, `probe` stamps thousands, `cookie` signs them). Pure: nothing here does IO.
+Offsets are tables (`headers`) and addresses are columns (`addresses`). Frames become segments (`link`, `ip`, `parse`),
+and targets become frames (`template` builds one, `probe` stamps thousands, `cookie` gives their sequence numbers).
+Nothing here reads or writes files or the network.
 """

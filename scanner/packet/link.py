@@ -1,7 +1,7 @@
 """Where IP begins in a captured frame, on every kind of link.
 
 Captures come from Ethernet with VLAN tags, MPLS labels, PPPoE sessions or LLC/SNAP, from Linux cooked captures and BSD
-loopbacks. A reader that knows only Ethernet would find nothing there and not say so. Here each row is a position and
+loopbacks. A reader that knows only Ethernet would find nothing there, without an error. Here each row is a position and
 the protocol that stands at it. A table maps each protocol to one step, which moves all rows with that protocol on by
 one layer. So all frames advance in lockstep, one layer at a time, until each stands on IP or has a cause why not; the
 causes are counted.
@@ -131,12 +131,12 @@ def _walk(frames: Frames) -> Network:
     version = read(buffer, at, _U8).astype(np.uint8) >> 4
     # The version in the header must be that of the EtherType; without an EtherType it decides itself.
     expected = np.where(protocol == ETHERTYPE_IPV4, 4, np.where(protocol == ETHERTYPE_IPV6, 6, version))
-    is_ip, room = np.isin(protocol, _IP), end - at
-    good = is_ip & (room > 0) & (version == expected) & ((version == 4) | (version == 6))
+    is_ip, left = np.isin(protocol, _IP), end - at
+    good = is_ip & (left > 0) & (version == expected) & ((version == 4) | (version == 6))
     # A protocol that has a step is no place to end: its bytes are missing, or there were too many layers.
     needs = np.where(is_ip, 1, _lookup(_NEEDS, protocol, 0))
     cause = np.select(
-        [good, needs > room, protocol == _RAW, (needs > 0) | (protocol == _BROKEN), protocol == ETHERTYPE_ARP,
+        [good, needs > left, protocol == _RAW, (needs > 0) | (protocol == _BROKEN), protocol == ETHERTYPE_ARP,
          protocol == _UNKNOWN_LINK],
         [Cause.NONE, Cause.TRUNCATED, Cause.NOT_IP, Cause.MALFORMED, Cause.ARP, Cause.LINK_TYPE],
         Cause.NOT_IP,

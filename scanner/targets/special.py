@@ -71,12 +71,12 @@ class Choice(NamedTuple):
 @cache
 def entries() -> tuple[Entry, ...]:
     """The list, larger blocks before those inside them."""
-    rows = []
+    listed = []
     for line in resources.files("scanner").joinpath("data/special.csv").read_text("ascii").splitlines()[1:]:
         block, name, source, care = line.split(",")
         net = ip_network(block)
-        rows.append(Entry(to_int(net[0]), to_int(net[-1]), block, name, source, care == _SKIP, net.is_private))
-    return tuple(sorted(rows, key=lambda entry: (entry.first, -entry.last)))
+        listed.append(Entry(to_int(net[0]), to_int(net[-1]), block, name, source, care == _SKIP, net.is_private))
+    return tuple(sorted(listed, key=lambda entry: (entry.first, -entry.last)))
 
 
 def choose(specs: Sequence[str], excludes: Sequence[str], resolve: Resolve, all_addresses: bool = False) -> Choice:
@@ -137,6 +137,6 @@ def guard(hosts: HostSpace, yes: bool, ask: Callable[[str], bool] | None) -> Non
         raise UsageError("nothing was sent: name fewer targets, or answer y (or add --yes)")
 
 
-def _edges(some: Iterable[Entry]) -> Rows:
-    """The blocks of entries as sorted disjoint edges."""
-    return outside(edges_of((entry.first, entry.last) for entry in some), edges_of([]))
+def _edges(blocks: Iterable[Entry]) -> Rows:
+    """The blocks as sorted disjoint edges."""
+    return outside(edges_of((block.first, block.last) for block in blocks), edges_of([]))

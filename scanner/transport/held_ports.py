@@ -57,8 +57,8 @@ def hold(
     """
     assert count >= 1
     assert wanted is None or 0 < wanted <= 65536 - count
-    room = LAST - FIRST + 2 - count
-    bases = [wanted] if wanted is not None else (FIRST + (seed + step) % room for step in range(room))
+    places = LAST - FIRST + 2 - count  # where a run of so many ports can begin
+    bases = [wanted] if wanted is not None else (FIRST + (seed + step) % places for step in range(places))
     for base in bases:
         ports = tuple(range(base, base + count))
         try:

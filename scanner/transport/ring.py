@@ -2,12 +2,12 @@
 
 Both kinds of ring are TPACKET_V2 with slots of fixed size, mapped once and seen as one numpy array. A run of slots is a
 2-D view: stamping writes straight into the transmit ring, and parsing reads straight out of the receive ring. Version 3
-would save receive memory, but its packed blocks have no columns. Each slot begins with a status word: it
-says whether the slot belongs to the kernel or to this process. The owner writes the slot first and the status last,
-and then does not touch the slot until it comes back.
+would save receive memory, but its packed blocks have no columns. Each slot begins with a status word: it says
+whether the slot belongs to the kernel or to this process. Its owner writes the slot first and the status last, and does
+not use the slot again until the status says that it is free.
 
-Sending: the kernel walks on to slots that become ready while its send() runs, and send() releases the interpreter
-lock. So one thread does nothing but call send() while the scan stamps the next slots. PACKET_QDISC_BYPASS makes a full
+Sending: one call of send() also sends slots that become ready while it runs, and send() releases the interpreter lock.
+So one thread does nothing but call send() while the scan stamps the next slots. PACKET_QDISC_BYPASS makes a full
 device queue an ENOBUFS (the slot stays requested and goes with the next call) instead of a silent drop. A frame counts
 as sent when its slot is free again. Transmit slots are half as large as receive slots, because our longest frame has 94
 bytes. That, and rings of 131,072 slots, gave 2.6 M frames a second instead of 2.2 M with two rings on two cores.
@@ -57,7 +57,7 @@ TX_DATA = 32  # TPACKET2_HDRLEN - sizeof(struct sockaddr_ll): where the kernel r
 FIRST_LOOK = 64  # slots looked at first; a slow scan rarely has more that are ready
 STUCK_SECONDS = 5.0
 SEND_TIMEOUT = struct.pack("ll", 0, 100_000)  # struct timeval: 0.1 s
-ENOBUFS_PAUSE = 0.0005  # seconds; a full device queue has room again after some hundred frames
+ENOBUFS_PAUSE = 0.0005  # seconds; within this time a full device queue sends some hundred frames
 
 # struct tpacket2_hdr
 SLOT_HEADER = np.dtype([("status", "u4"), ("length", "u4"), ("captured", "u4"), ("mac", "u2"), ("net", "u2"),
@@ -164,7 +164,7 @@ class Receiver:
 
 
 class Sender:
-    """The transmit half: a ring, and a thread that keeps the kernel walking along it."""
+    """The transmit half: a ring, and a thread that calls send() while any slot is to be sent."""
 
     def __init__(self, interface: str, blocks: int = TX_BLOCKS, slot: int = TX_SLOT) -> None:
         self.interface = interface
@@ -187,8 +187,8 @@ class Sender:
     def reserve(self, limit: int) -> Bytes:
         ring = self._ring
         # A batch has left when its last slot is free, so no slot is written anew before its batch has been counted.
-        room = ring.slots - (self._committed - self.sent())
-        count = ring.run(min(limit, room), ALL_BITS, STATUS_FREE)
+        free = ring.slots - (self._committed - self.sent())
+        count = ring.run(min(limit, free), ALL_BITS, STATUS_FREE)
         return ring.rows[ring.head : ring.head + count, TX_DATA:]
 
     def commit(self, rows: int, length: int | Ints) -> None:
