@@ -23,6 +23,7 @@ from ..trace import Watch
 from ..trace.ladder import scan_targets
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
+from .entry import INTERRUPTED
 from .options import OutputOptions, ScanRequest, command_line
 from .progress import check_form, handling, shown
 from .state_file import StateFile, open_state
