@@ -90,7 +90,7 @@ def test_rows() -> None:
     ]  # fmt: skip
 
 
-def test_silent_rows_are_left_out_if_asked_and_closed_ones_too() -> None:
+def test_rows_without_silent_targets_and_of_open_ports_only() -> None:
     made = probing_of("198.18.0.2")
     end(made, (0, 0, 1), (1, errno.ECONNREFUSED, 2))
     given = {

@@ -81,7 +81,7 @@ def test_only_changes_from_or_to_open() -> None:
 
 
 def test_hosts_are_in_the_order_of_numbers_and_protocols_are_kept_apart() -> None:
-    udp = [each._replace(protocol="udp") for each in rows("53c")]
+    udp = [row._replace(protocol="udp") for row in rows("53c")]
     found, _, _ = compared(rows("22c", SIX) + rows("22c", B) + rows("53o"), rows("53o") + udp)
     assert [(row.ip, row.protocol, short(row)) for row in found] == [
         (A, "udp", "53 appeared"),

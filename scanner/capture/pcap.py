@@ -28,7 +28,7 @@ def pcap_batches(file: CaptureFile) -> Iterator[Frames]:
     """The frames of a file that begins with one of MAGICS. Damage ends it and is noted."""
     order, magic = MAGICS[file.view(4)]
     if not file.need(HEADER):
-        file.hurt(f"the file ends inside its {HEADER}-byte header")
+        file.damaged(f"the file ends inside its {HEADER}-byte header")
         return
     file.capture.opened += 1
     link = unpack_from(order + "I", file.view(HEADER), 20)[0] & 0xFFFF
@@ -42,15 +42,15 @@ def pcap_batches(file: CaptureFile) -> Iterator[Frames]:
         claim = unpack_from(order + "I", file.view(12), 8)[0] if file.size >= chain.head else None
         if claim is not None and claim > MAX_RECORD:
             # The chain is broken: without a believable length there is no way to the next record.
-            file.hurt(f"a record claims {claim:,} bytes, more than any capture holds; nothing after it can be found")
+            file.damaged(f"a record claims {claim:,} bytes, more than any capture holds; nothing after it can be found")
             return
         if not file.more():
             break
     if claim is not None:
         there = file.size - chain.head
-        file.hurt(f"the file ends inside a record: {there:,} of {claim:,} bytes are there")
+        file.damaged(f"the file ends inside a record: {there:,} of {claim:,} bytes are there")
     elif file.size:
-        file.hurt("the file ends inside a record header")
+        file.damaged("the file ends inside a record header")
 
 
 def _frames(file: CaptureFile, at: Ints, chain: PcapRecords, tick: int, link: int) -> Frames:

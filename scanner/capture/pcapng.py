@@ -83,7 +83,7 @@ def _begin_section(file: CaptureFile) -> Section | None:
             file.capture.both_ways |= options.get(SHB_USERAPPL) == RECORDED_BY
             return Section(order)
         cause = "the file ends inside a section header"
-    file.hurt(cause, start)
+    file.damaged(cause, start)
     return None
 
 
@@ -107,7 +107,7 @@ def _step_over(file: CaptureFile, section: Section) -> bool:
         trailer = unpack_from(section.order + "I", file.view(length), length - 4)[0]
         cause = f"a block of type {kind} has two lengths, {length:,} and {trailer:,}; the rest cannot be found"
     if cause:
-        file.hurt(cause, start)
+        file.damaged(cause, start)
     return False
 
 

@@ -2,15 +2,14 @@
 
 `open_captures` reads anything the formats allow: pcap and pcapng, gzip or plain, from files or standard input. Several
 files are one capture in time order. Files that do not overlap (a rotated set) are read one after the other; where they
-overlap (a file for each direction) their batches are merged row by row. A file is opened only when its time has come,
-so a thousand rotated files cost the memory of one.
+overlap (a file for each direction) their batches are merged row by row. A file is opened only when the capture reaches
+the time at which it begins, so a thousand rotated files cost the memory of one.
 
 Limit: the time order among files relies on the order within each file, as capture tools write them. Within a file the
 order is never changed; a frame without a time stays behind the one before it.
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -47,9 +46,9 @@ def _file_batches(path: str, capture: Capture, capacity: int = CAPACITY) -> Iter
         if magic in MAGICS or magic == MAGIC:
             yield from map(capture.count, pcapng_batches(file) if magic == MAGIC else pcap_batches(file))
         elif magic:
-            file.hurt("not a pcap or pcapng file", 0)
+            file.damaged("not a pcap or pcapng file", 0)
         elif not capture.damage or capture.damage[-1].file != file.name:  # or damaged gzip data have left nothing
-            file.hurt("the file is empty", 0)
+            file.damaged("the file is empty", 0)
     finally:
         file.close()
 
@@ -119,10 +118,7 @@ def _interleaved(pieces: list[tuple[Frames, Ints]]) -> Frames:
 
 def _first_time(path: str) -> int:
     """When a file begins; NO_TIME (it is opened at once) where that cannot be looked up twice."""
-    try:
-        if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
-            return NO_TIME
-    except OSError:
+    if path == "-" or not os.path.isfile(path):
         return NO_TIME
     first = next(_file_batches(path, Capture(), _PEEK), None)
     return NO_TIME if first is None else int(first.time[0])

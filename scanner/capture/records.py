@@ -30,7 +30,7 @@ _SAMPLE = 32  # records walked one by one to learn the usual size
 _LANE = 64  # records of that size in a lane
 _FEWEST = 64  # below this many lanes, lock step is slower than one by one
 _FEWEST_LEFT = 32  # and of a walk that has begun, so many
-_DAY = 1 << 17  # seconds; neighbours in a capture are guessed to lie within a day or so
+_DAY = 1 << 17  # seconds; records that follow each other are guessed to lie within a day or so
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ class PcapngBlocks:
     def run(self, data: memoryview, at: int, end: int, until: int, most: int = 1 << 62) -> tuple[list[int], int, bool]:
         """Walk one by one."""
         positions: list[int] = []
-        two, one = Struct(self.order + "II").unpack_from, Struct(self.order + "I").unpack_from
+        head_at, length_at = Struct(self.order + "II").unpack_from, Struct(self.order + "I").unpack_from
         while at < until and len(positions) < most:
-            kind, length = two(data, at)
+            kind, length = head_at(data, at)
             after = at + length
             if length < 12 or length & 3 or length > MAX_BLOCK or after > end or kind == SECTION_HEADER:
                 return positions, at, False
-            if one(data, after - 4)[0] != length:
+            if length_at(data, after - 4)[0] != length:
                 return positions, at, False
             positions.append(at)
             at = after
@@ -131,8 +131,8 @@ def walk(chain: Chain, buffer: Bytes, begin: int, end: int) -> tuple[Ints, int]:
     assert len(buffer) >= end + SLACK, "the walk reads a little beyond the end"
     data = buffer.data
     # The first few records, one by one: they show the usual size, and how a record begins.
-    sample, at, alive = chain.run(data, begin, end, end, _SAMPLE)
-    if not alive or at >= end:
+    sample, at, sound = chain.run(data, begin, end, end, _SAMPLE)
+    if not sound or at >= end:
         return np.array(sample, np.int64), at
     words: U32 = np.ndarray((len(buffer) - 3,), chain.order + "u4", buffer, strides=(1,))
     starts = _guess(chain, buffer, words, at, end, (at - begin) // len(sample), int(words[sample[-1]]))
@@ -199,11 +199,11 @@ def _join(
         last = int(last_of_run[np.searchsorted(last_of_run, lane)])
         pieces.append(positions[before[lane] : before[last + 1]])
         at, lane = int(stops[last]), last + 1
-        # Behind the run, a start is believed only when the walk by hand arrives exactly there.
+        # After the run, a start counts as true only if the walk by hand arrives exactly there.
         while lane == len(starts) or starts[lane] != at:
             until = end if lane == len(starts) else int(starts[lane])
-            by_hand, at, alive = chain.run(data, at, end, until)
+            by_hand, at, sound = chain.run(data, at, end, until)
             pieces.append(np.array(by_hand, np.int64))
-            if not alive or at >= end:
+            if not sound or at >= end:
                 return pieces, at
             lane = max(lane, int(np.searchsorted(starts, at)))

@@ -3,7 +3,7 @@
 A file, a pipe or standard input is read in pieces into one buffer of a few megabytes, so memory stays flat whatever the
 size; the unfinished record at the end moves to the front before more is read. A memory map would save that copy, but
 its pages count as ours, and a file that shrinks meanwhile kills the process. From a pipe, whatever has arrived is
-handed on at once, so that `tcpdump -U -w - |` is judged as it goes. gzip is known by its first bytes, may have several
+given on at once, so that `tcpdump -U -w - |` is judged as it goes. gzip is known by its first bytes, may have several
 members, and may be cut or damaged: everything before the damage is unpacked.
 
 Strange bytes never raise an error. Each piece of damage becomes one line that names the file, the byte offset and the
@@ -87,7 +87,7 @@ class CaptureFile:
         self._file = FileIO(0, closefd=False) if path == "-" else FileIO(path)
         self._regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         self._dropped = 0  # unpacked bytes that have left the buffer
-        self._dry = False  # the file has been read to its end
+        self._all_read = False  # the file has been read to its end
         self._ended = False  # and nothing is left to unpack
         self._packed: bytes | None = None  # packed bytes not yet used; None while (or if) the file is not gzip
         self._inflater = zlib.decompressobj(wbits=WINDOW_BITS)
@@ -128,21 +128,21 @@ class CaptureFile:
         return True
 
     def more(self) -> bool:
-        """Read on: False at the end of the file. Positions handed out before are void."""
+        """Read on: False at the end of the file. Positions given out before are void."""
         rest, limit = self.size, len(self.buffer) - SLACK
         assert rest < limit, "no record is as large as the buffer"
         self.buffer[:rest] = self.buffer[self.begin : self.end]
         self._dropped += self.begin
         self.begin, self.end = 0, rest
-        # Fill the buffer as long as that needs no waiting for whoever writes a pipe.
+        # Fill the buffer as long as no writer of a pipe must be waited for.
         while not self._ended and self.end < limit and (self.end == rest or self._ready()):
             data = self._unpack(limit - self.end) if self._packed is not None else self._read(limit - self.end)
             self.buffer.data[self.end : self.end + len(data)] = data
             self.end += len(data)
-            self._ended = self._ended or (self._packed is None and self._dry)
+            self._ended = self._ended or (self._packed is None and self._all_read)
         return self.end > rest
 
-    def hurt(self, cause: str, offset: int | None = None) -> None:
+    def damaged(self, cause: str, offset: int | None = None) -> None:
         """Note damage, here or at `offset`."""
         self.capture.damage.append(Damage(self.name, self.offset if offset is None else offset, cause))
 
@@ -151,7 +151,7 @@ class CaptureFile:
         self._file.close()
 
     def _ready(self) -> bool:
-        """Whether there is more to be had without waiting."""
+        """Whether more can be read without waiting."""
         return self._regular or bool(self._packed) or bool(select.select([self._file], [], [], 0)[0])
 
     def _read(self, most: int) -> bytes:
@@ -159,14 +159,14 @@ class CaptureFile:
         try:
             data = self._file.read(min(most, _PIECE)) or b""
         except OSError as error:
-            self.hurt(f"cannot read on: {error.strerror}", self._dropped + self.end)
+            self.damaged(f"cannot read on: {error.strerror}", self._dropped + self.end)
             data = b""
-        self._dry = not data
+        self._all_read = not data
         return data
 
     def _unpack(self, most: int) -> bytes:
         """Unpack once, reading on first if nothing is left of what was read."""
-        packed = self._packed or (b"" if self._dry else self._read(_PIECE))
+        packed = self._packed or (b"" if self._all_read else self._read(_PIECE))
         if self._inflater.eof:
             self._begin_member(packed)
             return b""
@@ -182,7 +182,7 @@ class CaptureFile:
             return b""
         unused = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
         self._packed = unused + tail
-        if self._dry and not data and not self._packed and not self._inflater.eof:
+        if self._all_read and not data and not self._packed and not self._inflater.eof:
             self._stop("the gzip data ends early")
         return data
 
@@ -196,11 +196,11 @@ class CaptureFile:
             self._inflater = zlib.decompressobj(wbits=WINDOW_BITS)
         elif packed:
             self._stop("something that is not gzip follows the gzip data")
-        elif self._dry:
+        elif self._all_read:
             self._ended = True
 
     def _stop(self, cause: str) -> None:
-        self.hurt(cause, self._dropped + self.end)
+        self.damaged(cause, self._dropped + self.end)
         self._ended, self._packed = True, b""
 
 

@@ -1,10 +1,12 @@
 """Frames → a capture file, for `--record`.
 
-The suffix is the format: `.pcap` (nanoseconds, one link type) or `.pcapng` (nanoseconds, any number of interfaces; at
-the end, for each of them, how long the scan listened and what was lost, so that a reader can tell silence from the end
-of the recording). `.gz` behind either packs it. A batch is laid out with numpy and handed over in one write of whole
-records, so a scan that is killed leaves a file that reads cleanly up to its last batch. When the disk is full, what was
-written of the last batch is cut off again. In a packed file each batch is a gzip member of its own (see `gzipped`).
+The suffix names the format. A `.pcap` holds nanoseconds and one link type. A `.pcapng` holds nanoseconds and any number
+of interfaces. At its end it says for each interface how long the scan listened and what was lost, so a reader can tell
+silence from the end of the recording. `.gz` behind either packs the file.
+
+A batch is laid out with numpy and written at once, in whole records, so a scan that is killed leaves a file that reads
+cleanly up to its last batch. When the disk is full, what was written of the last batch is cut off again. In a packed
+file each batch is a gzip member of its own (see `gzipped`).
 
 Limit: small batches compress badly.
 
@@ -12,7 +14,6 @@ Sources: draft-ietf-opsawg-pcap; draft-ietf-opsawg-pcapng sections 4.1 to 4.3 an
 """
 
 import os
-import stat
 from collections.abc import Collection
 from contextlib import suppress
 from io import FileIO
@@ -116,7 +117,7 @@ def check_path(path: str, force: bool) -> None:
     plain, _ = split_suffix(path)
     if not plain.endswith((".pcap", ".pcapng")):
         raise UsageError(f"cannot record to {path}: the name must end in .pcap or .pcapng (or either with .gz)")
-    if os.path.exists(path) and stat.S_ISREG(os.stat(path).st_mode) and not force:
+    if os.path.isfile(path) and not force:
         raise UsageError(f"{path} exists and is not overwritten: name another file, or add --force")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):

@@ -75,22 +75,22 @@ class Classification:
     def batches(self) -> Iterator[Iterator[Verdict]]:
         """The verdicts; one batch at the end of the capture, and for a pipe one whenever ports were found open."""
         self.capture = open_captures(self.paths)
-        told = waiting = np.zeros(0, np.int64)  # open targets: given out; to be given out after the next batch
+        given = waiting = np.zeros(0, np.int64)  # open targets: given out; to be given out after the next batch
         for frames in self.capture:
             fresh = self.flows.count
             self.flows.feed(frames)
             retire(self.flows, fresh, self.capture.largest_time)
             if "-" in self.paths:
                 settle_crossing_syns(self.flows)
-                ready, waiting = waiting, np.setdiff1d(self._open_targets(), told)
+                ready, waiting = waiting, np.setdiff1d(self._open_targets(), given)
                 if ready.size:
-                    told, waiting = np.union1d(told, ready), np.setdiff1d(waiting, ready)
+                    given, waiting = np.union1d(given, ready), np.setdiff1d(waiting, ready)
                     judged = self._judge()
                     yield self._rows(judged, np.isin(judged.target, ready))
         settle(self.flows)
         judged = self._judge()
         self.targets, self.orphaned = int(np.count_nonzero(~judged.orphan)), judged.orphaned
-        yield self._rows(judged, ~np.isin(judged.target, told))
+        yield self._rows(judged, ~np.isin(judged.target, given))
 
     def _judge(self) -> Judged:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when

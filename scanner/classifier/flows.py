@@ -121,7 +121,7 @@ class Flows:
         if not self._long:
             return np.full(len(key.target), -1, np.int64)
         keys = zip(*(column.tolist() for column in key), strict=True)
-        return np.array([self._long.get(one, -1) for one in keys], np.int64)
+        return np.array([self._long.get(end, -1) for end in keys], np.int64)
 
     def _intern(self, key: FlowKey) -> Ints:
         number = self._numbers.intern(*key.words())

@@ -129,7 +129,7 @@ def retire(flows: Flows, fresh: int, now: int = NEVER) -> None:
     settle_crossing_syns(flows)  # it needs both flows, and one of them may be about to go
     probed = (flows.table["probes"] > 0) & (np.arange(flows.count) < fresh)
     over = probed & flows.ledger.was_answered()
-    if 2 * np.count_nonzero(over) < flows.count:  # silence prevails: what has no answer by now is given up as well
+    if 2 * np.count_nonzero(over) < flows.count:  # few have an answer: those that have none by now go too
         over |= probed & (flows.table["first"] < now - GIVEN_UP)
     _fold(flows, np.flatnonzero(over), flows.retired)
     flows.keep(np.flatnonzero(~over))

@@ -150,7 +150,7 @@ def create(path: str, force: bool) -> Stream:
     (unless `force`), if another scan writes it, or if the system refuses.
     """
     try:
-        regular = not os.path.exists(path) or stat.S_ISREG(os.stat(path).st_mode)
+        regular = not os.path.exists(path) or os.path.isfile(path)
         new_only = os.O_EXCL if regular and not force else 0
         return _locked(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | new_only, 0o666), path)
     except FileExistsError as error:

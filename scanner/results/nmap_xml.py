@@ -120,7 +120,7 @@ def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
 def _named_ports(group: Element) -> _Named:
     """The ports of an `extraports` element by reason, where nmap names them."""
     given = [reasons.attrib for reasons in group.iter("extrareasons") if "ports" in reasons.attrib]
-    return [(one.get("proto", "tcp"), list(_numbers(one["ports"])), _singular(one["reason"])) for one in given]
+    return [(names.get("proto", "tcp"), list(_numbers(names["ports"])), _singular(names["reason"])) for names in given]
 
 
 def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict]:

@@ -15,7 +15,6 @@ import csv
 import io
 import json
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -55,7 +54,7 @@ def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
     for path in paths:
         with _opened(path) as stream:
             if _is_capture(stream):
-                if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
+                if path == "-" or not os.path.isfile(path):
                     advice = "run halfopen classify on it with -f jsonl, and pipe that"
                     raise UsageError(f"{file_name(path)} is a capture in a pipe: {advice}")
                 captures.append(path)
