@@ -135,7 +135,7 @@ def _frames(file: CaptureFile, at: Ints, section: Section) -> Frames:
         if rejected.any():
             file.capture.skipped[cause] += int(np.count_nonzero(rejected))
     keep = exists & fits
-    described = section.table()[interface[keep]]
+    described = section.table().take(interface[keep])
     time, in_range = _nanoseconds(blocks[keep], described)
     time[~in_range | simple[keep]] = NO_TIME
     return Frames(file.buffer, start[keep], length[keep], time, described["link"])

@@ -200,7 +200,7 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     orphan = ~chosen
     chosen[key.target[wanted]] = True
     target = np.flatnonzero(chosen)
-    sums, record = table.rows[target], table.ledger.records(target)
+    sums, record = table.rows.take(target), table.ledger.records(target)
     record["seen"], record["replies"] = sums["seen"], 0  # what is a repeat was judged flow by flow
     silent = record["reason"] == Reason.NONE
     record["reason"][silent] = np.where(sums["first"][silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
@@ -229,7 +229,7 @@ def rows(flows: Flows, judged: Judged) -> Iterator[Verdict]:
     keys = flows.target_keys(judged.target)
     order = np.lexsort((keys.port, keys.them, keys.us))
     us, them, port = keys.us[order], keys.them[order], keys.port[order].tolist()
-    record, rtt = judged.record[order], judged.rtt[order]
+    record, rtt = judged.record.take(order), judged.rtt[order]
     answered = RANK[record["reason"]] > 0
     words = words_of(record, judged.facts.take(order))
     for row in np.flatnonzero(judged.orphan[order]).tolist():
