@@ -20,7 +20,8 @@ from ..config import SynConfig, choice_of, config_of, key_of, ports_of
 from ..halfopen.lane import Lane
 from ..halfopen.scan import Scan
 from ..halfopen.session import settings_of
-from ..halfopen.setup import RoutedHosts, lane_of, routes_of
+from ..halfopen.setup import lane_of, routes_of
+from ..net.routes import Route
 from ..packet.addresses import to_text
 from ..rounds.pacing import FIRST_WAIT
 from ..targets.ports import Ports, format_ports
@@ -49,7 +50,9 @@ class Plan:
         transport = cast(Transport, None)  # a plan sends nothing
         # The order of the probes does not depend on the source ports, so any numbers will do.
         held = HeldPorts(tuple(range(1, config.passes + 2)), False)
-        self.lanes = [lane_of(part, transport, held, ports, config, key) for part in self.routed]
+        self.lanes = [
+            lane_of(route, hosts, transport, held, ports, config, key) for route, hosts in self.routed.items()
+        ]
         self.scan = Scan(self.lanes, settings_of(config, choice.hosts), key)
 
     @property
@@ -114,8 +117,7 @@ def _left_out(plan: Plan) -> Iterator[str]:
     yield from plan.skipped
 
 
-def _route(part: RoutedHosts, lane: Lane) -> str:
-    route = part.route
+def _route(route: Route, lane: Lane) -> str:
     place = "this machine itself" if route.local else f"via {route.gateway}" if route.gateway else "on the link"
     return f"{route.interface.name}, {place}, from {route.source}: {plural(lane.host_count, 'address')}"
 

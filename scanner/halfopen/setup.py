@@ -5,7 +5,7 @@ gets a run of held source ports, one for each pass. Each interface gets one tran
 before anything is sent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
@@ -45,19 +45,6 @@ class Lanes(NamedTuple):
     close: Callable[[], None]
 
 
-class RoutedHosts(NamedTuple):
-    """What makes a lane: a route, and the part of the hosts that it leads to."""
-
-    route: Route
-    version: int
-    hosts: HostSpace
-
-    @property
-    def wire(self) -> tuple[int, bool]:
-        """Lanes with the same wire share a transport: interface, and whether it is this machine itself."""
-        return self.route.interface.index, self.route.local
-
-
 Wrap = Callable[[Transport, Route], Transport]
 
 
@@ -70,24 +57,31 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, key: Key, warn: 
         routed = routes_of(hosts, config, warn)
         held = _hold(routed, config, key, warn, stack)
         transports = {}
-        for wire, route in {part.wire: part.route for part in routed}.items():
-            sources = {part.route.source for part in routed if part.wire == wire}
-            used = [port for source in sources for port in held[source].ports]
+        for wire, route in {_wire(route): route for route in routed}.items():
+            used = [port for other in routed if _wire(other) == wire for port in held[other.source].ports]
             targets = hosts.size * len(ports)
             transport = stack.enter_context(closing(_open(route, min(used), max(used), targets, config.senders)))
             transports[wire] = wrap(transport, route)
-        lanes = [lane_of(part, transports[part.wire], held[part.route.source], ports, config, key) for part in routed]
+        lanes = [
+            lane_of(route, part, transports[_wire(route)], held[route.source], ports, config, key)
+            for route, part in routed.items()
+        ]
         return Lanes(lanes, list(transports.values()), stack.pop_all().close)
     raise AssertionError("unreachable")
 
 
-def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> list[RoutedHosts]:
+def _wire(route: Route) -> tuple[int, bool]:
+    """Lanes with the same wire share a transport: interface, and whether it is this machine itself."""
+    return route.interface.index, route.local
+
+
+def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> dict[Route, HostSpace]:
     """The hosts by the route to them. What has none is told. Sends and opens nothing. Raises UsageError."""
     wanted = interface(config.interface) if config.interface else None
     routes = find_routes(hosts, interface=wanted, source=_source(config))
     for skipped in routes.skipped:
         warn(f"skipped {skipped}")
-    return [RoutedHosts(route, route.source.version, part) for route, part in routes.hosts.items()]
+    return routes.hosts
 
 
 def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
@@ -103,18 +97,18 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
 
 
 def _hold(
-    routed: list[RoutedHosts], config: SynConfig, key: Key, warn: Warn, stack: ExitStack
+    routed: Collection[Route], config: SynConfig, key: Key, warn: Warn, stack: ExitStack
 ) -> dict[object, HeldPorts]:
     """A run of source ports on each source address: one a pass and a spare one, or the single one of --source-port.
 
     `stack` takes them over, so that those held before an error are given back.
     """
     held: dict[object, HeldPorts] = {}
-    for route in [part.route for part in routed]:
+    for route in routed:
         source = route.source
         if source not in held:
             count = 1 if config.source_port else config.passes + 1
-            quiet = any(not part.route.local for part in routed if part.route.source == source)
+            quiet = any(not other.local for other in routed if other.source == source)
             ports_held = hold(source, config.source_port, count, key.k0, _scope(route), quiet)
             held[source] = stack.enter_context(closing(ports_held))
             if not held[source].held:
@@ -141,20 +135,20 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
 
 
 def lane_of(
-    part: RoutedHosts, transport: Transport, held: HeldPorts, ports: U16, config: SynConfig, key: Key
-) -> Lane:  # fmt: skip
-    """The lane of a route: its templates, its numbering and its order."""
-    route, face = part.route, part.route.interface
+    route: Route, hosts: HostSpace, transport: Transport, held: HeldPorts, ports: U16, config: SynConfig, key: Key
+) -> Lane:
+    """The lane of a route, and of the hosts that it leads to: its templates, its numbering and its order."""
+    face = route.interface
     # Without a MAC address of ours, frames begin with the IP header.
     mac = None if route.local or face.link == LINK_RAW or face.mac is None else face.mac.hex(":")
-    sender = (part.version, str(route.source), mac)
+    sender = (route.source.version, str(route.source), mac)
     several = len(held.ports) > 1
-    querier = (route.gateway.version if route.gateway else part.version, _querier(route, part.version), mac)
+    querier = ((route.gateway or route.source).version, _querier(route), mac)
     stamp = key.k0 & 0x7FFFFFFF  # the start of the TCP time stamps
     return Lane(
         name=face.name,
-        version=part.version,
-        hosts=part.hosts,
+        version=route.source.version,
+        hosts=hosts,
         ports=ports,
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
@@ -170,9 +164,9 @@ def lane_of(
     )
 
 
-def _querier(route: Route, version: int) -> str:
+def _querier(route: Route) -> str:
     """The address to query neighbours from. An IPv4 route through an IPv6 router (RFC 5549) uses an IPv6 address."""
-    if route.gateway is None or route.gateway.version == version:
+    if route.gateway is None or route.gateway.version == route.source.version:
         return str(route.source)
     fitting = [str(address) for address in route.interface.addresses if address.version == route.gateway.version]
     return fitting[0] if fitting else str(route.source)
