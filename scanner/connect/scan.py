@@ -70,7 +70,9 @@ class Probing:
 
     def drop_waiting(self) -> None:
         """What was taken and not started counts as not probed."""
-        self.window.passes.outstanding -= len(self.waiting)
+        passes = self.window.passes
+        passes.outstanding -= len(self.waiting)
+        passes.cut_short = passes.cut_short or bool(self.waiting)
         self.waiting.clear()
 
     def fold(self, ended: list[Outcome["Probing"]]) -> tuple[Ints, Ints]:
