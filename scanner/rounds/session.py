@@ -118,6 +118,8 @@ class Session:
                 if wait > 0 and not self.engine.done:
                     self.engine.sleep(wait)
             yield from self._closed(write_silent, only_open)
+            if self._failure:  # the scan ended while rows were written
+                raise self._failure
         except ScanError:
             self.engine.windows.abandon()  # what was learned before the interface failed is not lost
             yield from self._closed(write_silent, only_open)
@@ -160,20 +162,33 @@ class Session:
         closed = self.engine.windows.closed
         while closed:
             window = closed.popleft()
-            unverified = self._verify and self.interrupted
-            if self._resumable and (window.interrupted or unverified):
+            keep = self._resumable and window.interrupted
+            if not keep and not self._verified(window):
+                keep = self._resumable
+            if keep:
                 self._kept.append(window.host_range)
                 continue
             self._stats.add_window(
                 window.ledger.answered, window.passes.pass_no, window.estimate, window.missed_with_hosts
             )
             self._latest_loss = window.estimate.loss if window.estimate.loss is not None else self._latest_loss
-            if self._verify and not self.interrupted:
-                self.engine.verify(window)
             cutoff = self._clock() - int(self.engine.windows.patience(window) * SECOND)
             if not write_silent:
                 self._stats.silent_counted += len(silent_targets(window, cutoff))
             yield self._between_turns(window_rows(window, cutoff, write_silent, only_open))
+
+    def _verified(self, window: Window) -> bool:
+        """Do what --verify adds to a closed window; whether nothing of it is missing."""
+        if not self._verify:
+            return True
+        if self.interrupted or self._failure:
+            return False
+        try:
+            self.engine.verify(window)
+        except ScanError as error:  # raised again where the scan is driven: the rows of the window are not lost
+            self._failure = error
+            return False
+        return True
 
     def _between_turns(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
         """The same verdicts. The scan goes on while they are written, or replies would find the ring full."""
