@@ -34,6 +34,7 @@ SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT = 0.4, 0.04
 LAST_QUERY_WAIT = 0.3  # seconds before a host is called down: one in power-saving mode answers late
 SPLIT_WAIT = 0.02  # seconds after the first queries: hosts that have answered by then do not wait for the others
 FULL_RING_PAUSE = 0.0005
+HELD_BACK_PAUSE = 0.002  # where all probes that are left go to hosts that limit their answers
 GOOD_BATCH = 0.8  # of a full bucket: enough to wake up for
 HOST_START, NO_LIMIT = 200.0, 1e9  # --rate auto: the rate for each host at the start, and no upper end
 JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005  # replies to an epoch have come after the slow tail times this, plus this
@@ -193,8 +194,11 @@ class Scan:
     def _next_due(self, now: int) -> float:
         """Seconds until tokens for a good batch are there, or until a wait is over."""
         bucket = self.transmit.bucket
-        if self.sending:
-            return bucket.wait(max(1, int(bucket.depth * GOOD_BATCH)))
+        if self.sending or any(not gateway.sweep.passes.handed_out for gateway in self._gateways):
+            wait = bucket.wait(max(1, int(bucket.depth * GOOD_BATCH)))
+            # A full bucket is no reason to wake up while only hosts are left that have to wait.
+            held_back = self.sending and not self.transmit.owing and self.windows.held_back
+            return max(wait, HELD_BACK_PAUSE) if held_back else wait
         if not self.transmit.idle:
             return FULL_RING_PAUSE
         due = [max(0.0, (self._gateway_due(gateway) - now) / SECOND) for gateway in self._gateways]

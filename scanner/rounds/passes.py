@@ -155,6 +155,11 @@ class Passes:
         return self._next >= self._n and not len(self._ready) and not len(self._held)
 
     @property
+    def held_back(self) -> bool:
+        """Whether only targets of hosts that limit their answers are left in the pass under way."""
+        return self._next >= self._n and not len(self._ready) and len(self._held) > 0
+
+    @property
     def complete(self) -> int:
         """How many passes have sent to every silent target."""
         return self.pass_no - self.cut_short

@@ -55,6 +55,11 @@ class Windows:
         return any(not window.current.handed_out for window in self.open)
 
     @property
+    def held_back(self) -> bool:
+        """Whether no window has anything to send but to hosts that limit their answers."""
+        return all(window.current.handed_out or window.current.held_back for window in self.open)
+
+    @property
     def handed_first(self) -> int:
         """Probes of first passes that have been handed out, in all windows."""
         return sum(window.passes.handed_first for window in self.open) + self._handed_closed

@@ -1,0 +1,119 @@
+"""A session over the network in memory: failures while rows are written, and what does not keep the machine busy."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scanner.config import SynConfig
+from scanner.errors import ScanError
+from scanner.halfopen.scan import Scan, Settings
+from scanner.halfopen.session import LiveScan, lane_facts
+from scanner.halfopen.setup import Lanes
+from scanner.rounds.session import Session
+from scanner.rounds.statistics import ScanStats
+from scanner.rounds.window import Window
+from scanner.verdict.loss import Bound
+from scanner.verdict.rows import Verdict
+from tests.builders import OUR_MAC, SECOND
+from tests.memory import Host
+from tests.simulation import NET, NET_PORTS, Clock, Link, answers_all, bench_of, lane_of, memory, wanted
+
+SLOW_WRITER = 5 * SECOND  # longer than every wait of a scan
+
+
+def session_of(clock: Clock, lanes: list[Any], settings: Settings, **more: bool) -> Session:
+    """A session whose sleep moves the clock on."""
+    lanes = [replace(lane, name="lo") for lane in lanes]  # an interface whose drops can be counted
+    scan = Scan(lanes, settings, lanes[0].key)
+    engine = LiveScan(scan, Lanes(lanes, [lane.transport for lane in lanes], lambda: None), SynConfig(), clock, 1)
+
+    def sleep(seconds: float) -> None:
+        clock.now += max(1000, int(seconds * SECOND))
+
+    engine.sleep = sleep  # type: ignore[method-assign]
+    return Session(engine, ScanStats(), clock, (1, 2), [lane_facts(lane) for lane in lanes], **more)
+
+
+def written(session: Session, clock: Clock, rows: list[Verdict]) -> Iterator[None]:
+    """Take the rows of each batch, as a writer does whose disk is slow."""
+    for batch in session.batches():
+        for row in batch:
+            rows.append(row)
+            clock.now += SLOW_WRITER
+        yield
+
+
+def test_a_gateway_that_does_not_answer_is_told_though_the_last_window_closes_while_rows_are_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scanner.rounds.schedule.WINDOW_TARGETS", 16)  # two windows on the lane that answers
+    clock = Clock()
+    behind = Link(memory({}, clock), clock, {})
+    near = memory({}, clock)
+    lanes = [lane_of(behind, ports=(80,), mac=OUR_MAC, gateway="198.18.9.9"), lane_of(near, "198.18.2.0/27", (80,))]
+    session, rows = session_of(clock, lanes, Settings(rate=1000.0, bound=Bound(1))), list[Verdict]()
+    with pytest.raises(ScanError, match="on lo does not answer"):
+        list(written(session, clock, rows))
+    assert len({row.ip for row in rows}) == len(rows) == 32
+    assert [(left.lane, left.size) for left in session.resume_point().left] == [(0, 16)]
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_a_window_whose_handshakes_fail_is_written_or_scanned_again(resumable: bool) -> None:
+    clock = Clock()
+    wire = memory(answers_all(ports=NET_PORTS), clock)
+    session = session_of(clock, [lane_of(wire, NET[4], NET_PORTS)], Settings(), verify=True, resumable=resumable)
+    rows: list[Verdict] = []
+
+    def fail(window: Window) -> None:
+        raise ScanError("connect() keeps failing")
+
+    session.engine.verify = fail  # type: ignore[method-assign]
+    with pytest.raises(ScanError, match="keeps failing"):
+        list(written(session, clock, rows))
+    left = [(host_range.first, host_range.size) for host_range in session.resume_point().left]
+    if resumable:
+        assert (rows, left) == ([], [(0, 16)])
+    else:
+        assert ({(row.ip, row.port): (row.state, row.reason) for row in rows}, left) == (wanted(), [])
+
+
+# ── no step that returns at once, again and again ──
+
+
+def steps(running: Any) -> int:
+    count = 0
+    while not running.scan.done:
+        running.step()
+        count += 1
+    return count
+
+
+def test_a_gateway_is_waited_for_without_a_busy_loop_at_a_very_low_rate() -> None:
+    """A query every ten seconds. The clock of the test moves on by 200 µs in a step that returns 0 seconds."""
+    clock = Clock()
+    wire = Link(memory({}, clock), clock, {})
+    lane = lane_of(wire, ports=(80,), mac=OUR_MAC, gateway="198.18.9.9")
+    assert steps(bench_of(clock, [lane], Settings(rate=0.1))) < 50
+    assert len(wire.queries) == 3
+
+
+def test_a_host_that_limits_its_answers_is_waited_for_without_a_busy_loop() -> None:
+    """Its resets come at 200 a second, so the later passes over 2,000 ports take seconds."""
+    clock = Clock()
+    wire = memory({"198.18.1.0": Host()}, clock)
+    answered: list[int] = []
+    deliver = wire.deliver
+
+    def limited(frame: bytes, when: int) -> None:
+        if sum(each > when - SECOND // 10 for each in answered[-20:]) < 20:
+            answered.append(when)
+            deliver(frame, when)
+
+    wire.deliver = limited  # type: ignore[method-assign]
+    began = clock.now
+    running = bench_of(clock, [lane_of(wire, "198.18.1.0", range(1, 2001))], Settings(rate=20_000.0))
+    assert steps(running) < 2000 * (clock.now - began) / SECOND
+    assert len(running.table()) == 2000
