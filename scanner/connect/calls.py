@@ -155,6 +155,11 @@ class Calls(Generic[Owner]):
         if OUTCOMES.get(code) is RETRY:
             call.close()
             return self._short(code)
+        if code and code in _ABOUT_TARGET:
+            # Most calls over fast links end here. No connection stands, so there is nothing to reset.
+            call.close()
+            self.ended.append(Outcome(owner, target_id, code, started, self._clock(), None))
+            return True
         self._settle(_Call(call, -1, owner, target_id, started), code, self._clock())
         return True
 
