@@ -337,6 +337,14 @@ def test_one_source_port_keeps_its_passes_apart() -> None:
     assert min(b - a for each in times.values() for a, b in itertools.pairwise(each)) >= 0.6 * SECOND
 
 
+def test_one_source_port_waits_after_the_last_pass_as_after_the_others() -> None:
+    """Replies take longer than the time limit, and less than the pause between passes."""
+    settings = Settings(pause=0.6, timeout=0.1, bound=Bound(1))
+    done = bench(answers_all(ports=NET_PORTS), faults=Faults(delay=(0.3, 0.5)), ports=NET_PORTS, source_port=5555,
+                 settings=settings).run()  # fmt: skip
+    assert done.table() == wanted()
+
+
 @pytest.mark.parametrize("loss", [0.0, 0.2])
 def test_one_source_port_measures_like_many(loss: float) -> None:
     hosts = answers_all(ports=dict.fromkeys(range(1, 11), "open"), other="drop")
