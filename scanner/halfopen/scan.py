@@ -142,8 +142,8 @@ class Scan:
 
     def _waits(self, window: Window) -> Waits:
         """The seconds of each wait of the lifecycle table, for one window."""
-        # One source port for all passes: a reply may be credited to a later pass, which makes its round trip look shorter
-        # than it was. So the last pass is given as long as the others.
+        # With one source port for all passes a reply may be credited to a later pass, and its round trip look too
+        # short. So the last pass is given as long as the others.
         round_trip = self._sweep_trips.wait() if window.sweeping else max(self.round_trips.wait(), self.settings.pause)
         return {
             Wait.NONE: 0.0,
