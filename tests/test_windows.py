@@ -8,7 +8,7 @@ from scanner.config import SynConfig
 from scanner.connect.scan import connect_session
 from scanner.halfopen.scan import Settings
 from scanner.halfopen.session import settings_of
-from scanner.rounds.lifecycle import TABLE, Event, State, Wait, due_rule, next_wait
+from scanner.rounds.lifecycle import TABLE, Event, Wait, WindowState, due_rule, next_wait
 from scanner.rounds.schedule import OPEN_WINDOWS, RESUME_SECONDS, Schedule
 from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts
@@ -21,30 +21,30 @@ from tests.simulation import NET, NET_PORTS, answers_all, bench, bench_of, lane_
 
 
 def test_every_state_but_the_last_leads_on_and_every_state_is_reached() -> None:
-    reached = {State.SWEEPING, State.PROBING} | {rule.next for rules in TABLE.values() for rule in rules}
-    assert (set(TABLE), reached) == (set(State), set(State))
-    assert [state for state, rules in TABLE.items() if not rules] == [State.CLOSED]
+    reached = {WindowState.SWEEPING, WindowState.PROBING} | {rule.next for rules in TABLE.values() for rule in rules}
+    assert (set(TABLE), reached) == (set(WindowState), set(WindowState))
+    assert [state for state, rules in TABLE.items() if not rules] == [WindowState.CLOSED]
 
 
 def seconds(wait: Wait) -> float:
     return {Wait.NONE: 0.0, Wait.SPLIT: 0.02, Wait.ROUND_TRIP: 0.1, Wait.NEXT_PASS: 0.6, Wait.LAST_QUERY: 0.3}[wait]
 
 
-STEPS: dict[str, tuple[State, float, set[Event], State | None]] = {
-    "frames are in the ring": (State.PROBING, 9.0, set(), None),
-    "a pass has left": (State.PROBING, 0.0, {Event.ALL_SENT}, State.PROBED),
-    "everyone answered: no wait": (State.PROBED, 0.0, {Event.ALL_ANSWERED}, State.CLOSED),
-    "enough, and the replies had their time": (State.PROBED, 0.1, {Event.ENOUGH}, State.CLOSED),
-    "enough, too early": (State.PROBED, 0.09, {Event.ENOUGH}, None),
-    "not enough: the pause between passes is waited for": (State.PROBED, 0.5, {Event.NOT_ENOUGH}, None),
-    "not enough": (State.PROBED, 0.6, {Event.NOT_ENOUGH}, State.PROBING),
-    "stopped: replies under way are waited for": (State.PROBED, 0.09, {Event.STOPPED, Event.NOT_ENOUGH}, None),
-    "stopped": (State.PROBED, 0.1, {Event.STOPPED, Event.NOT_ENOUGH}, State.CLOSED),
-    "stopped among the queries": (State.SWEPT, 0.0, {Event.STOPPED, Event.FIRST_ANSWERED}, State.CLOSED),
-    "some hosts answered at once": (State.SWEPT, 0.02, {Event.FIRST_ANSWERED}, State.READY),
-    "late hosts get their time": (State.SWEPT, 0.2, {Event.ENOUGH}, None),
-    "no further query": (State.SWEPT, 0.3, {Event.ENOUGH}, State.READY),
-    "nobody is there": (State.READY, 0.0, {Event.ALL_ANSWERED}, State.CLOSED),
+STEPS: dict[str, tuple[WindowState, float, set[Event], WindowState | None]] = {
+    "frames are in the ring": (WindowState.PROBING, 9.0, set(), None),
+    "a pass has left": (WindowState.PROBING, 0.0, {Event.ALL_SENT}, WindowState.PROBED),
+    "everyone answered: no wait": (WindowState.PROBED, 0.0, {Event.ALL_ANSWERED}, WindowState.CLOSED),
+    "enough, and the replies had their time": (WindowState.PROBED, 0.1, {Event.ENOUGH}, WindowState.CLOSED),
+    "enough, too early": (WindowState.PROBED, 0.09, {Event.ENOUGH}, None),
+    "not enough: the pause between passes is waited for": (WindowState.PROBED, 0.5, {Event.NOT_ENOUGH}, None),
+    "not enough": (WindowState.PROBED, 0.6, {Event.NOT_ENOUGH}, WindowState.PROBING),
+    "stopped: replies under way are waited for": (WindowState.PROBED, 0.09, {Event.STOPPED, Event.NOT_ENOUGH}, None),
+    "stopped": (WindowState.PROBED, 0.1, {Event.STOPPED, Event.NOT_ENOUGH}, WindowState.CLOSED),
+    "stopped among the queries": (WindowState.SWEPT, 0.0, {Event.STOPPED, Event.FIRST_ANSWERED}, WindowState.CLOSED),
+    "some hosts answered at once": (WindowState.SWEPT, 0.02, {Event.FIRST_ANSWERED}, WindowState.READY),
+    "late hosts get their time": (WindowState.SWEPT, 0.2, {Event.ENOUGH}, None),
+    "no further query": (WindowState.SWEPT, 0.3, {Event.ENOUGH}, WindowState.READY),
+    "nobody is there": (WindowState.READY, 0.0, {Event.ALL_ANSWERED}, WindowState.CLOSED),
 }
 
 
@@ -56,7 +56,7 @@ def test_steps(name: str) -> None:
 
 
 def test_the_next_wait_is_the_shortest_that_is_not_over() -> None:
-    waits = [next_wait(State.SWEPT, elapsed, seconds) for elapsed in (0.0, 0.02, 0.3, 0.6)]
+    waits = [next_wait(WindowState.SWEPT, elapsed, seconds) for elapsed in (0.0, 0.02, 0.3, 0.6)]
     assert waits == [0.02, pytest.approx(0.28), pytest.approx(0.3), None]
 
 

@@ -33,7 +33,7 @@ ESTABLISHED = 20  # round trips after which the usual one is known
 RESEND = 0.9  # seconds over the usual round trip: a SYN/ACK that the host repeated (RFC 6298: after 1 s)
 
 
-class Receiver:
+class Receive:
     """Takes in what arrives on all transports of a scan."""
 
     def __init__(

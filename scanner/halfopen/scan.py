@@ -27,7 +27,7 @@ from ..rounds.windows import Waits, Windows
 from ..verdict.loss import Bound
 from .lane import Lane
 from .neighbours import GATEWAY_PASSES, GatewaySweep
-from .receive import Receiver
+from .receive import Receive
 from .transmit import FrameSource, Transmit
 
 SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT = 0.4, 0.04
@@ -67,7 +67,7 @@ class Scan:
         self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
         self.windows = Windows(schedule, self._window, settings.bound, self._waits, self._before_pass)
         self.transmit = Transmit(self._transports, self._controller.rate if self._controller else settings.rate or 0.0)
-        self.receiver = Receiver(
+        self.receiver = Receive(
             lanes, self.windows, self.transmit, self._controller, self.round_trips, self._sweep_trips, settings.tos
         )
 

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 
-class State(Enum):
+class WindowState(Enum):
     """What a window does at the moment."""
 
     SWEEPING = "queries for MAC addresses leave"
@@ -65,40 +65,40 @@ class Rule(NamedTuple):
     event: Event
     wait: Wait
     action: Action
-    next: State
+    next: WindowState
 
 
-TABLE: dict[State, tuple[Rule, ...]] = {
-    State.SWEEPING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, State.SWEPT),),
-    State.SWEPT: (
-        Rule(Event.STOPPED, Wait.NONE, Action.CLOSE_EARLY, State.CLOSED),
-        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.END_SWEEP, State.READY),
+TABLE: dict[WindowState, tuple[Rule, ...]] = {
+    WindowState.SWEEPING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, WindowState.SWEPT),),
+    WindowState.SWEPT: (
+        Rule(Event.STOPPED, Wait.NONE, Action.CLOSE_EARLY, WindowState.CLOSED),
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.END_SWEEP, WindowState.READY),
         # Hosts that answered at once do not wait for hosts that may be absent.
-        Rule(Event.FIRST_ANSWERED, Wait.SPLIT, Action.SPLIT, State.READY),
+        Rule(Event.FIRST_ANSWERED, Wait.SPLIT, Action.SPLIT, WindowState.READY),
         # A host in power-saving mode answers late, so the last queries get a longer wait.
-        Rule(Event.ENOUGH, Wait.LAST_QUERY, Action.END_SWEEP, State.READY),
-        Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, State.SWEEPING),
+        Rule(Event.ENOUGH, Wait.LAST_QUERY, Action.END_SWEEP, WindowState.READY),
+        Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, WindowState.SWEEPING),
     ),
-    State.READY: (
-        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, State.CLOSED),  # every host is absent
-        Rule(Event.SOME_SILENT, Wait.NONE, Action.BEGIN_PASS, State.PROBING),
+    WindowState.READY: (
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, WindowState.CLOSED),  # every host is absent
+        Rule(Event.SOME_SILENT, Wait.NONE, Action.BEGIN_PASS, WindowState.PROBING),
     ),
-    State.PROBING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, State.PROBED),),
-    State.PROBED: (
-        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, State.CLOSED),
-        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CLOSE, State.CLOSED),
+    WindowState.PROBING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, WindowState.PROBED),),
+    WindowState.PROBED: (
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, WindowState.CLOSED),
+        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CLOSE, WindowState.CLOSED),
         # A stopped scan waits for replies under way: silence is not claimed before that.
-        Rule(Event.STOPPED, Wait.ROUND_TRIP, Action.CLOSE_EARLY, State.CLOSED),
-        Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, State.PROBING),
+        Rule(Event.STOPPED, Wait.ROUND_TRIP, Action.CLOSE_EARLY, WindowState.CLOSED),
+        Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, WindowState.PROBING),
     ),
-    State.CLOSED: (),
+    WindowState.CLOSED: (),
 }
 
-SWEEP_STATES = (State.SWEEPING, State.SWEPT)
+SWEEP_STATES = (WindowState.SWEEPING, WindowState.SWEPT)
 
 
 def due_rule(
-    state: State, elapsed: float, holds: Callable[[Event], bool], seconds: Callable[[Wait], float]
+    state: WindowState, elapsed: float, holds: Callable[[Event], bool], seconds: Callable[[Wait], float]
 ) -> Rule | None:
     """The first rule that applies, `elapsed` seconds after the latest frame left; None: nothing is due."""
     for rule in TABLE[state]:
@@ -108,7 +108,7 @@ def due_rule(
     return None
 
 
-def next_wait(state: State, elapsed: float, seconds: Callable[[Wait], float]) -> float | None:
+def next_wait(state: WindowState, elapsed: float, seconds: Callable[[Wait], float]) -> float | None:
     """Seconds until the next wait of this state is over; None: only a frame or a reply can change the state."""
     left = [seconds(rule.wait) - elapsed for rule in TABLE[state]]
     return min((wait for wait in left if wait > 0), default=None)

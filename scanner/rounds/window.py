@@ -20,7 +20,7 @@ from ..verdict.evidence import IcmpSenders
 from ..verdict.ledger import ABSENT, Ledger, Replies
 from ..verdict.loss import Bound, Estimate
 from ..verdict.table import Rank
-from .lifecycle import SWEEP_STATES, State
+from .lifecycle import SWEEP_STATES, WindowState
 from .pacing import HostPace
 from .passes import ControlProbes, Passes
 from .schedule import HostRange
@@ -47,7 +47,7 @@ class Window:
         self.ledger = Ledger(len(hosts) * self.width)
         self.passes = Passes(self.ledger, key)
         self.sweep = Sweep(len(hosts), key) if needs_macs else None
-        self.state = State.SWEEPING if self.sweep else State.PROBING
+        self.state = WindowState.SWEEPING if self.sweep else WindowState.PROBING
         self.interrupted = False
         self.is_rest = host_range.chosen is not None  # of a window that has split
         self.senders = IcmpSenders()
@@ -126,7 +126,7 @@ class Window:
         assert rest.sweep
         rest.sweep.passes.continue_from(self.sweep.passes)
         rest.sweep.first_answers[:] = self.sweep.first_answers
-        rest.state = State.SWEPT
+        rest.state = WindowState.SWEPT
         self.end_sweep()
         return rest
 

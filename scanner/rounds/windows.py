@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from ..packet.headers import Ints
 from ..verdict.loss import Bound
-from .lifecycle import Action, Event, Rule, State, Wait, due_rule, next_wait
+from .lifecycle import Action, Event, Rule, Wait, WindowState, due_rule, next_wait
 from .pacing import SECOND
 from .schedule import OPEN_WINDOWS, HostRange, Schedule
 from .window import Window
@@ -141,7 +141,7 @@ class Windows:
 
     def _close(self, window: Window, interrupted: bool) -> None:
         window.assess()
-        window.interrupted, window.state = interrupted, State.CLOSED
+        window.interrupted, window.state = interrupted, WindowState.CLOSED
         self._handed_closed += window.passes.handed_first
         self.open.remove(window)
         self.closed.append(window)
