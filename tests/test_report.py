@@ -23,7 +23,7 @@ from scanner.verdict.rows import Verdict
 from scanner.verdict.sentences import EVIDENCE
 from tests.browser import CHROMIUM, Browser
 
-pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install halfopen[report]")
+pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install jinja2")
 from scanner.report import render
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -213,7 +213,7 @@ def test_verb(tmp_path: Path) -> None:
 
 def test_without_jinja2_one_line_says_how_to_get_it(tmp_path: Path) -> None:
     answer = report(str(ROOT / "pcaps/demo.jsonl"), "-o", "r.html", cwd=tmp_path, code="sys.modules['jinja2'] = None")
-    assert answer == (2, "halfopen: a report needs jinja2: pip install halfopen[report]\n")
+    assert answer == (2, "halfopen: a report needs jinja2: pip install jinja2\n")
 
 
 # ── in a browser ──

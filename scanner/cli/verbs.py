@@ -205,7 +205,7 @@ def demo(given: Given) -> int:
 
 @_verb
 def report(given: Given) -> int:
-    """Results as one HTML page that opens offline: map, charts, and a table to search. Needs halfopen[report].
+    """Results as one HTML page that opens offline: map, charts, and a table to search. Needs jinja2.
 
     Examples:
       halfopen report scan.jsonl.gz -o scan.html

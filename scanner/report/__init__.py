@@ -37,7 +37,7 @@ def run_report(*, results: Sequence[str], output: str, title: str | None, force:
     Raises UsageError, also where Jinja2 is missing.
     """
     if find_spec("jinja2") is None:  # an extra of the package; nothing else needs it
-        raise UsageError("a report needs jinja2: pip install halfopen[report]")
+        raise UsageError("a report needs jinja2: pip install jinja2")
     if results.count("-") > 1:
         raise UsageError("standard input is named twice, and can be read once")
     notes: list[str] = []
