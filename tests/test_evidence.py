@@ -74,22 +74,22 @@ def test_words(name: str) -> None:
     assert words(ports) == expected
 
 
-WALLS: dict[str, tuple[list[Port], int, int]] = {
+ALL_OPEN: dict[str, tuple[list[Port], int, int]] = {
     "20 of 20": ([S()] * 20, 20, 20),
     "18 of 20": ([S()] * 18, 20, 18),
     "17 of 20": ([S()] * 17, 20, 0),
     "too few ports to say": ([S()] * 19, 19, 0),
-    "one different fingerprint among them is not the wall": ([S()] * 19 + [S(ttl=63)], 20, 19),
+    "one different fingerprint among them is left out": ([S()] * 19 + [S(ttl=63)], 20, 19),
     "windows differ: real services": ([S(window=1000 + each) for each in range(20)], 20, 0),
     "a proxy in front of everything": ([S(Z, window=0)] * 20, 20, 20),
-    "closed ports are no wall": ([R(M)] * 20, 20, 0),
+    "closed ports have no such word": ([R(M)] * 20, 20, 0),
 }
 
 
-@pytest.mark.parametrize("name", WALLS)
-def test_a_wall_of_open_ports(name: str) -> None:
-    ports, probed, wall = WALLS[name]
-    assert sum("all-open" in each for each in words(ports, probed)) == wall
+@pytest.mark.parametrize("name", ALL_OPEN)
+def test_all_open_ports(name: str) -> None:
+    ports, probed, named = ALL_OPEN[name]
+    assert sum("all-open" in each for each in words(ports, probed)) == named
 
 
 def test_one_wall_and_one_host() -> None:

@@ -16,7 +16,7 @@ import pytest
 from scanner.cli.progress import Progress, check_form, handling
 from scanner.errors import UsageError
 from scanner.rounds.schedule import HostRange, Schedule
-from scanner.rounds.statistics import ScanStats
+from scanner.rounds.statistics import ScanStats, summary_lines
 from tests.lab.live import live
 from tests.lab.networks import direct_box
 from tests.processes import PATIENCE, wait_until, wait_until_it_scans
@@ -39,6 +39,13 @@ HALF = ScanStats(
     targets=1000, sent=Counter(probe=600), passes=2, answered=40, opened=7, remaining=500, loss=0.02,
     expected_missed=0.25,
 )  # fmt: skip
+
+
+def test_the_summary_counts_one_thing_in_the_singular() -> None:
+    stats = ScanStats(targets=1, passes=1, sent=Counter(probe=1, query=1), replies=1, shortages=Counter(memory=1))
+    first, *rest = summary_lines(stats)
+    assert first == "1 target in 0.00 s, 1 pass: 1 probe, 1 query and 0 resets sent; 1 reply"
+    assert "put off 1 time: memory" in rest
 
 
 class Clock:

@@ -57,14 +57,14 @@ def positions(host_ranges: list[HostRange]) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_every_position_is_handed_out_once_whatever_the_rate_and_however_often_taken_up(seed: int) -> None:
-    luck = random.Random(seed)
-    sizes = [luck.choice([0, 1, 7, 1000, 12345]) for _ in range(luck.randint(1, 4))]
-    width, at, left, done = luck.choice([1, 3, 1000]), (0, 0), [], []
+    rng = random.Random(seed)
+    sizes = [rng.choice([0, 1, 7, 1000, 12345]) for _ in range(rng.randint(1, 4))]
+    width, at, left, done = rng.choice([1, 3, 1000]), (0, 0), [], []
     for _ in range(60):
         schedule = Schedule(sizes, width, at, left)
-        begun = handed(schedule, lambda: luck.choice([0.0, 10.0, 5000.0]), luck.randint(0, 3))
-        luck.shuffle(begun)
-        ended = luck.randint(0, len(begun))
+        begun = handed(schedule, lambda: rng.choice([0.0, 10.0, 5000.0]), rng.randint(0, 3))
+        rng.shuffle(begun)
+        ended = rng.randint(0, len(begun))
         done += begun[:ended]
         at, left = schedule.at, [*begun[ended:], *schedule.left]
     done += handed(Schedule(sizes, width, at, left), lambda: 0.0)
@@ -80,8 +80,8 @@ def test_a_dropped_lane_hands_out_nothing_more() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_large_space_with_excludes_shards_and_interrupts_each_host_once(seed: int) -> None:
     """A /13 less 100,000 addresses, three shards, taken up again at random places: the whole of IPv4 in small."""
-    luck = np.random.default_rng(seed)
-    numbers = luck.choice(1 << 19, 100_000, replace=False)
+    rng = np.random.default_rng(seed)
+    numbers = rng.choice(1 << 19, 100_000, replace=False)
     excludes = [f"10.{16 + (each >> 16)}.{each >> 8 & 255}.{each & 255}" for each in numbers.tolist()]
     hosts = parse_hosts(["10.16.0.0/13"], excludes, lambda name: [])
     seen = np.zeros(1 << 19, np.int64)
@@ -90,10 +90,10 @@ def test_a_large_space_with_excludes_shards_and_interrupts_each_host_once(seed: 
         resume_point = ResumePoint((1, 2), [])
         while True:
             schedule = Schedule([lane.host_count], 1, resume_point.at, resume_point.left)
-            begun = handed(schedule, lambda: float(luck.choice([300.0, 4000.0])), int(luck.integers(1, 9)))
+            begun = handed(schedule, lambda: float(rng.choice([300.0, 4000.0])), int(rng.integers(1, 9)))
             if not begun:
                 break
-            closed = int(luck.integers(0, len(begun) + 1))
+            closed = int(rng.integers(0, len(begun) + 1))
             for host_range in begun[:closed]:
                 found = lane.hosts_at(host_range.host_pos())
                 np.add.at(seen, (found["lo"] & np.uint64(0xFFFFFFFF)).astype(np.int64) - 0x0A100000, 1)
@@ -311,7 +311,7 @@ def part(
 def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended at random moments, by kill -9 or by Ctrl-C; small windows, so that several are open."""
     monkeypatch.setattr("scanner.rounds.schedule.WINDOW_TARGETS", 3 * len(NET_PORTS))
-    luck = random.Random(seed)
+    rng = random.Random(seed)
     clock = Clock()
     wire = memory(answers_all(version, ports=NET_PORTS), clock, Faults(delay=(0.001, 0.2)), seed)
     resume_point, found = ResumePoint((1, 2), []), list[Verdict]()
@@ -323,7 +323,7 @@ def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkey
         if schedule.exhausted:
             break
         scan = Scan([lane], Settings(), lane.key, schedule)
-        more, left = part(scan, clock, wire, clock.now + int(luck.uniform(0, 4.0) * SECOND), luck.random() < 0.5)
+        more, left = part(scan, clock, wire, clock.now + int(rng.uniform(0, 4.0) * SECOND), rng.random() < 0.5)
         found += more
         resume_point = resume_point_of(
             json.loads(json.dumps(ResumePoint((1, 2), [], schedule.at, tuple(left)).as_json()))
@@ -336,17 +336,17 @@ def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkey
 @pytest.mark.parametrize("seed", range(6))
 def test_on_a_link_with_absent_hosts(seed: int, version: int) -> None:
     """Windows split there, what is known is numbered by the hosts that stayed, and each target has one row."""
-    luck = random.Random(seed)
+    rng = random.Random(seed)
     everyone = list(answers_all(version))
-    wire, clock = link(version, luck.sample(everyone, 10))
+    wire, clock = link(version, rng.sample(everyone, 10))
     resume_point, found = ResumePoint((1, 2), []), list[Verdict]()
     for _ in range(400):
         lane = lane_of(wire, NET[version], NET_PORTS, mac=OUR_MAC)
         schedule = Schedule([lane.host_count], len(NET_PORTS), resume_point.at, resume_point.left)
         if schedule.exhausted:
             break
-        scan = Scan([lane], Settings(rate=luck.choice([0.0, 60.0])), lane.key, schedule)
-        more, left = part(scan, clock, wire, clock.now + int(luck.uniform(0, 4.0) * SECOND), luck.random() < 0.8)
+        scan = Scan([lane], Settings(rate=rng.choice([0.0, 60.0])), lane.key, schedule)
+        more, left = part(scan, clock, wire, clock.now + int(rng.uniform(0, 4.0) * SECOND), rng.random() < 0.8)
         found += more
         resume_point = resume_point_of(
             json.loads(json.dumps(ResumePoint((1, 2), [], schedule.at, tuple(left)).as_json()))
@@ -406,7 +406,7 @@ run()
 FILES = ("scan.jsonl", "scan.csv.gz", "scan.xml")
 
 
-def until_done(start: Callable[[list[str]], "subprocess.Popen[str]"], folder: Path, luck: random.Random) -> int:
+def until_done(start: Callable[[list[str]], "subprocess.Popen[str]"], folder: Path, rng: random.Random) -> int:
     """Start the program again and again, ending it early, until it says that it is done; how often it was ended."""
     outputs = [text for name in FILES for text in ("-o", str(folder / name))]
     state = folder / "scan.state"
@@ -415,8 +415,8 @@ def until_done(start: Callable[[list[str]], "subprocess.Popen[str]"], folder: Pa
         try:
             if turn < 4:
                 wait_until_it_scans(process)
-                time.sleep(luck.uniform(0.0, 0.5))
-                process.send_signal(luck.choice([signal.SIGKILL, signal.SIGINT]))
+                time.sleep(rng.uniform(0.0, 0.5))
+                process.send_signal(rng.choice([signal.SIGKILL, signal.SIGINT]))
             _, said = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()

@@ -93,7 +93,8 @@ def summary_lines(stats: ScanStats) -> list[str]:
     sent = stats.sent
     lines = [
         f"{plural(stats.targets, 'target')} in {stats.seconds:.2f} s, {plural(stats.passes, 'pass')}: "
-        f"{sent['probe']:,} probes, {sent['query']:,} queries and {sent['reset']:,} resets sent{_speed(stats)}; "
+        f"{plural(sent['probe'], 'probe')}, {plural(sent['query'], 'query')} and {plural(sent['reset'], 'reset')} sent"
+        f"{_speed(stats)}; "
         f"{plural(stats.replies, 'reply')}" + (f", {stats.late:,} late" if stats.late else ""),
         _trust(stats),
     ]
@@ -101,7 +102,7 @@ def summary_lines(stats: ScanStats) -> list[str]:
     if rejected:
         lines.append("rejected: " + ", ".join(f"{count:,} {cause}" for cause, count in sorted(rejected.items())))
     lines.append(f"kernel drops: {stats.ring_drops:,} received, {stats.interface_drops:,} sent")
-    lines += [f"put off {count:,} times: {cause}" for cause, count in sorted(stats.shortages.items())]
+    lines += [f"put off {plural(count, 'time')}: {cause}" for cause, count in sorted(stats.shortages.items())]
     if stats.silent_counted:
         lines.append(
             f"{stats.silent_counted:,} silent targets (filtered, no-response) counted and not listed; --all lists them"
