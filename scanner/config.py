@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from .packet.cookie import Key
+    from .rounds.schedule import Keys
     from .targets.hostspace import Shard
     from .targets.ports import Ports
     from .targets.special import Choice
@@ -127,7 +127,7 @@ class SynConfig:
     )
     max_missed_share: float | None = None  # in place of max_missed: a share of the responders found
     timeout: float | None = option(None, SPEED, "Seconds to wait after a pass (default: measured).")
-    seed: int | None = option(None, SPEED, "Fix the order of the probes and the cookies.", fixed=True)
+    seed: int | None = option(None, SPEED, "Fix the order of the probes.", fixed=True)
     shard: "Shard" = option(
         _whole, SPEED, "i/n: scan part i of n parts of the hosts; needs --seed.", typed="1/1", fixed=True
     )
@@ -182,11 +182,16 @@ class SynConfig:
         return self.retries + 1
 
 
-def key_of(config: SynConfig) -> "Key":
-    """The key of the order and of the cookies: derived from the seed, or random."""
-    from .packet.cookie import Key
+def keys_of(config: SynConfig) -> "Keys":
+    """The keys of a new scan. The order's key is the seed, or random; the cookie's key is always random.
 
-    return Key.from_bytes(os.urandom(16) if config.seed is None else config.seed.to_bytes(16, "little", signed=True))
+    A seed is no secret: shards share it, and it may be small. Who knows the cookie's key can forge replies.
+    """
+    from .packet.cookie import Key
+    from .rounds.schedule import Keys
+
+    order = int.from_bytes(os.urandom(16), "little") if config.seed is None else config.seed
+    return Keys(Key.from_bytes(os.urandom(16)), order)
 
 
 def choice_of(options: TargetOptions) -> "Choice":

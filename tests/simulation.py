@@ -23,6 +23,7 @@ from scanner.packet.cookie import Key
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
 from scanner.packet.template import Recipe
 from scanner.rounds.rows import window_rows
+from scanner.rounds.schedule import Keys
 from scanner.rounds.window import Window
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
@@ -31,6 +32,7 @@ from tests.builders import KEY, OUR_MAC, OUR_PORT, SECOND, US
 from tests.memory import Faults, Host, MemoryTransport
 
 WHOLE, USUAL = Shard(), Settings()
+KEYS = Keys(KEY, 5)
 STEP = 200_000  # ns that one step takes, about as long as the program needs; what arrives meanwhile is read together
 
 
@@ -57,8 +59,8 @@ def memory(hosts: dict[str, Host], clock: Clock, faults: Faults | None = None, s
 
 def lane_of(
     transport: Any, targets: str = "198.18.1.0/28", ports: Iterable[int] = (22, 80, 443), *, passes: int = 11,
-    source_port: int | None = None, shard: Shard = WHOLE, key: Key = KEY, mac: str | None = None,
-    gateway: str | None = None, spare_port: int | None = None,
+    source_port: int | None = None, shard: Shard = WHOLE, key: Key = KEY, order_key: int = KEY.k1,
+    mac: str | None = None, gateway: str | None = None, spare_port: int | None = None,
 ) -> Lane:  # fmt: skip
     """A lane by hand: source ports 40000 … one a pass, or the same one for all of them."""
     hosts = parse_hosts([targets], [], lambda name: [])
@@ -75,7 +77,7 @@ def lane_of(
         probe=probe.prepare(Recipe("syn", *sender)),
         reset=probe.prepare(Recipe("reset", *sender)),
         key=key,
-        order_key=key.k1,
+        order_key=order_key,
         shard=shard,
         query=probe.prepare(Recipe("query", *sender)) if mac else None,
         gateway=addresses.from_text(gateway) if gateway else None,
@@ -138,7 +140,7 @@ def bench(
 def bench_of(clock: Clock, lanes: list[Lane], settings: Settings = USUAL) -> Bench:
     """A scan of the given lanes."""
     transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
-    return Bench(Scan(lanes, settings, lanes[0].key), clock, transports)
+    return Bench(Scan(lanes, settings, lanes[0].order_key), clock, transports)
 
 
 # ── the hosts of most whole scans ──

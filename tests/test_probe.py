@@ -18,11 +18,10 @@ from scanner.packet.headers import MAPPED, Bytes
 from scanner.packet.template import Recipe, build, building_ahead
 from tests.builders import OUR_MAC, THEIR_MAC, US
 
-STAMP = 0x12345678
-OPTIONS: dict[str, Callable[[int], list[tuple[str, object]]]] = {
-    "os": lambda mss: [("MSS", mss), ("SAckOK", b""), ("Timestamp", (STAMP, 0)), ("NOP", None), ("WScale", 7)],
-    "mss": lambda mss: [("MSS", mss)],
-    "none": lambda mss: [],
+OPTIONS: dict[str, Callable[[int, int], list[tuple[str, object]]]] = {
+    "os": lambda mss, clock: [("MSS", mss), ("SAckOK", b""), ("Timestamp", (clock, 0)), ("NOP", None), ("WScale", 7)],
+    "mss": lambda mss, clock: [("MSS", mss)],
+    "none": lambda mss, clock: [],
 }
 u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
 EXTREMES = st.sampled_from([0, 1, 0xFF, 0xFFFF, 0xFFFF0000, 0xFFFFFFFF])
@@ -43,14 +42,15 @@ def prepare(kind: str, version: int, ethernet: bool, **fields: Any) -> probe.Tem
     return template
 
 
-def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None = None) -> list[bytes]:
+def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None = None, clock: int = 0) -> list[bytes]:
     """The frames, stamped over rows that are wider than a frame and not empty."""
     version = template.version
     target = from_ints([address | (MAPPED if version == 4 else 0) for address, *_ in rows])
     target_port, our_port = (np.array([row[i] for row in rows], np.uint16) for i in (1, 2))
     seq = np.array([row[3] for row in rows], np.uint32)
     out: Bytes = np.full((len(rows), 256), 0xA5, np.uint8)
-    probe.stamp(template, out, target, target_port, our_port, seq, None if macs is None else np.array(macs, "V6"))
+    hops = None if macs is None else np.array(macs, "V6")
+    probe.stamp(template, out, target, target_port, our_port, seq, hops, clock)
     assert (out[:, template.length :] == 0xA5).all()
     return [row.tobytes() for row in out[:, : template.length]]
 
@@ -72,12 +72,14 @@ def by_scapy(
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("version", [4, 6])
 def test_syn(version: int, options: str, ethernet: bool) -> None:
-    @given(flows(version), st.integers(1, 255), st.integers(0, 255))
+    @given(flows(version), st.integers(1, 255), st.integers(0, 255), st.one_of(u32, EXTREMES))
     @settings(max_examples=12, deadline=None)
-    def equals_scapys(rows: list[Flow], ttl: int, tos: int) -> None:
-        template = prepare("syn", version, ethernet, options=options, ttl=ttl, tos=tos, stamp=STAMP)
-        tcp = TCP(flags="S", window=64240, options=OPTIONS[options](1460 if version == 4 else 1440))
-        assert stamped(template, rows) == [by_scapy(version, row, tcp.copy(), ethernet, ttl, tos) for row in rows]
+    def equals_scapys(rows: list[Flow], ttl: int, tos: int, clock: int) -> None:
+        template = prepare("syn", version, ethernet, options=options, ttl=ttl, tos=tos)
+        tcp = TCP(flags="S", window=64240, options=OPTIONS[options](1460 if version == 4 else 1440, clock))
+        assert stamped(template, rows, clock=clock) == [
+            by_scapy(version, row, tcp.copy(), ethernet, ttl, tos) for row in rows
+        ]
 
     equals_scapys()
 
@@ -177,7 +179,7 @@ def solicitation(address: int) -> bytes:
 def test_frames_are_the_same_from_this_process_and_from_the_child() -> None:
     """In this process, by the child, and in this process again when the child has gone."""
     recipes = [
-        Recipe("syn", 4, US[4], OUR_MAC, "os", 64, 4, STAMP),
+        Recipe("syn", 4, US[4], OUR_MAC, "os", 64, 4),
         Recipe("reset", 6, US[6], None),
         Recipe("query", 6, US[6], OUR_MAC),
     ]

@@ -25,8 +25,9 @@ from scanner.cli.state_file import StateFile
 from scanner.cli.verbs import main
 from scanner.halfopen.scan import Scan, Settings
 from scanner.output import Summary, Written, open_sinks
+from scanner.packet.cookie import Key
 from scanner.rounds.rows import window_rows
-from scanner.rounds.schedule import HostRange, LaneFacts, ResumePoint, Schedule, resume_point_of
+from scanner.rounds.schedule import HostRange, Keys, LaneFacts, ResumePoint, Schedule, resume_point_of
 from scanner.rounds.statistics import ScanStats
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
@@ -36,7 +37,7 @@ from tests.lab.live import live
 from tests.lab.networks import direct_box
 from tests.memory import Faults, MemoryTransport
 from tests.processes import PATIENCE, wait_until_it_scans
-from tests.simulation import NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, wanted
+from tests.simulation import KEYS, NET, NET_PORTS, WANTED, Clock, Link, answers_all, lane_of, link, memory, wanted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,7 +88,7 @@ def test_a_large_space_with_excludes_shards_and_interrupts_each_host_once(seed: 
     seen = np.zeros(1 << 19, np.int64)
     for number in (1, 2, 3):
         lane = replace(lane_of(None), hosts=hosts, shard=Shard(number, 3))
-        resume_point = ResumePoint((1, 2), [])
+        resume_point = ResumePoint(KEYS, [])
         while True:
             schedule = Schedule([lane.host_count], 1, resume_point.at, resume_point.left)
             begun = handed(schedule, lambda: float(rng.choice([300.0, 4000.0])), int(rng.integers(1, 9)))
@@ -97,7 +98,7 @@ def test_a_large_space_with_excludes_shards_and_interrupts_each_host_once(seed: 
             for host_range in begun[:closed]:
                 found = lane.hosts_at(host_range.host_pos())
                 np.add.at(seen, (found["lo"] & np.uint64(0xFFFFFFFF)).astype(np.int64) - 0x0A100000, 1)
-            kept = ResumePoint((1, 2), [], schedule.at, (*begun[closed:], *schedule.left))
+            kept = ResumePoint(KEYS, [], schedule.at, (*begun[closed:], *schedule.left))
             resume_point = resume_point_of(json.loads(json.dumps(kept.as_json())))
     assert np.array_equal(seen, ~np.isin(np.arange(1 << 19), numbers))
 
@@ -112,10 +113,11 @@ def through_json(resume_point: ResumePoint) -> ResumePoint:
 
 def test_a_resume_point_survives_json() -> None:
     left = (HostRange(0, 5, 2), HostRange(1, 0, 9, np.array([2, 4, 1 << 40])))
+    keys = Keys(Key(1, (1 << 64) - 1), (1 << 128) - 1)
     lanes = [LaneFacts("eth0", 4, 9, "192.0.2.1"), LaneFacts("lo", 6, 1, "")]
-    before = ResumePoint((1, (1 << 64) - 1), lanes, (1, 9), left)
+    before = ResumePoint(keys, lanes, (1, 9), left)
     after = through_json(before)
-    assert (after.key, after.lanes, after.at, after.left[0]) == (before.key, before.lanes, before.at, left[0])
+    assert (after.keys, after.lanes, after.at, after.left[0]) == (before.keys, before.lanes, before.at, left[0])
     chosen = after.left[1].chosen
     assert chosen is not None
     assert (after.left[1][:3], chosen.tolist()) == ((1, 0, 9), [2, 4, 1 << 40])
@@ -215,7 +217,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[], object], str]] = {
     "not even JSON": (USUAL, lambda: Path("scan.state").write_bytes(b"\xff\0"), "is no state of a scan"),
     "damage": (
         USUAL,
-        lambda: rewrite('"key"', '"yek"'),
+        lambda: rewrite('"cookie_key"', '"cookie"'),
         "is damaged",
     ),
     "packed damage": (
@@ -272,12 +274,27 @@ def test_a_finished_scan_leaves_no_state(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_note_that_cannot_be_written_ends_the_scan_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("127.0.0.1\n")
-    (tmp_path / "scan.state.new").symlink_to("/dev/full")
+    (tmp_path / "scan.state.new").mkdir()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-m", "scanner", "connect", *USUAL]
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "halfopen: cannot keep the state in scan.state: No space left on device\n"
+    assert done.stderr == "halfopen: cannot keep the state in scan.state: Is a directory\n"
+
+
+def test_the_state_holds_the_keys_and_only_its_owner_may_read_it(kept: Path) -> None:
+    """Whatever modes the files had."""
+
+    def keys() -> list[object]:
+        found = json.loads(kept.read_text())["resume_point"]
+        return [found["cookie_key"], found["order_key"]]
+
+    before, beside = keys(), kept.with_name("scan.state.new")
+    beside.write_text("")
+    for file in (kept, beside):
+        file.chmod(0o666)
+    assert halfopen("connect", *USUAL) == 0
+    assert (keys(), oct(kept.stat().st_mode)) == (before, "0o100600")
 
 
 # ── whole scans ──
@@ -314,7 +331,7 @@ def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkey
     rng = random.Random(seed)
     clock = Clock()
     wire = memory(answers_all(version, ports=NET_PORTS), clock, Faults(delay=(0.001, 0.2)), seed)
-    resume_point, found = ResumePoint((1, 2), []), list[Verdict]()
+    resume_point, found = ResumePoint(KEYS, []), list[Verdict]()
     turns = 0
     while turns < 400:
         turns += 1
@@ -322,11 +339,11 @@ def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkey
         schedule = Schedule([lane.host_count], len(NET_PORTS), resume_point.at, resume_point.left)
         if schedule.exhausted:
             break
-        scan = Scan([lane], Settings(), lane.key, schedule)
+        scan = Scan([lane], Settings(), lane.order_key, schedule)
         more, left = part(scan, clock, wire, clock.now + int(rng.uniform(0, 4.0) * SECOND), rng.random() < 0.5)
         found += more
         resume_point = resume_point_of(
-            json.loads(json.dumps(ResumePoint((1, 2), [], schedule.at, tuple(left)).as_json()))
+            json.loads(json.dumps(ResumePoint(KEYS, [], schedule.at, tuple(left)).as_json()))
         )
     assert set(Counter((row.ip, row.port) for row in found).values()) == {1}
     assert {(row.ip, row.port): (row.state, row.reason) for row in found} == wanted(version)
@@ -339,17 +356,17 @@ def test_on_a_link_with_absent_hosts(seed: int, version: int) -> None:
     rng = random.Random(seed)
     everyone = list(answers_all(version))
     wire, clock = link(version, rng.sample(everyone, 10))
-    resume_point, found = ResumePoint((1, 2), []), list[Verdict]()
+    resume_point, found = ResumePoint(KEYS, []), list[Verdict]()
     for _ in range(400):
         lane = lane_of(wire, NET[version], NET_PORTS, mac=OUR_MAC)
         schedule = Schedule([lane.host_count], len(NET_PORTS), resume_point.at, resume_point.left)
         if schedule.exhausted:
             break
-        scan = Scan([lane], Settings(rate=rng.choice([0.0, 60.0])), lane.key, schedule)
+        scan = Scan([lane], Settings(rate=rng.choice([0.0, 60.0])), lane.order_key, schedule)
         more, left = part(scan, clock, wire, clock.now + int(rng.uniform(0, 4.0) * SECOND), rng.random() < 0.8)
         found += more
         resume_point = resume_point_of(
-            json.loads(json.dumps(ResumePoint((1, 2), [], schedule.at, tuple(left)).as_json()))
+            json.loads(json.dumps(ResumePoint(KEYS, [], schedule.at, tuple(left)).as_json()))
         )
     present = {(host, port): state for host in wire.macs for port, state in WANTED.items()}
     down = ("down", "no-arp" if version == 4 else "no-ndp")

@@ -2,12 +2,12 @@
 
 A scan cannot be undone, and its options act together: excludes, special-purpose blocks, routes, shards, passes, rates.
 So the plan is made by the code of the scan itself. It chooses targets, looks up routes and builds lanes as the scan
-does, but opens no transport. The first probes are those of the scan's first window. Nothing is sent and no
+does, but opens no transport. The first targets are those of the scan's first window. Nothing is sent and no
 privileges are needed, because the only socket is the one to the routing table.
 
 Limits: the time of a scan depends on which targets answer. The plan shows the least time (every target answers at
 once) and the time if no target answers. A sweep for MAC addresses may find hosts that are down, and these get no
-probes. Source ports are chosen when the scan starts.
+probes. Source ports and sequence numbers are chosen when the scan starts.
 """
 
 import sys
@@ -16,7 +16,7 @@ from typing import cast
 
 import numpy as np
 
-from ..config import SynConfig, choice_of, config_of, key_of, ports_of
+from ..config import SynConfig, choice_of, config_of, keys_of, ports_of
 from ..halfopen.lane import Lane
 from ..halfopen.scan import Scan
 from ..halfopen.session import settings_of
@@ -45,15 +45,15 @@ class Plan:
         """Raises the UsageError that the scan would raise."""
         self.choice, self.ports, self.config = choice, ports, config
         self.skipped: list[str] = []
-        key = key_of(config)
+        keys = keys_of(config)
         self.routed = routes_of(choice.hosts, config, self.skipped.append)
         transport = cast(Transport, None)  # a plan sends nothing
         # The order of the probes does not depend on the source ports, so any numbers will do.
         held = HeldPorts(tuple(range(1, config.passes + 2)), False)
         self.lanes = [
-            lane_of(route, hosts, transport, held, ports, config, key) for route, hosts in self.routed.items()
+            lane_of(route, hosts, transport, held, ports, config, keys) for route, hosts in self.routed.items()
         ]
-        self.scan = Scan(self.lanes, settings_of(config, choice.hosts), key)
+        self.scan = Scan(self.lanes, settings_of(config, choice.hosts), keys.order)
 
     @property
     def targets(self) -> int:

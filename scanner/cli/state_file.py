@@ -6,7 +6,7 @@ scanned and written again, so the files hold each target exactly once, at whatev
 replaces the file in one step (write a new file, then rename it). This happens at most every two seconds, and only when
 every row that the scan has given out is in the files.
 
-The order of the hosts depends on the key in the file, and positions in it on the targets, excludes and the shard. So
+The order of the hosts depends on a key in the file, and positions in it on the targets, excludes and the shard. So
 these must not change, nor any other option that decides what a row is or where it goes. The first difference is named.
 Speed and progress may change.
 
@@ -28,7 +28,7 @@ from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports
 from .options import ScanRequest
 
-FORMAT = "halfopen scan state, version 2"
+FORMAT = "halfopen scan state, version 3"
 INTERVAL = 2.0  # the shortest time between two saves, in seconds
 Inputs = dict[str, str]  # by the names that a user knows: flags, and what stands for the hosts
 
@@ -77,8 +77,10 @@ class StateFile:
         }
         beside = self._path + ".new"
         # A crash at any moment leaves a whole file: the new one has its name only when the disk has its data.
+        # The key of the cookies is in it, so nobody else may read it, whatever mode an earlier file had.
         try:
-            with open(beside, "w", encoding="utf-8") as file:
+            Path(beside).unlink(missing_ok=True)
+            with open(beside, "x", encoding="utf-8", opener=_private) as file:
                 json.dump(document, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -91,6 +93,10 @@ class StateFile:
         if self._path is not None:
             for path in (self._path, self._path + ".new"):
                 Path(path).unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile:

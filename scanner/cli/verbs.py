@@ -168,7 +168,7 @@ def plan(given: Given) -> int:
 
     Examples:
       halfopen plan 192.0.2.0/24 -p 22,80 --rate 1000
-      halfopen plan 192.0.2.0/24 -p 22,80 --seed 7     the first probes as `syn --seed 7` sends them
+      halfopen plan 192.0.2.0/24 -p 22,80 --seed 7     the targets that `syn --seed 7` probes first
       halfopen plan -p http* --list-ports              what a port list means
     """
     from .plan import run_plan

@@ -23,10 +23,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..config import PUBLIC_RATE, SynConfig, key_of
+from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..errors import ScanError, UsageError
 from ..packet.addresses import to_text
-from ..packet.cookie import Key
 from ..packet.headers import Ints
 from ..rounds.lifecycle import Wait
 from ..rounds.pacing import SECOND, RoundTrips, TokenBucket
@@ -106,11 +105,12 @@ class ConnectScan:
     """The engine of a connect scan."""
 
     def __init__(
-        self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, key: Key, schedule: Schedule,
+        self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, order_key: int, schedule: Schedule,
         clock: Clock,
     ) -> None:  # fmt: skip
-        self._hosts, self._ports, self._key, self._shard, self._clock = hosts, ports, key, config.shard, clock
-        self._order = Permutation(hosts.size, key.k1)
+        self._hosts, self._ports, self._order_key, self._shard = hosts, ports, order_key, config.shard
+        self._clock = clock
+        self._order = Permutation(hosts.size, order_key)
         self.windows = Windows(schedule, self._window, config.bound, lambda window: _ENDED)
         # The system's own stack and the number of sockets limit the rate. Public addresses get a lower rate.
         public = PUBLIC_RATE if any_public(hosts) else 0.0
@@ -128,7 +128,7 @@ class ConnectScan:
     def _window(self, host_range: HostRange, number: int) -> Window:
         """The window of a range of this shard's hosts, in the keyed order."""
         hosts = self._hosts.pick(self._order.forward(self._shard.positions(host_range.host_pos())))
-        return Window(host_range, hosts, self._ports, self._key.k1 + number, own_trips=True)
+        return Window(host_range, hosts, self._ports, self._order_key + number, own_trips=True)
 
     @property
     def done(self) -> bool:
@@ -251,10 +251,10 @@ def connect_session(
     """A connect scan. `resume`: the scan goes on from there. Raises UsageError or ScanError."""
     if config.source_port is not None:
         raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
-    key = Key(*resume.key) if resume else key_of(config)
+    keys = resume.keys if resume else keys_of(config)
     lanes = [LaneFacts("", 0, config.shard.count(hosts.size), "")]  # one lane: the kernel finds the routes
     schedule = Schedule([lane.hosts for lane in lanes], len(ports), *(resume.restart(lanes) if resume else ()))
     clock = steady_clock()
-    engine = ConnectScan(hosts, ports, config, key, schedule, clock)
+    engine = ConnectScan(hosts, ports, config, keys.order, schedule, clock)
     stats = ScanStats(targets=hosts.size * len(ports), asked_rate=config.rate, started=time.time())
-    return Session(engine, stats, clock, (key.k0, key.k1), lanes, resumable=resumable)
+    return Session(engine, stats, clock, keys, lanes, resumable=resumable)

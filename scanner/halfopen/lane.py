@@ -27,6 +27,7 @@ from ..transport import Transport
 from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
 
 U16 = npt.NDArray[np.uint16]
+MILLISECOND = 1_000_000  # ns
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Lane:
     shard: Shard = WHOLE
     query: Template | None = None  # for MAC addresses; None where frames need none
     gateway: Rows | None = None  # ADDRESS[1]; None: the hosts are on the link
+    clock_offset: int = 0  # of the TCP time stamps, in ms
     spare_port: int | None = None  # used where the target is this machine and its port is our source port
 
     def __post_init__(self) -> None:
@@ -90,10 +92,17 @@ class Lane:
         for template in (self.probe, self.reset):
             template.frame[:6] = np.frombuffer(mac, np.uint8)
 
-    def stamp_probes(self, rows: Bytes, target: Rows, target_port: U16, pass_no: int, macs: Rows | None) -> None:
+    def stamp_probes(
+        self, rows: Bytes, target: Rows, target_port: U16, pass_no: int, macs: Rows | None, now: int
+    ) -> None:
         """Write the probes of a pass into `rows`: ADDRESS[n], uint16[n], and V6[n] where hosts need their own MAC."""
         ours = self.our_port(pass_no, target_port)
-        probe.stamp(self.probe, rows, target, target_port, ours, self.sequence(target, target_port, ours), macs)
+        sequence = self.sequence(target, target_port, ours)
+        probe.stamp(self.probe, rows, target, target_port, ours, sequence, macs, clock=self.clock(now))
+
+    def clock(self, now: int) -> int:
+        """The TCP time stamp at `now` (ns): milliseconds, as common systems count them (RFC 7323 5.4)."""
+        return now // MILLISECOND + self.clock_offset & 0xFFFFFFFF
 
     def our_port(self, pass_no: int, target_port: U16) -> int | U16:
         """The source port of a pass towards each target port."""

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..packet.cookie import Key
 from ..packet.headers import Bytes, Ints, Rows
 from ..packet.probe import Template, stamp_query
 from ..packet.template import TOS_LOWER_EFFORT
@@ -54,17 +53,17 @@ class Settings(NamedTuple):
 class Scan:
     """A half-open scan over lanes. Drive it with `step` until `done`."""
 
-    def __init__(self, lanes: list[Lane], settings: Settings, key: Key, schedule: Schedule | None = None) -> None:
+    def __init__(self, lanes: list[Lane], settings: Settings, order_key: int, schedule: Schedule | None = None) -> None:
         """`schedule`: what to scan, if it is not everything."""
         schedule = schedule or Schedule([lane.host_count for lane in lanes], len(lanes[0].ports) if lanes else 1)
-        self.lanes, self.settings, self._key = lanes, settings, key
+        self.lanes, self.settings, self._order_key = lanes, settings, order_key
         self.failed = ""  # why some targets could not be scanned
         self.round_trips = RoundTrips(fixed=settings.timeout)
         self._sweep_trips = RoundTrips(SWEEP_FIRST_WAIT, least=SWEEP_LEAST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
         self._controller = self._start_rate() if settings.rate is None else None
         self._handed = 0  # probes of first passes that the controller knows of
-        self._gateways = [GatewaySweep(lane, key.k0) for lane in lanes if lane.gateway is not None and lane.query]
+        self._gateways = [GatewaySweep(lane, order_key) for lane in lanes if lane.gateway is not None and lane.query]
         self.windows = Windows(schedule, self._window, settings.bound, self._waits, self._before_pass)
         self.transmit = Transmit(self._transports, self._controller.rate if self._controller else settings.rate or 0.0)
         self.receiver = Receive(
@@ -79,7 +78,7 @@ class Scan:
     def _window(self, host_range: HostRange, number: int) -> Window:
         lane = self.lanes[host_range.lane]
         hosts = lane.hosts_at(host_range.host_pos())
-        return Window(host_range, hosts, lane.ports, self._key.k1 + number, needs_macs=lane.needs_macs)
+        return Window(host_range, hosts, lane.ports, self._order_key + number, needs_macs=lane.needs_macs)
 
     @property
     def done(self) -> bool:
@@ -208,14 +207,14 @@ class Scan:
         return min(due if window is None else [*due, window], default=0.0)
 
 
-def _stamp_queries(query: Template, addresses: Rows, rows: Bytes, host: Ints) -> None:
+def _stamp_queries(query: Template, addresses: Rows, rows: Bytes, host: Ints, now: int) -> None:
     stamp_query(query, rows, addresses[host])
 
 
-def _stamp_probes(lane: Lane, window: Window, rows: Bytes, target_id: Ints) -> None:
+def _stamp_probes(lane: Lane, window: Window, rows: Bytes, target_id: Ints, now: int) -> None:
     if window.width > 1:
         host, port_index = np.divmod(target_id, window.width)
     else:  # a division for each probe is a cost that shows
         host, port_index = target_id, np.zeros(len(target_id), np.int64)
     macs = window.sweep.macs[host] if window.sweep else None
-    lane.stamp_probes(rows, window.hosts[host], window.ports[port_index], window.passes.pass_no, macs)
+    lane.stamp_probes(rows, window.hosts[host], window.ports[port_index], window.passes.pass_no, macs, now)

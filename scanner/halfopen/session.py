@@ -14,14 +14,13 @@ from threading import Thread
 import numpy as np
 import numpy.typing as npt
 
-from ..config import PUBLIC_RATE, SynConfig, key_of
+from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..connect.calls import LocalEnd, steady_clock
 from ..connect.verify import find_open_everywhere, verify_window
 from ..errors import ScanError, UsageError
 from ..net.interfaces import interface
 from ..net.routes import Route
 from ..packet.addresses import to_text
-from ..packet.cookie import Key
 from ..rounds.schedule import LaneFacts, ResumePoint, Schedule
 from ..rounds.session import Clock, Session
 from ..rounds.statistics import ScanStats
@@ -145,7 +144,7 @@ def syn_session(
     `before_frames` is called with the link types (LINKTYPE_ numbers) that `see` will meet.
     `resume`: the scan goes on from there. Raises UsageError or ScanError; then nothing stays open.
     """
-    key = Key(*resume.key) if resume else key_of(config)
+    keys = resume.keys if resume else keys_of(config)
     clock = steady_clock()
     links: set[int] = set()
 
@@ -155,19 +154,19 @@ def syn_session(
             transport = Tap(transport, listener, route.interface.name, route.interface.link, clock)
         return transport
 
-    opened = open_lanes(hosts, ports, config, key, warn, tapped)
+    opened = open_lanes(hosts, ports, config, keys, warn, tapped)
     try:
         facts = [lane_facts(lane) for lane in opened.lanes]
         schedule = Schedule([lane.hosts for lane in facts], len(ports), *(resume.restart(facts) if resume else ()))
-        scan = Scan(opened.lanes, settings_of(config, hosts), key, schedule)
+        scan = Scan(opened.lanes, settings_of(config, hosts), keys.order, schedule)
         before_frames(links)
-        engine = LiveScan(scan, opened, config, clock, key.k1)
+        engine = LiveScan(scan, opened, config, clock, keys.order)
     except (UsageError, ScanError):
         opened.close()
         raise
     targets = sum(lane.hosts for lane in facts) * len(ports)
     stats = ScanStats(targets=targets, asked_rate=config.rate, started=time.time())
-    return Session(engine, stats, clock, (key.k0, key.k1), facts, verify=verify, resumable=resumable)
+    return Session(engine, stats, clock, keys, facts, verify=verify, resumable=resumable)
 
 
 def lane_facts(lane: Lane) -> LaneFacts:

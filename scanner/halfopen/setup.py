@@ -5,6 +5,7 @@ gets a run of held source ports, one for each pass. Each interface gets one tran
 before anything is sent.
 """
 
+import os
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -19,9 +20,9 @@ from ..net.interfaces import interface, interfaces
 from ..net.routes import Route, find_routes
 from ..packet import probe
 from ..packet.addresses import from_ints, to_int
-from ..packet.cookie import Key
 from ..packet.headers import ETHERNET, LINK_RAW
 from ..packet.template import Recipe
+from ..rounds.schedule import Keys
 from ..targets.hostspace import HostSpace
 from ..transport import Transport
 from ..transport.bpf import program
@@ -48,14 +49,14 @@ class Lanes(NamedTuple):
 Wrap = Callable[[Transport, Route], Transport]
 
 
-def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, key: Key, warn: Warn, wrap: Wrap) -> Lanes:
+def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, keys: Keys, warn: Warn, wrap: Wrap) -> Lanes:
     """Look up routes, hold ports, open transports, and put each transport into `wrap`.
 
     Raises UsageError or ScanError; then nothing stays open.
     """
     with ExitStack() as stack:
         routed = routes_of(hosts, config, warn)
-        held = _hold(routed, config, key, warn, stack)
+        held = _hold(routed, config, warn, stack)
         transports = {}
         for wire, route in {_wire(route): route for route in routed}.items():
             used = [port for other in routed if _wire(other) == wire for port in held[other.source].ports]
@@ -63,7 +64,7 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, key: Key, warn: 
             transport = stack.enter_context(closing(_open(route, min(used), max(used), targets, config.senders)))
             transports[wire] = wrap(transport, route)
         lanes = [
-            lane_of(route, part, transports[_wire(route)], held[route.source], ports, config, key)
+            lane_of(route, part, transports[_wire(route)], held[route.source], ports, config, keys)
             for route, part in routed.items()
         ]
         return Lanes(lanes, list(transports.values()), stack.pop_all().close)
@@ -96,9 +97,7 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
     return source
 
 
-def _hold(
-    routed: Collection[Route], config: SynConfig, key: Key, warn: Warn, stack: ExitStack
-) -> dict[object, HeldPorts]:
+def _hold(routed: Collection[Route], config: SynConfig, warn: Warn, stack: ExitStack) -> dict[object, HeldPorts]:
     """A run of source ports on each source address: one a pass and a spare one, or the single one of --source-port.
 
     `stack` takes them over, so that those held before an error are given back.
@@ -109,7 +108,7 @@ def _hold(
         if source not in held:
             count = 1 if config.source_port else config.passes + 1
             quiet = any(not other.local for other in routed if other.source == source)
-            ports_held = hold(source, config.source_port, count, key.k0, _scope(route), quiet)
+            ports_held = hold(source, config.source_port, count, _random(), _scope(route), quiet)
             held[source] = stack.enter_context(closing(ports_held))
             if not held[source].held:
                 warn(f"{source} is not an address of this machine: the host that has it may reset what we open")
@@ -135,7 +134,7 @@ def _open(route: Route, first_port: int, last_port: int, targets: int, senders: 
 
 
 def lane_of(
-    route: Route, hosts: HostSpace, transport: Transport, held: HeldPorts, ports: U16, config: SynConfig, key: Key
+    route: Route, hosts: HostSpace, transport: Transport, held: HeldPorts, ports: U16, config: SynConfig, keys: Keys
 ) -> Lane:
     """The lane of a route, and of the hosts that it leads to: its templates, its numbering and its order."""
     face = route.interface
@@ -144,7 +143,6 @@ def lane_of(
     sender = (route.source.version, str(route.source), mac)
     several = len(held.ports) > 1
     querier = ((route.gateway or route.source).version, _querier(route), mac)
-    stamp = key.k0 & 0x7FFFFFFF  # the start of the TCP time stamps
     return Lane(
         name=face.name,
         version=route.source.version,
@@ -153,15 +151,21 @@ def lane_of(
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
         pass_ports=held.ports[:-1] if several else held.ports * config.passes,
-        probe=probe.prepare(Recipe("syn", *sender, config.options, config.ttl, config.tos, stamp)),
+        probe=probe.prepare(Recipe("syn", *sender, config.options, config.ttl, config.tos)),
         reset=probe.prepare(Recipe("reset", *sender, ttl=config.ttl, tos=config.tos)),
-        key=key,
-        order_key=key.k1,
+        key=keys.cookie,
+        order_key=keys.order,
         shard=config.shard,
         query=None if mac is None else probe.prepare(Recipe("query", *querier)),
         gateway=None if mac is None or route.gateway is None else from_ints([to_int(route.gateway)]),
+        clock_offset=_random(),
         spare_port=held.ports[-1] if route.local and several else None,
     )
+
+
+def _random() -> int:
+    """32 bits that tell nothing of the keys: source ports and TCP time stamps are seen by everyone."""
+    return int.from_bytes(os.urandom(4), "little")
 
 
 def _querier(route: Route) -> str:

@@ -26,13 +26,13 @@ _NO_IDS = np.zeros(0, np.int64)
 
 
 class FrameSource(NamedTuple):
-    """Frames to send: queries or probes of one pass. `stamp` writes the frames of these ids into rows."""
+    """Frames to send: queries or probes of one pass. `stamp` writes the frames of these ids into rows, at this time."""
 
     transport: Transport
     passes: Passes
     kind: str
     length: int  # bytes of each frame
-    stamp: Callable[[Bytes, Ints], None]
+    stamp: Callable[[Bytes, Ints, int], None]
 
 
 class _Resets(NamedTuple):
@@ -142,7 +142,7 @@ class Transmit:
         target_id = source.passes.take(len(rows), now) if len(rows) else _NO_IDS
         count = len(target_id)
         if count:
-            source.stamp(rows[:count], target_id)
+            source.stamp(rows[:count], target_id, now)
             in_flight = _InFlight(0, source.passes, target_id)
             self._commit(source.transport, count, source.length, source.kind, in_flight)
         return count

@@ -3,8 +3,8 @@
 A SYN scanner without a table of probes must tell an answer to its own probe from a stray or forged segment. So our
 initial sequence number is a keyed hash of the flow (target address, target port, our port). A SYN/ACK or RST must
 acknowledge it (RFC 9293 3.10.7.3: SEG.ACK = ISS + 1), and an ICMP error must quote it; it lies within the 8 quoted TCP
-bytes. A forger who does not see our probes has to guess 32 bits. Our address is not hashed: it is fixed for a scan,
-and a reply to another one never gets here.
+bytes. A forger who does not see our probes has to guess 32 bits: the key is random in every scan, and it is in no
+packet. Our address is not hashed: it is fixed for a scan, and a reply to another one never gets here.
 
 The hash is SipHash-2-4 (Aumasson and Bernstein, 2012), computed for whole columns: each line of a round is one
 in-place numpy operation on all flows. Its low 32 bits are the sequence number. It costs about 35 ns a flow for IPv4

@@ -40,6 +40,8 @@ IPV6 = np.dtype([("version_class_flow", ">u4"), ("payload_length", ">u2"), ("nex
 IP = {4: IPV4, 6: IPV6}  # by version
 TCP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4"), ("offset", "u1"), ("flags", "u1"),
                 ("window", ">u2"), ("checksum", ">u2"), ("urgent", ">u2")])  # fmt: skip
+# The time stamp option (RFC 7323 3.2): our clock, and an echo of theirs.
+TCP_STAMP = np.dtype([("kind", "u1"), ("length", "u1"), ("clock", ">u4"), ("echo", ">u4")])
 # The 8 bytes that an ICMP error must quote (RFC 792).
 TCP_PORTS_SEQ = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")])
 ICMP = np.dtype([("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("rest", ">u4")])
@@ -50,6 +52,7 @@ ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u
                 ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"),
                 ("target_mac", "V6"), ("target", ">u4")])  # fmt: skip
 
+OPTION_NOP, OPTION_STAMP = 1, 8  # kinds of TCP options
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 PROTO_ICMP, PROTO_TCP, PROTO_ICMPV6 = 1, 6, 58
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD

@@ -19,7 +19,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .headers import ARP, ETHERNET, IP, NDP_FIXED, PROTO_ICMPV6, PROTO_TCP, TCP, U16, U32, U64, Bytes, Rows, overlay
+from .headers import (
+    ARP,
+    ETHERNET,
+    IP,
+    NDP_FIXED,
+    OPTION_NOP,
+    OPTION_STAMP,
+    PROTO_ICMPV6,
+    PROTO_TCP,
+    TCP,
+    TCP_STAMP,
+    U16,
+    U32,
+    U64,
+    Bytes,
+    Rows,
+    overlay,
+)
 from .template import Recipe, build
 
 
@@ -36,6 +53,7 @@ class Template:
     payload: int  # offset of the TCP header, or of the ICMPv6 message
     ip_sum: int
     payload_sum: int
+    clock: int = 0  # offset of the TCP time stamp option; 0: there is none
 
     @property
     def length(self) -> int:
@@ -53,7 +71,16 @@ def prepare(recipe: Recipe) -> Template:
     source = frame[ip + 12 : ip + 16] if version == 4 else frame[ip + 8 : ip + 24]
     protocol = PROTO_ICMPV6 if recipe.kind == "query" else PROTO_TCP
     payload_sum = _word_sum(frame[payload:]) + _word_sum(source) + protocol + len(frame) - payload
-    return Template(frame, version, ip, payload, _word_sum(frame[ip:payload]), payload_sum)
+    clock = _clock_offset(frame, payload) if protocol == PROTO_TCP else 0
+    return Template(frame, version, ip, payload, _word_sum(frame[ip:payload]), payload_sum, clock)
+
+
+def _clock_offset(frame: Bytes, payload: int) -> int:
+    """Where the time stamp option of a segment begins, or 0. Each option but NOP has its length in its second byte."""
+    at = payload + TCP.itemsize
+    while at < len(frame) and frame[at] != OPTION_STAMP:
+        at += 1 if frame[at] == OPTION_NOP else int(frame[at + 1])
+    return at if at < len(frame) else 0
 
 
 def _word_sum(data: Bytes) -> int:
@@ -69,11 +96,12 @@ def stamp(
     our_port: npt.ArrayLike,
     seq: U32,
     macs: Rows | None = None,
+    clock: int = 0,
 ) -> None:
     """Write one frame per row of `rows` (uint8[n, at least template.length]).
 
     `target` is ADDRESS[n], `target_port` uint16[n], `our_port` uint16[n] or one port, `seq` uint32[n],
-    `macs` V6[n] next hops (None: the template's own).
+    `macs` V6[n] next hops (None: the template's own), `clock` the TCP time stamp where the frame has one.
     """
     rows[:, : template.length] = template.frame
     if macs is not None:
@@ -90,6 +118,9 @@ def stamp(
     total += target_port
     total += np.asarray(our_port, np.uint32)
     total += np.uint32(template.payload_sum)
+    if template.clock:
+        overlay(rows, template.clock, TCP_STAMP)["clock"] = clock
+        total += np.uint32((clock >> 16) + (clock & 0xFFFF))
     tcp["checksum"] = _finish(total)
 
 

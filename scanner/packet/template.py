@@ -36,7 +36,7 @@ class Recipe(NamedTuple):
     """What to build: `kind` is syn, reset or query.
 
     `address` and `mac` are ours, as text; without `mac` the frame begins with the IP header. `options` (one of
-    `OPTION_SETS`) and `stamp`, the TCP timestamp value, are for syn only; `ttl` and `tos` for syn and reset.
+    `OPTION_SETS`) are for syn only; `ttl` and `tos` for syn and reset.
     """
 
     kind: str
@@ -46,7 +46,6 @@ class Recipe(NamedTuple):
     options: str = "os"
     ttl: int = 64
     tos: int = TOS_LOWER_EFFORT
-    stamp: int = 0
 
 
 def build(recipe: Recipe) -> bytes:
@@ -129,7 +128,7 @@ def _segment(recipe: Recipe) -> Any:
 
     mss = ("MSS", _MSS[recipe.version])
     sets = {
-        "os": [mss, ("SAckOK", b""), ("Timestamp", (recipe.stamp, 0)), ("NOP", None), ("WScale", 7)],
+        "os": [mss, ("SAckOK", b""), ("Timestamp", (0, 0)), ("NOP", None), ("WScale", 7)],
         "mss": [mss],
         "none": [],
     }

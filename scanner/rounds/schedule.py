@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UsageError
+from ..packet.cookie import Key
 from ..packet.headers import Ints
 
 OPEN_WINDOWS = 3
@@ -56,11 +57,18 @@ class LaneFacts(NamedTuple):
     gateway: str
 
 
+class Keys(NamedTuple):
+    """The two keys of a scan: that of the cookies, which is secret, and that of the order, which a seed may fix."""
+
+    cookie: Key
+    order: int
+
+
 @dataclass(frozen=True)
 class ResumePoint:
-    """All that another process needs to continue a scan: the key of orders and cookies, and what is left to do."""
+    """All that another process needs to continue a scan: its keys, and what is left to do."""
 
-    key: tuple[int, int]
+    keys: Keys
     lanes: list[LaneFacts]
     at: tuple[int, int] = (0, 0)
     left: tuple[HostRange, ...] = ()
@@ -71,7 +79,8 @@ class ResumePoint:
             {"lane": lane, "first": first, "size": size} | ({} if chosen is None else {"chosen": chosen.tolist()})
             for lane, first, size, chosen in self.left
         ]
-        return {"key": list(self.key), "lanes": [list(lane) for lane in self.lanes], "at": list(self.at), "left": left}
+        keys = {"cookie_key": [self.keys.cookie.k0, self.keys.cookie.k1], "order_key": self.keys.order}
+        return {**keys, "lanes": [list(lane) for lane in self.lanes], "at": list(self.at), "left": left}
 
     def restart(self, lanes: list[LaneFacts]) -> tuple[tuple[int, int], tuple[HostRange, ...]]:
         """Where a Schedule over these lanes starts, and what it takes before that.
@@ -90,7 +99,8 @@ class ResumePoint:
 
 def resume_point_of(document: dict[str, Any]) -> ResumePoint:
     """What `as_json` gave. Raises KeyError, TypeError, ValueError or OverflowError for anything else."""
-    (k0, k1), (lane, position) = document["key"], document["at"]
+    (k0, k1), (lane, position) = document["cookie_key"], document["at"]
+    keys = Keys(Key(int(k0), int(k1)), int(document["order_key"]))
     lanes = [
         LaneFacts(str(name), int(version), int(hosts), str(via)) for name, version, hosts, via in document["lanes"]
     ]
@@ -101,7 +111,7 @@ def resume_point_of(document: dict[str, Any]) -> ResumePoint:
         )
         for part in document["left"]
     )  # fmt: skip
-    return ResumePoint((int(k0), int(k1)), lanes, (int(lane), int(position)), left)
+    return ResumePoint(keys, lanes, (int(lane), int(position)), left)
 
 
 def _inside(host_range: HostRange, sizes: Sequence[int]) -> bool:

@@ -15,7 +15,7 @@ from ..packet.addresses import to_text
 from ..verdict.rows import Verdict
 from .pacing import SECOND
 from .rows import silent_targets, window_rows
-from .schedule import HostRange, LaneFacts, ResumePoint
+from .schedule import HostRange, Keys, LaneFacts, ResumePoint
 from .statistics import ScanStats
 from .window import Window
 from .windows import Windows
@@ -57,7 +57,7 @@ class Session:
         engine: Engine,
         stats: ScanStats,
         clock: Clock,
-        key: tuple[int, int],
+        keys: Keys,
         lanes: list[LaneFacts],
         *,
         verify: bool = False,
@@ -66,7 +66,7 @@ class Session:
         """With `resumable` an interrupted window gives no rows: its range stays in the resume point."""
         self.engine = engine
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
-        self._stats, self._clock, self._key, self._lanes = stats, clock, key, lanes
+        self._stats, self._clock, self._keys, self._lanes = stats, clock, keys, lanes
         self._verify, self._resumable = verify, resumable
         self._kept: list[HostRange] = []  # ranges of windows that were interrupted
         self._stops = 0
@@ -94,7 +94,7 @@ class Session:
         windows = self.engine.windows
         begun = [window.host_range for window in (*windows.open, *windows.closed)]
         left = (*self._kept, *begun, *windows.schedule.left)
-        return ResumePoint(self._key, self._lanes, windows.schedule.at, left)
+        return ResumePoint(self._keys, self._lanes, windows.schedule.at, left)
 
     def stop(self) -> None:
         """First call: send nothing more and wait for replies under way. Second call: end now."""

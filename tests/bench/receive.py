@@ -21,7 +21,7 @@ from tests.lab.networks import direct_box
 
 from .result import Plan, Result
 from .running import HALFOPEN, Run, compiled, drop_tcp, in_turns, run
-from .sink import KEY, Sink, answers_to, lane_of
+from .sink import Sink, answers_to, lane_of
 
 GROUP_MEMORY = "Replies taken in, no IO"
 GROUP_DUPLEX = "Full duplex over a veth pair, every SYN answered with a reset by a kernel"
@@ -46,7 +46,8 @@ def taken_in(plan: Plan) -> list[Result]:
 
 def _take(ports: int, share_open: float) -> float:
     sink = Sink(keep=True)
-    scan = Scan([lane_of("198.19.0.0/16", ports, "mss", sink)], Settings(), KEY)
+    lane = lane_of("198.19.0.0/16", ports, "mss", sink)
+    scan = Scan([lane], Settings(), lane.order_key)
     size = ports << 16
     while sink.count < size:
         scan.step(1_000_000)

@@ -21,7 +21,7 @@ from tests.lab.networks import direct_box
 
 from .result import Plan, Result
 from .running import HALFOPEN, ROOT, drop_tcp, in_turns, run
-from .sink import KEY, Sink, lane_of
+from .sink import Sink, lane_of
 
 GROUP_MEMORY, GROUP_WIRE, GROUP_RATE = "Scale, in memory", "Scale, on the wire", "At 10,000 probes/s"
 SIZES: dict[str, tuple[str, int]] = {
@@ -67,7 +67,8 @@ def cost(spec: str, ports: int, most: int) -> float:
     made, took = 0, 0.0
     while made < 1_000_000:
         sink = Sink()
-        scan = Scan([lane_of(spec, ports, sink=sink)], Settings(bound=Bound(3)), KEY)
+        lane = lane_of(spec, ports, sink=sink)
+        scan = Scan([lane], Settings(bound=Bound(3)), lane.order_key)
         now, began = 1_000_000_000, time.perf_counter()
         while not scan.done and sink.count < most:
             now += max(1_000, int(scan.step(now) * 1e9))

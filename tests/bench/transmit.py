@@ -61,7 +61,7 @@ def _build(version: int, options: str, seconds: float) -> float:
     while (took := time.perf_counter() - began) < seconds:
         target_id = window.passes.take(len(rows), 0)
         host, port_index = np.divmod(target_id, window.width)
-        lane.stamp_probes(rows[: len(target_id)], window.hosts[host], window.ports[port_index], 1, None)
+        lane.stamp_probes(rows[: len(target_id)], window.hosts[host], window.ports[port_index], 1, None, 0)
         if not len(target_id):
             window.begin_pass(0)
         made += len(target_id)
