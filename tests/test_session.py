@@ -17,7 +17,8 @@ from scanner.rounds.window import Window
 from scanner.verdict.loss import Bound
 from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, SECOND
-from tests.memory import Host
+from tests.memory import Faults, Host
+from tests.paths import Path, Policer
 from tests.simulation import KEYS, NET, NET_PORTS, Clock, Link, answers_all, bench_of, lane_of, memory, wanted
 
 SLOW_WRITER = 5 * SECOND  # longer than every wait of a scan
@@ -103,16 +104,8 @@ def test_a_gateway_is_waited_for_without_a_busy_loop_at_a_very_low_rate() -> Non
 def test_a_host_that_limits_its_answers_is_waited_for_without_a_busy_loop() -> None:
     """Its resets come at 200 a second, so the later passes over 2,000 ports take seconds."""
     clock = Clock()
-    wire = memory({"198.18.1.0": Host()}, clock)
-    answered: list[int] = []
-    deliver = wire.deliver
-
-    def limited(frame: bytes, when: int) -> None:
-        if sum(each > when - SECOND // 10 for each in answered[-20:]) < 20:
-            answered.append(when)
-            deliver(frame, when)
-
-    wire.deliver = limited  # type: ignore[method-assign]
+    limit = Policer(rate=200, burst=20, only="reset", each_host=True)
+    wire = memory({"198.18.1.0": Host()}, clock, Faults(path=Path(back=(limit,))))
     began = clock.now
     running = bench_of(clock, [lane_of(wire, "198.18.1.0", range(1, 2001))], Settings(rate=20_000.0))
     assert steps(running) < 2000 * (clock.now - began) / SECOND
