@@ -111,3 +111,14 @@ def rewrite(rows: Bytes, at: int, packets: Packets) -> Bools:
         new = packets.fragment[fresh, None] >> np.array([24, 16, 8, 0]) & 0xFF
         rows[fresh, at + 4 : at + 8] = new
     return np.asarray(changed)
+
+
+def write_checksums(rows: Bytes, at: int, which: Bools) -> None:
+    """Give these of the frames the right checksum of their IPv4 header, if they have one (RFC 1071)."""
+    which = which & (rows[:, at] == 0x45)
+    rows[which, at + 10 : at + 12] = 0
+    header = rows[which, at : at + 20].astype(np.int64)
+    total = (header[:, 0::2] << 8 | header[:, 1::2]).sum(axis=1)
+    for _ in range(2):
+        total = (total & 0xFFFF) + (total >> 16)
+    rows[which, at + 10], rows[which, at + 11] = ~total >> 8 & 0xFF, ~total & 0xFF

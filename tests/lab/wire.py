@@ -2,12 +2,10 @@
 
 A test of a bad path must know the path, and not every kernel has a queueing discipline for one (netem). So a process
 in a namespace between scanner and target passes frames from one packet ring to the other, in batches. It carries
-a few hundred thousand frames a second. A keyed hash of the seed, the direction and the frame's number in that
-direction decides what happens to the frame. So the same scan meets the same faults, however the frames fall into
-batches.
+a few hundred thousand frames a second. What happens to a frame is decided by the models of `tests/paths.py`, the same
+that the network in memory has, by the frame's number in its direction and a seed.
 
-ARP and neighbour discovery are neither harmed nor counted unless `neighbours` is set. Resets can be limited
-per host, as BSD systems do, and a host can stop answering after a number of packets.
+ARP and neighbour discovery are neither harmed nor counted unless `neighbours` is set.
 The process ends when its standard input does, so it cannot outlive the process that started it.
 
 Limits: frames above 190 bytes (the slot of a ring) are dropped; delays are exact to a millisecond or two;
@@ -26,35 +24,28 @@ import sys
 import time
 from collections import deque
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from scanner.errors import ScanError
 from scanner.lab import Namespace
 from scanner.lab.box import cable, new_namespace
-from scanner.packet.headers import ETHERTYPE_ARP, ETHERTYPE_IPV4, LINK_ETHERNET, RST, Bools, Bytes, Frames, Ints
+from scanner.packet.headers import ETHERTYPE_ARP, LINK_ETHERNET, Bools, Bytes, Frames, Ints
 from scanner.transport.bpf import ACCEPT
 from scanner.transport.ring import SLOT, TX_DATA, Receiver, Sender
+from tests.packets import packets_of, rewrite, write_checksums
+from tests.passage import Passage
+from tests.paths import BACK, OUT, Ban, OneWay, Path, PerSecond, path_of
 
 LEFT, RIGHT = "wire0", "wire1"  # towards the scanner, towards the target
 WIDEST = SLOT - TX_DATA
 _MILLISECOND, _SECOND = 1_000_000, 1_000_000_000
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # include/uapi/linux/{sockios,ethtool}.h
-_LOSE, _REPEAT, _JITTER = 1, 2, 3  # what a draw is for
+_IP = 14  # bytes before the IP header
+STRAIGHT = Path()
 ROOT = __file__.rsplit("/", 3)[0]  # the process imports this module from here
-Draws = npt.NDArray[np.float64]
-
-
-class OneWay(NamedTuple):
-    """One direction: shares of frames that are lost and sent twice; seconds of delay, and of random delay on top."""
-
-    lose: float = 0.0
-    repeat: float = 0.0
-    delay: float = 0.0
-    jitter: float = 0.0
 
 
 CLEAN = OneWay()
@@ -62,7 +53,10 @@ CLEAN = OneWay()
 
 @dataclass(frozen=True)
 class WireFaults:
-    """What the wire does to frames. `resets` and `silent_after` count what each address behind the wire sends back."""
+    """What the wire does to frames. `resets` and `silent_after` count what each address behind the wire sends back.
+
+    `path` has further models; it stands between these faults and the target. Its seed is not used.
+    """
 
     out: OneWay = CLEAN  # towards the target
     back: OneWay = CLEAN
@@ -70,28 +64,18 @@ class WireFaults:
     silent_after: int = 0  # IP packets after which one address says nothing more; 0: never
     neighbours: bool = False  # whether ARP and neighbour discovery suffer, too
     seed: int = 1
+    path: Path = STRAIGHT
+
+    def whole(self) -> Path:
+        """Everything as one path."""
+        limits = (PerSecond(self.resets),) if self.resets else ()
+        silence = (Ban(self.silent_after),) if self.silent_after else ()
+        return Path((self.out, *self.path.out), (*self.path.back, *limits, *silence, self.back), self.seed)
 
 
 def both(way: OneWay) -> WireFaults:
     """The same faults in either direction."""
     return WireFaults(out=way, back=way)
-
-
-def draws(seed: int, direction: int, purpose: int, first: int, count: int) -> Draws:
-    """A number in [0, 1) for each of the frames first … first+count-1 of a direction (SplitMix64's finaliser)."""
-    start = (seed * 0x9E3779B97F4A7C15 + (direction << 8 | purpose) * 0xD1B54A32D192ED03) % 2**64
-    x = np.arange(first, first + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-    return (x >> np.uint64(11)).astype(np.float64) / 2**53
-
-
-def fates(way: OneWay, seed: int, direction: int, first: int, count: int) -> tuple[Ints, Ints]:
-    """How many copies arrive of each frame, and after how many nanoseconds."""
-    lost = draws(seed, direction, _LOSE, first, count) < way.lose
-    copies = 1 + (draws(seed, direction, _REPEAT, first, count) < way.repeat)
-    jitter = draws(seed, direction, _JITTER, first, count) * way.jitter if way.jitter else 0.0
-    return np.where(lost, 0, copies), ((way.delay + np.full(count, jitter)) * _SECOND).astype(np.int64)
 
 
 # ── the process in the middle ──
@@ -105,42 +89,6 @@ class _Packets(NamedTuple):
 
     def take(self, rows: Ints | Bools) -> "_Packets":
         return _Packets(self.rows[rows], self.length[rows])
-
-
-class Quotas:
-    """How many packets each address may still send: in all, or resets in this second (as BSD's icmplim counts them)."""
-
-    def __init__(self, resets: int, silent_after: int) -> None:
-        self._resets, self._silent_after = resets, silent_after
-        self._sent: dict[bytes, int] = {}
-        self._reset: dict[tuple[bytes, int], int] = {}
-
-    def allowed(self, packets: _Packets, now: int) -> Bools:
-        """Which of these packets (Ethernet, IPv4 or IPv6) pass at `now`, ns."""
-        good = np.ones(len(packets.rows), np.bool_)
-        if not (self._resets or self._silent_after) or not len(good):
-            return good
-        four = _ethertype(packets.rows) == ETHERTYPE_IPV4
-        source = np.where(four[:, None], np.pad(packets.rows[:, 26:30], ((0, 0), (0, 12))), packets.rows[:, 22:38])
-        names = np.ascontiguousarray(source).view("V16").ravel()
-        flags = np.where(four, packets.rows[:, 47], packets.rows[:, 67])
-        reset = (np.where(four, packets.rows[:, 23], packets.rows[:, 20]) == 6) & (flags & RST > 0)
-        for name in {each.tobytes() for each in names}:
-            mine = names == np.void(name)
-            if self._resets:
-                key = (name, now // _SECOND)
-                good &= ~_beyond(mine & reset, self._resets - self._reset.get(key, 0))
-                self._reset[key] = self._reset.get(key, 0) + int(np.count_nonzero(mine & reset))
-            if self._silent_after:
-                good &= ~_beyond(mine, self._silent_after - self._sent.get(name, 0))
-                self._sent[name] = self._sent.get(name, 0) + int(np.count_nonzero(mine))
-        return good
-
-
-def _beyond(rows: Bools, room: int) -> Bools:
-    """The rows of a mask but its first `room`."""
-    over: Bools = rows & (np.cumsum(rows) > room)
-    return over
 
 
 def _ethertype(rows: Bytes) -> Ints:
@@ -158,13 +106,12 @@ def _is_neighbour(rows: Bytes) -> Bools:
 class _Direction:
     """From one interface to the other."""
 
-    def __init__(self, source: str, sink: str, number: int, faults: WireFaults) -> None:
+    def __init__(self, source: str, sink: str, number: int, passage: Passage, neighbours: bool) -> None:
         self._receiver = Receiver(source, LINK_ETHERNET, [(0x06, 0, 0, ACCEPT)])
         self._sender = Sender(sink, slot=SLOT)
         self.fileno = self._receiver.fileno
-        self._way, self._faults, self._number = faults.back if number else faults.out, faults, number
-        self._quotas = Quotas(faults.resets, faults.silent_after) if number else Quotas(0, 0)
-        self._count = self._order = 0
+        self._passage, self._neighbours, self._number = passage, neighbours, number
+        self._order = 0
         self._late: list[tuple[int, int, _Packets]] = []  # due in ms, order, what
         self._ready: deque[_Packets] = deque()
 
@@ -190,22 +137,24 @@ class _Direction:
         return max(0.0, self._late[0][0] * _MILLISECOND - now) / _SECOND if self._late else 1.0
 
     def _decide(self, packets: _Packets, now: int) -> None:
-        spared = np.zeros(len(packets.rows), np.bool_) if self._faults.neighbours else _is_neighbour(packets.rows)
+        spared = np.zeros(len(packets.rows), np.bool_) if self._neighbours else _is_neighbour(packets.rows)
         if spared.any():
             self._ready.append(packets.take(spared))
             packets = packets.take(~spared)
-        packets = packets.take(self._quotas.allowed(packets, now))
-        copies, delay = fates(self._way, self._faults.seed, self._number, self._count, len(packets.rows))
-        self._count += len(copies)
-        if (copies != 1).any():
-            packets, delay = packets.take(np.repeat(np.arange(len(copies)), copies)), np.repeat(delay, copies)
-        if not delay.any():
-            self._ready.append(packets)
+        if not len(packets.rows):
             return
-        due = -(-(now + delay) // _MILLISECOND)
-        for moment in np.unique(due).tolist():
+        arrived = self._passage.carry(self._number, packets_of(packets.rows, _IP, self._number, now))
+        packets = packets.take(arrived.row)
+        changed = rewrite(packets.rows, _IP, arrived)
+        if changed.any():
+            write_checksums(packets.rows, _IP, changed)
+        due = -(-arrived.time // _MILLISECOND)
+        at_once = arrived.time <= now
+        if at_once.any():
+            self._ready.append(packets if at_once.all() else packets.take(at_once))
+        for moment in np.unique(due[~at_once]).tolist():
             self._order += 1
-            heapq.heappush(self._late, (moment, self._order, packets.take(due == moment)))
+            heapq.heappush(self._late, (moment, self._order, packets.take(~at_once & (due == moment))))
 
     def close(self) -> None:
         self._sender.close()
@@ -221,9 +170,11 @@ def _copied(frames: Frames) -> _Packets:
     return _Packets(frames.buffer[at], length)
 
 
-def forward(faults: WireFaults, leash: int) -> None:
+def forward(path: Path, neighbours: bool, leash: int) -> None:
     """Carry frames both ways until `leash`, a descriptor, can be read or is closed at the other end."""
-    ways = [_Direction(LEFT, RIGHT, 0, faults), _Direction(RIGHT, LEFT, 1, faults)]
+    passage = Passage(path)
+    sides = ((LEFT, RIGHT, OUT), (RIGHT, LEFT, BACK))
+    ways = [_Direction(*side, passage, neighbours) for side in sides]
     poll = select.poll()
     for descriptor in (leash, *(way.fileno() for way in ways)):
         poll.register(descriptor, select.POLLIN)
@@ -240,10 +191,9 @@ def forward(faults: WireFaults, leash: int) -> None:
 
 
 def main() -> None:
-    """The process: its faults are its argument."""
-    given = json.loads(sys.argv[1])
-    given["out"], given["back"] = OneWay(*given["out"]), OneWay(*given["back"])
-    forward(WireFaults(**given), sys.stdin.fileno())
+    """The process: its path is its argument, and whether neighbours suffer."""
+    path, neighbours = json.loads(sys.argv[1])
+    forward(path_of(path), neighbours, sys.stdin.fileno())
 
 
 # ── the network's side ──
@@ -254,7 +204,7 @@ class Wire:
 
     def __init__(self, namespace: Namespace, faults: WireFaults) -> None:
         program = f"from {__name__} import main; main()"
-        line = [sys.executable, "-c", program, json.dumps(asdict(faults))]
+        line = [sys.executable, "-c", program, json.dumps([faults.whole().as_json(), faults.neighbours])]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self._process = namespace.popen(line, cwd=ROOT, **pipes)
         assert self._process.stdout
