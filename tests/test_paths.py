@@ -1,5 +1,6 @@
 """The models of paths do what they say, whatever the batches, and the network in memory uses them."""
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from scapy.layers.inet import IP
 
 from scanner.packet.headers import ACK, MAPPED, RST, SYN
 from tests.builders import SECOND, syn
+from tests.lab.scenes import Scene
+from tests.lab.unlike import UNLIKE
 from tests.memory import STRAIGHT, Faults, Host
 from tests.packets import UNCHANGED, Packets, packets_of
 from tests.passage import Passage
@@ -164,6 +167,16 @@ def test_columns_of_a_probe(version: int) -> None:
     packets = packets_of(rows, 0, OUT, 5)
     found = [int(getattr(packets, name)[0]) for name in ("time", "port", "our_port", "flags", "tos")]
     assert found == [5, 443, 40000, SYN, 0xB8]
+
+
+@pytest.mark.parametrize("scene", UNLIKE, ids=lambda scene: str(scene.name))
+def test_the_models_of_a_scene_name_some_of_its_hosts(scene: Scene) -> None:
+    """A network that holds no host, or every host, would make the hosts alike."""
+    models = [model for way in scene.wire.path[:2] for model in way if model.where]
+    networks = [ip_network(text) for model in models for text in model.where]
+    hosts = [ip_address(text) for text in scene.addresses]
+    inside = [host for host in hosts if any(host in network for network in networks)]
+    assert (0 < len(inside) < len(hosts)) == bool(models)
 
 
 # ── the network in memory ──

@@ -45,10 +45,7 @@ def direct_box(*, hosts: int = 1, faults: WireFaults | None = None) -> Iterator[
     """Scanner and target on one cable; `hosts` counts the target's addresses, from …2 upwards, in each version."""
     with ExitStack() as stack:
         box = Box(stack, new_namespace(stack), new_namespace(stack))
-        if faults is None:
-            cable(box.scanner, INTERFACE, box.target, PEER)
-        else:
-            faulty_cable(stack, faults, box.scanner, INTERFACE, box.target, PEER)
+        _connect(stack, faults, box.scanner, box.target, PEER)
         add_addresses(box.scanner, INTERFACE, SCANNER)
         add_addresses(box.target, PEER, _consecutive(hosts))
         configure(box.scanner, _routes(FAR, TARGET))
@@ -73,12 +70,12 @@ def prefix_box(prefix: int) -> Iterator[Box]:
 
 
 @contextmanager
-def routed_box() -> Iterator[Box]:
-    """Scanner, router, target."""
+def routed_box(*, faults: WireFaults | None = None) -> Iterator[Box]:
+    """Scanner, router, target; the faults are those of the cable between scanner and router."""
     with ExitStack() as stack:
         router = new_namespace(stack)
         box = Box(stack, new_namespace(stack), new_namespace(stack), *BEHIND, router)
-        cable(box.scanner, INTERFACE, router, "near0")
+        _connect(stack, faults, box.scanner, router, "near0")
         cable(router, "far0", box.target, PEER, 1)
         if not router.sysctl("net/ipv4/ip_forward", 1):
             raise ScanError("the lab's router cannot forward (/proc/sys is read-only): run it outside the container")
@@ -91,6 +88,40 @@ def routed_box() -> Iterator[Box]:
         configure(router, _routes(FAR, BEHIND))
         configure(box.target, _routes(WIDE, FAR_SIDE) + _local(FAR))
         yield box
+
+
+def _connect(stack: ExitStack, faults: WireFaults | None, scanner: Namespace, other: Namespace, name: str) -> None:
+    if faults is None:
+        cable(scanner, INTERFACE, other, name)
+    else:
+        faulty_cable(stack, faults, scanner, INTERFACE, other, name)
+
+
+def new_mac(box: Box, mac: str) -> None:
+    """Give the scanner's neighbour another MAC address: the router, or the target where there is none.
+
+    The kernel may announce the new one. A scanner that listens to ARP only for answers to its queries learns nothing.
+    """
+    namespace, name = _neighbour(box)
+    namespace.ip([f"link set {name} address {mac}"])
+
+
+def set_neighbour(box: Box, up: bool) -> None:
+    """Take the scanner's neighbour off the network, or bring it back with its addresses and routes.
+
+    Off, it hears nothing and answers no ARP. A wire with faults in between keeps the scanner's own interface up.
+    """
+    namespace, name = _neighbour(box)
+    if not up:
+        namespace.ip([f"link set {name} down"])
+        return
+    namespace.ip([f"link set {name} up"])
+    if box.router is not None:  # the kernel forgets IPv6 addresses of an interface that is down
+        configure(namespace, [f"addr replace {NEAR_SIDE[1]}/64 dev {name} nodad"])
+
+
+def _neighbour(box: Box) -> tuple[Namespace, str]:
+    return (box.target, PEER) if box.router is None else (box.router, "near0")
 
 
 def _routes(networks: Sequence[str], next_hops: Sequence[str]) -> list[str]:

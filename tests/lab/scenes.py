@@ -14,6 +14,7 @@ Limit: one Linux target plays all hosts of a scene, so its limits are shared by 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 
 from scanner.lab import Box, PortKind
 from scanner.lab.firewall import ACTIONS, PortRanges
@@ -48,7 +49,8 @@ STATES = {
 class Scene:
     """Hosts (text, as on the command line), what their ports do, and the wire to them.
 
-    `present` is how many hosts from 198.18.0.2 on exist on the link. `sysctls` are set in the target.
+    `present` is how many hosts from 198.18.0.2 on exist on the link. All hosts of 198.19.0.0/16 exist. `sysctls` are
+    set in the target.
     """
 
     name: str
@@ -67,8 +69,11 @@ class Scene:
     @property
     def addresses(self) -> list[str]:
         """The hosts that exist."""
-        if self.targets == FAR_NET:
-            return [f"198.19.0.{low}" for low in range(256)]
+        if "/" in self.targets:
+            return [str(address) for address in ip_network(self.targets)]
+        if self.targets.startswith("198.19."):
+            network, _, lows = self.targets.rpartition(".")
+            return [f"{network}.{low}" for low in _numbers(lows)]
         return [f"198.18.0.{low}" for low in range(2, 2 + self.present)]
 
     @property
