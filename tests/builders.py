@@ -42,6 +42,11 @@ def network(version: int, src: str, dst: str, ttl: int = 64, tos: int = 0, **mor
     return IPv6(src=src, dst=dst, hlim=ttl, tc=tos, **more)
 
 
+def numbered(version: int, identity: int) -> dict[str, Any]:
+    """Fields of an IP header whose identification (with DF) or flow label is `identity`."""
+    return {"id": identity, "flags": "DF"} if version == 4 else {"fl": identity}
+
+
 def syn(
     version: int = 4, *, src: str | None = None, dst: str | None = None, sport: int = OUR_PORT, dport: int = THEIR_PORT,
     seq: int = 1000, ethernet: bool = False, ttl: int = 64, tos: int = 4, **tcp: Any,
@@ -55,9 +60,10 @@ def segment(
     flags: str | int = "SA", version: int = 4, *, src: str | None = None, dst: str | None = None,
     sport: int = THEIR_PORT, dport: int = OUR_PORT, seq: int = 77, ack: int = 1001, window: int = 64240,
     ethernet: bool = False, ttl: int = 64, tos: int = 0, options: Sequence[tuple[str, Any]] = (), payload: bytes = b"",
+    identity: int = 0,
 ) -> bytes:  # fmt: skip
     """A TCP segment from them to us, any flags."""
-    ip = network(version, src or THEM[version], dst or US[version], ttl, tos)
+    ip = network(version, src or THEM[version], dst or US[version], ttl, tos, **numbered(version, identity))
     tcp = TCP(sport=sport, dport=dport, seq=seq, ack=ack, flags=flags, window=window, options=list(options))
     return wrap(ip / tcp / payload, ethernet)
 

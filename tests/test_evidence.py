@@ -12,7 +12,7 @@ from tests.memory import Faults, Host
 from tests.simulation import bench
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
-M, U, Z = Mark.RESET_MARKED, Mark.RESET_UNMARKED, Mark.ZERO_WINDOW
+M, U, Z, ODD = Mark.RESET_MARKED, Mark.RESET_UNMARKED, Mark.ZERO_WINDOW, Mark.RESET_ODD
 
 
 class Port(NamedTuple):
@@ -60,7 +60,13 @@ CASES: dict[str, tuple[list[Port], list[tuple[str, ...]]]] = {
     ),
     "a distance alone proves nothing": ([R(M), R(M), R(M, ttl=63)], [(), (), OTHER]),
     "no marks at all, two distances": ([R(U), R(U), R(U, ttl=255)], [(), (), OTHER]),
-    "a distance supports the mark": ([R(M), R(M), R(U, ttl=63)], [HONEST, HONEST, FORGED + OTHER]),
+    "a firewall is nearer than the host": ([R(M, 61), R(M, 61), R(U, 64)], [HONEST, HONEST, FORGED + OTHER]),
+    "a firewall is not farther than the host": ([R(M), R(M), R(U, ttl=63)], [(), (), OTHER]),
+    "nor does it count down from another initial value": ([R(M), R(M), R(U, ttl=128)], [(), (), OTHER]),
+    "several stacks send marked resets": ([R(M), R(M), R(M, 63), R(U)], [(), (), OTHER, ()]),
+    "several stacks send resets without the mark": ([R(M, 62), R(M, 62), R(U, 63), R(U, 64)], [(), (), OTHER, OTHER]),
+    "not a header of REJECT": ([R(M), R(M), R(U), R(U | ODD)], [(), (), (), ()]),
+    "the host's own header may be any": ([R(M | ODD), R(M | ODD), R(U)], [HONEST, HONEST, FORGED]),
     "behind address translation": ([R(M, 63), R(M, 63), R(M, 62)], [(), (), OTHER]),
     "SYN/ACKs carry no mark and say nothing of resets": ([S(), S(ttl=63), R(M), R(M)], [(), (), (), ()]),
     "a proxy": ([S(Z, window=0), S(), R(M)], [("syn-proxy",), (), ()]),

@@ -142,6 +142,14 @@ CASES = {f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.
         [syn(), synack(), ours("A"), ours("PA"), segment("RA", seq=78, ack=1099)],
         [row("open", "syn-ack", "handshake-completed")],
     ),
+    "resets without the mark whose header is not that of REJECT": (
+        [
+            frame
+            for port, tos in ((1, 4), (2, 4), (3, 0))
+            for frame in (syn(dport=port), rst(sport=port, tos=tos, seq=0, identity=7))
+        ],
+        [row("closed", "reset", port=1), row("closed", "reset", port=2), row("closed", "reset", port=3)],
+    ),
     "marked resets and a forged one": (
         [
             frame

@@ -59,13 +59,14 @@ def reply(version: int, **differs: Any) -> dict[str, Any]:
     return {
         "frame": 0, "time": 1, "version": version, "src": THEM[version], "dst": US[version], "sender": THEM[version],
         "sport": THEIR_PORT, "dport": OUR_PORT, "seq": 77, "ack": 1001, "flags": 0x12, "window": 64240, "ttl": 64,
-        "tos": 0, "icmp": False, "icmp_type": 0, "icmp_code": 0, "truncated": False,
+        "tos": 0, "plain": True, "icmp": False, "icmp_type": 0, "icmp_code": 0, "truncated": False,
     } | differs  # fmt: skip
 
 
 def error(version: int, **differs: Any) -> dict[str, Any]:
     """The row of `unreachable()`: the quoted probe turned round."""
-    from_router = {"sender": ROUTER[version], "seq": 1000, "ack": 0, "flags": 0, "window": 0, "icmp": True}
+    from_router = {"sender": ROUTER[version], "seq": 1000, "ack": 0, "flags": 0, "window": 0, "icmp": True,
+                   "plain": version == 6}  # fmt: skip
     return reply(version, **from_router, icmp_type=3 if version == 4 else 1, icmp_code=1) | differs
 
 
@@ -80,7 +81,7 @@ def six(*layers: Packet) -> bytes:
 SEGMENT = TCP(sport=THEIR_PORT, dport=OUR_PORT, seq=77, ack=1001, flags="SA", window=64240)
 QUOTED = TCP(sport=OUR_PORT, dport=THEIR_PORT, seq=1000)
 FULL = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 2)), ("NOP", None), ("WScale", 7)]
-FOUR = {"src": THEM[4], "dst": US[4]}
+FOUR = {"src": THEM[4], "dst": US[4], "id": 0, "flags": "DF"}
 
 READ = {
     "syn-ack": (synack(), reply(4)),
@@ -103,7 +104,7 @@ READ = {
         syn(),
         reply(
             4, src=US[4], dst=THEM[4], sender=US[4], sport=OUR_PORT, dport=THEIR_PORT, seq=1000, ack=0, flags=2,
-            window=8192, tos=4,
+            window=8192, tos=4, plain=False,
         ),
     ),
     "ip options": (bytes(IP(**FOUR, options=b"\x01" * 40) / SEGMENT), reply(4)),
@@ -111,7 +112,10 @@ READ = {
     "padding behind": (synack() + bytes(6), reply(4)),
     "length 0, as segmentation offload leaves it": (bytes(IP(**FOUR, len=0) / SEGMENT), reply(4)),
     "payload length 0": (bytes(IPv6(src=THEM[6], dst=US[6], plen=0, nh=6) / SEGMENT), reply(6)),
-    "first fragment": (bytes(IP(**FOUR, flags="MF") / SEGMENT), reply(4)),
+    "first fragment": (bytes(IP(**FOUR | {"flags": "MF"}) / SEGMENT), reply(4, plain=False)),
+    "an identification": (segment(identity=1), reply(4, plain=False)),
+    "identification 0 without DF": (bytes(IP(**FOUR | {"flags": 0}) / SEGMENT), reply(4, plain=False)),
+    "a flow label": (segment(version=6, identity=0xFFFFF), reply(6, plain=False)),
     "hop by hop": (six(IPv6ExtHdrHopByHop(), SEGMENT), reply(6)),
     "routing": (six(IPv6ExtHdrRouting(addresses=["2001:db8::9"]), TCP(**SEGMENT.fields)), reply(6)),
     "destination options": (six(IPv6ExtHdrDestOpt(), SEGMENT), reply(6)),

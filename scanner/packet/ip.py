@@ -26,6 +26,8 @@ _EXTENSION = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", ">u2")])
 _SHORTEST_EXTENSION, _MOST_EXTENSIONS = 8, 8
 _FRAGMENT_OFFSET = 0x1FFF  # in IPv4's fragment word, below its three flags
 _FRAGMENT_OFFSET_IPV6 = 0xFFF8  # in IPv6's, above two reserved bits and one flag
+_DONT_FRAGMENT = 0x4000  # IPv4's fragment word with DF and nothing else
+_FLOW_LABEL = np.uint32(0xFFFFF)
 
 
 class Packets(NamedTuple):
@@ -41,6 +43,7 @@ class Packets(NamedTuple):
     dst: Rows
     ttl: U8
     tos: U8
+    plain: Bools  # IPv4: identification 0 and DF; IPv6: flow label 0
 
     def take(self, rows: Ints | Bools) -> "Packets":
         """The given rows (indices or mask) of every column."""
@@ -73,13 +76,15 @@ def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted
     if family == 4:
         protocol, ttl, tos = header["protocol"], header["ttl"], header["tos"]
         first = header["fragment"] & _FRAGMENT_OFFSET == 0
+        plain = (header["id"] == 0) & (header["fragment"] == _DONT_FRAGMENT)
         src, dst = from_ipv4(header["src"]), from_ipv4(header["dst"])
     else:
         protocol, payload, first = _extensions(buffer, header["next_header"].copy(), payload, end)
         ttl, tos = header["hop_limit"], (header["version_class_flow"] >> np.uint32(20)).astype(np.uint8)
+        plain = header["version_class_flow"] & _FLOW_LABEL == 0
         src = from_words(header["src_hi"], header["src_lo"], len(rows))
         dst = from_words(header["dst_hi"], header["dst_lo"], len(rows))
-    return Packets(rows, payload, end, packet_end - payload, protocol, first, src, dst, ttl, tos)
+    return Packets(rows, payload, end, packet_end - payload, protocol, first, src, dst, ttl, tos, plain)
 
 
 def _extensions(buffer: Bytes, protocol: U8, at: Ints, end: Ints) -> tuple[U8, Ints, Bools]:

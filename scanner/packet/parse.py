@@ -78,6 +78,7 @@ class Segments:
     size: U32  # sequence numbers that the segment takes besides its SYN: its data, and 1 for FIN
     ttl: U8
     tos: U8
+    plain: Bools  # of the IP header: IPv4 has identification 0 and DF, IPv6 has flow label 0
     icmp: Bools
     icmp_type: U8
     icmp_code: U8
@@ -237,6 +238,7 @@ def _segments(time: Ints, tcp: Rows, packets: Packets, family: int) -> Segments:
         size=_data_size(tcp, packets.length),
         ttl=packets.ttl,
         tos=packets.tos,
+        plain=packets.plain,
         icmp=np.zeros(n, np.bool_),
         icmp_type=np.zeros(n, np.uint8),
         icmp_code=np.zeros(n, np.uint8),

@@ -3,10 +3,26 @@
 The record of a target keeps what its replies showed as bits. The records of a host show more together.
 
 Forged resets: probes carry a TOS byte that a Linux host copies into its own resets, and that netfilter's REJECT does
-not copy. A marked reset was sent by the host itself. A reset without the mark is the firewall's only by contrast: the
-same host must have sent at least two marked resets, and no port of it may have been seen both ways, because routers
-may clear the byte and other systems never copy it. The TTL, compared among resets, proves nothing alone: behind
-address translation the resets of hosts come from two distances.
+not copy. A marked reset was sent by a host itself. A reset without the mark is the firewall's only by contrast with at
+least two marked ones of the same address, and only where nothing else explains it (`_contrast`):
+
+- Paths and routers may clear the byte. Then a port is seen both ways, which withdraws every claim about the host. A
+  live scan tests each contrast with further probes (`rows_to_check`) before it says the word.
+- Other machines may answer for some ports. Then TTLs or header fields differ from those that REJECT writes.
+
+Seen on Linux 6.18 with a router between, DSCP LE sent, as the prober gets it:
+
+| who answers | TOS | TTL | IPv4 | IPv6 |
+|---|---|---|---|---|
+| the host, its own closed port | 0x04 | 63 | ID 0, DF | flow label not 0 |
+| the host, REJECT in INPUT | 0 | 63 | ID 0, DF | flow label 0 |
+| the router, REJECT in FORWARD | 0 | 64 | ID 0, DF | flow label 0 |
+| the router, its own closed port | 0x04 | 64 | ID 0, DF | flow label not 0 |
+| a host behind DNAT, its own closed port | 0x04 | 63 | ID 0, DF | flow label not 0 |
+| the same, behind a router that clears the DSCP | 0 | 63 | ID 0, DF | flow label not 0 |
+
+The ECN bits of the SYN are not copied, so they cannot be a second mark. Limit: over IPv4, a reset of another Linux
+machine at the same distance or nearer, on a path that always clears the byte, looks like one of REJECT.
 
 All ports open: where nearly all of many probed ports are open with one fingerprint (TTL and window), a device in front
 of the host answers for it, or a tarpit does.
@@ -28,6 +44,7 @@ from .table import RANK, Codes, Rank, Reason, classify_tcp
 Words = tuple[str, ...]
 
 LEAST_MARKED = 2  # resets with the mark, before one without it means anything
+MOST_HOPS = 31  # from a firewall to the host behind it; a larger difference of TTLs means different initial values
 MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, before open ports mean that something answers for all of them
 
 _PLAIN = (
@@ -61,13 +78,32 @@ def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
     reset = records["reason"] == Reason.RESET
     marked = reset & (records["marks"] & Mark.RESET_MARKED > 0)
     unmarked = reset & (records["marks"] & Mark.RESET_UNMARKED > 0)
-    # A port whose resets came with and without the mark shows that something else decides about the byte.
-    both = np.bincount(host[marked & unmarked], minlength=hosts) > 0
-    # The contrast: this host marks its own resets, and yet there are resets without the mark.
-    contrast = (np.bincount(host[marked], minlength=hosts) >= LEAST_MARKED) & ~both
-    contrast &= np.bincount(host[unmarked], minlength=hosts) > 0
+    contrast = _contrast(host, hosts, records, marked, unmarked)
     differs = reset & (records["ttl"] != _usual(host, hosts, reset, records["ttl"].astype(np.int64), 256)[host])
     return HostFacts(unmarked & contrast[host], marked & contrast[host], differs, _all_open(host, probed, records))
+
+
+def _contrast(host: Ints, hosts: int, records: Rows, marked: Bools, unmarked: Bools) -> Bools:
+    """bool[hosts]: the host marks its own resets, and only a firewall explains those without the mark."""
+    contrast = np.bincount(host[marked], minlength=hosts) >= LEAST_MARKED
+    contrast &= np.bincount(host[unmarked], minlength=hosts) > 0
+    # A port whose resets came with and without the mark shows that something else decides about the byte.
+    contrast &= np.bincount(host[marked & unmarked], minlength=hosts) == 0
+    # netfilter's REJECT sets DF, and leaves identification and flow label 0 (nf_reject_ipv4.c, nf_reject_ipv6.c).
+    odd = unmarked & (records["marks"] & Mark.RESET_ODD > 0)
+    contrast &= np.bincount(host[odd], minlength=hosts) == 0
+    # One stack sent all marked resets, and one all the others: it runs on the host or on a router before it.
+    ttl = records["ttl"].astype(np.int64)
+    (far, far_most), (near, near_most) = (_range(host, hosts, rows, ttl) for rows in (marked, unmarked))
+    return np.asarray(contrast & (far == far_most) & (near == near_most) & (near >= far) & (near - far <= MOST_HOPS))
+
+
+def _range(host: Ints, hosts: int, rows: Bools, value: Ints) -> tuple[Ints, Ints]:
+    """The least and the largest value of each host among `rows`; without meaning where it has none."""
+    least, most = np.full(hosts, np.iinfo(np.int64).max), np.full(hosts, -1)
+    np.minimum.at(least, host[rows], value[rows])
+    np.maximum.at(most, host[rows], value[rows])
+    return least, most
 
 
 def _all_open(host: Ints, probed: Ints, records: Rows) -> Bools:
@@ -107,7 +143,7 @@ class IcmpSenders:
 
 
 def marks_of(segments: Segments, reason: Codes, tos: int) -> npt.NDArray[np.uint16]:
-    """Mark bits that single replies show: resets by their TOS byte, bare SYNs, SYN/ACKs with a closed window.
+    """Mark bits that single replies show: resets by their IP header, bare SYNs, SYN/ACKs with a closed window.
 
     `reason`: Reason codes uint8[n]; `tos`: the byte that probes carry, 0 if they carry no mark.
     """
@@ -115,6 +151,7 @@ def marks_of(segments: Segments, reason: Codes, tos: int) -> npt.NDArray[np.uint
     reset = ~segments.icmp & (tcp == Reason.RESET)
     bits = np.where(reason == Reason.SPLIT_HANDSHAKE_SYN, Mark.UNVERIFIED, 0).astype(np.uint16)
     bits |= np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
+    bits |= np.where(reset & ~segments.plain, Mark.RESET_ODD, 0).astype(np.uint16)
     if tos:
         marked = segments.tos == tos
         bits |= np.where(reset & marked, Mark.RESET_MARKED, 0).astype(np.uint16)

@@ -54,6 +54,7 @@ class Mark(IntFlag):
     HANDSHAKE_REFUSED = 256
     SILENT_AFTER_HANDSHAKE = 512
     REPEAT = 1024  # more replies than probes
+    RESET_ODD = 2048  # a reset whose IP header is not one that netfilter's REJECT writes
 
 
 def count_bits(words: npt.NDArray[np.uint32]) -> Ints:
