@@ -22,6 +22,7 @@ from scanner.packet import addresses, probe
 from scanner.packet.cookie import Key
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
 from scanner.packet.template import Recipe
+from scanner.rounds.checks import CHECK_PORTS
 from scanner.rounds.rows import window_rows
 from scanner.rounds.schedule import Keys
 from scanner.rounds.window import Window
@@ -74,6 +75,7 @@ def lane_of(
         transport=transport,
         our_address=addresses.from_text(US[version]),
         pass_ports=(source_port,) * passes if source_port else tuple(range(OUR_PORT, OUR_PORT + passes)),
+        check_ports=() if source_port else tuple(range(OUR_PORT + passes, OUR_PORT + passes + CHECK_PORTS)),
         probe=probe.prepare(Recipe("syn", *sender)),
         reset=probe.prepare(Recipe("reset", *sender)),
         key=key,

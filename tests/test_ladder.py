@@ -53,8 +53,8 @@ open (syn-ack): a SYN/ACK came back
    12.345 s |<- RST/ACK seq=0 ack=1 win=0 ------------------------------------|
             |                                                                 |
 closed (reset): a reset came back
-  firewall-reset: Not sent by the stack that sent this host's marked resets: a
-    firewall forged it, or another machine answers for this port.
+  firewall-reset: Not sent by the stack that sent this host's marked resets, and
+    written as netfilter's REJECT writes them: most likely a firewall forged it.
   conflict:admin-prohibited: The answers contradict each other: an ICMP error
     says that a rule forbids it as well, and ranks lower.
 """,

@@ -11,6 +11,7 @@ from scanner.halfopen.lane import Lane
 from scanner.packet.addresses import from_text, to_text
 from scanner.packet.cookie import Key, sequence
 from scanner.packet.parse import parse
+from scanner.rounds.checks import CHECK_PORTS
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.table import Reason
@@ -87,7 +88,7 @@ STRANGERS = {
     "to another address of ours": (synack(dst="198.18.0.2", ack=ack()), "not-to-us"),
     "to a port below ours": (synack(dport=OUR_PORT - 1, ack=ack(our_port=OUR_PORT - 1)), "not-to-us"),
     "to a port above ours": (
-        synack(dport=OUR_PORT + PASSES, ack=ack(our_port=OUR_PORT + PASSES)),
+        synack(dport=OUR_PORT + PASSES + CHECK_PORTS, ack=ack(our_port=OUR_PORT + PASSES + CHECK_PORTS)),
         "not-to-us",
     ),
     "about another's probe": (unreachable(quoting=syn(src="198.18.0.2", seq=cookie())), "not-to-us"),

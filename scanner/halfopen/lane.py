@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..packet import cookie, probe
 from ..packet.cookie import Key
-from ..packet.headers import ACK, RST, SYN, Bools, Bytes, Ints, Rows
+from ..packet.headers import ACK, RST, SYN, U8, Bools, Bytes, Ints, Rows
 from ..packet.parse import Segments
 from ..packet.probe import Template
 from ..targets.hostspace import WHOLE, HostSpace, Shard
@@ -49,6 +49,7 @@ class Lane:
     query: Template | None = None  # for MAC addresses; None where frames need none
     gateway: Rows | None = None  # ADDRESS[1]; None: the hosts are on the link
     clock_offset: int = 0  # of the TCP time stamps, in ms
+    check_ports: tuple[int, ...] = ()  # our source ports for check probes; their pass numbers come after the others
     spare_port: int | None = None  # used where the target is this machine and its port is our source port
 
     def __post_init__(self) -> None:
@@ -56,10 +57,16 @@ class Lane:
         self._port_index = np.full(65536, -1, np.int32)
         self._port_index[self.ports] = np.arange(len(self.ports))
         self._held = np.zeros(65536, np.bool_)
-        self._held[[*self.pass_ports, *([self.spare_port] if self.spare_port else [])]] = True
+        self._held[[*self.pass_ports, *self.check_ports, *([self.spare_port] if self.spare_port else [])]] = True
+        self._port_of = np.array([0, *self.pass_ports, *self.check_ports], np.uint16)  # by pass
         self._pass_of = np.zeros(65536, np.uint8)  # by our port; 0: the port does not say which pass
         if len(set(self.pass_ports)) == len(self.pass_ports):
-            self._pass_of[list(self.pass_ports)] = np.arange(1, len(self.pass_ports) + 1)
+            self._pass_of[self._port_of[1:]] = np.arange(1, len(self._port_of))
+
+    @property
+    def check_passes(self) -> range:
+        """The pass numbers of the source ports for check probes."""
+        return range(len(self.pass_ports) + 1, len(self._port_of))
 
     @property
     def needs_macs(self) -> bool:
@@ -93,9 +100,12 @@ class Lane:
             template.frame[:6] = np.frombuffer(mac, np.uint8)
 
     def stamp_probes(
-        self, rows: Bytes, target: Rows, target_port: U16, pass_no: int, macs: Rows | None, now: int
+        self, rows: Bytes, target: Rows, target_port: U16, pass_no: int | U8, macs: Rows | None, now: int
     ) -> None:
-        """Write the probes of a pass into `rows`: ADDRESS[n], uint16[n], and V6[n] where hosts need their own MAC."""
+        """Write probes into `rows`: ADDRESS[n], uint16[n], and V6[n] where hosts need their own MAC.
+
+        `pass_no` is one for all, or uint8[n].
+        """
         ours = self.our_port(pass_no, target_port)
         sequence = self.sequence(target, target_port, ours)
         probe.stamp(self.probe, rows, target, target_port, ours, sequence, macs, clock=self.clock(now))
@@ -104,9 +114,9 @@ class Lane:
         """The TCP time stamp at `now` (ns): milliseconds, as common systems count them (RFC 7323 5.4)."""
         return now // MILLISECOND + self.clock_offset & 0xFFFFFFFF
 
-    def our_port(self, pass_no: int, target_port: U16) -> int | U16:
+    def our_port(self, pass_no: int | U8, target_port: U16) -> int | U16:
         """The source port of a pass towards each target port."""
-        port = self.pass_ports[pass_no - 1]
+        port = int(self._port_of[pass_no]) if isinstance(pass_no, int) else self._port_of[pass_no]
         if self.spare_port is None or not (target_port == port).any():
             return port
         return np.where(target_port == port, self.spare_port, port).astype(np.uint16)

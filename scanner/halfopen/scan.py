@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..packet.headers import Bytes, Ints, Rows
+from ..packet.headers import U8, Bytes, Ints, Rows
 from ..packet.probe import Template, stamp_query
 from ..packet.template import TOS_LOWER_EFFORT
 from ..rounds.lifecycle import Wait
@@ -78,7 +78,8 @@ class Scan:
     def _window(self, host_range: HostRange, number: int) -> Window:
         lane = self.lanes[host_range.lane]
         hosts = lane.hosts_at(host_range.host_pos())
-        return Window(host_range, hosts, lane.ports, self._order_key + number, needs_macs=lane.needs_macs)
+        return Window(host_range, hosts, lane.ports, self._order_key + number, needs_macs=lane.needs_macs,
+                      check_passes=lane.check_passes)  # fmt: skip
 
     @property
     def done(self) -> bool:
@@ -134,8 +135,8 @@ class Scan:
         return FrameSource(lane.transport, passes, "query", query.length, stamp)
 
     def _probes(self, lane: Lane, window: Window) -> FrameSource:
-        stamp = partial(_stamp_probes, lane, window)
-        return FrameSource(lane.transport, window.passes, "probe", lane.probe.length, stamp)
+        stamp = partial(_stamp_checks if window.checking else _stamp_probes, lane, window)
+        return FrameSource(lane.transport, window.current, "probe", lane.probe.length, stamp)
 
     # ── time ──
 
@@ -211,10 +212,19 @@ def _stamp_queries(query: Template, addresses: Rows, rows: Bytes, host: Ints, no
     stamp_query(query, rows, addresses[host])
 
 
+def _stamp_checks(lane: Lane, window: Window, rows: Bytes, number: Ints, now: int) -> None:
+    assert window.checks
+    _stamp(lane, window, rows, window.checks.target_id[number], window.checks.pass_numbers(number), now)
+
+
 def _stamp_probes(lane: Lane, window: Window, rows: Bytes, target_id: Ints, now: int) -> None:
+    _stamp(lane, window, rows, target_id, window.passes.pass_no, now)
+
+
+def _stamp(lane: Lane, window: Window, rows: Bytes, target_id: Ints, pass_no: int | U8, now: int) -> None:
     if window.width > 1:
         host, port_index = np.divmod(target_id, window.width)
     else:  # a division for each probe is a cost that shows
         host, port_index = target_id, np.zeros(len(target_id), np.int64)
     macs = window.sweep.macs[host] if window.sweep else None
-    lane.stamp_probes(rows, window.hosts[host], window.ports[port_index], window.passes.pass_no, macs, now)
+    lane.stamp_probes(rows, window.hosts[host], window.ports[port_index], pass_no, macs, now)

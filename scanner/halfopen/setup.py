@@ -22,6 +22,7 @@ from ..packet import probe
 from ..packet.addresses import from_ints, to_int
 from ..packet.headers import ETHERNET, LINK_RAW
 from ..packet.template import Recipe
+from ..rounds.checks import CHECK_PORTS
 from ..rounds.schedule import Keys
 from ..targets.hostspace import HostSpace
 from ..transport import Transport
@@ -30,6 +31,7 @@ from ..transport.held_ports import HeldPorts, hold
 from ..transport.rawip import RawIpTransport
 from ..transport.ring import BLOCK, RX_BLOCKS, SLOT, TX_BLOCKS, Receiver, Sender
 from ..transport.ring_transport import RingTransport
+from ..verdict.loss import MAX_PASSES
 from .lane import Lane
 
 LEAST_RX_BLOCKS = 8  # 8,192 frames
@@ -98,7 +100,9 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
 
 
 def _hold(routed: Collection[Route], config: SynConfig, warn: Warn, stack: ExitStack) -> dict[object, HeldPorts]:
-    """A run of source ports on each source address: one a pass and a spare one, or the single one of --source-port.
+    """A run of source ports on each source address, or the single one of --source-port.
+
+    The run has one port for each pass, those for check probes, and a spare one.
 
     `stack` takes them over, so that those held before an error are given back.
     """
@@ -106,13 +110,18 @@ def _hold(routed: Collection[Route], config: SynConfig, warn: Warn, stack: ExitS
     for route in routed:
         source = route.source
         if source not in held:
-            count = 1 if config.source_port else config.passes + 1
+            count = 1 if config.source_port else config.passes + _check_ports(config) + 1
             quiet = any(not other.local for other in routed if other.source == source)
             ports_held = hold(source, config.source_port, count, _random(), _scope(route), quiet)
             held[source] = stack.enter_context(closing(ports_held))
             if not held[source].held:
                 warn(f"{source} is not an address of this machine: the host that has it may reset what we open")
     return held
+
+
+def _check_ports(config: SynConfig) -> int:
+    """How many source ports check probes get; none where a record has no bits left for their pass numbers."""
+    return CHECK_PORTS if config.passes + CHECK_PORTS <= MAX_PASSES else 0
 
 
 def _scope(route: Route) -> int:
@@ -150,7 +159,7 @@ def lane_of(
         ports=ports,
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
-        pass_ports=held.ports[:-1] if several else held.ports * config.passes,
+        pass_ports=held.ports[: config.passes] if several else held.ports * config.passes,
         probe=probe.prepare(Recipe("syn", *sender, config.options, config.ttl, config.tos)),
         reset=probe.prepare(Recipe("reset", *sender, ttl=config.ttl, tos=config.tos)),
         key=keys.cookie,
@@ -159,6 +168,7 @@ def lane_of(
         query=None if mac is None else probe.prepare(Recipe("query", *querier)),
         gateway=None if mac is None or route.gateway is None else from_ints([to_int(route.gateway)]),
         clock_offset=_random(),
+        check_ports=held.ports[config.passes : -1] if several else (),
         spare_port=held.ports[-1] if route.local and several else None,
     )
 

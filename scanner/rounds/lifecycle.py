@@ -23,6 +23,8 @@ class WindowState(Enum):
     READY = "the hosts to probe are known"
     PROBING = "probes leave"
     PROBED = "replies are awaited"
+    CHECKING = "probes that test the evidence leave"
+    CHECKED = "replies to them are awaited"
     CLOSED = "rows can be written"
 
 
@@ -30,7 +32,7 @@ class Event(Enum):
     """What may hold for a window. The scan tests it with the data of the window."""
 
     ALL_SENT = "every frame of the pass has left"
-    ALL_ANSWERED = "no host or target is silent"
+    ALL_ANSWERED = "no host, target or check probe is silent"
     SOME_SILENT = "a host or target is silent"
     FIRST_ANSWERED = "only some hosts answered the first queries"
     ENOUGH = "few enough missed responders are expected"
@@ -53,6 +55,7 @@ class Action(Enum):
 
     NONE = "-"
     BEGIN_PASS = "begin the next pass"
+    CHECK = "choose what to test"
     SPLIT = "split off the silent hosts"
     END_SWEEP = "mark silent hosts as absent"
     CLOSE = "close"
@@ -85,16 +88,26 @@ TABLE: dict[WindowState, tuple[Rule, ...]] = {
     ),
     WindowState.PROBING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, WindowState.PROBED),),
     WindowState.PROBED: (
-        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, WindowState.CLOSED),
-        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CLOSE, WindowState.CLOSED),
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CHECK, WindowState.CHECKING),
+        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CHECK, WindowState.CHECKING),
         # A stopped scan waits for replies under way: silence is not claimed before that.
         Rule(Event.STOPPED, Wait.ROUND_TRIP, Action.CLOSE_EARLY, WindowState.CLOSED),
         Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, WindowState.PROBING),
+    ),
+    # Where there is nothing to test, a window passes through these two states at once.
+    WindowState.CHECKING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, WindowState.CHECKED),),
+    WindowState.CHECKED: (
+        Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, WindowState.CLOSED),
+        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CLOSE, WindowState.CLOSED),
+        # What the user stops here is only the test: every target had its passes.
+        Rule(Event.STOPPED, Wait.ROUND_TRIP, Action.CLOSE, WindowState.CLOSED),
+        Rule(Event.NOT_ENOUGH, Wait.ROUND_TRIP, Action.BEGIN_PASS, WindowState.CHECKING),
     ),
     WindowState.CLOSED: (),
 }
 
 SWEEP_STATES = (WindowState.SWEEPING, WindowState.SWEPT)
+CHECK_STATES = (WindowState.CHECKING, WindowState.CHECKED)
 
 
 def due_rule(

@@ -85,6 +85,6 @@ def _facts(window: Window, target_id: Ints) -> HostFacts:
         nothing = np.zeros(len(target_id), np.bool_)
         return HostFacts(nothing, nothing, nothing, nothing)
     probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(window.hosts))
-    facts = host_facts(host, probed, record)
+    facts = host_facts(host, probed, record, window.tested)
     everywhere = window.open_everywhere[host] & (RANK[record["reason"]] == Rank.OPEN)
     return facts._replace(all_open=facts.all_open | everywhere)

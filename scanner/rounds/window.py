@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from ..packet.headers import Bools, Ints, Rows
 from ..verdict import loss
-from ..verdict.evidence import IcmpSenders
+from ..verdict.evidence import IcmpSenders, rows_to_check
 from ..verdict.ledger import ABSENT, Ledger, Replies
 from ..verdict.loss import Bound, Estimate
 from ..verdict.table import Rank
-from .lifecycle import SWEEP_STATES, WindowState
+from .checks import Checks
+from .lifecycle import CHECK_STATES, SWEEP_STATES, WindowState
 from .pacing import HostPace
 from .passes import ControlProbes, Passes
 from .schedule import HostRange
@@ -36,9 +37,11 @@ class Window:
 
     def __init__(
         self, host_range: HostRange, hosts: Rows, ports: npt.NDArray[np.uint16], key: int, *,
-        needs_macs: bool = False, own_trips: bool = False,
+        needs_macs: bool = False, own_trips: bool = False, check_passes: range = range(0),
     ) -> None:  # fmt: skip
         """`hosts` are those of the range, ADDRESS[n]; `key` orders the passes.
+
+        `check_passes`: the pass numbers of the source ports for check probes; none: nothing can be tested.
 
         With `own_trips` the scan measures the round trip of each target itself, in `trips` (ns; -1: none yet).
         """
@@ -47,6 +50,7 @@ class Window:
         self.ledger = Ledger(len(hosts) * self.width)
         self.passes = Passes(self.ledger, key)
         self.sweep = Sweep(len(hosts), key) if needs_macs else None
+        self.checks: Checks | None = None  # from the state CHECKING on, where there is something to test
         self.state = WindowState.SWEEPING if self.sweep else WindowState.PROBING
         self.interrupted = False
         self.is_rest = host_range.chosen is not None  # of a window that has split
@@ -55,7 +59,7 @@ class Window:
         self.open_everywhere = np.zeros(len(hosts), np.bool_)  # hosts that are open on control ports, too
         self.estimate = Estimate(0.0, None)
         self.missed_with_hosts = 0.0  # expected targets of hosts whose every answer to the sweep was lost
-        self._key, self._all_hosts, self._swept = key, host_range, False
+        self._key, self._all_hosts, self._swept, self._check_passes = key, host_range, False, check_passes
         self._moved = np.zeros(len(hosts), np.bool_)  # hosts that the other part of a split window has taken over
         # First TCP answers by host and pass. Hosts with too few ports for an estimate of their own share one line.
         self._apart = self.width >= loss.OWN_ESTIMATE
@@ -73,12 +77,36 @@ class Window:
     @property
     def current(self) -> Passes:
         """The passes that are under way."""
+        if self.checking and self.checks:
+            return self.checks.passes
         return self.sweep.passes if self.sweeping and self.sweep else self.passes
 
     def begin_pass(self, now: int) -> None:
         """The next pass. A pass of probes brings its control probes."""
-        extra = None if self.sweeping else self._control.choose(self.ledger, self.passes.pass_no)
-        self.current.begin(now, extra)
+        probes = self.current is self.passes
+        self.current.begin(now, self._control.choose(self.ledger, self.passes.pass_no) if probes else None)
+
+    # ── check probes ──
+
+    @property
+    def checking(self) -> bool:
+        """Whether the probes that test the evidence are under way."""
+        return self.state in CHECK_STATES
+
+    def begin_checks(self, now: int) -> None:
+        """Choose what to test, and begin its first pass."""
+        target_id = np.flatnonzero(self.ledger.rank(slice(None)) == Rank.CLOSED)
+        if len(self._check_passes) and len(target_id):
+            host, records = target_id // self.width, self.ledger.records(target_id)
+            suspects = rows_to_check(host, len(self.hosts), records)
+            if len(suspects.row):
+                self.checks = Checks(target_id[suspects.row], suspects, self._check_passes, self._key)
+                self.checks.passes.begin(now)
+
+    @property
+    def tested(self) -> Bools:
+        """bool[hosts]: the evidence of the host was tested."""
+        return self.checks.tested(len(self.hosts), self.width) if self.checks else np.zeros(len(self.hosts), np.bool_)
 
     def limit_hosts(self, now: int) -> None:
         """Before the next pass: slow down hosts that answered this pass about as often as the one before.
@@ -121,7 +149,8 @@ class Window:
         self._moved = self.sweep.silent()
         host_pos = self.host_range.host_pos()
         silent = self.host_range._replace(chosen=host_pos[self._moved])
-        rest = Window(silent, self.hosts[self._moved], self.ports, self._key, needs_macs=True)
+        rest = Window(silent, self.hosts[self._moved], self.ports, self._key, needs_macs=True,
+                      check_passes=self._check_passes)  # fmt: skip
         self.host_range = self.host_range._replace(chosen=host_pos[~self._moved])
         assert rest.sweep
         rest.sweep.passes.continue_from(self.sweep.passes)
@@ -151,6 +180,8 @@ class Window:
             answers_pass = np.where(resent, self.passes.pass_no, answers_pass)
             prompt = tcp & ~resent
         self._control.credit(target_id, record["pass"], prompt)
+        if self.checks:
+            self.checks.credit(target_id, record["pass"])
         fresh = self.ledger.fold(Replies(target_id, record))
         first = fresh[tcp[fresh]]
         np.add.at(self._answered, (self._group(target_id[first]), answers_pass[first].astype(np.int64) - 1), 1)
@@ -167,7 +198,9 @@ class Window:
 
     @property
     def all_answered(self) -> bool:
-        """Whether no host (in a sweep) or target is silent."""
+        """Whether no host (in a sweep), target or check probe is silent."""
+        if self.checking:
+            return self.checks is None or not self.checks.silent().any()
         if self.sweeping and self.sweep:
             return self.sweep.answered >= self.sweep.n
         return self.ledger.answered + self.ledger.missing >= self.ledger.n
@@ -176,6 +209,8 @@ class Window:
 
     def enough(self, bound: Bound) -> bool:
         """Whether the passes so far are enough."""
+        if self.checking and self.checks:
+            return self.checks.enough
         if self.sweeping and self.sweep:
             # A host missed here costs all its targets, so the bound is divided by them.
             missed = bound.missed if bound.share is None else bound.share

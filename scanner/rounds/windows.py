@@ -128,9 +128,12 @@ class Windows:
 
     def _execute(self, action: Action, window: Window, now: int) -> None:
         if action is Action.BEGIN_PASS:
-            if not window.sweeping:
+            if window.current is window.passes:
                 self._before_pass(window, now)
             window.begin_pass(now)
+        elif action is Action.CHECK:
+            if not self.stopped:  # a stopped scan tests nothing, and so claims nothing
+                window.begin_checks(now)
         elif action is Action.SPLIT:
             # The rest stands before the window: its few queries leave first.
             self.open.insert(self.open.index(window), window.split())

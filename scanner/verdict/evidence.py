@@ -45,6 +45,7 @@ Words = tuple[str, ...]
 
 LEAST_MARKED = 2  # resets with the mark, before one without it means anything
 MOST_HOPS = 31  # from a firewall to the host behind it; a larger difference of TTLs means different initial values
+CHECKS, TURNS = 8, 4  # probes that test a contrast: to ports of each kind, and at most to one port
 MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, before open ports mean that something answers for all of them
 
 _PLAIN = (
@@ -72,19 +73,59 @@ class HostFacts(NamedTuple):
         return HostFacts(*(fact[rows] for fact in self))
 
 
-def host_facts(host: Ints, probed: Ints, records: Rows) -> HostFacts:
-    """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed, `records` RECORD[n]."""
+def host_facts(host: Ints, probed: Ints, records: Rows, tested: Bools | None = None) -> HostFacts:
+    """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed, `records` RECORD[n].
+
+    `tested` bool[hosts]: whose contrast further probes have tested; only they get a claim. None: nobody can test.
+    """
     hosts = len(probed)
     reset = records["reason"] == Reason.RESET
-    marked = reset & (records["marks"] & Mark.RESET_MARKED > 0)
-    unmarked = reset & (records["marks"] & Mark.RESET_UNMARKED > 0)
-    contrast = _contrast(host, hosts, records, marked, unmarked)
+    marked, unmarked = _sides(records)
+    contrast = _contrast(host, hosts, records)
+    if tested is not None:
+        contrast &= tested
     differs = reset & (records["ttl"] != _usual(host, hosts, reset, records["ttl"].astype(np.int64), 256)[host])
     return HostFacts(unmarked & contrast[host], marked & contrast[host], differs, _all_open(host, probed, records))
 
 
-def _contrast(host: Ints, hosts: int, records: Rows, marked: Bools, unmarked: Bools) -> Bools:
+class Suspects(NamedTuple):
+    """Probes that test contrasts, one row each: the row of the record, which of its probes (from 0), and the kind."""
+
+    row: Ints
+    turn: Ints
+    unmarked: Bools
+
+
+def rows_to_check(host: Ints, hosts: int, records: Rows) -> Suspects:
+    """Which ports to probe again before a claim is made, for `hosts` hosts with `host` int64[n] and RECORD[n].
+
+    For each host with a contrast these are CHECKS ports with the mark and CHECKS without it, spread over those that
+    there are. Where there are fewer, ports are repeated, each at most TURNS times: every turn is to leave from another
+    source port. A path that is chosen by ports then shows itself by a port that is seen both ways.
+    """
+    marked, unmarked = _sides(records)
+    row = np.flatnonzero(_contrast(host, hosts, records)[host] & (marked | unmarked))
+    group = host[row] * 2 + unmarked[row]
+    row = row[np.argsort(group, kind="stable")]
+    _, first, size = np.unique(np.sort(group), return_index=True, return_counts=True)
+    count = np.minimum(CHECKS, TURNS * size)
+    which = np.repeat(np.arange(len(first)), count)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)  # within the group
+    first, size = first[which], size[which]
+    many = size >= CHECKS
+    chosen = row[first + np.where(many, number * size // CHECKS, number % size)]
+    return Suspects(chosen, np.where(many, number % TURNS, number // size), unmarked[chosen])
+
+
+def _sides(records: Rows) -> tuple[Bools, Bools]:
+    """bool[n] each: resets with the mark, and resets without it."""
+    reset, marks = records["reason"] == Reason.RESET, records["marks"]
+    return reset & (marks & Mark.RESET_MARKED > 0), reset & (marks & Mark.RESET_UNMARKED > 0)
+
+
+def _contrast(host: Ints, hosts: int, records: Rows) -> Bools:
     """bool[hosts]: the host marks its own resets, and only a firewall explains those without the mark."""
+    marked, unmarked = _sides(records)
     contrast = np.bincount(host[marked], minlength=hosts) >= LEAST_MARKED
     contrast &= np.bincount(host[unmarked], minlength=hosts) > 0
     # A port whose resets came with and without the mark shows that something else decides about the byte.

@@ -14,8 +14,8 @@ from .table import Reason
 
 EVIDENCE = {
     "host-reset": "The reset came from the host itself: it carries the mark of our probe.",
-    "firewall-reset": "Not sent by the stack that sent this host's marked resets: a firewall forged it, or another "
-                      "machine answers for this port.",
+    "firewall-reset": "Not sent by the stack that sent this host's marked resets, and written as netfilter's REJECT "
+                      "writes them: most likely a firewall forged it.",
     "ttl-differs": "The reply's TTL differs from that of the host's other resets: it may come from another machine.",
     "syn-proxy": "The SYN/ACK offers no window at all: a SYN proxy answers here, and whether anybody listens behind it "
                  "is not known.",
