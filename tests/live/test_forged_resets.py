@@ -5,9 +5,12 @@ target is `host-reset`, a forged one `firewall-reset`; with address translation,
 themselves come from two distances. That alone proves nothing, so it is only reported.
 """
 
+from collections.abc import Callable
+
 import pytest
 
-from scanner.lab import Box, PortKind
+from scanner.lab import Box, Namespace, PortKind
+from scanner.lab.box import add_addresses, cable, configure, new_namespace
 from tests.lab.live import LIVE
 from tests.lab.networks import require, routed_box
 from tests.live.syn_wire import scan
@@ -31,8 +34,12 @@ def target_of(box: Box, version: int) -> str:
 def in_router(box: Box, table: str, hook: str, rule: str) -> None:
     """One more rule in the router; `hook` is what stands behind the word type."""
     assert box.router is not None
+    rules(box.router, table, hook, rule)
+
+
+def rules(namespace: Namespace, table: str, hook: str, rule: str) -> None:
     commands = (f"add table {table}", f"add chain {table} c {{ type {hook} ; }}", f"add rule {table} c {rule}", "")
-    require(box.router, "\n".join(commands))
+    require(namespace, "\n".join(commands))
 
 
 @VERSIONS
@@ -65,3 +72,75 @@ def test_a_router_that_clears_the_mark_leaves_no_claim(version: int) -> None:
         in_router(box, "inet m", "filter hook postrouting priority 0", f"{FAMILY[version]} dscp set 0")
         found = words(box, target_of(box, version))
     assert found == dict.fromkeys(HONEST, ()) | dict.fromkeys(FORGED, ("ttl-differs",))
+
+
+# ── no firewall at all ──
+
+MARK_CLEARED = {4: "ip dscp set 0", 6: "ip6 dscp set 0"}
+SECOND = {4: "198.18.3.2", 6: "2001:db8:3::2"}
+NETS = {4: ("198.18.2.1", "198.18.2.2", "198.18.3.1"), 6: ("2001:db8:2::1", "2001:db8:2::2", "2001:db8:3::1")}
+FLOW = "jhash tcp sport . tcp dport mod 2 seed {seed}"
+
+
+def second_server(box: Box) -> None:
+    """One more host behind the router, and behind another router that clears the DSCP of what goes to it."""
+    assert box.router is not None
+    between, host = new_namespace(box.stack), new_namespace(box.stack)
+    between.sysctl("net/ipv4/ip_forward", 1)
+    between.sysctl("net/ipv6/conf/all/forwarding", 1)
+    cable(box.router, "mid0", between, "mid1", 2)
+    cable(between, "end0", host, "end1", 3)
+    for namespace, name, place in ((box.router, "mid0", 0), (between, "mid1", 1), (between, "end0", 2)):
+        add_addresses(namespace, name, [NETS[version][place] for version in (4, 6)])
+    add_addresses(host, "end1", [SECOND[version] for version in (4, 6)])
+    configure(box.router, ["route add 198.18.3.0/24 via 198.18.2.2", "route add 2001:db8:3::/64 via 2001:db8:2::2"])
+    configure(between, ["route add 198.18.0.0/24 via 198.18.2.1", "route add 2001:db8::/64 via 2001:db8:2::1"])
+    configure(host, ["route add 198.18.0.0/15 via 198.18.3.1", "route add 2001:db8::/32 via 2001:db8:3::1"])
+    for clear in MARK_CLEARED.values():
+        rules(between, "inet m", "filter hook forward priority 0", f"oifname end0 {clear}")
+
+
+def balanced_path(box: Box, version: int, seed: int) -> str:
+    """ECMP, told by what it does: half of the flows take a path that clears the DSCP."""
+    rule = f"meta nfproto ipv{version} {FLOW.format(seed=seed)} 0 {MARK_CLEARED[version]}"
+    in_router(box, "inet m", "filter hook forward priority -10", f"iifname near0 {rule}")
+    return target_of(box, version)
+
+
+def virtual_ip_by_flow(box: Box, version: int, seed: int) -> str:
+    second_server(box)
+    servers = f"{{ 0 : {target_of(box, version)}, 1 : {SECOND[version]} }}"
+    rule = f"tcp dport 1000-1104 dnat to {FLOW.format(seed=seed)} map {servers}"
+    in_router(box, f"{FAMILY[version]} n", "nat hook prerouting priority -100", rule)
+    return ROUTER[version]
+
+
+def virtual_ip_by_port(box: Box, version: int, seed: int) -> str:
+    second_server(box)
+    servers = f"{{ 1000-1009 : {target_of(box, version)}, 1100-1104 : {SECOND[version]} }}"
+    rule = f"dnat to tcp dport map {servers}"
+    in_router(box, f"{FAMILY[version]} n", "nat hook prerouting priority -100", rule)
+    return ROUTER[version]
+
+
+def port_forward(box: Box, version: int, seed: int) -> str:
+    second_server(box)
+    rule = f"tcp dport 1100-1104 dnat to {SECOND[version]}"
+    in_router(box, f"{FAMILY[version]} n", "nat hook prerouting priority -100", rule)
+    return ROUTER[version]
+
+
+def policer(box: Box, version: int, seed: int) -> str:
+    """The first probes keep their mark, those beyond the rate lose it."""
+    rule = f"meta nfproto ipv{version} limit rate over {20 + seed}/second burst 6 packets {MARK_CLEARED[version]}"
+    in_router(box, "inet m", "filter hook forward priority -10", f"iifname near0 {rule}")
+    return target_of(box, version)
+
+
+@VERSIONS
+@pytest.mark.parametrize("scene", [balanced_path, virtual_ip_by_flow, virtual_ip_by_port, port_forward, policer])
+def test_no_claim_without_a_firewall(scene: Callable[[Box, int, int], str], version: int) -> None:
+    """Resets with and without the mark come, and nobody forged one."""
+    with routed_box() as box:
+        found = [word for evidence in words(box, scene(box, version, 7)).values() for word in evidence]
+    assert {"firewall-reset", "host-reset"} & set(found) == set()
