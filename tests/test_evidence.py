@@ -1,11 +1,13 @@
 """What a host's replies say together: claims only with a contrast on the same host, and never from a TTL alone."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from scanner.verdict.evidence import host_facts, words_of
+from scanner.packet.headers import Bools, Ints, Rows
+from scanner.verdict.evidence import TURNS, host_facts, rows_to_check, words_of
 from scanner.verdict.ledger import Mark, blank
 from scanner.verdict.table import Reason
 from tests.memory import Faults, Host
@@ -34,16 +36,21 @@ def S(marks: int = 0, ttl: int = 64, host: int = 0, window: int = 64240) -> Port
     return Port(Reason.SYN_ACK, marks, ttl, host, window)
 
 
-def words(ports: list[Port], probed: int | None = None) -> list[tuple[str, ...]]:
-    """Each port's words; every host was asked `probed` ports (default: those that answered)."""
+def recorded(ports: list[Port]) -> tuple[Ints, Rows]:
+    """The host and the record of each port."""
     records = blank(len(ports))
     for name in ("reason", "marks", "ttl", "window"):
         records[name] = [getattr(port, name) for port in ports]
     records["seen"] = [1 << port.reason | port.seen for port in ports]
     records["replies"], records["passes"] = 1, 2
-    host = np.array([port.host for port in ports], np.int64)
+    return np.array([port.host for port in ports], np.int64), records
+
+
+def words(ports: list[Port], probed: int | None = None, tested: Bools | None = None) -> list[tuple[str, ...]]:
+    """Each port's words; every host was asked `probed` ports (default: those that answered)."""
+    host, records = recorded(ports)
     asked = np.bincount(host) if probed is None else np.full(host.max() + 1, probed)
-    return words_of(records, host_facts(host, asked, records))
+    return words_of(records, host_facts(host, asked, records, tested))
 
 
 FORGED, HONEST, OTHER = ("firewall-reset",), ("host-reset",), ("ttl-differs",)
@@ -78,6 +85,46 @@ CASES: dict[str, tuple[list[Port], list[tuple[str, ...]]]] = {
 def test_words(name: str) -> None:
     ports, expected = CASES[name]
     assert words(ports) == expected
+
+
+def test_a_claim_needs_its_test() -> None:
+    both = [R(M), R(M), R(U), R(M, host=1), R(M, host=1), R(U, host=1)]
+    assert words(both, tested=np.array([True, False])) == [HONEST, HONEST, FORGED, (), (), ()]
+
+
+def to_check(*ports: Port) -> Counter[int]:
+    """How often each port is to be probed again; no port is twice in the same turn."""
+    host, records = recorded(list(ports))
+    suspects = rows_to_check(host, 3, records)
+    pairs = list(zip(suspects.row.tolist(), suspects.turn.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs)
+    assert set(suspects.turn.tolist()) <= set(range(TURNS))
+    assert [bool(records["marks"][row] & U) for row in suspects.row] == suspects.unmarked.tolist()
+    return Counter(suspects.row.tolist())
+
+
+TO_CHECK: dict[str, tuple[list[Port], dict[int, int]]] = {
+    "no host": ([], {}),
+    "no contrast": ([R(M), R(M), R(M)], {}),
+    "seen both ways already": ([R(M), R(M), R(U), R(M | U)], {}),
+    "few ports are repeated, each four times": ([R(M), R(M), R(U)], {0: 4, 1: 4, 2: 4}),
+    "in turn": ([R(M), R(U), R(M), R(U), R(M)], {0: 3, 2: 3, 4: 2, 1: 4, 3: 4}),
+    "many ports: eight of each kind, spread": (
+        [R(M)] * 16 + [R(U)] * 24,
+        dict.fromkeys([*range(0, 16, 2), *range(16, 40, 3)], 1),
+    ),
+    "open ports are left alone": ([S(), R(M), S(), R(M), R(U)], {1: 4, 3: 4, 4: 4}),
+    "each host by itself": (
+        [R(M, host=2), R(M), R(M, host=2), R(M), R(U, host=2), R(U), R(M, host=1)],
+        dict.fromkeys(range(6), 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TO_CHECK)
+def test_what_is_probed_again(name: str) -> None:
+    ports, expected = TO_CHECK[name]
+    assert to_check(*ports) == expected
 
 
 ALL_OPEN: dict[str, tuple[list[Port], int, int]] = {

@@ -95,13 +95,13 @@ class Window:
 
     def begin_checks(self, now: int) -> None:
         """Choose what to test, and begin its first pass."""
+        if not self._check_passes:
+            return
         target_id = np.flatnonzero(self.ledger.rank(slice(None)) == Rank.CLOSED)
-        if len(self._check_passes) and len(target_id):
-            host, records = target_id // self.width, self.ledger.records(target_id)
-            suspects = rows_to_check(host, len(self.hosts), records)
-            if len(suspects.row):
-                self.checks = Checks(target_id[suspects.row], suspects, self._check_passes, self._key)
-                self.checks.passes.begin(now)
+        suspects = rows_to_check(target_id // self.width, len(self.hosts), self.ledger.records(target_id))
+        if len(suspects.row):
+            self.checks = Checks(target_id[suspects.row], suspects, self._check_passes, self._key)
+            self.checks.passes.begin(now)
 
     @property
     def tested(self) -> Bools:
