@@ -134,7 +134,13 @@ class SynConfig:
     senders: int = option(1, SPEED, "Threads that send; 2 for more than a million frames per second.")
     interface: str | None = option(None, NETWORK, "Send on this interface.", "-e --interface", fixed=True)
     source_ip: str | None = option(None, NETWORK, "Send from this address.", fixed=True)
-    source_port: int | None = option(None, NETWORK, "One source port for all passes.", "--source-port -g", fixed=True)
+    source_port: int | None = option(
+        None,
+        NETWORK,
+        "One source port for all passes; who sent a reset is then not tested, and not said.",
+        "--source-port -g",
+        fixed=True,
+    )
     ttl: int = option(64, NETWORK, "Time to live of the frames.", fixed=True)
     tos: int = option(  # DSCP "lower effort", RFC 8622
         4, NETWORK, "TOS byte of the probes; with 0 forged resets cannot be told from others.", fixed=True

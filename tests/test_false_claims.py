@@ -130,6 +130,13 @@ def test_one_source_port_for_all_passes_can_test_nothing_and_claims_nothing() ->
     assert (claims(running), running.scan.transmit.sent["probe"]) == ({}, len(FIREWALL))
 
 
+def test_a_scan_that_is_stopped_during_the_test_has_waited_for_its_silent_targets() -> None:
+    host = Host({**FIREWALL, 1013: "drop"})
+    running = bench({HOST[4]: host}, targets=HOST[4], ports=host.ports)
+    running.run(lambda now: bool(checks(now))).scan.stop()
+    assert [row.evidence for row in running.run().rows if row.port == 1013] == [()]
+
+
 def test_a_scan_that_is_stopped_before_the_test_claims_nothing() -> None:
     running = behind_a_firewall().run(lambda now: now.scan.transmit.sent["probe"] > 0)
     running.scan.stop()

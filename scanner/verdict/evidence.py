@@ -21,8 +21,9 @@ Seen on Linux 6.18 with a router between, DSCP LE sent, as the prober gets it:
 | a host behind DNAT, its own closed port | 0x04 | 63 | ID 0, DF | flow label not 0 |
 | the same, behind a router that clears the DSCP | 0 | 63 | ID 0, DF | flow label not 0 |
 
-The ECN bits of the SYN are not copied, so they cannot be a second mark. Limit: over IPv4, a reset of another Linux
-machine at the same distance or nearer, on a path that always clears the byte, looks like one of REJECT.
+The ECN bits of the SYN are not copied, so they cannot be a second mark. Limit: over IPv4, a reset of a Linux host looks
+like one of REJECT where a router always clears the byte for just some ports, or on the way to another machine that
+answers for them, no farther away than the first.
 
 All ports open: where nearly all of many probed ports are open with one fingerprint (TTL and window), a device in front
 of the host answers for it, or a tarpit does.
