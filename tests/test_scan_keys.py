@@ -15,7 +15,8 @@ from scanner.targets.spec import parse_hosts
 from scanner.transport.held_ports import HeldPorts
 from scanner.verdict.loss import Bound
 from tests.builders import OUR_PORT, SECOND, synack
-from tests.memory import Action, Host, answer
+from tests.memory import Host, answer
+from tests.replies import Action
 from tests.simulation import Bench, Clock, lane_of, memory, target
 
 SEED, US, THEM, NET = 7, "127.0.0.1", "127.0.0.9", "127.0.0.8/30"
