@@ -12,8 +12,8 @@ import numpy as np
 
 from scanner.packet.headers import U64, Bools, Ints
 from tests.packets import Packets
-from tests.paths import BACK, IN_ANY_ORDER, OUT, Draws, Model, OneWay, Outage, Path, Table, Where, draws, words
-from tests.stages import LOSE, MAKERS, REPEAT, SECOND, Chance, Connections, Stage
+from tests.paths import BACK, IN_ANY_ORDER, OUT, Bursts, Draws, Model, OneWay, Outage, Path, Table, Where, draws, words
+from tests.stages import MAKERS, REPEAT, SECOND, Connections, Stage, bursts, outage
 
 _PURPOSES = 8  # numbers of chances that each model has for itself
 _COPY = np.uint64(1 << 40)  # set in the number of a copy
@@ -44,8 +44,9 @@ class Passage:
             table = Connections(model)
             self._stages[OUT].append((model.where, True, table.out))
             self._stages[BACK].append((model.where, True, table.back))
-        elif isinstance(model, Outage):
-            self._stages[direction].append((model.where, False, partial(self._outage, model, chance)))
+        elif isinstance(model, Bursts | Outage):
+            make = bursts if isinstance(model, Bursts) else outage
+            self._stages[direction].append((model.where, False, make(model, chance, self._since)))
         else:
             self._stages[direction].append((model.where, ordered, MAKERS[type(model)](model, chance)))
 
@@ -81,11 +82,9 @@ class Passage:
         packets.number[1:] |= np.where(packets.row[1:] == packets.row[:-1], _COPY, np.uint64(0))
         return packets
 
-    def _outage(self, model: Outage, chance: Chance, packets: Packets, rows: Ints) -> None:
+    def _since(self, time: Ints) -> Draws:
         assert self._start is not None
-        since = (packets.time[rows] - self._start) / SECOND
-        rows = rows[(since >= model.start) & (since < model.end)]
-        packets.lost[rows] = chance(LOSE, packets.number[rows]) < model.lose
+        return (time - self._start) / SECOND
 
 
 def _within(packets: Packets, where: Where) -> Bools:

@@ -97,6 +97,7 @@ class Bench:
     rows: list[Verdict] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
+    least_step: int = STEP
 
     def step(self) -> None:
         """One step; then the clock jumps to the next arrival or deadline."""
@@ -104,7 +105,7 @@ class Bench:
         self.collect()
         due = self.clock.now + max(1, math.ceil(wait * SECOND))
         arrivals = [when for transport in self.transports if (when := transport.next_arrival()) is not None]
-        self.clock.now = max(self.clock.now + STEP, min([due, *arrivals]))
+        self.clock.now = max(self.clock.now + self.least_step, min([due, *arrivals]))
 
     def collect(self) -> None:
         """Take the rows of what has closed, as a session does."""

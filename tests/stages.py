@@ -14,7 +14,21 @@ import numpy as np
 
 from scanner.packet.headers import ACK, RST, SYN, U64, Ints
 from tests.packets import Packets
-from tests.paths import Ban, Bursts, Crowded, Draws, Ecmp, Elsewhere, Narrow, OneWay, PerSecond, Policer, Table, mix
+from tests.paths import (
+    Ban,
+    Bursts,
+    Crowded,
+    Draws,
+    Ecmp,
+    Elsewhere,
+    Narrow,
+    OneWay,
+    Outage,
+    PerSecond,
+    Policer,
+    Table,
+    mix,
+)
 
 SECOND = 1_000_000_000
 CROWD_SECONDS = 0.1  # over which the rate of a crowded path is measured
@@ -60,13 +74,14 @@ class _Spells:
         return np.searchsorted(self._ends[1:], at, "right") % 2 == 1
 
 
-def _bursts(model: Bursts, chance: Chance) -> Stage:
+def bursts(model: Bursts, chance: Chance, since: Callable[[Ints], Draws]) -> Stage:
+    """`since` gives the seconds since the first packet of the path, so that a seed fixes the bursts of a scan."""
     spells, ordinals = _Spells(model, chance), Ordinals()
     span = 100 * (model.good + model.bad)  # each host begins somewhere in it
 
     def stage(packets: Packets, rows: Ints) -> None:
         host = packets.host[rows] if model.each_host else np.zeros(len(rows), np.uint64)
-        at = ordinals.of(host) if model.packets else packets.time[rows] % (10**7 * SECOND) / SECOND
+        at = ordinals.of(host) if model.packets else since(packets.time[rows])
         bad = spells.bad(at + chance(SHIFT, host) * span)
         packets.lost[rows] = chance(LOSE, packets.number[rows]) < np.where(bad, model.lose, model.lose_good)
 
@@ -205,6 +220,17 @@ def _ban(model: Ban, chance: Chance) -> Stage:
     return stage
 
 
+def outage(model: Outage, chance: Chance, since: Callable[[Ints], Draws]) -> Stage:
+    """`since` as for `bursts`."""
+
+    def stage(packets: Packets, rows: Ints) -> None:
+        seconds = since(packets.time[rows])
+        rows = rows[(seconds >= model.start) & (seconds < model.end)]
+        packets.lost[rows] = chance(LOSE, packets.number[rows]) < model.lose
+
+    return stage
+
+
 def _ecmp(model: Ecmp, chance: Chance) -> Stage:
     def stage(packets: Packets, rows: Ints) -> None:
         rows = rows[chance(SHIFT, packets.flow()[rows]) < model.share]
@@ -232,7 +258,6 @@ def _elsewhere(model: Elsewhere, chance: Chance) -> Stage:
 
 MAKERS: dict[type, Callable[[Any, Chance], Stage]] = {
     OneWay: _one_way,
-    Bursts: _bursts,
     Narrow: _narrow,
     Policer: _policer,
     PerSecond: _per_second,
