@@ -78,6 +78,7 @@ def lane_of(
         check_ports=() if source_port else tuple(range(OUR_PORT + passes, OUR_PORT + passes + CHECK_PORTS)),
         probe=probe.prepare(Recipe("syn", *sender)),
         reset=probe.prepare(Recipe("reset", *sender)),
+        syn_ack=probe.prepare(Recipe("syn-ack", *sender)),
         key=key,
         order_key=order_key,
         shard=shard,

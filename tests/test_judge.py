@@ -116,7 +116,44 @@ EITHER_FAMILY = {
     ),
     "a split handshake": lambda v: (
         [syn(v), segment("S", v, ack=0)],
-        [row("open", "split-handshake-syn", "unverified", version=v)],
+        [row("unknown", "split-handshake-syn", "unverified", version=v)],
+    ),
+    "a split handshake, and a SYN/ACK that nobody acknowledges": lambda v: (
+        [syn(v), segment("S", v, ack=0), ours("SA", v, seq=1000)],
+        [row("unknown", "split-handshake-syn", "unverified", version=v)],
+    ),
+    "a split handshake, and an ACK of another number": lambda v: (
+        [syn(v), segment("S", v, ack=0), ours("SA", v, seq=1000), segment("A", v, seq=78, ack=1002)],
+        [row("unknown", "split-handshake-syn", "unverified", version=v)],
+    ),
+    "a split handshake, and an ACK without a SYN/ACK": lambda v: (
+        [syn(v), segment("S", v, ack=0), segment("A", v, seq=78)],
+        [row("unknown", "split-handshake-syn", "unverified", version=v)],
+    ),
+    "a bare SYN, and a reset": lambda v: (
+        [syn(v), segment("S", v, ack=0), rst(v)],
+        [row("closed", "reset", "conflict:split-handshake-syn", version=v)],
+    ),
+    "a simultaneous open": lambda v: (
+        [syn(v), segment("S", v, ack=0), segment("SA", v)],
+        [row("open", "syn-ack", version=v)],
+    ),
+}
+# Only the order in the file shows what somebody did behind a SYN of theirs.
+PROVED = {
+    "a split handshake, proved": lambda v: (
+        [syn(v), segment("S", v, ack=0), ours("SA", v, seq=1000), segment("A", v, seq=78), ours("R", v)],
+        [row("open", "split-handshake-syn", version=v)],
+    ),
+    "a split handshake that goes on": lambda v: (
+        [
+            syn(v),
+            segment("S", v, ack=0),
+            ours("SA", v, seq=1000),
+            *[segment("A", v, seq=78)] * 2,
+            segment("PA", v, seq=78),
+        ],
+        [row("open", "split-handshake-syn", version=v)],
     ),
 }
 CASES = {f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.items() for version in (4, 6)} | {
@@ -170,7 +207,10 @@ CASES = {f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.
 }
 
 
-@pytest.mark.parametrize(("frames", "expected"), CASES.values(), ids=CASES)
+IN_ORDER = CASES | {f"{name}, IPv{version}": case(version) for name, case in PROVED.items() for version in (4, 6)}
+
+
+@pytest.mark.parametrize(("frames", "expected"), IN_ORDER.values(), ids=IN_ORDER)
 def test_rows(frames: list[bytes], expected: list[Row]) -> None:
     assert verdicts(frames, range(1, 100), False) == expected
 
@@ -256,7 +296,7 @@ def test_the_sender_and_the_round_trip_of_an_icmp_error() -> None:
     assert (given.icmp_from, given.ttl, given.rtt_ms, given.time, given.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
 
 
-AND_MORE = {name: case for name, case in CASES.items() if name != "silence, and nothing ever came"}
+AND_MORE = {name: case for name, case in IN_ORDER.items() if name != "silence, and nothing ever came"}
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

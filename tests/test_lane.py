@@ -57,6 +57,7 @@ def test_replies_that_are_ours(version: int) -> None:
         rst(version, ack=number): "reset",
         segment("R", version, ack=ack(version)): "reset",
         segment("S", version, ack=0, seq=5): "split-handshake-syn",
+        segment("A", version, ack=ack(version), seq=6): "split-handshake-syn",  # if we have answered its SYN
         unreachable(version, quoting=probe): "host-unreach" if version == 4 else "admin-prohibited",
         unreachable(version, quoting=probe, sender=them): "host-unreach" if version == 4 else "admin-prohibited",
     }
@@ -93,8 +94,8 @@ STRANGERS = {
     ),
     "about another's probe": (unreachable(quoting=syn(src="198.18.0.2", seq=cookie())), "not-to-us"),
     "our probe on its way out": (syn(seq=cookie()), "not-to-us"),
-    "a bare ack": (segment("A", ack=ack()), "no-verdict"),
-    "fin": (segment("FA", ack=ack()), "no-verdict"),
+    "a bare ack of another number": (segment("A", ack=ack() + 1), "no-verdict"),
+    "fin": (segment("F", ack=ack()), "no-verdict"),
     "packet not too big": (unreachable(kind=12, code=0, quoting=syn(seq=cookie())), "no-verdict"),
     "too little quoted": (unreachable(quoting=syn(seq=cookie()), quoted_tcp=7), "icmp-quote-truncated"),
 }

@@ -13,11 +13,12 @@ from scanner.verdict.ledger import Ledger, Mark, Replies, blank
 from scanner.verdict.table import Reason
 
 RANKS = {
-    Reason.HOST_UNREACH: 1,
-    Reason.ADMIN_PROHIBITED: 1,
-    Reason.RESET: 2,
-    Reason.SYN_ACK: 3,
-    Reason.SPLIT_HANDSHAKE_SYN: 3,
+    Reason.UNPROVED_SYN: 1,
+    Reason.HOST_UNREACH: 2,
+    Reason.ADMIN_PROHIBITED: 2,
+    Reason.RESET: 3,
+    Reason.SYN_ACK: 4,
+    Reason.SPLIT_HANDSHAKE_SYN: 4,
 }
 TARGETS = 5
 NAMES = blank(1).dtype.names or ()
@@ -61,7 +62,7 @@ class Model:
             "time": best.time, "sender": best.sender, "port": best.port, "window": best.window, "reason": best.reason,
             "ttl": best.ttl, "pass": best.number, "replies": min(len(all_of_it), 0xFFFF),
             "seen": bits(1 << reply.reason for reply in all_of_it), "marks": bits(reply.marks for reply in all_of_it),
-            "passes": bits(1 << reply.number for reply in all_of_it),
+            "passes": bits(1 << reply.number for reply in all_of_it), "challenged": 0,
         }  # fmt: skip
 
 
@@ -116,8 +117,8 @@ def test_any_order_in_any_batches_gives_the_models_records(
     known = [[0, *(RANKS[reply.reason] for reply in model.replies.get(target, []))] for target in range(TARGETS)]
     ranks = [max(each) for each in known]
     assert ledger.rank(np.arange(TARGETS)).tolist() == ranks
-    assert ledger.silent(slice(None)).tolist() == [rank == 0 for rank in ranks]
-    assert ledger.answered == len(model.replies)
+    assert ledger.silent(slice(None)).tolist() == [rank <= 1 for rank in ranks]
+    assert ledger.answered == sum(rank > 1 for rank in ranks)
 
 
 @given(REPLIES, st.integers(0, 30))
@@ -126,7 +127,8 @@ def test_each_target_is_news_once(replies: list[Reply], cut: int) -> None:
     ledger, news = Ledger(TARGETS), []
     for part in (replies[:cut], replies[cut:]):
         news += [part[row].target for row in ledger.fold(columns(part))]
-    assert sorted(news) == sorted({reply.target for reply in replies})
+    proven = {reply.target for reply in replies if reply.reason != Reason.UNPROVED_SYN}
+    assert (sorted(news), ledger.answered) == (sorted(proven), len(proven))
 
 
 ORDERS = {
@@ -165,6 +167,23 @@ def test_marks_need_a_record() -> None:
     assert [row["marks"] for row in records(ledger, 3)] == [0, Mark.LATE | Mark.HALF_OPEN | Mark.HANDSHAKE_COMPLETED, 0]
 
 
+def test_what_anybody_can_send_leaves_a_target_silent() -> None:
+    ledger = folded([Reply(0, Reason.UNPROVED_SYN, 1), Reply(1, Reason.UNPROVED_SYN, 1)], [Reply(1, Reason.RESET, 2)])
+    assert ledger.silent(np.arange(3)).tolist() == [True, False, True]
+    assert ledger.was_answered()[:3].tolist() == [True, True, False]
+    assert (ledger.answered, ledger.kept(np.array([1, 0])).answered) == (1, 1)
+
+
+def test_a_bare_syn_is_answered_once_a_pass() -> None:
+    ledger = folded([Reply(0, Reason.UNPROVED_SYN, 1), Reply(1, Reason.UNPROVED_SYN, 1)])
+    target, passes = np.array([0, 0, 1, 0]), np.array([1, 1, 1, 2], np.uint8)
+    assert ledger.challenge(target, passes).tolist() == [True, False, True, True]
+    assert ledger.challenge(target, passes).tolist() == [False] * 4
+    ledger.fold(columns([Reply(0, Reason.RESET, 2)]))  # the note stays
+    asked = np.array([0, 1, 1, 1, 2]), np.array([2, 2, 1, 0, 0], np.uint8)
+    assert ledger.challenged(*asked).tolist() == [True, False, True, True, False]
+
+
 def test_probed_silent_absent() -> None:
     ledger = Ledger(6)
     ledger.probed(np.array([0, 1, 2]))
@@ -173,7 +192,7 @@ def test_probed_silent_absent() -> None:
     ledger.fold(columns([Reply(1, Reason.RESET, 2)]))
     assert ledger.was_probed().tolist() == [True, True, True, False, False, False]
     assert ledger.silent(np.arange(6)).tolist() == [True, False, True, False, False, False]
-    assert ledger.rank(np.arange(6)).tolist() == [0, 2, 0, 2, 0, 0]
+    assert ledger.rank(np.arange(6)).tolist() == [0, 3, 0, 3, 0, 0]
     assert (ledger.answered, ledger.missing, ledger.n) == (2, 2, 6)
 
 

@@ -42,7 +42,9 @@ def prepare(kind: str, version: int, ethernet: bool, **fields: Any) -> probe.Tem
     return template
 
 
-def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None = None, clock: int = 0) -> list[bytes]:
+def stamped(
+    template: probe.Template, rows: list[Flow], macs: list[bytes] | None = None, clock: int = 0, ack: int | None = None
+) -> list[bytes]:
     """The frames, stamped over rows that are wider than a frame and not empty."""
     version = template.version
     target = from_ints([address | (MAPPED if version == 4 else 0) for address, *_ in rows])
@@ -50,7 +52,8 @@ def stamped(template: probe.Template, rows: list[Flow], macs: list[bytes] | None
     seq = np.array([row[3] for row in rows], np.uint32)
     out: Bytes = np.full((len(rows), 256), 0xA5, np.uint8)
     hops = None if macs is None else np.array(macs, "V6")
-    probe.stamp(template, out, target, target_port, our_port, seq, hops, clock)
+    acks = None if ack is None else np.full(len(rows), ack, np.uint32)
+    probe.stamp(template, out, target, target_port, our_port, seq, hops, clock, acks)
     assert (out[:, template.length :] == 0xA5).all()
     return [row.tobytes() for row in out[:, : template.length]]
 
@@ -92,6 +95,19 @@ def test_reset(version: int, ethernet: bool) -> None:
     def equals_scapys(rows: list[Flow]) -> None:
         template = prepare("reset", version, ethernet)
         assert stamped(template, rows) == [by_scapy(version, row, TCP(flags="R", window=0), ethernet) for row in rows]
+
+    equals_scapys()
+
+
+@pytest.mark.parametrize("ethernet", [False, True], ids=["ip", "ethernet"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_syn_ack(version: int, ethernet: bool) -> None:
+    @given(flows(version), st.one_of(u32, EXTREMES))
+    @settings(max_examples=15, deadline=None)
+    def equals_scapys(rows: list[Flow], ack: int) -> None:
+        template = prepare("syn-ack", version, ethernet)
+        tcp = TCP(flags="SA", window=64240, ack=ack, options=[("MSS", 1460 if version == 4 else 1440)])
+        assert stamped(template, rows, ack=ack) == [by_scapy(version, row, tcp.copy(), ethernet) for row in rows]
 
     equals_scapys()
 

@@ -467,12 +467,14 @@ def test_forged_and_late_frames_change_no_row() -> None:
     assert (done.scan.receiver.rejected["bad-cookie"], len(tap.resets_seen)) == (3, done.scan.receiver.replies)
 
 
-def test_a_bare_syn_from_a_probed_target_is_open_but_unverified() -> None:
+def test_a_bare_syn_from_a_probed_target_proves_nothing() -> None:
     tap, clock = tapped({})
     running = bench_of(clock, [lane_of(tap, HOST[4], (80,))])
     tap.inject(segment("S", src=HOST[4], sport=80, ack=0), 0.2)
     rows = running.run().rows
-    assert [(row.state, row.reason, row.evidence) for row in rows] == [("open", "split-handshake-syn", ("unverified",))]
+    assert [(row.state, row.reason, row.evidence) for row in rows] == [
+        ("unknown", "split-handshake-syn", ("unverified",))
+    ]
     assert tap.resets_seen == []
 
 

@@ -10,7 +10,8 @@ Only what a flow's row gathers is kept of a packet: memory grows with distinct f
 packets. When flows become many, `judge.retire` folds those that are over into `TargetTable`, one row a target.
 
 Limits: packets of a connection that carry data are ignored. A later packet of the prober counts only where its SYN
-stands before it in the file; otherwise every segment of every connection would need a flow.
+stands before it in the file; otherwise every segment of every connection would need a flow. The same holds for the ACK
+that proves a split handshake: before its SYN it proves nothing, and the port is unknown.
 """
 
 from collections import Counter
@@ -201,7 +202,9 @@ class Flows:
     def _take_others(self, segments: Segments, src: Ints, dst: Ints) -> None:
         """Replies, and what probers send after them."""
         self._reach(dst)
-        later = self._take_aftermath(segments, src, dst)
+        row, flow = self._take_aftermath(segments, src, dst)
+        later = np.zeros(len(segments), np.bool_)
+        later[row] = True
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():
             error = classify_icmp(segments.version, segments.icmp_type, segments.icmp_code)
@@ -211,10 +214,10 @@ class Flows:
             self._take_replies(segments, src, dst, reason)
         elif reply.any():  # whatever else a connection consists of gives no verdict
             self._take_replies(segments.take(reply), src[reply], dst[reply], reason[reply])
+        self._take_proofs(segments, src, dst, row, flow)
 
-    def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> Bools:
-        """Mark flows whose prober sends on behind its SYN; returns which rows are such packets."""
-        later = np.zeros(len(segments), np.bool_)
+    def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> tuple[Ints, Ints]:
+        """Mark flows whose prober sends on behind its SYN; returns which rows are such packets, and their flows."""
         wanted = ~segments.icmp & (segments.flags & SYN == 0) & (segments.flags & (ACK | RST) != 0)
         row = np.flatnonzero(wanted & np.isin(src, self._probers))  # most packets need no look into the tables
         target = self.targets.find(*TargetKey(src[row], dst[row], segments.dport[row]).words())
@@ -224,20 +227,37 @@ class Flows:
         flow = self.find(key)
         flow = np.where(flow < 0, self.find_long(key), flow)
         row, flow = row[flow >= 0], flow[flow >= 0]
-        later[row] = True
         reset = segments.flags[row] & RST != 0
         mark = np.where(reset, np.uint16(Mark.HALF_OPEN), np.uint16(Mark.HANDSHAKE_COMPLETED))
         np.bitwise_or.at(self.table["marks"], flow, mark)
-        return later
+        return row, flow
+
+    def _take_proofs(self, segments: Segments, src: Ints, dst: Ints, row: Ints, flow: Ints) -> None:
+        """The ACKs that prove a split handshake, among packets (`row`) that are sent behind a SYN (`flow`).
+
+        A host has answered a probe with a bare SYN, got a SYN/ACK, and acknowledges it. That SYN/ACK has the sequence
+        number of the probe (RFC 9293 3.5), so its ACK names the probe's flow.
+        """
+        ack = (segments.flags[row] & RST == 0) & (self.ledger.records(flow)["reason"] == Reason.SYN_ACK)
+        row = row[ack]
+        target = self.targets.find(*TargetKey(dst[row], src[row], segments.sport[row]).words())
+        row, target = row[target >= 0], target[target >= 0]
+        flow = self.find(FlowKey(target, segments.dport[row], segments.ack[row] - np.uint32(1)))
+        # Further segments acknowledge the same number until the prober sends data. The first one counts.
+        first = np.zeros(len(flow), np.bool_)
+        first[np.unique(flow, return_index=True)[1]] = True
+        first &= (flow >= 0) & (self.ledger.records(flow)["seen"] & (1 << Reason.SPLIT_HANDSHAKE_SYN) == 0)
+        if first.any():
+            row, flow = row[first], flow[first]
+            proof = segments.take(row)
+            self.ledger.fold(Replies(flow, _records(proof, np.full(len(row), Reason.SPLIT_HANDSHAKE_SYN, np.uint8))))
 
     def _take_replies(self, segments: Segments, src: Ints, dst: Ints, reason: Codes) -> None:
         reset = (reason == Reason.RESET) & ~segments.icmp
         target = self.targets.intern(*TargetKey(dst, src, segments.sport).words())
         flow = self._answered_flow(segments, target, reset)
-        record = blank(len(flow))
-        record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
-        record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1
-        record["marks"], record["sender"] = marks_of(segments, reason, 0), self.senders.numbers(segments)
+        record = _records(segments, reason)
+        record["marks"], record["sender"] = marks_of(segments, 0), self.senders.numbers(segments)
         self.ledger.fold(Replies(flow, record))
         table = self.table
         table["reply_tos"][flow[reset]] = segments.tos[reset]
@@ -258,6 +278,14 @@ class Flows:
         if odd.size:
             flow[odd] = self._intern(key.take(odd))
         return flow
+
+
+def _records(segments: Segments, reason: Codes) -> Rows:
+    """RECORD[n] of replies, without their marks and senders."""
+    record = blank(len(segments))
+    record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
+    record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1
+    return record
 
 
 def _grown(rows: Rows, count: int, blank_row: Rows) -> Rows:

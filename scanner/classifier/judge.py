@@ -25,7 +25,7 @@ from ..targets.ports import services
 from ..verdict.evidence import HostFacts, host_facts, words_of
 from ..verdict.ledger import Mark, Replies, blank, count_bits
 from ..verdict.rows import Verdict, record_rows
-from ..verdict.table import RANK, Reason
+from ..verdict.table import RANK, Rank, Reason
 from .flows import ENDING, NEVER, TAKEN, Flows, TargetTable
 from .keys import FlowKey, Numbering
 
@@ -106,8 +106,8 @@ def _may_answer(flows: Flows, probe: int, syn: int) -> bool:
 
 def _fold_crossing_syn(flows: Flows, probe: int, syn: int) -> None:
     record = blank(1)
-    record["reason"], record["time"], record["pass"] = Reason.SPLIT_HANDSHAKE_SYN, flows.table["first"][syn], 1
-    record["marks"], record["ttl"] = Mark.UNVERIFIED, flows.table["ttl"][syn]
+    record["reason"], record["time"], record["pass"] = Reason.UNPROVED_SYN, flows.table["first"][syn], 1
+    record["ttl"] = flows.table["ttl"][syn]
     flows.ledger.fold(Replies(np.array([probe]), record))
     flows.table["probes"][syn] = 0
     flows.table["marks"][syn] |= TAKEN
@@ -128,7 +128,7 @@ def retire(flows: Flows, fresh: int, now: int = NEVER) -> None:
         return
     settle_crossing_syns(flows)  # it needs both flows, and one of them may be about to go
     probed = (flows.table["probes"] > 0) & (np.arange(flows.count) < fresh)
-    over = probed & flows.ledger.was_answered()
+    over = probed & (flows.ledger.rank(slice(flows.count)) > Rank.UNPROVED)  # a proof may follow
     if 2 * np.count_nonzero(over) < flows.count:  # few have an answer: those that have none by now go too
         over |= probed & (flows.table["first"] < now - GIVEN_UP)
     _fold(flows, np.flatnonzero(over), flows.retired)
@@ -154,7 +154,7 @@ def _flow_records(flows: Flows, flow: Ints) -> Rows:
     """RECORD[n] of the given flows, with what is known only from the probe: TOS marks and repeats."""
     record, table = flows.ledger.records(flow), flows.table
     probes, tos, marks = table["probes"][flow], table["tos"][flow], table["marks"][flow] & ~(ENDING | TAKEN)
-    completed = marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
+    completed = (marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0) | (record["reason"] == Reason.SPLIT_HANDSHAKE_SYN)
     marks[completed] &= ~np.uint16(Mark.HALF_OPEN)  # a connection that was made and then reset
     marks[RANK[record["reason"]] < RANK[Reason.SYN_ACK]] = 0  # only behind an open port do they mean something
     # A Linux host copies the probe's TOS byte into its reset, a firewall's forged reset has none (see `evidence`).

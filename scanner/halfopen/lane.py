@@ -43,6 +43,7 @@ class Lane:
     pass_ports: tuple[int, ...]  # our source port in pass 1, 2, …; may repeat one port
     probe: Template
     reset: Template
+    syn_ack: Template
     key: Key
     order_key: int
     shard: Shard = WHOLE
@@ -96,7 +97,7 @@ class Lane:
 
     def next_hop(self, mac: bytes) -> None:
         """The MAC address of the gateway, for every frame of this lane."""
-        for template in (self.probe, self.reset):
+        for template in (self.probe, self.reset, self.syn_ack):
             template.frame[:6] = np.frombuffer(mac, np.uint8)
 
     def stamp_probes(
@@ -136,7 +137,12 @@ class Lane:
         if segments.icmp.any():
             icmp_reason = classify_icmp(segments.version, segments.icmp_type, segments.icmp_code)
             reason = np.where(segments.icmp, icmp_reason, reason)
-        proven = self._proven(segments, reason)
+        expected = self.sequence(segments.src, segments.sport, segments.dport)
+        # An ACK alone proves a split handshake, if we have answered the SYN of this target. The caller knows that.
+        alone = ~segments.icmp & (segments.flags & (SYN | ACK | RST) == ACK) & (segments.ack == expected + np.uint32(1))
+        if alone.any():
+            reason = np.where(alone, np.uint8(Reason.SPLIT_HANDSHAKE_SYN), reason)
+        proven = self._proven(segments, reason, expected)
         host_pos, port_index = self.position_of(segments.src), self._port_index[segments.sport]
         causes = (
             (reason == Reason.NONE, Rejected.NO_VERDICT),
@@ -170,9 +176,8 @@ class Lane:
         counts[Rejected.OWN_PROBE.value] += int(np.count_nonzero(echo))
         return segments.take(~echo) if echo.any() else segments
 
-    def _proven(self, segments: Segments, reason: Codes) -> Bools:
-        """Which replies show our cookie: acknowledged or quoted. A bare SYN must not show it."""
-        expected = self.sequence(segments.src, segments.sport, segments.dport)
+    def _proven(self, segments: Segments, reason: Codes, expected: npt.NDArray[np.uint32]) -> Bools:
+        """Which replies show our cookie `expected`: acknowledged or quoted. A bare SYN must not show it."""
         # RFC 9293 3.10.7.3: the acceptable acknowledgement in SYN-SENT is ISS + 1.
         proven = segments.ack == expected + np.uint32(1)
         # Some stacks acknowledge our sequence number itself in their reset.
@@ -181,7 +186,7 @@ class Lane:
         if segments.icmp.any():
             proven = np.where(segments.icmp, segments.seq == expected, proven)
         # A bare SYN acknowledges nothing. One that carries our cookie is our own probe, sent back.
-        bare = reason == Reason.SPLIT_HANDSHAKE_SYN
+        bare = reason == Reason.UNPROVED_SYN
         if bare.any():
             proven = np.where(bare, segments.seq != expected, proven)
         return np.asarray(proven)

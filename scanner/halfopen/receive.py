@@ -16,6 +16,7 @@ import numpy as np
 from ..packet.headers import Bools, Frames, Ints
 from ..packet.parse import Segments, parse
 from ..rounds.pacing import RateController, RoundTrips
+from ..rounds.passes import PassNumbers
 from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..transport import Transport
@@ -91,7 +92,7 @@ class Receive:
         if not len(matches.reason):
             return
         self.replies += len(matches.reason)
-        accepted = matches.reason == Reason.SYN_ACK
+        accepted = (matches.reason == Reason.SYN_ACK) | (matches.reason == Reason.SPLIT_HANDSHAKE_SYN)
         owed = accepted.copy()
         left = np.ones(len(matches.reason), np.bool_)
         for window in self._windows.open:
@@ -102,42 +103,64 @@ class Receive:
             if mine.any():
                 left &= ~mine
                 target_id = (host * window.width + matches.port_index)[mine]
-                self._fold_window(window, target_id, matches if mine.all() else matches.take(mine))
+                part = matches if mine.all() else matches.take(mine)
+                good = self._answers_us(window, target_id, part)
+                if not good.all():
+                    accepted[np.flatnonzero(mine)[~good]] = owed[np.flatnonzero(mine)[~good]] = False
+                    part = part.take(good)
+                self._fold_window(lane, window, target_id[good], part)
                 owed[mine] &= window.ledger.records(target_id)["replies"] <= MOST_RESETS
         self.rejected[Rejected.LATE_AFTER_CLOSE.value] += int(np.count_nonzero(left))
         refused = int(np.count_nonzero(accepted & ~owed))
         refused += self._transmit.owe_resets(matches, np.flatnonzero(owed), lane, frames)
         self.rejected[Rejected.RESET_NOT_SENT.value] += refused
 
-    def _fold_window(self, window: Window, target_id: Ints, matches: Matches) -> None:
+    def _fold_window(self, lane: Lane, window: Window, target_id: Ints, matches: Matches) -> None:
         if not matches.pass_no.all():  # one source port for all passes: a reply is credited to the current one
-            current = np.where(matches.pass_no == 0, window.passes.pass_no, matches.pass_no).astype(np.uint8)
-            matches = matches._replace(pass_no=current)
-        target_id, matches = self._without_unasked(window, target_id, matches)
+            matches = matches._replace(pass_no=_pass_no(window, matches))
         late = matches.pass_no < window.passes.pass_no
         self.late += int(np.count_nonzero(late))
         segments = matches.segments
         record = blank(len(target_id))
         record["reason"], record["time"], record["pass"] = matches.reason, segments.time, matches.pass_no
         record["port"], record["window"], record["ttl"] = segments.dport, segments.window, segments.ttl
-        record["marks"] = marks_of(segments, matches.reason, self._tos)
+        record["marks"] = marks_of(segments, self._tos)
         record["marks"][late] |= np.uint16(Mark.LATE)
         if segments.icmp.any():
             record["sender"] = window.senders.numbers(segments)
         resent = self._resent(window, target_id, matches, np.flatnonzero(late))
-        fresh = window.fold(target_id, record, ~segments.icmp, resent)
+        unproved = matches.reason == Reason.UNPROVED_SYN
+        fresh = window.fold(target_id, record, ~segments.icmp & ~unproved, resent)
+        if unproved.any() and not self._windows.stopped:
+            self._answer_syns(lane, window, target_id[unproved], matches.take(unproved))
         self._measure(window, target_id, matches, fresh)
         first = target_id[fresh]
         self._windows.add_opened(window, first[window.ledger.rank(first) == Rank.OPEN])
 
-    def _without_unasked(self, window: Window, target_id: Ints, matches: Matches) -> tuple[Ints, Matches]:
-        """Without bare SYNs that answer nothing: they show no cookie, so that port must have probed that target."""
-        bare = matches.reason == Reason.SPLIT_HANDSHAKE_SYN
+    def _answers_us(self, window: Window, target_id: Ints, matches: Matches) -> Bools:
+        """Which matches answer something that we sent; the others are counted.
+
+        A bare SYN shows no cookie, so that port must have probed that target. An ACK alone acknowledges a SYN as well
+        as a SYN/ACK, so it proves a split handshake only where we have sent a SYN/ACK.
+        """
+        good = np.ones(len(target_id), np.bool_)
+        bare = matches.reason == Reason.UNPROVED_SYN
         if bare.any():
-            stray = bare & ~window.passes.was_sent(target_id, matches.pass_no)
-            self.rejected[Rejected.UNASKED.value] += int(np.count_nonzero(stray))
-            target_id, matches = target_id[~stray], matches.take(~stray)
-        return target_id, matches
+            good &= ~bare | window.passes.was_sent(target_id, _pass_no(window, matches))
+            self.rejected[Rejected.UNASKED.value] += int(np.count_nonzero(~good))
+        alone = matches.reason == Reason.SPLIT_HANDSHAKE_SYN
+        if alone.any():
+            alone &= ~window.ledger.challenged(target_id, matches.pass_no)
+            self.rejected[Rejected.NO_VERDICT.value] += int(np.count_nonzero(alone))
+        return np.asarray(good & ~alone)
+
+    def _answer_syns(self, lane: Lane, window: Window, target_id: Ints, matches: Matches) -> None:
+        """A SYN/ACK for bare SYNs, once a pass: only who gets it can acknowledge its number."""
+        row = np.flatnonzero(window.ledger.rank(target_id) < Rank.OPEN)[: self._transmit.room]
+        row = row[window.ledger.challenge(target_id[row], matches.pass_no[row])]
+        if row.size:
+            macs = window.sweep.macs[target_id[row] // window.width] if window.sweep else None
+            self._transmit.owe_syn_acks(matches.segments.take(row), lane, window.passes, macs)
 
     def _measure(self, window: Window, target_id: Ints, matches: Matches, fresh: Ints) -> None:
         """Learn from first answers (rows of `matches`). With a fixed rate a sample is enough."""
@@ -160,3 +183,8 @@ class Receive:
             trips = matches.segments.time[late] - sent
             resent[late] = (sent > 0) & self._round_trips.unusual(trips, RESEND, ESTABLISHED)
         return resent
+
+
+def _pass_no(window: Window, matches: Matches) -> PassNumbers:
+    """The pass of each match. With one source port for all passes it is the current one."""
+    return np.where(matches.pass_no == 0, window.passes.pass_no, matches.pass_no).astype(np.uint8)

@@ -162,6 +162,7 @@ def lane_of(
         pass_ports=held.ports[: config.passes] if several else held.ports * config.passes,
         probe=probe.prepare(Recipe("syn", *sender, config.options, config.ttl, config.tos)),
         reset=probe.prepare(Recipe("reset", *sender, ttl=config.ttl, tos=config.tos)),
+        syn_ack=probe.prepare(Recipe("syn-ack", *sender, ttl=config.ttl, tos=config.tos)),
         key=keys.cookie,
         order_key=keys.order,
         shard=config.shard,

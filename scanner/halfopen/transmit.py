@@ -1,7 +1,8 @@
 """The way out: who may send next, and what has really left.
 
-All frames of a scan pass here, so the rate holds over all of them. Resets come first, because a target that answered
-SYN/ACK keeps a half-open connection until it gets one. Then come the sources that the scan offers, in turn. A frame
+All frames of a scan pass here, so the rate holds over all of them. What is owed comes first: resets, because a target
+that answered SYN/ACK keeps a half-open connection until it gets one, and the SYN/ACKs that answer bare SYNs. Then come
+the sources that the scan offers, in turn. A frame
 counts as sent, and its target as probed, when the transport says that it has left: an interrupted scan must not call
 a target filtered whose probe was still in a ring.
 """
@@ -15,13 +16,14 @@ import numpy.typing as npt
 
 from ..packet import probe
 from ..packet.headers import ETHERNET, LINK_ETHERNET, Bytes, Frames, Ints, Rows, read
+from ..packet.parse import Segments
 from ..rounds.pacing import TokenBucket
 from ..rounds.passes import Passes
 from ..transport import Transport
 from .lane import Lane, Matches
 
 BATCH = 8192  # frames stamped at once: 2 % faster than 4,096, and as fast as 16,384, with one ring and with two
-MOST_OWED = 1 << 17  # resets that wait; a flood of SYN/ACKs must not fill the memory
+MOST_OWED = 1 << 17  # frames that wait; a flood of SYN/ACKs must not fill the memory
 _NO_IDS = np.zeros(0, np.int64)
 
 
@@ -35,20 +37,23 @@ class FrameSource(NamedTuple):
     stamp: Callable[[Bytes, Ints, int], None]
 
 
-class _Resets(NamedTuple):
-    """Resets owed: to whom, from which of our ports, with which sequence number, to which MAC address."""
+class _Owed(NamedTuple):
+    """Frames owed: to whom, from which of our ports, with which numbers, to which MAC address."""
 
     lane: Lane
+    passes: Passes | None  # of a SYN/ACK: their waits count from the moment when it has left; None: a reset
     target: Rows
     target_port: npt.NDArray[np.uint16]
     our_port: npt.NDArray[np.uint16]
     sequence: npt.NDArray[np.uint32]
+    ack: npt.NDArray[np.uint32] | None
     macs: Rows | None
 
-    def part(self, rows: slice) -> "_Resets":
+    def part(self, rows: slice) -> "_Owed":
+        target, ports = self.target[rows], (self.target_port[rows], self.our_port[rows])
+        ack = None if self.ack is None else self.ack[rows]
         macs = None if self.macs is None else self.macs[rows]
-        ports = self.target_port[rows], self.our_port[rows]
-        return _Resets(self.lane, self.target[rows], *ports, self.sequence[rows], macs)
+        return _Owed(self.lane, self.passes, target, *ports, self.sequence[rows], ack, macs)
 
 
 class _InFlight(NamedTuple):
@@ -64,11 +69,11 @@ class Transmit:
 
     def __init__(self, transports: list[Transport], rate: float) -> None:
         self.bucket = TokenBucket(rate)
-        self.sent: Counter[str] = Counter()  # frames by kind: probe, query, reset
+        self.sent: Counter[str] = Counter()  # frames by kind: probe, query, reset, syn-ack
         self._transports = transports
         self._committed = {id(transport): 0 for transport in transports}
         self._in_flight: dict[int, deque[_InFlight]] = {id(transport): deque() for transport in transports}
-        self._owed: deque[_Resets] = deque()
+        self._owed: deque[_Owed] = deque()
 
     @property
     def idle(self) -> bool:
@@ -77,7 +82,7 @@ class Transmit:
 
     @property
     def owing(self) -> bool:
-        """Whether resets wait for the rate or for room."""
+        """Whether resets or SYN/ACKs wait for the rate or for room."""
         return bool(self._owed)
 
     def owe_resets(self, matches: Matches, rows: Ints, lane: Lane, frames: Frames) -> int:
@@ -85,16 +90,29 @@ class Transmit:
 
         Returns how many are not going to be sent, because too many wait already.
         """
-        room = MOST_OWED - sum(len(owed.target) for owed in self._owed)
-        refused, rows = max(0, len(rows) - room), rows[:room]
+        refused, rows = max(0, len(rows) - self.room), rows[: self.room]
         if rows.size:
             segments = matches.segments.take(rows)
             macs = None
             if lane.probe.ip and frames.link[0] == LINK_ETHERNET:
                 macs = read(frames.buffer, frames.start[segments.frame], ETHERNET)["src"]
             # RFC 9293 3.10.7.3: the sequence number of the reset is the one that the SYN/ACK acknowledges.
-            self._owed.append(_Resets(lane, segments.src, segments.sport, segments.dport, segments.ack, macs))
+            flow = segments.src, segments.sport, segments.dport
+            self._owed.append(_Owed(lane, None, *flow, segments.ack, None, macs))
         return refused
+
+    @property
+    def room(self) -> int:
+        """How many more frames may be owed."""
+        return MOST_OWED - sum(len(owed.target) for owed in self._owed)
+
+    def owe_syn_acks(self, segments: Segments, lane: Lane, passes: Passes, macs: Rows | None) -> None:
+        """A SYN/ACK with our cookie for each of these bare SYNs, to the next hop of the probe (V6[n], or the lane's).
+
+        Not to the MAC address that the SYN came from: who can forge a SYN on our link would be shown the cookie.
+        """
+        flow = segments.src, segments.sport, segments.dport
+        self._owed.append(_Owed(lane, passes, *flow, lane.sequence(*flow), segments.seq + np.uint32(1), macs))
 
     def account(self, now: int) -> None:
         """Tell the passes what has left. Raises ScanError when an interface is stuck."""
@@ -108,10 +126,10 @@ class Transmit:
                         entry.passes.left(entry.target_id, now)
 
     def send(self, sources: Iterable[FrameSource], now: int) -> bool:
-        """Resets, then each source in turn, as far as the rate allows. Returns whether a transport had no room."""
+        """What is owed, then each source in turn, as the rate allows. Returns whether a transport had no room."""
         budget = self.bucket.allowed(now, BATCH)
         while self._owed and budget > 0:
-            count = self._send_resets(budget)
+            count = self._send_owed(budget)
             if not count:
                 return True
             budget -= count
@@ -125,7 +143,7 @@ class Transmit:
                 budget -= self._fill(source, rows, now)
         return full
 
-    def _send_resets(self, budget: int) -> int:
+    def _send_owed(self, budget: int) -> int:
         owed = self._owed.popleft()
         transport = owed.lane.transport
         rows = transport.reserve(min(budget, len(owed.target)))
@@ -133,9 +151,10 @@ class Transmit:
         if count < len(owed.target):
             self._owed.appendleft(owed.part(slice(count, None)))
         if count:
-            lane, target, target_port, our_port, sequence, macs = owed.part(slice(count))
-            probe.stamp(lane.reset, rows, target, target_port, our_port, sequence, macs)
-            self._commit(transport, count, lane.reset.length, "reset", _InFlight(0, None, _NO_IDS))
+            lane, passes, target, target_port, our_port, sequence, ack, macs = owed.part(slice(count))
+            template, kind = (lane.syn_ack, "syn-ack") if passes else (lane.reset, "reset")
+            probe.stamp(template, rows, target, target_port, our_port, sequence, macs, ack=ack)
+            self._commit(transport, count, template.length, kind, _InFlight(0, passes, _NO_IDS))
         return count
 
     def _fill(self, source: FrameSource, rows: Bytes, now: int) -> int:

@@ -23,7 +23,7 @@ from .stream import Format, Summary
 FOLD = 25  # ports of one state and reason that a host still shows one by one
 FIREWALL_RESET = "closed (firewall reset)"
 HOSTS = 64  # in one write
-_OPEN, _CLOSED, _DOWN = State.OPEN.value, State.CLOSED.value, State.DOWN.value
+_OPEN, _CLOSED, _DOWN, _UNKNOWN = (state.value for state in (State.OPEN, State.CLOSED, State.DOWN, State.UNKNOWN))
 _NO_REPLY = {reason.word for reason in Reason if RANK[reason] == Rank.SILENT}
 
 FoldKey = tuple[str, str]  # the state as shown, and the reason
@@ -86,8 +86,8 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
         host = hosts.get(name)
         if host is None:
             host = hosts[name] = HostRows(ip, scanner, verdict, "down" if state == _DOWN else "unknown", {})
-        # A reply proves the host up, unless it is an ICMP error that a router sent.
-        if host.status != "up" and reason not in _NO_REPLY and icmp_from in (None, ip):
+        # A reply proves the host up, unless it is an ICMP error that a router sent, or proves nothing itself.
+        if host.status != "up" and state != _UNKNOWN and reason not in _NO_REPLY and icmp_from in (None, ip):
             host.status, host.reply = "up", verdict
         key = fold_key(state, reason, evidence)
         group = host.groups.get(key)

@@ -97,11 +97,13 @@ def stamp(
     seq: U32,
     macs: Rows | None = None,
     clock: int = 0,
+    ack: U32 | None = None,
 ) -> None:
     """Write one frame per row of `rows` (uint8[n, at least template.length]).
 
     `target` is ADDRESS[n], `target_port` uint16[n], `our_port` uint16[n] or one port, `seq` uint32[n],
-    `macs` V6[n] next hops (None: the template's own), `clock` the TCP time stamp where the frame has one.
+    `macs` V6[n] next hops (None: the template's own), `clock` the TCP time stamp where the frame has one, `ack`
+    uint32[n] what a SYN/ACK acknowledges.
     """
     rows[:, : template.length] = template.frame
     if macs is not None:
@@ -118,6 +120,9 @@ def stamp(
     total += target_port
     total += np.asarray(our_port, np.uint32)
     total += np.uint32(template.payload_sum)
+    if ack is not None:
+        tcp["ack"] = ack
+        total += (ack >> np.uint32(16)) + (ack & np.uint32(0xFFFF))
     if template.clock:
         overlay(rows, template.clock, TCP_STAMP)["clock"] = clock
         total += np.uint32((clock >> 16) + (clock & 0xFFFF))

@@ -33,10 +33,10 @@ _child: socket.socket | None = None  # the socket to the child, while there is o
 
 
 class Recipe(NamedTuple):
-    """What to build: `kind` is syn, reset or query.
+    """What to build: `kind` is syn, syn-ack, reset or query.
 
     `address` and `mac` are ours, as text; without `mac` the frame begins with the IP header. `options` (one of
-    `OPTION_SETS`) are for syn only; `ttl` and `tos` for syn and reset.
+    `OPTION_SETS`) are for syn only; `ttl` and `tos` for all but query.
     """
 
     kind: str
@@ -121,7 +121,11 @@ def _without_routes() -> None:
 
 
 def _segment(recipe: Recipe) -> Any:
-    """A SYN, or the reset that answers a SYN/ACK (RFC 9293 3.10.7.3: sequence = the segment's acknowledgement)."""
+    """A SYN; the SYN/ACK that answers a bare SYN; the reset that answers a SYN/ACK.
+
+    RFC 9293 3.10.7.3: the sequence number of the SYN/ACK is that of the SYN, and that of the reset is the segment's
+    acknowledgement.
+    """
     from scapy.layers.inet import IP, TCP
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
@@ -132,7 +136,8 @@ def _segment(recipe: Recipe) -> Any:
         "mss": [mss],
         "none": [],
     }
-    flags, window, options = ("S", _WINDOW, sets[recipe.options]) if recipe.kind == "syn" else ("R", 0, [])
+    kinds = {"syn": ("S", _WINDOW, sets[recipe.options]), "syn-ack": ("SA", _WINDOW, [mss]), "reset": ("R", 0, [])}
+    flags, window, options = kinds[recipe.kind]
     tcp = TCP(sport=0, dport=0, seq=0, flags=flags, window=window, options=options, chksum=0)
     if recipe.version == 4:
         packet = IP(src=recipe.address, dst="0.0.0.0", ttl=recipe.ttl, tos=recipe.tos, id=0, flags="DF", chksum=0) / tcp

@@ -39,7 +39,8 @@ def window_rows(window: Window, cutoff: int, write_silent: bool = True, only_ope
 
 def silent_targets(window: Window, cutoff: int) -> Ints:
     """The targets of a closed window that may be called silent."""
-    target_id = np.flatnonzero(window.ledger.was_probed() & window.ledger.silent(slice(None)))
+    silent = window.ledger.silent(slice(None)) & ~window.ledger.was_answered()  # an unproved reply has a row of its own
+    target_id = np.flatnonzero(window.ledger.was_probed() & silent)
     # A scan that measures its own round trips counts a target as probed when its call has ended, answered or not.
     if window.interrupted and len(target_id) and window.trips is None:
         target_id = target_id[window.passes.sent_before(target_id, cutoff)]

@@ -93,7 +93,9 @@ def summary_lines(stats: ScanStats) -> list[str]:
     sent = stats.sent
     lines = [
         f"{plural(stats.targets, 'target')} in {stats.seconds:.2f} s, {plural(stats.passes, 'pass')}: "
-        f"{plural(sent['probe'], 'probe')}, {plural(sent['query'], 'query')} and {plural(sent['reset'], 'reset')} sent"
+        f"{plural(sent['probe'], 'probe')}, {plural(sent['query'], 'query')}"
+        + (f", {plural(sent['syn-ack'], 'SYN/ACK')}" if sent["syn-ack"] else "")
+        + f" and {plural(sent['reset'], 'reset')} sent"
         f"{_speed(stats)}; "
         f"{plural(stats.replies, 'reply')}" + (f", {stats.late:,} late" if stats.late else ""),
         _trust(stats),

@@ -40,7 +40,7 @@ import numpy.typing as npt
 from ..packet.headers import Bools, Ints, Rows
 from ..packet.parse import Segments
 from .ledger import Mark, count_bits
-from .table import RANK, Codes, Rank, Reason, classify_tcp
+from .table import RANK, Rank, Reason, classify_tcp
 
 Words = tuple[str, ...]
 
@@ -54,7 +54,6 @@ _PLAIN = (
     (Mark.HANDSHAKE_REFUSED, "handshake-refused"),
     (Mark.SILENT_AFTER_HANDSHAKE, "silent-after-handshake"),
     (Mark.HALF_OPEN, "half-open"),
-    (Mark.UNVERIFIED, "unverified"),
     (Mark.QUOTE_TRUNCATED, "icmp-quote-truncated"),
     (Mark.LATE, "late"),
 )
@@ -184,15 +183,14 @@ class IcmpSenders:
         return number
 
 
-def marks_of(segments: Segments, reason: Codes, tos: int) -> npt.NDArray[np.uint16]:
-    """Mark bits that single replies show: resets by their IP header, bare SYNs, SYN/ACKs with a closed window.
+def marks_of(segments: Segments, tos: int) -> npt.NDArray[np.uint16]:
+    """Mark bits that single replies show: resets by their IP header, SYN/ACKs with a closed window.
 
-    `reason`: Reason codes uint8[n]; `tos`: the byte that probes carry, 0 if they carry no mark.
+    `tos`: the byte that probes carry, 0 if they carry no mark.
     """
     tcp = classify_tcp(segments.flags)
     reset = ~segments.icmp & (tcp == Reason.RESET)
-    bits = np.where(reason == Reason.SPLIT_HANDSHAKE_SYN, Mark.UNVERIFIED, 0).astype(np.uint16)
-    bits |= np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
+    bits = np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
     bits |= np.where(reset & ~segments.plain, Mark.RESET_ODD, 0).astype(np.uint16)
     if tos:
         marked = segments.tos == tos
@@ -228,7 +226,11 @@ def _words(key: int) -> Words:
     lost, marks, reason, repeat = key >> 32, key >> 16 & 0xFFFF, key >> 8 & 0xFF, key >> 7 & 1
     words = [word for bit, word in enumerate(_HOST_WORDS) if key >> bit & 1]
     words += [word for mark, word in _PLAIN if marks & mark]
+    if reason == Reason.UNPROVED_SYN:
+        words.append("unverified")
     if RANK[reason] == Rank.OPEN and marks & Mark.ZERO_WINDOW:
         words.append("syn-proxy")
+    if RANK[reason] == Rank.OPEN:  # a SYN before the proof, or in a simultaneous open (RFC 9293 3.5), is no conflict
+        lost &= ~(1 << Reason.UNPROVED_SYN)
     words += [f"conflict:{other.word}" for other in Reason if lost >> other & 1]
     return (*words, "repeat") if repeat else tuple(words)

@@ -8,7 +8,10 @@ A target that answers gets a record.
 they arrive. State, reason and TTL come from the winner together. A reason that lost stays as one bit, so a conflict is
 never hidden. Folding is associative: a capture gives the same records in any batch size and in any order.
 
-Limit: 5 bytes a target plus 36 a target that answered.
+A bare SYN proves nothing: its target gets a record, but still counts as silent. `challenge` keeps in which passes such
+a target was sent a SYN/ACK, because only then an ACK of it is a proof.
+
+Limit: 5 bytes a target plus 35 a target that answered.
 """
 
 from dataclasses import dataclass
@@ -18,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..packet.headers import Bools, Bytes, Ints, Rows
-from .table import RANK
+from .table import RANK, Rank
 
 PROBED, ABSENT = 0x80, 0x40
-_RANK_BITS = 0x03
+_RANK_BITS, _PROVEN_BITS = 0x07, 0x06  # ranks from FILTERED on have one of the second ones
 
 RECORD = np.dtype(
     [
@@ -36,6 +39,7 @@ RECORD = np.dtype(
         ("ttl", "u1"),
         ("pass", "u1"),  # the pass that the winner answered, from 1
         ("passes", "u4"),  # one bit for each pass that was answered; more replies than bits are repeats
+        ("challenged", "u4"),  # one bit for each pass in which a bare SYN was answered with our SYN/ACK
     ]
 )
 
@@ -43,7 +47,6 @@ RECORD = np.dtype(
 class Mark(IntFlag):
     """What single replies showed, gathered per target."""
 
-    UNVERIFIED = 1  # a bare SYN, which acknowledges nothing
     LATE = 2  # arrived when a later pass was already under way
     QUOTE_TRUNCATED = 4
     RESET_MARKED = 8  # a reset that carries the probe's TOS byte
@@ -67,7 +70,7 @@ def count_bits(words: npt.NDArray[np.uint32]) -> Ints:
 class Replies:
     """Replies that belong to targets: `target` ids int64[m], and what each says, RECORD[m].
 
-    `fold` sets `seen`, `passes` and `replies`.
+    `fold` sets `seen`, `passes` and `replies`; `challenge` sets `challenged`.
     """
 
     target: Ints
@@ -84,16 +87,12 @@ class Ledger:
 
     def __init__(self, n: int) -> None:
         self.n = n
+        self.answered = 0  # targets with at least one reply that proves something
         self.missing = 0  # targets on hosts that are down
         self.status: Bytes = np.zeros(n, np.uint8)
         self._record_no = np.zeros(n, np.uint32)  # 0: no record
         self._records = blank(256)
         self._used = 1
-
-    @property
-    def answered(self) -> int:
-        """Targets with at least one reply."""
-        return self._used - 1
 
     def grow(self, n: int) -> None:
         """Make room for targets up to n."""
@@ -113,8 +112,8 @@ class Ledger:
         self.missing = int(np.count_nonzero(self.status & ABSENT))
 
     def silent(self, target: Ints | slice) -> Bools:
-        """Which of these targets have not answered (and are not absent)."""
-        return np.asarray(self.status[target] & (_RANK_BITS | ABSENT) == 0)
+        """Which of these targets have no reply that proves something (and are not absent)."""
+        return np.asarray(self.status[target] & (_PROVEN_BITS | ABSENT) == 0)
 
     def rank(self, target: Ints | slice) -> Bytes:
         """The Rank of what is known, uint8."""
@@ -141,6 +140,7 @@ class Ledger:
         kept._records = np.concatenate([blank(1), self._records[record_no[answered]]])
         kept._used = len(kept._records)
         kept._record_no[answered] = np.arange(1, kept._used)
+        kept.answered = int(np.count_nonzero(kept.status & _PROVEN_BITS))
         return kept
 
     def fold(self, replies: Replies) -> Ints:
@@ -149,16 +149,32 @@ class Ledger:
             return np.zeros(0, np.int64)
         winner, incoming = _best(replies)
         target = replies.target[winner]
+        fresh = winner[(self.status[target] & _PROVEN_BITS == 0) & (RANK[incoming["reason"]] > Rank.UNPROVED)]
+        self.answered += len(fresh)
         record_no = self._record_no[target]
         known = record_no != 0
         if known.any():
             self._merge(target[known], record_no[known], incoming[known])
-            winner, target, incoming = winner[~known], target[~known], incoming[~known]
+            target, incoming = target[~known], incoming[~known]
         first = self._allocate(len(target))
         self._records[first : self._used] = incoming
         self._record_no[target] = np.arange(first, self._used)
         self.status[target] |= RANK[incoming["reason"]]
-        return winner
+        return np.asarray(fresh)
+
+    def challenge(self, target: Ints, pass_no: Bytes) -> Bools:
+        """Note that bare SYNs to these passes are answered; which of them are the first of their target and pass."""
+        first = np.zeros(len(target), np.bool_)
+        first[np.unique(target << 8 | pass_no, return_index=True)[1]] = True
+        record_no, bit = self._record_no[target], _bit(pass_no)
+        first &= self._records["challenged"][record_no] & bit == 0
+        np.bitwise_or.at(self._records["challenged"], record_no[record_no > 0], bit[record_no > 0])
+        return first
+
+    def challenged(self, target: Ints, pass_no: Bytes) -> Bools:
+        """Which targets were sent a SYN/ACK in that pass; with pass 0, in any."""
+        wanted = np.where(pass_no == 0, np.uint32(0xFFFFFFFF), _bit(pass_no))
+        return np.asarray(self.records(target)["challenged"] & wanted > 0)
 
     def mark(self, target: Ints, mark: Mark) -> None:
         """Set a mark on targets that have a record; others are left alone."""
@@ -169,7 +185,7 @@ class Ledger:
         current = self._records.take(record_no)
         rank, old = RANK[incoming["reason"]], RANK[current["reason"]]
         better = (rank > old) | ((rank == old) & (incoming["time"] < current["time"]))
-        gathered = {name: incoming[name] | current[name] for name in ("seen", "marks", "passes")}
+        gathered = {name: incoming[name] | current[name] for name in ("seen", "marks", "passes", "challenged")}
         replies = np.minimum(incoming["replies"].astype(np.uint32) + current["replies"], 0xFFFF)
         current[better] = incoming[better]
         current["replies"] = replies
@@ -188,11 +204,15 @@ class Ledger:
         return first
 
 
+def _bit(number: Bytes) -> npt.NDArray[np.uint32]:
+    """A word with the bit of each number; numbers from 31 on share the last bit."""
+    return np.left_shift(np.uint32(1), np.minimum(number, 31).astype(np.uint32))
+
+
 def _best(replies: Replies) -> tuple[Ints, Rows]:
     """The winning row of each distinct target, and its record with everything the target's rows saw."""
     record, target = replies.record, replies.target
-    seen = np.left_shift(np.uint32(1), record["reason"].astype(np.uint32))
-    passes = np.left_shift(np.uint32(1), np.minimum(record["pass"], 31).astype(np.uint32))
+    seen, passes = _bit(record["reason"]), _bit(record["pass"])
     ordered = np.sort(target)
     if (ordered[1:] != ordered[:-1]).all():  # the usual batch: each target once
         best = record.copy()

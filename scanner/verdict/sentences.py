@@ -29,7 +29,8 @@ EVIDENCE = {
     "late": "The answer came after its pass was over.",
     "probe-not-captured": "The SYN that this answers is not in the capture.",
     "icmp-quote-truncated": "The ICMP error quotes too little of the probe to show its ports or sequence number.",
-    "unverified": "The reply acknowledges nothing, so it cannot prove that it answers our probe.",
+    "unverified": "The SYN acknowledges nothing, and no ACK followed that proves where it came from: anybody can have "
+                  "sent it.",
     "interrupted": "The scan was stopped before the further passes that this target was due.",
 }  # fmt: skip
 
@@ -54,6 +55,7 @@ REASONS = {
     Reason.CONN_REFUSED: "the connection was refused",
     Reason.SYN_ACK: "a SYN/ACK came back",
     Reason.SPLIT_HANDSHAKE_SYN: "a SYN came back, as in a split handshake",
+    Reason.UNPROVED_SYN: "a SYN came back, as in a split handshake",
     Reason.CAPTURE_ENDED: "the capture ended too soon after the probe to tell",
     Reason.ONE_WAY_CAPTURE: "the capture holds no packet towards the prober at all",
     Reason.NO_ARP: "no ARP answer came for this address",

@@ -9,7 +9,11 @@ The words are nmap's. The table differs from nmap on purpose in three places: IC
 unexpected are `dest-unreach` here and not silence; ICMPv6 time exceeded counts; an ICMPv6 parameter problem is not
 "open".
 
-Sources: RFC 9293 3.10.7.3 (replies in SYN-SENT), RFC 792, RFC 1812 5.2.7.1, RFC 4443.
+A bare SYN (split handshake, simultaneous open) acknowledges nothing, so anybody can send it. It is answered with a
+SYN/ACK, and the ACK of that is the proof. So there are two reasons with one word: with the proof the port is open,
+without it the port is unknown.
+
+Sources: RFC 9293 3.5 (simultaneous open) and 3.10.7.3 (replies in SYN-SENT), RFC 792, RFC 1812 5.2.7.1, RFC 4443.
 """
 
 from enum import Enum, IntEnum
@@ -58,10 +62,13 @@ class Reason(IntEnum):
     ONE_WAY_CAPTURE = 20
     NO_ARP = 21
     NO_NDP = 22
+    UNPROVED_SYN = 23  # a bare SYN, and no ACK of our SYN/ACK: printed like SPLIT_HANDSHAKE_SYN, which has the proof
 
     @property
     def word(self) -> str:
         """The reason as it is printed: `syn-ack`, `no-response`, …"""
+        if self is Reason.UNPROVED_SYN:
+            return Reason.SPLIT_HANDSHAKE_SYN.word
         return self.name.lower().replace("_", "-")
 
 
@@ -72,6 +79,7 @@ _STATE = {
     Reason.CONN_REFUSED: State.CLOSED,
     Reason.CAPTURE_ENDED: State.UNKNOWN,
     Reason.ONE_WAY_CAPTURE: State.UNKNOWN,
+    Reason.UNPROVED_SYN: State.UNKNOWN,
     Reason.NO_ARP: State.DOWN,
     Reason.NO_NDP: State.DOWN,
 }  # every other reason means filtered
@@ -87,16 +95,17 @@ class Rank(IntEnum):
     """How much a reply says. A record changes only upwards."""
 
     SILENT = 0  # no reply gave a verdict
-    FILTERED = 1  # an ICMP error
-    CLOSED = 2
-    OPEN = 3
+    UNPROVED = 1  # a reply that anybody can send: the target still counts as silent
+    FILTERED = 2  # an ICMP error
+    CLOSED = 3
+    OPEN = 4
 
 
-_SILENT = (Reason.NONE, Reason.NO_RESPONSE)
 _RANKS = {State.OPEN: Rank.OPEN, State.CLOSED: Rank.CLOSED, State.FILTERED: Rank.FILTERED}
+_OTHER_RANKS = {Reason.NONE: Rank.SILENT, Reason.NO_RESPONSE: Rank.SILENT, Reason.UNPROVED_SYN: Rank.UNPROVED}
 
 # Rank by reason code, uint8[reasons].
-RANK = np.array([0 if reason in _SILENT else _RANKS.get(state_of(reason), 0) for reason in Reason], np.uint8)
+RANK = np.array([_OTHER_RANKS.get(each, _RANKS.get(_STATE.get(each, State.FILTERED), 0)) for each in Reason], np.uint8)
 
 
 class Rejected(Enum):
@@ -116,7 +125,7 @@ class Rejected(Enum):
 # TCP flags → reason, in the order in which they are tested.
 TCP_REPLIES = (
     (SYN | ACK, SYN | ACK, Reason.SYN_ACK),  # mask, value, reason: other bits do not matter
-    (SYN | ACK | RST, SYN, Reason.SPLIT_HANDSHAKE_SYN),
+    (SYN | ACK | RST, SYN, Reason.UNPROVED_SYN),
     (RST, RST, Reason.RESET),
 )
 

@@ -75,6 +75,7 @@ def lane_of(
         pass_ports=tuple(range(40000, 40011)),
         probe=probe.prepare(Recipe("syn", *sender, options)),
         reset=probe.prepare(Recipe("reset", *sender)),
+        syn_ack=probe.prepare(Recipe("syn-ack", *sender)),
         key=KEY,
         order_key=7,
     )

@@ -17,12 +17,12 @@ import pytest
 from scanner.lab import Box, PortKind
 from tests.lab.live import LIVE
 from tests.lab.networks import direct_box
-from tests.live.syn_wire import SYN, SYN_ACK, Segment, scan, tcp
+from tests.live.syn_wire import RST, SYN, SYN_ACK, Segment, Tap, scan, tcp
 
 pytestmark = LIVE
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
-WORD = 0xFFFF_FFFF
+WORD, ACK = 0xFFFF_FFFF, 0x10
 Lies = Callable[["Probe"], Iterator[bytes]]
 
 
@@ -104,12 +104,32 @@ def bare_syns(probe: Probe) -> Iterator[bytes]:
                 yield probe.packet(6, probe.tcp(SYN, 0, sport=port, dport=probe.segment.sport + later))
 
 
-class Liar(threading.Thread):
-    """Answers SYNs to ports from 1000 on with lies, the first `limit` of them, until the `with` block ends."""
+def sprayed(probe: Probe) -> Iterator[bytes]:
+    """Three bare SYNs for each probe, as from somebody who sees nothing of what the scanner sends."""
+    if probe.segment.flags == SYN:
+        yield from [probe.packet(6, probe.tcp(SYN, 0))] * 3
 
-    def __init__(self, box: Box, version: int, answer: Lies, limit: int = 1 << 30) -> None:
+
+def split(probe: Probe) -> Iterator[bytes]:
+    """A split handshake: a SYN for the SYN, and an ACK for the SYN/ACK."""
+    if probe.segment.flags == SYN:
+        yield probe.packet(6, probe.tcp(SYN, 0, seq=77))
+    elif probe.segment.ack == 78:
+        yield probe.packet(6, probe.tcp(ACK, probe.segment.seq + 1, seq=78))
+
+
+class Liar(threading.Thread):
+    """Answers SYNs to ports from 1000 on with lies, the first `limit` of them, until the `with` block ends.
+
+    `hears`: the TCP flags of the segments that are answered.
+    """
+
+    def __init__(
+        self, box: Box, version: int, answer: Lies, limit: int = 1 << 30, hears: tuple[int, ...] = (SYN,)
+    ) -> None:
         super().__init__(daemon=True)
         self.told = 0
+        self._hears = hears
         self._answer, self._limit, self._over = answer, limit, False
         self._random = random.Random(version)
         with box.target.entered():
@@ -124,7 +144,7 @@ class Liar(threading.Thread):
             except TimeoutError:
                 continue
             segment = None if origin[2] == socket.PACKET_OUTGOING else tcp(frame)
-            if segment and segment.flags == SYN and segment.dport >= 1000 and self._limit:
+            if segment and segment.flags in self._hears and segment.dport >= 1000 and self._limit:
                 self._limit -= 1
                 for lie in self._answer(Probe(frame, segment, self._random)):
                     self._wire.send(lie)
@@ -170,6 +190,34 @@ def test_a_bare_syn_counts_only_from_a_probed_port(box: Box) -> None:
     states = Counter(row["state"] for row in done.rows)
     # A few ports may have been probed when the frames arrive. There a bare SYN looks like a split handshake.
     assert liar.told == 198
-    assert states["filtered"] + states["open"] == 100
-    assert states["open"] < 20
-    assert {tuple(row["evidence"]) for row in done.rows if row["state"] == "open"} <= {("unverified",)}
+    assert states["filtered"] + states["unknown"] == 100
+    assert states["unknown"] < 20
+    assert {tuple(row["evidence"]) for row in done.rows if row["state"] == "unknown"} <= {("unverified",)}
+
+
+@VERSIONS
+def test_sprayed_bare_syns_open_nothing(box: Box, version: int) -> None:
+    target = box.target_ip if version == 4 else box.target_ip6
+    with Liar(box, version, sprayed), Tap(box) as tap:
+        done = scan(box, target, "-p", "1000-1002,1100,1101", "--all")
+        segments = [each for each in tap.segments() if not each.out]
+    silent = [(port, "unknown", "split-handshake-syn") for port in (1000, 1001, 1002)]
+    others = [(1100, "open", "syn-ack"), (1101, "closed", "reset")]
+    assert done.brief("port", "state", "reason") == sorted([*silent, *others], key=repr)
+    asked = Counter((each.sport, each.dport) for each in segments if each.flags == SYN_ACK)
+    assert set(asked.values()) == {1}  # once a pass, and each pass has a source port
+    assert {1000, 1001, 1002} <= {port for _, port in asked}
+
+
+@VERSIONS
+def test_a_split_handshake_is_proved_and_then_reset(box: Box, version: int) -> None:
+    target = box.target_ip if version == 4 else box.target_ip6
+    with Liar(box, version, split, hears=(SYN, SYN_ACK)), Tap(box) as tap:
+        done = scan(box, target, "-p", "1000-1002", "--open")
+        segments = [each for each in tap.segments() if not each.out]
+    assert done.brief("port", "state", "reason", "evidence") == [
+        (port, "open", "split-handshake-syn", ()) for port in (1000, 1001, 1002)
+    ]
+    numbers = [{(each.dport, each.seq) for each in segments if each.flags == flags} for flags in (SYN, SYN_ACK, RST)]
+    assert numbers[0] == numbers[1]
+    assert numbers[2] == {(port, (number + 1) & WORD) for port, number in numbers[0]}
