@@ -18,7 +18,7 @@ from scanner.trace import Watch
 from scanner.transport.tap import Tap
 from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, OUR_PORT, SECOND, segment
-from tests.memory import Action, Host
+from tests.replies import Action, Host
 from tests.simulation import Bench, Clock, Link, bench_of, lane_of, memory
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
