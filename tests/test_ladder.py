@@ -156,7 +156,7 @@ WORDS_OF_THE_DECISION_TABLE = """
 def test_each_word_has_its_own_sentence() -> None:
     sentences = [*EVIDENCE.values(), *REASONS.values()]
     assert (list(EVIDENCE), list(REASONS), len(set(sentences))) == (
-        WORDS_OF_THE_DECISION_TABLE.split(), [reason for reason in Reason if reason], len(sentences),
+        WORDS_OF_THE_DECISION_TABLE.split(), [reason for reason in Reason if reason not in (Reason.NONE, Reason.UNPROVED_SYN)], len(sentences),
     )  # fmt: skip
 
 

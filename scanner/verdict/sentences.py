@@ -36,7 +36,7 @@ EVIDENCE = {
 
 _CONFLICT = "conflict:"
 
-REASONS = {
+REASONS = {  # UNPROVED_SYN is printed with the word of SPLIT_HANDSHAKE_SYN
     Reason.NO_RESPONSE: "nothing came back",
     Reason.NET_UNREACH: "an ICMP error says that the network cannot be reached",
     Reason.HOST_UNREACH: "an ICMP error says that the host cannot be reached",
@@ -55,7 +55,6 @@ REASONS = {
     Reason.CONN_REFUSED: "the connection was refused",
     Reason.SYN_ACK: "a SYN/ACK came back",
     Reason.SPLIT_HANDSHAKE_SYN: "a SYN came back, as in a split handshake",
-    Reason.UNPROVED_SYN: "a SYN came back, as in a split handshake",
     Reason.CAPTURE_ENDED: "the capture ended too soon after the probe to tell",
     Reason.ONE_WAY_CAPTURE: "the capture holds no packet towards the prober at all",
     Reason.NO_ARP: "no ARP answer came for this address",
