@@ -155,8 +155,9 @@ WORDS_OF_THE_DECISION_TABLE = """
 
 def test_each_word_has_its_own_sentence() -> None:
     sentences = [*EVIDENCE.values(), *REASONS.values()]
+    reasons = [reason for reason in Reason if reason not in (Reason.NONE, Reason.UNPROVED_SYN)]
     assert (list(EVIDENCE), list(REASONS), len(set(sentences))) == (
-        WORDS_OF_THE_DECISION_TABLE.split(), [reason for reason in Reason if reason not in (Reason.NONE, Reason.UNPROVED_SYN)], len(sentences),
+        WORDS_OF_THE_DECISION_TABLE.split(), reasons, len(sentences),
     )  # fmt: skip
 
 

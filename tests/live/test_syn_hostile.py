@@ -214,7 +214,7 @@ def test_a_split_handshake_is_proved_and_then_reset(box: Box, version: int) -> N
     target = box.target_ip if version == 4 else box.target_ip6
     with Liar(box, version, split, hears=(SYN, SYN_ACK)), Tap(box) as tap:
         done = scan(box, target, "-p", "1000-1002", "--open")
-        segments = [each for each in tap.segments() if not each.out]
+        segments = [each for each in tap.segments() if not each.out and each.dport < 1100]  # others are of scans before
     assert done.brief("port", "state", "reason", "evidence") == [
         (port, "open", "split-handshake-syn", ()) for port in (1000, 1001, 1002)
     ]
