@@ -16,6 +16,7 @@ from scanner.packet.headers import LINK_RAW, Bytes
 from scanner.rounds.rows import window_rows
 from scanner.trace import Watch
 from scanner.transport.tap import Tap
+from scanner.verdict.loss import Bound
 from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, OUR_PORT, SECOND, segment
 from tests.replies import Action, Host
@@ -168,6 +169,18 @@ def test_a_split_handshake_gets_one_syn_ack_and_one_reset(version: int, settings
     assert [(row.state, row.reason) for row in done.rows] == [("open", "split-handshake-syn")]
     assert (syn_ack.sport, syn_ack.dport, syn_ack.seq, syn_ack.ack) == (probe.sport, 80, probe.seq, THEIRS + 1)
     assert (reset.sport, reset.dport, reset.seq) == (probe.sport, 80, (probe.seq + 1) % (1 << 32))
+
+
+def test_the_last_pass_waits_for_the_proof() -> None:
+    """Its wait counts from the moment when the SYN/ACK has left."""
+
+    def far(wire: Wire, ours: TCP) -> None:
+        if ours.flags == "S":
+            wire.say(ours, "S", THEIRS, 0, SECOND * 4 // 10)
+        if ours.flags == "SA":
+            wire.say(ours, "A", THEIRS + 1, (ours.seq + 1) % (1 << 32), SECOND * 4 // 10)
+
+    assert [row.state for row in scan(far, settings=Settings(bound=Bound(1), timeout=0.5)).rows] == ["open"]
 
 
 def test_an_unproved_syn_changes_neither_the_passes_nor_the_loss() -> None:
