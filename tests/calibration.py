@@ -101,13 +101,13 @@ KINDS: dict[str, Kind] = {
     "alike, 20 % each way": Kind(60, 20, 15, _path(OneWay(0.2), back=(OneWay(0.2),)), alike=True),
     "alike, 40 % each way": Kind(60, 20, 15, _path(OneWay(0.4), back=(OneWay(0.4),)), alike=True),
     "one direction, 50 % of replies": Kind(60, 20, 15, _path(back=(OneWay(0.5),)), alike=True),
-    "few responders, 50 %": Kind(20, 40, 2, _path(OneWay(0.5)), alike=True),
-    "many silent, 50 %": Kind(10, 20, 10, _path(OneWay(0.5)), alike=True, dead=90),
+    "few responders, 60 %": Kind(20, 40, 2, _path(OneWay(0.6)), alike=True),
+    "many silent, 60 %": Kind(10, 20, 10, _path(OneWay(0.6)), alike=True, dead=90),
     # bursts and time
-    "bursts in packets": Kind(60, 20, 15, _path(Bursts(30, 20, 0.9, 0.05, packets=True))),
-    "bursts in time": Kind(60, 20, 15, _path(Bursts(0.1, 0.1, 0.95)), rate=5000.0),
+    "bursts in packets": Kind(60, 20, 15, _path(Bursts(100, 100, 0.98, 0.1, packets=True))),
+    "bursts in time": Kind(60, 20, 15, _path(Bursts(0.1, 0.15, 0.95)), rate=5000.0),
     "bursts in time on each host": Kind(60, 20, 15, _path(Bursts(0.3, 0.3, each_host=True))),
-    "loss that changes in time": Kind(60, 20, 15, _path(Outage(0.05, 0.8, 0.8), Outage(0.8, 2.0, 0.4)), rate=5000.0),
+    "loss that changes in time": Kind(60, 20, 15, _path(Outage(0.05, 0.8, 0.75), Outage(0.8, 4.0, 0.5)), rate=5000.0),
     "2 s outage": Kind(40, 100, 80, _path(Outage(0.1, 2.1), trip=0.04)),
     # unlike hosts
     "half of 20 hosts at 70 %": Kind(20, 40, 30, _path(OneWay(0.7, where=_hosts(1, 10)))),

@@ -133,13 +133,16 @@ class MemoryTransport:
         now = self._clock()
         self._settle(now)
         probes = self._passage.carry(OUT, packets_of(frames, 0, OUT, now))
-        probes = probes.take(probes.flags & RST == 0)
+        resets = probes.flags & RST > 0
+        if resets.any():
+            probes = probes.take(~resets)
         if len(probes.row):
             self._answer(frames[probes.row], probes)
 
     def _answer(self, frames: Bytes, probes: Packets) -> None:
         """What hosts say to these probes goes on its way."""
-        write_tos(frames, 0, probes.tos)
+        if self._passage.rewrites[OUT]:
+            write_tos(frames, 0, probes.tos)
         far = frames[:, 16:20] if frames[0, 0] >> 4 == 4 else frames[:, 24:40]
         raw, size = far.tobytes(), far.shape[1]
         hosts = [self._host_of(raw[at : at + size]) for at in range(0, len(raw), size)]
@@ -176,7 +179,8 @@ class MemoryTransport:
         arrived = self._passage.carry(BACK, packets_of(batch.rows, 0, BACK, batch.time))
         rows = batch.rows[arrived.row]
         if len(rows):
-            rewrite(rows, 0, arrived)
+            if self._passage.rewrites[BACK]:
+                rewrite(rows, 0, arrived)
             self._arriving.push(rows, batch.length[arrived.row], arrived.time)
 
     def sent(self) -> int:

@@ -12,7 +12,24 @@ import numpy as np
 
 from scanner.packet.headers import U64, Bools, Ints
 from tests.packets import Packets
-from tests.paths import BACK, IN_ANY_ORDER, OUT, Bursts, Draws, Model, OneWay, Outage, Path, Table, Where, draws, words
+from tests.paths import (
+    BACK,
+    IN_ANY_ORDER,
+    OUT,
+    Bursts,
+    Draws,
+    Ecmp,
+    Elsewhere,
+    Model,
+    OneWay,
+    Outage,
+    Path,
+    Policer,
+    Table,
+    Where,
+    draws,
+    words,
+)
 from tests.stages import MAKERS, REPEAT, SECOND, Connections, Stage, bursts, outage
 
 _PURPOSES = 8  # numbers of chances that each model has for itself
@@ -20,7 +37,11 @@ _COPY = np.uint64(1 << 40)  # set in the number of a copy
 
 
 class Passage:
-    """A path in use: `carry` applies its models and keeps their states."""
+    """A path in use: `carry` applies its models and keeps their states.
+
+    By direction: `rewrites` tells whether headers may change, `in_any_order` whether the fate of no packet depends on
+    another.
+    """
 
     def __init__(self, path: Path) -> None:
         self._seed = path.seed
@@ -33,6 +54,7 @@ class Passage:
             self._add(model, OUT, index)
         for index, model in enumerate(path.back):
             self._add(model, BACK, index)
+        self.rewrites = [any(isinstance(model, Ecmp | Elsewhere | Policer) for model in way) for way in path[:2]]
         self.in_any_order = [all(not ordered for _, ordered, _ in way) for way in self._stages]
 
     def _add(self, model: Model, direction: int, index: int) -> None:

@@ -21,7 +21,7 @@ def line(kind: str, missed: int, said: float, at_most: int, unseen: int = 0, if_
     return line_of(kind, [Outcome(missed, unseen, 0, Printed(said, at_most, 0, if_there), 1, 1.0)] * 10)
 
 
-ALIKE, DEAD, OTHER = "alike, 40 % each way", "many silent, 50 %", "half of 20 hosts at 70 %"
+ALIKE, DEAD, OTHER = "alike, 40 % each way", "many silent, 60 %", "half of 20 hosts at 70 %"
 FAULTS = [
     (line(OTHER, 10, 9.0, 15), []),
     (line(OTHER, 10, 7.9, 15), ["printed is 0.79 times what was missed"]),

@@ -145,9 +145,8 @@ class _Direction:
             return
         arrived = self._passage.carry(self._number, packets_of(packets.rows, _IP, self._number, now))
         packets = packets.take(arrived.row)
-        changed = rewrite(packets.rows, _IP, arrived)
-        if changed.any():
-            write_checksums(packets.rows, _IP, changed)
+        if self._passage.rewrites[self._number]:
+            write_checksums(packets.rows, _IP, rewrite(packets.rows, _IP, arrived))
         due = -(-arrived.time // _MILLISECOND)
         at_once = arrived.time <= now
         if at_once.any():
