@@ -178,12 +178,18 @@ def target(frame: bytes) -> tuple[str, int, int, int]:
 
 @dataclass
 class Link:
-    """Ethernet around the network in memory: neighbours answer for their address, the first `deaf` times not."""
+    """Ethernet around the network in memory: neighbours answer for their address, the first `deaf` times not.
+
+    `macs` may change while a scan runs: a neighbour without an entry is gone. `slow`: seconds that a neighbour takes to
+    answer a query. `strict`: a frame to a wrong MAC address is lost; otherwise it is only counted.
+    """
 
     inner: Any
     clock: Clock
     macs: dict[str, str]
     deaf: int = 0
+    slow: dict[str, float] = field(default_factory=dict)
+    strict: bool = False
     queries: list[str] = field(default_factory=list)
     wrong_macs: int = 0
     count: int = 0
@@ -216,8 +222,10 @@ class Link:
             else:
                 address = ip_address(raw[30:34] if raw[14] >> 4 == 4 else raw[38:54]).compressed
                 mac = self.macs.get(address, self.macs.get("gateway", ""))
-                self.wrong_macs += raw[:6] != bytes.fromhex(mac.replace(":", ""))
-                packets.append(row[14:])
+                wrong = raw[:6] != bytes.fromhex(mac.replace(":", ""))
+                self.wrong_macs += wrong
+                if not (wrong and self.strict):
+                    packets.append(row[14:])
         for at in range(0, len(packets), 512):
             part = packets[at : at + 512]
             self.inner.reserve(len(part))[:, : length - 14] = part
@@ -233,7 +241,8 @@ class Link:
             reply = ARP(op=2, hwsrc=mac, psrc=wanted, hwdst=OUR_MAC, pdst=US[4])
         else:
             reply = IPv6(src=wanted, dst=US[6], hlim=255) / ICMPv6ND_NA(tgt=wanted) / ICMPv6NDOptDstLLAddr(lladdr=mac)
-        self.answers.append((self.clock.now + SECOND // 1000, bytes(Ether(src=mac, dst=OUR_MAC) / reply)))
+        when = self.clock.now + int(self.slow.get(wanted, 0.001) * SECOND)
+        self.answers.append((when, bytes(Ether(src=mac, dst=OUR_MAC) / reply)))
 
     def recv(self) -> Frames:
         due = [answer for answer in self.answers if answer[0] <= self.clock.now]
@@ -243,7 +252,9 @@ class Link:
             packet = inner.buffer[start : start + length].tobytes()
             kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
             source = IP(packet).src if packet[0] >> 4 == 4 else IPv6(packet).src
-            mac = self.macs.get(source) or self.macs["gateway"]
+            mac = self.macs.get(source) or self.macs.get("gateway")
+            if mac is None:  # the neighbour has gone
+                continue
             due.append((int(when), bytes.fromhex((OUR_MAC + mac).replace(":", "")) + kind + packet))
         length = np.array([len(frame) for _, frame in due], np.int64)
         start = np.cumsum(length) - length

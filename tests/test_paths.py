@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.inet import IP
 
 from scanner.packet.headers import ACK, MAPPED, RST, SYN
-from tests.builders import SECOND, syn
+from tests.builders import SECOND, THEIR_MAC, syn
 from tests.lab.scenes import Scene
 from tests.lab.unlike import UNLIKE
 from tests.memory import STRAIGHT, Faults, Host
@@ -32,7 +32,7 @@ from tests.paths import (
     Table,
     path_of,
 )
-from tests.simulation import Clock, memory
+from tests.simulation import Clock, Link, memory
 
 HERE, THERE = "198.18.1.1", "198.18.2.1"
 
@@ -238,3 +238,16 @@ def test_a_far_host_answers_later_and_the_queue_back_takes_replies_as_they_come(
         clock.now = due
         waits += [round((when - began) / SECOND, 6) for when in wire.recv().time.tolist()]
     assert waits == [0.001, 0.002, 0.301, 0.302]
+
+
+def test_a_link_loses_frames_to_a_mac_address_that_has_changed() -> None:
+    clock = Clock()
+    wire = Link(memory({HERE: Host()}, clock), clock, {"gateway": THEIR_MAC}, strict=True)
+    answered = []
+    for mac in (THEIR_MAC, "02:00:00:00:09:09", THEIR_MAC, None):
+        wire.macs = {"gateway": mac} if mac else {}
+        wire.reserve(1)[0, :54] = np.frombuffer(syn(dst=HERE, ethernet=True), np.uint8)
+        wire.commit(1, 54)
+        clock.now += SECOND
+        answered.append(len(wire.recv()))
+    assert (answered, wire.wrong_macs) == ([1, 0, 1, 0], 2)
