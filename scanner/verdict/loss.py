@@ -19,13 +19,18 @@ Limits: only TCP replies count, because ICMP errors are rate-limited. Hosts are 
 responder that never answers (a host that drops repeats) looks like silence.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .course import over_time
+from .hosts import Ints, Rows, distinct
+from .population import PRIOR, grid
+
 OWN_ESTIMATE = 50  # answers from which on a host is estimated alone
-PRIOR = 5  # Beta(1, PRIOR): as if so many round trips had been seen, none of them lost
+LEAST_TRIALS = 3  # round trips to responders, answers and control probes: with fewer the loss is not measured
 CONTROL_PROBES = 100  # a pass, at most
 MIN_PASSES, MIN_PASSES_UNANSWERED = 2, 3
 MAX_PASSES = 31
@@ -39,6 +44,7 @@ class Estimate(NamedTuple):
 
     missed: float
     loss: float | None
+    variance: float = 0.0
 
 
 class Bound(NamedTuple):
@@ -73,17 +79,52 @@ def estimate(answered_by_pass: npt.ArrayLike, control_sent: int = 0, control_los
     return Estimate(float((s + 0.5) * (weight * unseen / (1 - unseen)).sum()), float((weight * _GRID).sum()))
 
 
-def estimate_hosts(answered: npt.NDArray[np.int64], control: npt.NDArray[np.int64]) -> Estimate:
-    """The sum over hosts: each with 50 answers or more alone, all others together.
+class HostAnswers(NamedTuple):
+    """What a scan knows of the hosts with at least one TCP answer."""
 
-    `answered` is int64[hosts, passes] (n_j of each host), `control` int64[hosts, 2] (sent, lost).
+    first: Ints  # [hosts, passes]: targets whose first TCP answer answers pass j
+    control: Ints  # [hosts, 2]: control probes to targets that had answered: sent, lost
+    passes: Ints  # [hosts]: how many passes over its silent targets told something
+    silent: Ints  # [hosts]: targets without any answer
+    group: Ints  # [hosts]: its /24 (IPv6: /64), or the link, as a number
+    control_by_pass: Ints | None = None  # [passes, 2]: of all hosts; None: passes are not compared
+
+
+def estimate_hosts(answers: HostAnswers) -> Estimate:
+    """The responders among the silent targets of these hosts, which may be unlike."""
+    first = np.asarray(answers.first, np.float64)
+    control, silent = np.asarray(answers.control, np.float64), np.asarray(answers.silent, np.float64)
+    total, probes = float(first.sum()), control.sum(axis=0)
+    if not total:
+        return Estimate(0.0, None)
+    if not silent.any():  # nothing can be missed, however unlike the hosts are
+        return Estimate(0.0, estimate(first.sum(axis=0), int(probes[0]), int(probes[1])).loss)
+    count = np.ones(len(first))
+    rows = distinct(Rows(first, control[:, 0], control[:, 1], answers.passes, silent, answers.group, count))
+    by_pass = answers.control_by_pass
+    found = over_time(rows, None if by_pass is None else np.asarray(by_pass, np.float64))
+    weight = found.posterior.loss / found.posterior.loss.sum(axis=1, keepdims=True)
+    answered = found.rows.count * found.rows.answers
+    own = float(answered @ (weight @ grid().loss)) / total
+    loss = 1 - (1 - own) * float(found.through.mean())
+    measured = total + probes[0] >= LEAST_TRIALS
+    return Estimate(found.posterior.missed, loss if measured else None, found.posterior.variance)
+
+
+def at_most(missed: float, variance: float, share: float = 0.99) -> int:
+    """The number that is not exceeded with this chance: of a negative binomial with this mean and variance.
+
+    Means and variances of windows add up before they come here.
     """
-    own = answered.sum(axis=1) >= OWN_ESTIMATE
-    groups = [(answered[host], control[host]) for host in np.flatnonzero(own)]
-    if not own.all() or not groups:
-        groups.append((answered[~own].sum(axis=0), control[~own].sum(axis=0)))
-    parts = [(float(n.sum()), estimate(n, int(c[0]), int(c[1]))) for n, c in groups]
-    measured = [(s, part.loss) for s, part in parts if part.loss is not None]
-    total = sum(s for s, _ in measured)
-    loss = sum(s * value for s, value in measured) / total if total else None
-    return Estimate(sum(part.missed for _, part in parts), loss)
+    if missed <= 0:
+        return 0
+    top = int(missed + 12 * math.sqrt(max(variance, missed)) + 50)
+    number = np.arange(1, top)
+    if variance <= missed * (1 + 1e-6):  # Poisson
+        first, steps = -missed, np.log(missed / number)
+    else:
+        q = (variance - missed) / variance
+        size = missed * (1 - q) / q
+        first, steps = size * math.log1p(-q), np.log((size + number - 1) * q / number)
+    chance = np.exp(first + np.concatenate([[0.0], np.cumsum(steps)]))
+    return int(np.searchsorted(np.cumsum(chance), share))
