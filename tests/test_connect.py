@@ -16,7 +16,7 @@ from scanner.rounds.schedule import HostRange
 from scanner.rounds.window import Window
 from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts, resolve
-from scanner.verdict.loss import Estimate, estimate
+from scanner.verdict.loss import estimate
 from scanner.verdict.rows import Verdict
 from scanner.verdict.table import Reason, state_of
 
@@ -116,11 +116,12 @@ def test_control_calls_measure_loss() -> None:
     made = probing_of("198.18.0.2", ports="1-200")
     end(made, *((target_id, 0, 1) for target_id in range(100)))
     window = made.window
-    assert window.assess() == Estimate(window.estimate.missed, None)
+    assert window.assess().loss is None
     window.begin_pass(0)
     end(made, *((target_id, 0, 1) for target_id in range(70)))
-    # The last bit of the loss depends on how numpy adds up.
-    assert tuple(window.assess()) == pytest.approx(tuple(estimate([100, 0], 100, 30)))
+    simple, found = estimate([100, 0], 100, 30), window.assess()
+    assert found.loss == pytest.approx(simple.loss, abs=0.1)
+    assert 0 < found.missed < simple.missed  # by the second pass alone: nothing says what the first one lost
 
 
 def test_what_was_not_started_is_not_called_silent() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scanner.rounds.pacing import FIRST_WAIT, LEAST_WAIT, MARGIN, RoundTrips
-from scanner.verdict.loss import CONTROL_PROBES, MAX_PASSES, Bound, Estimate, estimate, estimate_hosts
+from scanner.verdict.loss import CONTROL_PROBES, MAX_PASSES, Bound, Estimate, estimate
 
 
 class Window:
@@ -111,21 +111,6 @@ ENOUGH = {
 def test_enough(name: str) -> None:
     passes, limit, found, wanted = ENOUGH[name]
     assert Bound(limit, 0.01).reached(passes, found) is wanted
-
-
-def test_hosts_with_many_answers_are_estimated_alone() -> None:
-    """One lossy host among 20 clean ones is not averaged away; those with few answers are taken together."""
-    clean, lossy, few = [60, 0, 0], [40, 15, 6], [3, 0, 0]
-    answered = np.array([clean] * 20 + [lossy] + [few] * 5)
-    control = np.array([[10, 0]] * 20 + [[10, 4]] + [[2, 0]] * 5)
-    parts = [estimate(clean, 10, 0)] * 20 + [estimate(lossy, 10, 4), estimate([15, 0, 0], 10, 0)]
-    found = estimate_hosts(answered, control)
-    assert found.missed == pytest.approx(sum(part.missed for part in parts))
-    assert found.missed > 5 * estimate(answered.sum(axis=0), *control.sum(axis=0)).missed > 0
-
-
-def test_no_hosts() -> None:
-    assert estimate_hosts(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)) == Estimate(0.0, None)
 
 
 def test_waiting_before_anything_is_known() -> None:

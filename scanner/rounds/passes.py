@@ -257,6 +257,11 @@ class ControlProbes:
             np.add.at(counts[:, 1], group(control.target_id[~control.back]), 1)
         return counts
 
+    def by_pass(self, passes: int) -> Ints:
+        """int64[passes, 2]: control probes sent and lost in each of the first passes."""
+        back = [control.back for control in self._passes[:passes]]
+        return np.array([(len(each), np.count_nonzero(~each)) for each in back], np.int64).reshape(passes, 2)
+
     def gone(self, passes: int, group: Group, groups: int) -> Bools:
         """bool[groups]: which lost every control probe of their last passes. Such a host has gone."""
         lost, last_passes = np.zeros((2, groups), np.int64)

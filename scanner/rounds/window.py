@@ -228,11 +228,18 @@ class Window:
         control = self._control.counts(self._group, groups)
         gone = self._control.gone(passes, self._group, groups)
         control[gone] = 0  # their lost control probes tell of the host and not of the path
-        estimate = loss.estimate_hosts(self._answered[:, :passes], control)
+        known = self._answered[:, :passes].any(axis=1)
+        unanswered = self.ledger.silent(slice(0, self.ledger.n)).reshape(groups, -1).sum(axis=1)
+        estimate = loss.estimate_hosts(
+            loss.HostAnswers(
+                self._answered[known, :passes], control[known], np.full(groups, passes)[known], unanswered[known],
+                np.zeros(groups, np.int64)[known], self._control.by_pass(passes),
+            )
+        )  # fmt: skip
         silent = self.ledger.n - self.ledger.answered - self.ledger.missing
         missed = estimate.missed + (self._missed_since(gone) if gone.any() else 0.0)
         measured = estimate.loss if passes >= loss.MIN_PASSES else None
-        self.estimate = Estimate(min(missed, float(silent)), measured)
+        self.estimate = Estimate(min(missed, float(silent)), measured, estimate.variance)
         return self.estimate
 
     def _missed_since(self, gone: Bools) -> float:

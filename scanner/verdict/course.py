@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .hosts import Floats, Rows, Tables, similar, tables
+from .hosts import Floats, Rows, similar, tables
 from .population import Posterior, assess, chances, grid, mixed
 
 TIME_VARIES = 0.1  # the prior chance that passes differ
@@ -46,7 +46,7 @@ def over_time(rows: Rows, control: Floats | None) -> Found:
     rows, passes = similar(rows, MOST_ROWS), rows.first.shape[1]
     even = np.ones(passes)
     constant = assess(rows, tables(grid().loss, even, even))
-    lost = float(rows.count @ (rows.first @ np.arange(passes) + rows.lost))
+    lost = float(rows.hosts @ (rows.first @ np.arange(passes) + rows.lost))
     if control is None or passes < 2 or lost < LEAST_LOST:
         return Found(constant, even, rows)
     fit = _fit(similar(rows, FIT_ROWS), control)
@@ -70,15 +70,15 @@ def _penalty(fit: Fit) -> float:
 
 
 def _fit(rows: Rows, control: Floats) -> Fit:
-    answered = rows.count @ rows.first
+    answered = rows.hosts @ rows.first
     later = rows.answers[:, None] - np.cumsum(rows.first, axis=1)  # missed in pass j, and answered afterwards
-    trials = control[:, 0] + answered + rows.count @ later
-    besides = (control[:, 1] + rows.count @ later + 0.5) / (trials + 1)
+    trials = control[:, 0] + answered + rows.hosts @ later
+    besides = (control[:, 1] + rows.hosts @ later + 0.5) / (trials + 1)
     through = 1 - np.clip(besides - besides.min(), _LEAST, _MOST)
     for _ in range(_ROUNDS):
         through /= through.max()
         table = tables(grid().loss, through, control[:, 0])
-        weight = assess(rows._replace(group=np.zeros_like(rows.group)), table).loss * rows.count[:, None]
+        weight = assess(rows._replace(group=np.zeros_like(rows.group)), table).loss * rows.hosts[:, None]
         asked = rows.sent @ weight + 1e-9
         asked /= asked.sum()  # of which hosts the control probes were
         for _ in range(_STEPS):

@@ -33,12 +33,19 @@ class Rows(NamedTuple):
     passes: Ints
     silent: Floats
     group: Ints
-    count: Floats
+    hosts: Floats
 
     @property
     def answers(self) -> Floats:
         """Targets of each row that answered."""
         return np.asarray(self.first.sum(axis=1))
+
+    def part(self, which: Ints) -> "Rows":
+        """Some of the rows."""
+        r = which
+        return Rows(
+            self.first[r], self.sent[r], self.lost[r], self.passes[r], self.silent[r], self.group[r], self.hosts[r]
+        )
 
 
 class Tables(NamedTuple):
@@ -77,7 +84,8 @@ def distinct(rows: Rows) -> Rows:
     factors = np.random.default_rng(1).integers(1 << 62, size=table.shape[1], dtype=np.uint64) | np.uint64(1)
     key = (table.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
     _, index, which = np.unique(key, return_index=True, return_inverse=True)
-    return Rows(*(column[index] for column in rows[:-1]), np.bincount(which, rows.count))
+    part = rows.part(index)
+    return part._replace(hosts=np.asarray(np.bincount(which, rows.hosts), np.float64))
 
 
 def similar(rows: Rows, most: int) -> Rows:
@@ -85,17 +93,17 @@ def similar(rows: Rows, most: int) -> Rows:
     turn = np.arange(rows.first.shape[1])
     sizes = [np.log1p(x) for x in (rows.answers, rows.first @ turn, rows.lost, rows.sent, rows.silent)]
     steps = 12.0
-    which = np.arange(len(rows.count))
+    which = np.arange(len(rows.hosts))
     while which.max(initial=0) >= most and steps > 0.2:
         keys = [*(np.round(steps * size) for size in sizes), rows.passes, rows.group]
         which = np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
         steps /= 1.5
-    if which.max(initial=0) + 1 == len(rows.count):
+    if which.max(initial=0) + 1 == len(rows.hosts):
         return rows
-    count = np.bincount(which, rows.count)
-    mean = [np.bincount(which, column * rows.count) / count for column in (*rows.first.T, rows.sent, rows.lost)]
+    count = np.asarray(np.bincount(which, rows.hosts), np.float64)
+    mean = [np.bincount(which, column * rows.hosts) / count for column in (*rows.first.T, rows.sent, rows.lost)]
     index = np.unique(which, return_index=True)[1]
-    silent = np.bincount(which, rows.silent * rows.count) / count
+    silent = np.bincount(which, rows.silent * rows.hosts) / count
     first = np.column_stack(mean[:-2])
     return Rows(first, mean[-2], mean[-1], rows.passes[index], silent, rows.group[index], count)
 

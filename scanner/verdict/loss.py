@@ -5,8 +5,12 @@ measures loss while it runs. A target that answers pass j was missed in the j - 
 on some targets that have answered are probed again (control probes): the only direct measure. From both comes the
 expected number of responders still unseen. Passes go on over the silent targets until it is below a bound.
 
-Model: every round trip of a probe is lost independently, with the same p. The posterior of p is taken on a fixed
-grid, with the prior Beta(1, 5) (a mean of 17 %):
+Hosts of one window may be unlike, and so may passes. `estimate_hosts` learns both from the data: `population.py` how
+loss differs between hosts and networks, `course.py` how it differs between passes, and `hosts.py` has the likelihood
+of one host. It gives a mean and a variance, and `at_most` makes a bound of 99 % of them.
+
+`estimate` is the simple model, for hosts that never answered and for sweeps: every round trip is lost independently,
+with the same p. The posterior of p is taken on a fixed grid, with the prior Beta(1, 5) (a mean of 17 %):
 
     w(p) ∝ p^(f+l) · (1-p)^(4+s+c-l) / (1-p^k)^s
 
@@ -15,8 +19,8 @@ denominator conditions on having been seen at all. Then E = (s + ½) · Σ w·p^
 The simple estimate from the first two passes alone printed 32 where 7,379 were missed. The prior Beta(1, 19) saves a
 pass where nothing is lost, but with 20 responders twice as many were missed as it printed, at any loss.
 
-Limits: only TCP replies count, because ICMP errors are rate-limited. Hosts are told apart only from 50 answers on. A
-responder that never answers (a host that drops repeats) looks like silence.
+Limits: only TCP replies count, because ICMP errors are rate-limited. A responder that never answers (a host that
+drops repeats) looks like silence.
 """
 
 import math
@@ -29,7 +33,7 @@ from .course import over_time
 from .hosts import Ints, Rows, distinct
 from .population import PRIOR, grid
 
-OWN_ESTIMATE = 50  # answers from which on a host is estimated alone
+OWN_ESTIMATE = 50  # ports of a window from which on it counts the answers of each host
 LEAST_TRIALS = 3  # round trips to responders, answers and control probes: with fewer the loss is not measured
 CONTROL_PROBES = 100  # a pass, at most
 MIN_PASSES, MIN_PASSES_UNANSWERED = 2, 3
@@ -40,11 +44,14 @@ _LOG_P, _LOG_Q = np.log(_GRID), np.log1p(-_GRID)
 
 
 class Estimate(NamedTuple):
-    """What was probably missed: responders still unseen, and the loss per round trip (None: not measured)."""
+    """What was probably missed: responders still unseen, and the loss per round trip (None: not measured).
+
+    `estimate_hosts` counts only hosts that answered; `estimate` gives no variance.
+    """
 
     missed: float
     loss: float | None
-    variance: float = 0.0
+    variance: float = 0.0  # of the missed number, with all that is not known of the loss
 
 
 class Bound(NamedTuple):
@@ -104,7 +111,7 @@ def estimate_hosts(answers: HostAnswers) -> Estimate:
     by_pass = answers.control_by_pass
     found = over_time(rows, None if by_pass is None else np.asarray(by_pass, np.float64))
     weight = found.posterior.loss / found.posterior.loss.sum(axis=1, keepdims=True)
-    answered = found.rows.count * found.rows.answers
+    answered = found.rows.hosts * found.rows.answers
     own = float(answered @ (weight @ grid().loss)) / total
     loss = 1 - (1 - own) * float(found.through.mean())
     measured = total + probes[0] >= LEAST_TRIALS

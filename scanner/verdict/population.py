@@ -108,7 +108,7 @@ def _assess(rows: Rows, given: Likelihood) -> Posterior:
     seen = _Seen.of(rows, given)
     one = _one_population(seen, grid().prior)
     groups, which = np.unique(rows.group, return_inverse=True)
-    if len(groups) == 1 or 2 * len(groups) > rows.count.sum():  # hosts that differ tell as much
+    if len(groups) == 1 or 2 * len(groups) > rows.hosts.sum():  # hosts that differ tell as much
         return one
     which = which.ravel() * min(len(groups), MOST_GROUPS) // len(groups)
     several = _by_group(seen, which)
@@ -118,7 +118,7 @@ def _assess(rows: Rows, given: Likelihood) -> Posterior:
 class _Seen(NamedTuple):
     """Rows with their likelihood, and that of every population."""
 
-    count: Floats
+    hosts: Floats
     given: Likelihood
     scaled: Floats  # [R, G]: the likelihood over its largest value
     under: Floats  # [R, C]: the same under each population of unlike hosts
@@ -129,17 +129,17 @@ class _Seen(NamedTuple):
         top = given.log.max(axis=1, keepdims=True)
         scaled = np.exp(np.maximum(given.log - top, _FLOOR))
         under = np.maximum(scaled @ grid().populations.T, TINY)
-        return cls(rows.count, given, scaled, under, np.concatenate([given.log, np.log(under) + top], axis=1))
+        return cls(rows.hosts, given, scaled, under, np.concatenate([given.log, np.log(under) + top], axis=1))
 
     def part(self, which: Ints) -> "_Seen":
         """Some of the rows."""
         given = Likelihood(*(column[which] for column in self.given))
-        return _Seen(self.count[which], given, self.scaled[which], self.under[which], self.log[which])
+        return _Seen(self.hosts[which], given, self.scaled[which], self.under[which], self.log[which])
 
 
 def _one_population(seen: _Seen, prior: Floats) -> Posterior:
     """All hosts come from one population, which is any of the list."""
-    log_weight = seen.count @ seen.log + np.log(prior)
+    log_weight = seen.hosts @ seen.log + np.log(prior)
     top = log_weight.max()
     weight = np.exp(log_weight - top)
     evidence = float(top + np.log(weight.sum()))
@@ -147,7 +147,7 @@ def _one_population(seen: _Seen, prior: Floats) -> Posterior:
     alike, unlike = weight[:POINTS], weight[POINTS:]
     kept = unlike > 1e-8
     under, populations, unlike = seen.under[:, kept], grid().populations[kept].T, unlike[kept]
-    n, mean, spread = seen.count, seen.given.mean, seen.given.variance
+    n, mean, spread = seen.hosts, seen.given.mean, seen.given.variance
     missed = (seen.scaled * mean) @ populations / under
     square = (seen.scaled * (spread + mean * mean)) @ populations / under
     means = np.concatenate([n @ mean, n @ missed])
@@ -162,7 +162,7 @@ def _by_group(seen: _Seen, which: Ints) -> Posterior:
     """Each group has a population of its own, and all groups together teach the prior of these."""
     groups = int(which.max()) + 1
     total = np.zeros((groups, seen.log.shape[1]))
-    np.add.at(total, which, seen.log * seen.count[:, None])
+    np.add.at(total, which, seen.log * seen.hosts[:, None])
     top = total.max(axis=1, keepdims=True)
     scaled = np.exp(np.maximum(total - top, _FLOOR))
     base = grid().prior
