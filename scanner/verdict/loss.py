@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from .course import over_time
 from .hosts import Ints, Rows, distinct
-from .population import PRIOR, grid
+from .population import MOST_GROUPS, PRIOR, grid
 
 OWN_ESTIMATE = 50  # ports of a window from which on it counts the answers of each host
 LEAST_TRIALS = 3  # round trips to responders, answers and control probes: with fewer the loss is not measured
@@ -107,7 +107,8 @@ def estimate_hosts(answers: HostAnswers) -> Estimate:
     if not silent.any():  # nothing can be missed, however unlike the hosts are
         return Estimate(0.0, estimate(first.sum(axis=0), int(probes[0]), int(probes[1])).loss)
     count = np.ones(len(first))
-    rows = distinct(Rows(first, control[:, 0], control[:, 1], answers.passes, silent, answers.group, count))
+    group = answers.group * MOST_GROUPS // max(MOST_GROUPS, int(answers.group.max()) + 1)  # many: neighbours together
+    rows = distinct(Rows(first, control[:, 0], control[:, 1], answers.passes, silent, group, count))
     by_pass = answers.control_by_pass
     found = over_time(rows, None if by_pass is None else np.asarray(by_pass, np.float64))
     weight = found.posterior.loss / found.posterior.loss.sum(axis=1, keepdims=True)
