@@ -86,7 +86,8 @@ UNLIKE: tuple[Scene, ...] = (
     Scene("ECMP, one path clears the DSCP", kinds=_ALL_ANSWER, wire=_wire(Ecmp(0.5))),
     Scene("ECMP, one path clears the DSCP of replies and is longer", kinds=_ALL_ANSWER,
           wire=_wire(back=(Ecmp(0.5, hops=1),))),
-    Scene("virtual IP", kinds=_ONE_HOST, wire=_wire(back=(Elsewhere(1100, 1199), Elsewhere(443, 443)))),
+    # The second server is a router away. At the same distance, with IP ID 0 and DF, nothing tells it from REJECT.
+    Scene("virtual IP", kinds=_ONE_HOST, wire=_wire(back=(Elsewhere(1100, 1199, hops=1), Elsewhere(443, 443, hops=1)))),
     Scene("port forward", kinds=_ONE_HOST, wire=_wire(back=(Elsewhere(1190, 1199, hops=-63, ip_id=4711, df=False),))),
     Scene("DSCP policer", kinds=_ALL_ANSWER, wire=_wire(Policer(100, 20, clear=True))),
 )  # fmt: skip
