@@ -25,6 +25,7 @@ from scanner.packet.template import Recipe
 from scanner.rounds.checks import CHECK_PORTS
 from scanner.rounds.rows import window_rows
 from scanner.rounds.schedule import Keys
+from scanner.rounds.statistics import ScanStats
 from scanner.rounds.window import Window
 from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
@@ -74,8 +75,8 @@ def lane_of(
         ports=np.array(list(ports), np.uint16),
         transport=transport,
         our_address=addresses.from_text(US[version]),
-        pass_ports=(source_port,) * passes if source_port else tuple(range(OUR_PORT, OUR_PORT + passes)),
-        check_ports=() if source_port else tuple(range(OUR_PORT + passes, OUR_PORT + passes + CHECK_PORTS)),
+        pass_ports=(source_port,) * (passes + 1) if source_port else tuple(range(OUR_PORT, OUR_PORT + passes + 1)),
+        check_ports=() if source_port else tuple(range(OUR_PORT + passes + 1, OUR_PORT + passes + 1 + CHECK_PORTS)),
         probe=probe.prepare(Recipe("syn", *sender)),
         reset=probe.prepare(Recipe("reset", *sender)),
         syn_ack=probe.prepare(Recipe("syn-ack", *sender)),
@@ -110,11 +111,19 @@ class Bench:
 
     def collect(self) -> None:
         """Take the rows of what has closed, as a session does."""
-        cutoff = self.clock.now - int(self.scan.round_trips.wait() * SECOND)
-        while self.scan.windows.closed:
-            window = self.scan.windows.closed.popleft()
+        windows = self.scan.windows
+        while windows.closed:
+            window = windows.closed.popleft()
             self.windows.append(window)
-            self.rows += window_rows(window, cutoff)
+            self.rows += window_rows(window, self.clock.now - int(windows.patience(window) * SECOND))
+
+    def stats(self) -> ScanStats:
+        """The statistics of the windows that have closed."""
+        stats = ScanStats()
+        for window in self.windows:
+            stats.add_window(window)
+        self.scan.count(stats)
+        return stats
 
     def run(self, until: Callable[["Bench"], bool] = lambda bench: False) -> "Bench":
         """To the end, or until something is the case; a scan that does not end is an error."""

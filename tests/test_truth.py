@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from scanner.halfopen.scan import Settings
-from scanner.rounds.pacing import FIRST_WAIT, NEAR_WAIT, RoundTrips
 from scanner.verdict.loss import Bound
 from tests.builders import SECOND
 from tests.memory import Faults, Host, MemoryTransport, answer
@@ -127,14 +126,3 @@ def test_a_host_that_falls_silent_has_missed_what_was_asked_afterwards(answers: 
     done = bench_of(clock, [lane_of(transport, "198.18.1.1", ports)], Settings()).run()
     missed = sum(row.state == "filtered" and bool((row.port or 0) % 4) for row in done.rows)
     assert done.windows[0].estimate.missed == pytest.approx(missed, rel=0.1)
-
-
-def test_a_silent_host_on_the_link_is_not_waited_for_as_if_it_were_far() -> None:
-    trips, near = RoundTrips(), RoundTrips()
-    waits = [trips.wait()]
-    for seconds in (0.0, 0.001, 0.05, 1.0):
-        near.add(np.full(1000, int(seconds * SECOND)))
-        fresh = RoundTrips()
-        fresh.expect(near)
-        waits.append(round(fresh.wait(), 2))
-    assert waits == [FIRST_WAIT, NEAR_WAIT, NEAR_WAIT, pytest.approx(0.5, abs=0.05), FIRST_WAIT]

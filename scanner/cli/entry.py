@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
+UNSURE = 3  # the exit code of --strict
 INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
 
 

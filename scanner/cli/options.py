@@ -57,6 +57,9 @@ class OutputOptions:
     verbose: bool = option(False, OUTPUT, "Name open ports as soon as they are found.", "-v --verbose")
     progress: str = option("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
     stats: str | None = option(None, OUTPUT, "Write the numbers of the summary as JSON.", "", "FILE")
+    strict: bool = option(
+        False, OUTPUT, "Exit with code 3 if more than 1 % of the responders may be missed, or nobody can tell."
+    )
     resume: str | None = option(None, RESUME, "Keep the state of the scan here, and go on from it.", "", "STATE")
 
     @property

@@ -23,7 +23,7 @@ from ..halfopen.session import settings_of
 from ..halfopen.setup import lane_of, routes_of
 from ..net.routes import Route
 from ..packet.addresses import to_text
-from ..rounds.pacing import FIRST_WAIT
+from ..rounds.trips import UNHEARD_WAIT
 from ..targets.ports import Ports, format_ports
 from ..targets.spec import parse_hosts, resolve
 from ..targets.special import MANY_PUBLIC, Choice, public_hosts
@@ -137,7 +137,7 @@ def _packets(plan: Plan) -> Iterator[str]:
 
 def _time(plan: Plan) -> Iterator[str]:
     config, frames = plan.config, plan.targets + plan.queries
-    probes, waits = plan.targets * plan.unanswered_passes, plan.unanswered_passes * (config.timeout or FIRST_WAIT)
+    probes, waits = plan.targets * plan.unanswered_passes, plan.unanswered_passes * (config.timeout or UNHEARD_WAIT)
     if config.rate:
         least, most = duration_text(frames / config.rate), duration_text(probes / config.rate + waits)
         yield f"{least} at {config.rate:,.0f}/s if every target answers; {most} if none answers"

@@ -23,7 +23,7 @@ from ..trace import Watch
 from ..trace.ladder import scan_targets
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
-from .entry import INTERRUPTED
+from .entry import INTERRUPTED, UNSURE
 from .options import OutputOptions, ScanRequest, command_line
 from .progress import check_form, handling, shown
 from .state_file import StateFile, open_state
@@ -126,14 +126,16 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
         _write_stats(stats, output.stats)
     if not output.quiet:
         note("\n".join(lines), "")
-    return INTERRUPTED if interrupted else 0
+    if interrupted:
+        return INTERRUPTED
+    return UNSURE if output.strict and not stats.within_bound else 0
 
 
 def _write_stats(stats: ScanStats, path: str) -> None:
     """Write the statistics as one JSON object. Raises ScanError if the file cannot be written."""
     try:
         with open(path, "w", encoding="utf-8") as file:
-            json.dump({**stats.as_json(), "rate": stats.rate}, file, indent=1)
+            json.dump(stats.as_report(), file, indent=1)
             file.write("\n")
     except OSError as error:
         raise ScanError(f"cannot write --stats {path}: {error.strerror}") from error

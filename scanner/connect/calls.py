@@ -31,6 +31,7 @@ from ..errors import ScanError
 from ..verdict.table import Reason
 
 Owner = TypeVar("Owner")
+WaitOf = Callable[[Owner, int], float]  # owner and target id → seconds
 SECOND = 1_000_000_000  # ns
 
 RETRY = Reason.NONE  # the error says nothing of the target: this machine was short of something
@@ -189,29 +190,34 @@ class Calls(Generic[Owner]):
             entry = self._open.pop(fd)
             self._settle(entry, entry.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), now)
 
-    def give_up(self, seconds: float, near: Callable[[Owner, int], bool], patience: float = PATIENCE) -> None:
-        """End unanswered calls: after `seconds` where `near(owner, target_id)` says so, after `patience` elsewhere."""
+    def give_up(self, least: float, wait_of: WaitOf[Owner]) -> None:
+        """End calls that are unanswered for too long: `wait_of(owner, target_id)` seconds, and `least` at least."""
         now = self._clock()
-        for queue, wait in ((self._young, min(seconds, patience)), (self._old, patience)):
+        for queue, look in ((self._young, least), (self._old, 0.0)):
             while queue:
                 entry = queue[0]
                 # An entry that has ended stays in its queue until it comes to the front; its descriptor may be in use
                 # again by another call.
                 if self._open.get(entry.fd) is entry:
-                    if now - entry.started < wait * SECOND:
+                    age = (now - entry.started) / SECOND
+                    if age < look:
                         break  # those behind it are younger
-                    if wait < patience and not near(entry.owner, entry.target_id):
-                        self._old.append(entry)
-                    else:
+                    if age >= wait_of(entry.owner, entry.target_id):
                         del self._open[entry.fd]
                         self._settle(entry, errno.ETIMEDOUT, now)
+                    elif queue is self._young:
+                        self._old.append(entry)
+                    else:
+                        break
                 queue.popleft()
 
-    def due(self, seconds: float, patience: float = PATIENCE) -> float:
+    def due(self, least: float, wait_of: WaitOf[Owner]) -> float:
         """In how many seconds the next call may have to be given up; infinity when there is none."""
         now = self._clock()
-        waits = ((self._young, min(seconds, patience)), (self._old, patience))
-        left = [wait - (now - queue[0].started) / SECOND for queue, wait in waits if queue]
+        left = [least - (now - queue[0].started) / SECOND for queue in (self._young,) if queue]
+        left += [
+            wait_of(entry.owner, entry.target_id) - (now - entry.started) / SECOND for entry in list(self._old)[:1]
+        ]
         return max(0.0, min(left, default=float("inf")))
 
     def _settle(self, entry: "_Call[Owner]", code: int, now: int) -> None:

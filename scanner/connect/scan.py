@@ -5,9 +5,9 @@ shared ones of `rounds`. What differs: the kernel holds a socket for every probe
 up) instead of merely having been sent. A pass is over when its last call has ended, and nothing answers late. A
 target counts as probed when a call to it has ended, so what is under way at an interrupt is never called silent.
 
-How long a call may stay silent is decided by host. A host that has answered gets what the measured round trips call
-for, at least twice its own slowest. A host that has not answered gets the full patience, just under the second after
-which the kernel would send a SYN of its own that no pass knows of.
+How long a call may stay silent is decided by host, as in the half-open scan (`rounds.trips`). A call of the first pass
+to a host that has never answered lasts two seconds; in it the kernel sends a second SYN by itself. Later calls end just
+before the kernel would do that.
 
 The number of open calls starts at `FIRST_CALLS`, grows with every call that ends, up to the descriptor limit, and
 halves when this machine runs short of descriptors, ports or memory. That is never taken as an answer of the target.
@@ -27,26 +27,28 @@ from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..errors import ScanError, UsageError
 from ..packet.addresses import to_text
 from ..packet.headers import Ints
-from ..rounds.lifecycle import Wait
-from ..rounds.pacing import SECOND, RoundTrips, TokenBucket
+from ..rounds.pacing import SECOND, TokenBucket
+from ..rounds.rate import RateController
 from ..rounds.schedule import HostRange, LaneFacts, ResumePoint, Schedule
 from ..rounds.session import Clock, Session
 from ..rounds.statistics import ScanStats
+from ..rounds.trips import FIRST_PROBE, LEAST_WAIT, UNHEARD_WAIT, RoundTrips
 from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.permutation import Permutation
 from ..targets.special import any_public
 from ..verdict.ledger import Mark, blank
+from ..verdict.loss import CONTROL_PROBES
 from ..verdict.table import Rank, Reason
 from .calls import OUTCOMES, PATIENCE, Calls, LocalEnd, Outcome, descriptor_room, error_text, steady_clock
 
 BATCH = 256  # calls started between two looks at the answers
 FIRST_CALLS = 4096
+NO_LIMIT = 1e9  # --rate auto: no upper end
 SHORTAGE_PAUSE = 0.05  # seconds
 SHORTAGE_LIMIT = 10.0  # seconds without any room and with nothing under way: waiting will not help
 LONGEST_SLEEP = 0.05
-_ENDED = dict.fromkeys(Wait, 0.0)  # when the last call of a pass has ended, nothing is left to wait for
 
 
 @dataclass
@@ -56,49 +58,60 @@ class Probing:
     window: Window
     names: list[str] = field(init=False)
     ports: list[int] = field(init=False)
-    waiting: list[int] = field(default_factory=list)  # target ids taken for this pass and not started, last one first
-    slowest: list[float] = field(init=False)  # seconds, of the answers of each host; 0: none yet
+    # Ids taken for this pass and not started, last one first. ~id: a control probe to that target.
+    waiting: list[int] = field(default_factory=list)
+    waits: dict[int, float] = field(default_factory=dict)  # seconds, of the hosts that have answered
 
     def __post_init__(self) -> None:
         self.names, self.ports = to_text(self.window.hosts), self.window.ports.tolist()
-        self.slowest = [0.0] * len(self.names)
 
-    def near(self, target_id: int, seconds: float) -> bool:
-        """Whether the host has answered, always in half of `seconds`: then its silence may be called early."""
-        return 0 < 2 * self.slowest[target_id // self.window.width] <= seconds
+    def wait(self, call_id: int, timeout: float | None) -> float:
+        """Seconds that a call may stay silent."""
+        host = (call_id if call_id >= 0 else ~call_id) // self.window.width
+        if host in self.waits:
+            return self.waits[host] if timeout is None else min(timeout, self.waits[host])
+        first = self.window.passes.pass_no == 1
+        return FIRST_PROBE * (timeout or UNHEARD_WAIT) if first else timeout or PATIENCE
 
     def drop_waiting(self) -> None:
         """What was taken and not started counts as not probed."""
-        passes = self.window.passes
-        passes.outstanding -= len(self.waiting)
+        passes, control = self.window.passes, sum(call_id < 0 for call_id in self.waiting)
+        passes.outstanding -= len(self.waiting) - control
+        self.window.control.outstanding -= control
         passes.cut_short = passes.cut_short or bool(self.waiting)
         self.waiting.clear()
 
-    def fold(self, ended: list[Outcome["Probing"]]) -> tuple[Ints, Ints]:
-        """Take in outcomes. Returns the targets that answered for the first time, and TCP round trips in ns."""
-        window = self.window
-        target_id = np.array([outcome.target_id for outcome in ended], np.int64)
+    def fold(self, ended: list[Outcome["Probing"]]) -> tuple[Ints, Ints, Ints]:
+        """Take in outcomes. Returns the targets that answered for the first time, TCP round trips in ns, and when
+        the control probes left that were answered, ns.
+        """  # fmt: skip
+        window, pass_no = self.window, self.window.passes.pass_no
+        call_id = np.array([outcome.target_id for outcome in ended], np.int64)
+        target_id, control = np.where(call_id < 0, ~call_id, call_id), call_id < 0
         reason = np.array([OUTCOMES[outcome.code] for outcome in ended], np.uint8)
         trip = np.array([outcome.ended - outcome.started for outcome in ended], np.int64)
         time = np.array([outcome.ended for outcome in ended], np.int64)
         replied = np.flatnonzero(reason != Reason.NO_RESPONSE)
         record = blank(len(replied))
-        record["reason"], record["time"], record["pass"] = reason[replied], time[replied], window.passes.pass_no
+        record["reason"], record["time"], record["pass"] = reason[replied], time[replied], pass_no + control[replied]
         # Connected and still connected, or reset before we looked.
         whole = np.array([outcome.code == 0 for outcome in ended], np.bool_)[replied]
         mark = np.where(whole, Mark.HANDSHAKE_COMPLETED, Mark.HANDSHAKE_REFUSED).astype(np.uint16)
         record["marks"] = np.where(record["reason"] == Reason.SYN_ACK, mark, 0)
         tcp = (record["reason"] == Reason.SYN_ACK) | (record["reason"] == Reason.CONN_REFUSED)
+        back = window.control.credit(target_id[replied][tcp], record["pass"][tcp])
         fresh = window.fold(target_id[replied], record, tcp)
-        window.passes.left(target_id, int(time.max()))
+        if not control.all():
+            window.passes.left(target_id[~control], int(time.max()))
+        window.control.left(target_id[control], int(time.max()))
         first, trips = target_id[replied][fresh], trip[replied][fresh]
-        assert window.trips is not None
-        window.trips[first] = trips
-        for host, nanoseconds in zip(
-            (first[tcp[fresh]] // window.width).tolist(), trips[tcp[fresh]].tolist(), strict=True
-        ):
-            self.slowest[host] = max(self.slowest[host], nanoseconds / SECOND)
-        return first, trips[tcp[fresh]]
+        assert window.target_trips is not None
+        window.target_trips[first] = trips
+        host = first[tcp[fresh]] // window.width
+        if host.size:
+            window.trips.add(host, trips[tcp[fresh]] / SECOND)
+            self.waits.update(zip(host.tolist(), window.trips.waits(host).tolist(), strict=True))
+        return first, trips[tcp[fresh]], back
 
 
 class ConnectScan:
@@ -111,17 +124,18 @@ class ConnectScan:
         self._hosts, self._ports, self._order_key, self._shard = hosts, ports, order_key, config.shard
         self._clock = clock
         self._order = Permutation(hosts.size, order_key)
-        self.windows = Windows(schedule, self._window, config.bound, lambda window: _ENDED)
-        # The system's own stack and the number of sockets limit the rate. Public addresses get a lower rate.
-        public = PUBLIC_RATE if any_public(hosts) else 0.0
-        self._bucket = TokenBucket((config.max_rate or public) if config.rate is None else config.rate)
+        # When the last call of a pass has ended, nothing is left to wait for.
+        self.windows = Windows(schedule, self._window, config.bound, lambda window, wait: 0.0, self._before_pass)
+        limit = config.max_rate or (PUBLIC_RATE if any_public(hosts) else NO_LIMIT)
+        self._controller = RateController(limit) if config.rate is None else None
+        self._bucket = TokenBucket(self._controller.rate if self._controller else config.rate or 0.0)
         self._room = descriptor_room()
         self._limit = min(FIRST_CALLS, self._room)
-        self._trips = RoundTrips(first_wait=PATIENCE, fixed=config.timeout)
-        self._patience = config.timeout or PATIENCE
+        self._trips, self._timeout = RoundTrips(), config.timeout
         self._calls: Calls[Probing] = Calls(LocalEnd(config.source_ip, config.interface), clock=clock)
         self._probing: dict[int, Probing] = {}  # by id of the window
-        self._started = self._replies = 0
+        self._sent: Counter[str] = Counter()  # calls by kind: probe, control
+        self._replies = 0
         self._shortages: Counter[str] = Counter()
         self._paused_until = self._short_since = 0  # ns
 
@@ -143,8 +157,7 @@ class ConnectScan:
     def turn(self, now: int) -> float:
         """Take in answers, give up calls, start what is due. Returns seconds until there is more to do."""
         self._calls.collect(0)
-        wait = self._trips.wait()
-        self._calls.give_up(wait, lambda probing, target_id: probing.near(target_id, wait), self._patience)
+        self._calls.give_up(self._least_wait, self._wait_of)
         self._fold()
         self._probing = {id(window): self._probing.get(id(window)) or Probing(window) for window in self.windows.open}
         if self.windows.stopped:
@@ -156,7 +169,20 @@ class ConnectScan:
         if window:
             self._probing[id(window)] = Probing(window)
         self._start(now)
+        if self._controller:
+            self._controller.judge(now, self._trips.wait())
+            self._bucket.rate = self._controller.rate
         return self._next_due()
+
+    @property
+    def _least_wait(self) -> float:
+        return min(LEAST_WAIT, self._timeout or LEAST_WAIT)
+
+    def _wait_of(self, probing: Probing, call_id: int) -> float:
+        return probing.wait(call_id, self._timeout)
+
+    def _before_pass(self, window: Window, now: int) -> None:
+        window.judge_pass([*window.outages, *(self._controller.too_fast if self._controller else [])])
 
     def sleep(self, seconds: float) -> None:
         """Wait for answers."""
@@ -167,7 +193,8 @@ class ConnectScan:
 
     def count(self, stats: ScanStats) -> None:
         """The counters of calls."""
-        stats.sent["probe"], stats.replies, stats.shortages = self._started, self._replies, self._shortages
+        stats.sent, stats.replies, stats.shortages = self._sent, self._replies, self._shortages
+        stats.carries = self._controller.carries if self._controller else None
         if self.done and not stats.sending_seconds:  # every call was started in the first turn
             stats.sending_seconds = stats.seconds
 
@@ -186,33 +213,37 @@ class ConnectScan:
         started = 0
         for window in self.windows.open:
             probing = self._probing[id(window)]
-            if allowed > started and (probing.waiting or not window.passes.handed_out):
+            window.allow_control(None if self._controller else CONTROL_PROBES)
+            if allowed > started and (probing.waiting or not (window.passes.handed_out and window.control.handed_out)):
                 started += self._start_window(probing, allowed - started, now)
                 if now < self._paused_until:
                     break
         self._bucket.spend(started)
-        self._started += started
 
     def _start_window(self, probing: Probing, limit: int, now: int) -> int:
         window = probing.window
         if not probing.waiting:
-            probing.waiting = window.passes.take(limit, now).tolist()[::-1]
-        waiting, names, ports, width, start = (
-            probing.waiting,
-            probing.names,
-            probing.ports,
-            window.width,
-            self._calls.start,
-        )
-        most = min(limit, len(waiting))
-        for done in range(most):
-            target_id = waiting.pop()
-            if not start(probing, target_id, names[target_id // width], ports[target_id % width]):
-                waiting.append(target_id)
+            control = ~window.control.take(limit, now)
+            taken = [*control.tolist(), *window.passes.take(limit - len(control), now).tolist()]
+            probing.waiting = taken[::-1]
+        waiting, names, ports, width = probing.waiting, probing.names, probing.ports, window.width
+        started = control_started = 0
+        for _ in range(min(limit, len(waiting))):
+            call_id = waiting.pop()
+            target_id = call_id if call_id >= 0 else ~call_id
+            if not self._calls.start(probing, call_id, names[target_id // width], ports[target_id % width]):
+                waiting.append(call_id)
                 self._run_short(now)
-                return done
-        self._short_since = 0
-        return most
+                break
+            started += 1
+            control_started += call_id < 0
+        else:
+            self._short_since = 0
+        if self._controller and started:
+            self._controller.sent(started, control_started, now)
+        self._sent["probe"] += started - control_started
+        self._sent["control"] += control_started
+        return started
 
     def _run_short(self, now: int) -> None:
         """Start nothing for a moment, and then fewer calls at once."""
@@ -229,15 +260,20 @@ class ConnectScan:
         self._limit = min(self._room, self._limit + len(ended))
         for probing in {id(outcome.owner): outcome.owner for outcome in ended}.values():
             mine = [outcome for outcome in ended if outcome.owner is probing]
-            first, trips = probing.fold(mine)
+            first, trips, back = probing.fold(mine)
             self._trips.add(trips)
+            if self._controller and len(trips):
+                times = np.array([outcome.started for outcome in mine], np.int64)
+                self._controller.answered(times, self._trips.quantile(0.5))
+            if self._controller and len(back):
+                self._controller.came_back(back)
             self._replies += sum(OUTCOMES[outcome.code] is not Reason.NO_RESPONSE for outcome in mine)
             self.windows.add_opened(probing.window, first[probing.window.ledger.rank(first) == Rank.OPEN])
 
     def _next_due(self) -> float:
         """Seconds until there is more to do, answers apart."""
         now = self._clock()
-        due = self._calls.due(self._trips.wait(), self._patience)
+        due = self._calls.due(self._least_wait, self._wait_of)
         if self.sending and len(self._calls) < self._limit:
             pause = max(0.0, (self._paused_until - now) / SECOND)
             due = min(due, max(pause, self._bucket.wait(max(1, int(self._bucket.depth / 2)))))

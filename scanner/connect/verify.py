@@ -119,7 +119,7 @@ class Verification:
         """Start, take in and watch what is due; waits `LOOK` at most."""
         self._start()
         self._calls.collect(0 if self._calls.ended else LOOK)
-        self._calls.give_up(self._wait, lambda owner, index: True, self._wait)
+        self._calls.give_up(self._wait, lambda owner, index: self._wait)
         for outcome in self._calls.take():
             self._take(outcome)
         now = self._clock()

@@ -54,6 +54,7 @@ class Lane:
     spare_port: int | None = None  # used where the target is this machine and its port is our source port
 
     def __post_init__(self) -> None:
+        self.resolved = False  # whether the MAC address of the gateway is known
         self._order = Permutation(self.hosts.size, self.order_key)
         self._port_index = np.full(65536, -1, np.int32)
         self._port_index[self.ports] = np.arange(len(self.ports))
@@ -73,6 +74,11 @@ class Lane:
     def needs_macs(self) -> bool:
         """Whether each host needs its own MAC address: the hosts are on the link."""
         return self.query is not None and self.gateway is None
+
+    @property
+    def one_port(self) -> bool:
+        """Whether every pass has the same source port."""
+        return len(set(self.pass_ports)) == 1
 
     @property
     def host_count(self) -> int:
@@ -99,6 +105,7 @@ class Lane:
         """The MAC address of the gateway, for every frame of this lane."""
         for template in (self.probe, self.reset, self.syn_ack):
             template.frame[:6] = np.frombuffer(mac, np.uint8)
+        self.resolved = True
 
     def stamp_probes(
         self, rows: Bytes, target: Rows, target_port: U16, pass_no: int | U8, macs: Rows | None, now: int

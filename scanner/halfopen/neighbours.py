@@ -71,11 +71,11 @@ def _ndp(frames: Frames, row: Ints) -> tuple[Ints, Rows, Rows]:
 
 
 class GatewaySweep:
-    """The sweep for the gateway of one lane."""
+    """The sweep for the gateway of one lane: the first one, or one that finds out whether it has changed."""
 
-    def __init__(self, lane: Lane, key: int) -> None:
+    def __init__(self, lane: Lane, key: int, first: bool = True) -> None:
         assert lane.gateway is not None
-        self.lane, self.address = lane, lane.gateway
+        self.lane, self.address, self.first = lane, lane.gateway, first
         self.sweep = Sweep(1, key)
 
     @property

@@ -15,23 +15,20 @@ import numpy as np
 
 from ..packet.headers import Bools, Frames, Ints
 from ..packet.parse import Segments, parse
-from ..rounds.pacing import RateController, RoundTrips
-from ..rounds.passes import PassNumbers
+from ..rounds.rate import RateController
+from ..rounds.trips import SECOND, Patience, RoundTrips
 from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..transport import Transport
 from ..verdict.evidence import marks_of
-from ..verdict.ledger import Mark, blank
+from ..verdict.ledger import Mark, blank, count_bits
 from ..verdict.table import Rank, Reason, Rejected
 from .lane import Lane, Matches
 from .neighbours import GatewaySweep, answers
 from .transmit import Transmit
 
 RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
-MOST_RESETS = 8  # for one target: a SYN/ACK that is repeated more often is not stopped by a reset
-RTT_SAMPLE = 512  # first answers of a batch that are measured where the rate is fixed
-ESTABLISHED = 20  # round trips after which the usual one is known
-RESEND = 0.9  # seconds over the usual round trip: a SYN/ACK that the host repeated (RFC 6298: after 1 s)
+MOST_RESETS = 8  # for one target, beyond its probes: a SYN/ACK that is repeated more often is not stopped by a reset
 
 
 class Receive:
@@ -39,13 +36,13 @@ class Receive:
 
     def __init__(
         self, lanes: list[Lane], windows: Windows, transmit: Transmit, controller: RateController | None,
-        round_trips: RoundTrips, sweep_trips: RoundTrips, tos: int,
+        round_trips: RoundTrips, sweep_trips: RoundTrips, patience: Patience, tos: int,
     ) -> None:  # fmt: skip
         """`tos`: the byte that probes carry."""
         self.replies = self.late = 0
         self.rejected: Counter[str] = Counter()  # frames by cause
         self._lanes, self._windows, self._transmit, self._controller = lanes, windows, transmit, controller
-        self._round_trips, self._sweep_trips, self._tos = round_trips, sweep_trips, tos
+        self._round_trips, self._sweep_trips, self._patience, self._tos = round_trips, sweep_trips, patience, tos
 
     def receive(self, transport: Transport, gateways: Sequence[GatewaySweep]) -> None:
         """Everything that has arrived, up to a limit."""
@@ -103,21 +100,20 @@ class Receive:
             if mine.any():
                 left &= ~mine
                 target_id = (host * window.width + matches.port_index)[mine]
-                part = matches if mine.all() else matches.take(mine)
+                part = _with_pass(window, target_id, matches if mine.all() else matches.take(mine))
                 good = self._answers_us(window, target_id, part)
                 if not good.all():
                     accepted[np.flatnonzero(mine)[~good]] = owed[np.flatnonzero(mine)[~good]] = False
                     part = part.take(good)
                 self._fold_window(lane, window, target_id[good], part)
-                owed[mine] &= window.ledger.records(target_id)["replies"] <= MOST_RESETS
+                known = window.ledger.records(target_id)
+                owed[mine] &= known["replies"] <= MOST_RESETS + count_bits(known["passes"])
         self.rejected[Rejected.LATE_AFTER_CLOSE.value] += int(np.count_nonzero(left))
         refused = int(np.count_nonzero(accepted & ~owed))
         refused += self._transmit.owe_resets(matches, np.flatnonzero(owed), lane, frames)
         self.rejected[Rejected.RESET_NOT_SENT.value] += refused
 
     def _fold_window(self, lane: Lane, window: Window, target_id: Ints, matches: Matches) -> None:
-        if not matches.pass_no.all():  # one source port for all passes: a reply is credited to the current one
-            matches = matches._replace(pass_no=_pass_no(window, matches))
         late = matches.pass_no < window.passes.pass_no
         self.late += int(np.count_nonzero(late))
         segments = matches.segments
@@ -130,6 +126,10 @@ class Receive:
             record["sender"] = window.senders.numbers(segments)
         resent = self._resent(window, target_id, matches, np.flatnonzero(late))
         unproved = matches.reason == Reason.UNPROVED_SYN
+        prompt = ~segments.icmp & ~unproved & ~resent
+        back = window.control.credit(target_id[prompt], matches.pass_no[prompt])
+        if self._controller and len(back):
+            self._controller.came_back(back)
         fresh = window.fold(target_id, record, ~segments.icmp & ~unproved, resent)
         if unproved.any() and not self._windows.stopped:
             self._answer_syns(lane, window, target_id[unproved], matches.take(unproved))
@@ -140,19 +140,16 @@ class Receive:
     def _answers_us(self, window: Window, target_id: Ints, matches: Matches) -> Bools:
         """Which matches answer something that we sent; the others are counted.
 
-        A bare SYN shows no cookie, so that port must have probed that target. An ACK alone acknowledges a SYN as well
-        as a SYN/ACK, so it proves a split handshake only where we have sent a SYN/ACK.
+        A reply to a probe that was not sent answers nothing, whatever it acknowledges. An ACK alone acknowledges a SYN
+        as well as a SYN/ACK, so it proves a split handshake only where we have sent a SYN/ACK.
         """
-        good = np.ones(len(target_id), np.bool_)
-        bare = matches.reason == Reason.UNPROVED_SYN
-        if bare.any():
-            good &= ~bare | window.passes.was_sent(target_id, _pass_no(window, matches))
-            self.rejected[Rejected.UNASKED.value] += int(np.count_nonzero(~good))
+        asked = window.was_sent(target_id, matches.pass_no)
+        self.rejected[Rejected.NOT_ASKED.value] += int(np.count_nonzero(~asked))
         alone = matches.reason == Reason.SPLIT_HANDSHAKE_SYN
         if alone.any():
-            alone &= ~window.ledger.challenged(target_id, matches.pass_no)
+            alone &= asked & ~window.ledger.challenged(target_id, matches.pass_no)
             self.rejected[Rejected.NO_VERDICT.value] += int(np.count_nonzero(alone))
-        return np.asarray(good & ~alone)
+        return np.asarray(asked & ~alone)
 
     def _answer_syns(self, lane: Lane, window: Window, target_id: Ints, matches: Matches) -> None:
         """A SYN/ACK for bare SYNs, once a pass: only who gets it can acknowledge its number."""
@@ -163,16 +160,20 @@ class Receive:
             self._transmit.owe_syn_acks(matches.segments.take(row), lane, window.passes, macs)
 
     def _measure(self, window: Window, target_id: Ints, matches: Matches, fresh: Ints) -> None:
-        """Learn from first answers (rows of `matches`). With a fixed rate a sample is enough."""
-        row = fresh if self._controller else fresh[:RTT_SAMPLE]
+        """Learn from first answers (rows of `matches`) by TCP."""
+        row = fresh[np.isin(matches.reason[fresh], (Reason.SYN_ACK, Reason.RESET))]
         sent = window.sent_at(target_id[row], matches.pass_no[row])
-        known = sent > 0
         trips = matches.segments.time[row] - sent
-        slow = self._round_trips.unusual(trips, RESEND, ESTABLISHED) & (matches.reason[row] == Reason.SYN_ACK)
-        self._round_trips.add(trips[known & ~slow])
-        if self._controller:
-            tcp = ~matches.segments.icmp[row]
-            self._controller.answered(sent[known & (matches.pass_no[row] == 1) & tcp])
+        resent = self._round_trips.resent(trips) & (matches.reason[row] == Reason.SYN_ACK)
+        good = (sent > 0) & (trips >= 0)
+        if self._controller and good.any():
+            self._controller.answered(sent[good], self._round_trips.quantile(0.5))
+        good &= ~resent
+        self._round_trips.add(trips[good])
+        host = target_id[row[good]] // window.width
+        if host.size:
+            window.trips.add(host, trips[good] / SECOND)
+            self._patience.learn(window.hosts, window.trips, host)
 
     def _resent(self, window: Window, target_id: Ints, matches: Matches, late: Ints) -> Bools:
         """Which matches (among the rows `late`) are SYN/ACKs that the host repeated by itself."""
@@ -180,11 +181,14 @@ class Receive:
         late = late[matches.reason[late] == Reason.SYN_ACK]
         if late.size:
             sent = window.sent_at(target_id[late], matches.pass_no[late])
-            trips = matches.segments.time[late] - sent
-            resent[late] = (sent > 0) & self._round_trips.unusual(trips, RESEND, ESTABLISHED)
+            resent[late] = (sent > 0) & self._round_trips.resent(matches.segments.time[late] - sent)
         return resent
 
 
-def _pass_no(window: Window, matches: Matches) -> PassNumbers:
-    """The pass of each match. With one source port for all passes it is the current one."""
-    return np.where(matches.pass_no == 0, window.passes.pass_no, matches.pass_no).astype(np.uint8)
+def _with_pass(window: Window, target_id: Ints, matches: Matches) -> Matches:
+    """With one source port for all passes a reply is credited to the current one, or to its control probe."""
+    if matches.pass_no.all():
+        return matches
+    next_pass = np.full(len(target_id), window.passes.pass_no + 1)
+    current = window.passes.pass_no + window.control.was_sent(target_id, next_pass)
+    return matches._replace(pass_no=np.where(matches.pass_no == 0, current, matches.pass_no).astype(np.uint8))

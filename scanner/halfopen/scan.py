@@ -8,6 +8,7 @@ After a stop nothing new is sent, but the waits under way go on: a target whose 
 filtered.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -18,24 +19,27 @@ from ..packet.headers import U8, Bytes, Ints, Rows
 from ..packet.probe import Template, stamp_query
 from ..packet.template import TOS_LOWER_EFFORT
 from ..rounds.lifecycle import Wait
-from ..rounds.pacing import BLIND_RATE, SECOND, RateController, RoundTrips
+from ..rounds.pacing import SECOND
 from ..rounds.passes import Passes
+from ..rounds.rate import RateController
 from ..rounds.schedule import HostRange, Schedule
+from ..rounds.statistics import ScanStats
+from ..rounds.trips import FIRST_PROBE, UNHEARD_WAIT, Patience, RoundTrips
 from ..rounds.window import Window
-from ..rounds.windows import Waits, Windows
-from ..verdict.loss import Bound
+from ..rounds.windows import Windows
+from ..verdict.loss import CONTROL_PROBES, Bound
 from .lane import Lane
 from .neighbours import GATEWAY_PASSES, GatewaySweep
 from .receive import Receive
 from .transmit import FrameSource, Transmit
 
 SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT = 0.4, 0.04
-LAST_QUERY_WAIT = 0.3  # seconds before a host is called down: one in power-saving mode answers late
 SPLIT_WAIT = 0.02  # seconds after the first queries: hosts that have answered by then do not wait for the others
 FULL_RING_PAUSE = 0.0005
 HELD_BACK_PAUSE = 0.002  # where all probes that are left go to hosts that limit their answers
 GOOD_BATCH = 0.8  # of a full bucket: enough to wake up for
-HOST_START, NO_LIMIT = 200.0, 1e9  # --rate auto: the rate for each host at the start, and no upper end
+NO_LIMIT = 1e9  # --rate auto: no upper end
+GATEWAY_REFRESH = 1.0  # seconds between queries for the MAC address of a gateway, which may change
 JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005  # replies to an epoch have come after the slow tail times this, plus this
 
 
@@ -58,22 +62,19 @@ class Scan:
         schedule = schedule or Schedule([lane.host_count for lane in lanes], len(lanes[0].ports) if lanes else 1)
         self.lanes, self.settings, self._order_key = lanes, settings, order_key
         self.failed = ""  # why some targets could not be scanned
-        self.round_trips = RoundTrips(fixed=settings.timeout)
-        self._sweep_trips = RoundTrips(SWEEP_FIRST_WAIT, least=SWEEP_LEAST_WAIT)
+        self.round_trips, self.patience = RoundTrips(), Patience(settings.timeout)
+        self._sweep_trips = RoundTrips(SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
-        self._controller = self._start_rate() if settings.rate is None else None
-        self._handed = 0  # probes of first passes that the controller knows of
+        self._controller = RateController(settings.max_rate or NO_LIMIT) if settings.rate is None else None
+        self._counted = 0, 0  # probes and control probes that the controller knows of
         self._gateways = [GatewaySweep(lane, order_key) for lane in lanes if lane.gateway is not None and lane.query]
+        self._refresh_at = 0  # when the gateways are queried again, ns
         self.windows = Windows(schedule, self._window, settings.bound, self._waits, self._before_pass)
         self.transmit = Transmit(self._transports, self._controller.rate if self._controller else settings.rate or 0.0)
         self.receiver = Receive(
-            lanes, self.windows, self.transmit, self._controller, self.round_trips, self._sweep_trips, settings.tos
-        )
-
-    def _start_rate(self) -> RateController:
-        """A host starts at 200/s; many hosts share a start of at most 10,000/s."""
-        hosts = sum(lane.host_count for lane in self.lanes)
-        return RateController(min(HOST_START * max(1, hosts), BLIND_RATE), self.settings.max_rate or NO_LIMIT)
+            lanes, self.windows, self.transmit, self._controller, self.round_trips, self._sweep_trips, self.patience,
+            settings.tos,
+        )  # fmt: skip
 
     def _window(self, host_range: HostRange, number: int) -> Window:
         lane = self.lanes[host_range.lane]
@@ -90,6 +91,13 @@ class Scan:
     def sending(self) -> bool:
         """Whether frames are due."""
         return self.transmit.owing or self.windows.sending
+
+    def count(self, stats: ScanStats) -> None:
+        """The counters of what was sent and received, and what the path carries."""
+        receiver = self.receiver
+        stats.sent, stats.replies, stats.late = self.transmit.sent, receiver.replies, receiver.late
+        stats.rejected = Counter({cause: count for cause, count in receiver.rejected.items() if count})
+        stats.carries = self._controller.carries if self._controller else None
 
     def stop(self) -> None:
         """Send nothing new. Finish with what is known when the waits under way are over."""
@@ -108,7 +116,8 @@ class Scan:
         self.transmit.account(now)
         for gateway in list(self._gateways):
             self._advance_gateway(gateway, now)
-        if not self._gateways:
+        if not any(gateway.first for gateway in self._gateways):
+            self._refresh_gateways(now)
             self.windows.open_next(now, self.transmit.bucket.rate)
         full = self.transmit.send(list(self._sources()), now)
         self._adapt_rate(now)
@@ -126,7 +135,7 @@ class Scan:
             if window.sweeping:
                 yield self._queries(lane, window.current, window.hosts)
             else:
-                yield self._probes(lane, window)
+                yield from self._probes(lane, window)
 
     def _queries(self, lane: Lane, passes: Passes, addresses: Rows) -> FrameSource:
         query = lane.query
@@ -134,44 +143,52 @@ class Scan:
         stamp = partial(_stamp_queries, query, addresses)
         return FrameSource(lane.transport, passes, "query", query.length, stamp)
 
-    def _probes(self, lane: Lane, window: Window) -> FrameSource:
-        stamp = partial(_stamp_checks if window.checking else _stamp_probes, lane, window)
-        return FrameSource(lane.transport, window.current, "probe", lane.probe.length, stamp)
+    def _probes(self, lane: Lane, window: Window) -> Iterator[FrameSource]:
+        """Control probes first, because they tell whether the others arrive. They leave from the next pass's port."""
+        if window.checking:
+            yield FrameSource(
+                lane.transport, window.current, "probe", lane.probe.length, partial(_stamp_checks, lane, window)
+            )
+            return
+        pass_no = window.passes.pass_no
+        if not self.windows.stopped and (pass_no > 1 or not lane.one_port):
+            window.allow_control(None if self._controller else CONTROL_PROBES)
+        for sending, kind, port_of in ((window.control, "control", pass_no + 1), (window.passes, "probe", pass_no)):
+            stamp = partial(_stamp_probes, lane, window, port_of)
+            yield FrameSource(lane.transport, sending, kind, lane.probe.length, stamp)
 
     # ── time ──
 
-    def _waits(self, window: Window) -> Waits:
-        """The seconds of each wait of the lifecycle table, for one window."""
-        # With one source port for all passes a reply may be credited to a later pass, and its round trip look too
-        # short. So the last pass is given as long as the others.
-        round_trip = self._sweep_trips.wait() if window.sweeping else max(self.round_trips.wait(), self.settings.pause)
-        return {
-            Wait.NONE: 0.0,
-            Wait.SPLIT: SPLIT_WAIT,
-            Wait.ROUND_TRIP: round_trip,
-            Wait.NEXT_PASS: max(round_trip, self.settings.pause),
-            Wait.LAST_QUERY: max(round_trip, LAST_QUERY_WAIT),
-        }
+    def _waits(self, window: Window, wait: Wait) -> float:
+        """The seconds of a wait of the lifecycle table, for one window."""
+        if wait is Wait.NONE:
+            return 0.0
+        if not window.sweeping:
+            # With one source port for all passes a reply may be credited to a later pass, and its round trip look too
+            # short. So the last pass is given as long as the others.
+            return window.waits.seconds(wait, window, self.patience, self.settings.pause)
+        if wait is Wait.SPLIT:
+            return SPLIT_WAIT
+        if wait is Wait.SILENCE:
+            passes, least = window.current, self.settings.timeout or UNHEARD_WAIT
+            return max(least, FIRST_PROBE * least - (passes.last_sent - passes.first_ended) / SECOND)
+        return self._sweep_trips.wait()
 
     def _before_pass(self, window: Window, now: int) -> None:
-        """Learn from what is over: from a sweep how near its hosts are, from a pass whether the rate was too high."""
-        if not window.passes.pass_no:
-            if all(lane.needs_macs for lane in self.lanes):
-                self.round_trips.expect(self._sweep_trips)
-            return
-        sent, lost = window.control_result
-        if self._controller and (sent or not self.round_trips.count):
-            self._controller.repeated(sent, lost, window.passes.achieved)
-        window.limit_hosts(now)
+        """Learn from the pass that is over."""
+        if window.passes.pass_no:
+            window.judge_pass([*window.outages, *(self._controller.too_fast if self._controller else [])])
+            window.limit_hosts(now)
 
     def _adapt_rate(self, now: int) -> None:
         controller = self._controller
         if controller is None:
             return
-        handed = self.windows.handed_first
-        if handed > self._handed:
-            controller.sent(handed - self._handed, now)
-            self._handed = handed
+        probes, control = self.transmit.sent["probe"], self.transmit.sent["control"]
+        new_probes, new_control = probes - self._counted[0], control - self._counted[1]
+        if new_probes or new_control:
+            controller.sent(new_probes + new_control, new_control, now)
+            self._counted = probes, control
         tail = self.round_trips.quantile(0.99)
         controller.judge(now, self.round_trips.first_wait if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
         self.transmit.bucket.rate = controller.rate
@@ -186,9 +203,18 @@ class Scan:
             if passes.pass_no < GATEWAY_PASSES:
                 passes.begin(now)
                 return
-            self.failed = f"the gateway {gateway.name} does not answer: nothing behind it was scanned"
             self._gateways.remove(gateway)
-            self.windows.schedule.drop(self.lanes.index(gateway.lane))
+            if gateway.first:
+                self.failed = f"the gateway {gateway.name} does not answer: nothing behind it was scanned"
+                self.windows.schedule.drop(self.lanes.index(gateway.lane))
+
+    def _refresh_gateways(self, now: int) -> None:
+        """Query the gateways again from time to time: one that changes or comes back may have another MAC address."""
+        if self._refresh_at and now >= self._refresh_at and not self.windows.stopped:
+            lanes = [lane for lane in self.lanes if lane.gateway is not None and lane.query and lane.resolved]
+            self._gateways = [GatewaySweep(lane, self._order_key, first=False) for lane in lanes]
+        if not self._refresh_at or now >= self._refresh_at:
+            self._refresh_at = now + int(GATEWAY_REFRESH * SECOND)
 
     def _gateway_due(self, gateway: GatewaySweep) -> int:
         return gateway.sweep.passes.last_sent + int(self._sweep_trips.wait() * SECOND)
@@ -214,14 +240,13 @@ def _stamp_queries(query: Template, addresses: Rows, rows: Bytes, host: Ints, no
 
 def _stamp_checks(lane: Lane, window: Window, rows: Bytes, number: Ints, now: int) -> None:
     assert window.checks
-    _stamp(lane, window, rows, window.checks.target_id[number], window.checks.pass_numbers(number), now)
+    target_id, pass_numbers = window.checks.target_id[number], window.checks.pass_numbers(number)
+    _stamp_probes(lane, window, pass_numbers, rows, target_id, now)
 
 
-def _stamp_probes(lane: Lane, window: Window, rows: Bytes, target_id: Ints, now: int) -> None:
-    _stamp(lane, window, rows, target_id, window.passes.pass_no, now)
-
-
-def _stamp(lane: Lane, window: Window, rows: Bytes, target_id: Ints, pass_no: int | U8, now: int) -> None:
+def _stamp_probes(
+    lane: Lane, window: Window, pass_no: int | U8, rows: Bytes, target_id: Ints, now: int
+) -> None:  # fmt: skip
     if window.width > 1:
         host, port_index = np.divmod(target_id, window.width)
     else:  # a division for each probe is a cost that shows

@@ -7,7 +7,6 @@ ring. When only replies are awaited it sleeps in poll(). It never spins.
 
 import select
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Thread
 
@@ -100,9 +99,7 @@ class LiveScan:
 
     def count(self, stats: ScanStats) -> None:
         """The counters of what was sent, received and lost."""
-        receiver = self._scan.receiver
-        stats.sent, stats.replies, stats.late = self._scan.transmit.sent, receiver.replies, receiver.late
-        stats.rejected = Counter({cause: count for cause, count in receiver.rejected.items() if count})
+        self._scan.count(stats)
         stats.ring_drops, stats.interface_drops = self._ring_drops, self._lost
 
     def end(self) -> None:

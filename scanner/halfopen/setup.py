@@ -102,7 +102,8 @@ def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
 def _hold(routed: Collection[Route], config: SynConfig, warn: Warn, stack: ExitStack) -> dict[object, HeldPorts]:
     """A run of source ports on each source address, or the single one of --source-port.
 
-    The run has one port for each pass, those for check probes, and a spare one.
+    The run has one port for each pass, one more for the control probes of the last pass, those for check probes, and a
+    spare one.
 
     `stack` takes them over, so that those held before an error are given back.
     """
@@ -110,7 +111,7 @@ def _hold(routed: Collection[Route], config: SynConfig, warn: Warn, stack: ExitS
     for route in routed:
         source = route.source
         if source not in held:
-            count = 1 if config.source_port else config.passes + _check_ports(config) + 1
+            count = 1 if config.source_port else config.passes + _check_ports(config) + 2
             quiet = any(not other.local for other in routed if other.source == source)
             ports_held = hold(source, config.source_port, count, _random(), _scope(route), quiet)
             held[source] = stack.enter_context(closing(ports_held))
@@ -121,7 +122,7 @@ def _hold(routed: Collection[Route], config: SynConfig, warn: Warn, stack: ExitS
 
 def _check_ports(config: SynConfig) -> int:
     """How many source ports check probes get; none where a record has no bits left for their pass numbers."""
-    return CHECK_PORTS if config.passes + CHECK_PORTS <= MAX_PASSES else 0
+    return CHECK_PORTS if config.passes + 1 + CHECK_PORTS <= MAX_PASSES else 0
 
 
 def _scope(route: Route) -> int:
@@ -159,7 +160,7 @@ def lane_of(
         ports=ports,
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
-        pass_ports=held.ports[: config.passes] if several else held.ports * config.passes,
+        pass_ports=held.ports[: config.passes + 1] if several else held.ports * (config.passes + 1),
         probe=probe.prepare(Recipe("syn", *sender, config.options, config.ttl, config.tos)),
         reset=probe.prepare(Recipe("reset", *sender, ttl=config.ttl, tos=config.tos)),
         syn_ack=probe.prepare(Recipe("syn-ack", *sender, ttl=config.ttl, tos=config.tos)),
@@ -169,7 +170,7 @@ def lane_of(
         query=None if mac is None else probe.prepare(Recipe("query", *querier)),
         gateway=None if mac is None or route.gateway is None else from_ints([to_int(route.gateway)]),
         clock_offset=_random(),
-        check_ports=held.ports[config.passes : -1] if several else (),
+        check_ports=held.ports[config.passes + 1 : -1] if several else (),
         spare_port=held.ports[-1] if route.local and several else None,
     )
 

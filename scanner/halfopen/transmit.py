@@ -9,7 +9,7 @@ a target filtered whose probe was still in a ring.
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from ..packet import probe
 from ..packet.headers import ETHERNET, LINK_ETHERNET, Bytes, Frames, Ints, Rows, read
 from ..packet.parse import Segments
 from ..rounds.pacing import TokenBucket
-from ..rounds.passes import Passes
 from ..transport import Transport
 from .lane import Lane, Matches
 
@@ -27,11 +26,22 @@ MOST_OWED = 1 << 17  # frames that wait; a flood of SYN/ACKs must not fill the m
 _NO_IDS = np.zeros(0, np.int64)
 
 
+class Sending(Protocol):
+    """Ids to send to, in turn: passes, or control probes."""
+
+    @property
+    def handed_out(self) -> bool: ...
+
+    def take(self, limit: int, now: int) -> Ints: ...
+
+    def left(self, target_id: Ints, now: int) -> None: ...
+
+
 class FrameSource(NamedTuple):
-    """Frames to send: queries or probes of one pass. `stamp` writes the frames of these ids into rows, at this time."""
+    """Frames to send: queries or probes of one pass, or control probes. `stamp` writes them into rows, at a time."""
 
     transport: Transport
-    passes: Passes
+    sending: Sending
     kind: str
     length: int  # bytes of each frame
     stamp: Callable[[Bytes, Ints, int], None]
@@ -41,7 +51,7 @@ class _Owed(NamedTuple):
     """Frames owed: to whom, from which of our ports, with which numbers, to which MAC address."""
 
     lane: Lane
-    passes: Passes | None  # of a SYN/ACK: their waits count from the moment when it has left; None: a reset
+    passes: Sending | None  # of a SYN/ACK: their waits count from the moment when it has left; None: a reset
     target: Rows
     target_port: npt.NDArray[np.uint16]
     our_port: npt.NDArray[np.uint16]
@@ -60,7 +70,7 @@ class _InFlight(NamedTuple):
     """Frames handed to a transport. They have left when it has sent `until` frames in all."""
 
     until: int
-    passes: Passes | None
+    sending: Sending | None
     target_id: Ints
 
 
@@ -106,7 +116,7 @@ class Transmit:
         """How many more frames may be owed."""
         return MOST_OWED - sum(len(owed.target) for owed in self._owed)
 
-    def owe_syn_acks(self, segments: Segments, lane: Lane, passes: Passes, macs: Rows | None) -> None:
+    def owe_syn_acks(self, segments: Segments, lane: Lane, passes: Sending, macs: Rows | None) -> None:
         """A SYN/ACK with our cookie for each of these bare SYNs, to the next hop of the probe (V6[n], or the lane's).
 
         Not to the MAC address that the SYN came from: who can forge a SYN on our link would be shown the cookie.
@@ -122,8 +132,8 @@ class Transmit:
                 sent = transport.sent()
                 while queue and queue[0].until <= sent:
                     entry = queue.popleft()
-                    if entry.passes:
-                        entry.passes.left(entry.target_id, now)
+                    if entry.sending:
+                        entry.sending.left(entry.target_id, now)
 
     def send(self, sources: Iterable[FrameSource], now: int) -> bool:
         """What is owed, then each source in turn, as the rate allows. Returns whether a transport had no room."""
@@ -137,7 +147,7 @@ class Transmit:
         for source in sources:
             if budget <= 0:
                 break
-            if not source.passes.handed_out:
+            if not source.sending.handed_out:
                 rows = source.transport.reserve(budget)
                 full = full or not len(rows)
                 budget -= self._fill(source, rows, now)
@@ -158,11 +168,11 @@ class Transmit:
         return count
 
     def _fill(self, source: FrameSource, rows: Bytes, now: int) -> int:
-        target_id = source.passes.take(len(rows), now) if len(rows) else _NO_IDS
+        target_id = source.sending.take(len(rows), now) if len(rows) else _NO_IDS
         count = len(target_id)
         if count:
             source.stamp(rows[:count], target_id, now)
-            in_flight = _InFlight(0, source.passes, target_id)
+            in_flight = _InFlight(0, source.sending, target_id)
             self._commit(source.transport, count, source.length, source.kind, in_flight)
         return count
 

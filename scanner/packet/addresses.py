@@ -59,6 +59,11 @@ def is_ipv4(column: Rows) -> Bools:
     return np.asarray((column["hi"] == 0) & (column["lo"] >> np.uint64(32) == 0xFFFF))
 
 
+def networks(column: Rows) -> npt.NDArray[np.uint64]:
+    """A number for the /24 (IPv4) or /64 (IPv6) of each address, uint64[n]."""
+    return np.where(is_ipv4(column), column["lo"] >> np.uint64(8), column["hi"])
+
+
 def to_text(column: Rows) -> list[str]:
     """ADDRESS[n] → text, IPv4 dotted, IPv6 compressed (RFC 5952)."""
     return [word_text(hi, lo) for hi, lo in zip(column["hi"].tolist(), column["lo"].tolist(), strict=True)]

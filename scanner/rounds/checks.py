@@ -43,6 +43,12 @@ class Checks:
         """The pass numbers that these check probes carry now; each stands for a source port."""
         return (self._first + TURNS * (self.passes.pass_no - 1) + self._turn[number]).astype(np.uint8)
 
+    def was_sent(self, target_id: Ints, pass_no: npt.NDArray[np.uint8]) -> Bools:
+        """Which replies (target, pass number) may answer a check probe that has been handed out."""
+        answers = (pass_no >= self._first) & (pass_no < self._first + TURNS * self.passes.pass_no)
+        place = target_id * TURNS + (pass_no.astype(np.int64) - self._first) % TURNS
+        return np.asarray(answers & np.isin(place, self._place))
+
     def credit(self, target_id: Ints, pass_no: npt.NDArray[np.uint8]) -> None:
         """Take in replies: of which targets, and with which pass number."""
         answers = (pass_no >= self._first) & (pass_no < self._end)

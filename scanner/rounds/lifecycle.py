@@ -34,7 +34,7 @@ class Event(Enum):
     ALL_SENT = "every frame of the pass has left"
     ALL_ANSWERED = "no host, target or check probe is silent"
     SOME_SILENT = "a host or target is silent"
-    FIRST_ANSWERED = "only some hosts answered the first queries"
+    FIRST_ANSWERED = "only some hosts answered the first pass"
     ENOUGH = "few enough missed responders are expected"
     NOT_ENOUGH = "more missed responders are expected"
     STOPPED = "the user stopped the scan"
@@ -45,15 +45,16 @@ class Wait(Enum):
 
     NONE = "at once"
     SPLIT = "after the split wait"
-    ROUND_TRIP = "after the round-trip wait"
+    REPLIES = "after the wait for replies"
     NEXT_PASS = "after the wait between passes"
-    LAST_QUERY = "after the last query's wait"
+    SILENCE = "after the wait before silence is called"
 
 
 class Action(Enum):
     """What the scan does for a window."""
 
     NONE = "-"
+    AWAIT = "send no further control probes"
     BEGIN_PASS = "begin the next pass"
     CHECK = "choose what to test"
     SPLIT = "split off the silent hosts"
@@ -78,30 +79,32 @@ TABLE: dict[WindowState, tuple[Rule, ...]] = {
         Rule(Event.ALL_ANSWERED, Wait.NONE, Action.END_SWEEP, WindowState.READY),
         # Hosts that answered at once do not wait for hosts that may be absent.
         Rule(Event.FIRST_ANSWERED, Wait.SPLIT, Action.SPLIT, WindowState.READY),
-        # A host in power-saving mode answers late, so the last queries get a longer wait.
-        Rule(Event.ENOUGH, Wait.LAST_QUERY, Action.END_SWEEP, WindowState.READY),
+        # A host in power-saving mode answers late.
+        Rule(Event.ENOUGH, Wait.SILENCE, Action.END_SWEEP, WindowState.READY),
         Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, WindowState.SWEEPING),
     ),
     WindowState.READY: (
         Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, WindowState.CLOSED),  # every host is absent
         Rule(Event.SOME_SILENT, Wait.NONE, Action.BEGIN_PASS, WindowState.PROBING),
     ),
-    WindowState.PROBING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, WindowState.PROBED),),
+    WindowState.PROBING: (Rule(Event.ALL_SENT, Wait.NONE, Action.AWAIT, WindowState.PROBED),),
     WindowState.PROBED: (
         Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CHECK, WindowState.CHECKING),
-        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CHECK, WindowState.CHECKING),
         # A stopped scan waits for replies under way: silence is not claimed before that.
-        Rule(Event.STOPPED, Wait.ROUND_TRIP, Action.CLOSE_EARLY, WindowState.CLOSED),
+        Rule(Event.STOPPED, Wait.REPLIES, Action.CLOSE_EARLY, WindowState.CLOSED),
+        # Hosts that have answered go on at their pace. The others may be far away, or absent.
+        Rule(Event.FIRST_ANSWERED, Wait.SPLIT, Action.SPLIT, WindowState.PROBED),
+        Rule(Event.ENOUGH, Wait.SILENCE, Action.CHECK, WindowState.CHECKING),
         Rule(Event.NOT_ENOUGH, Wait.NEXT_PASS, Action.BEGIN_PASS, WindowState.PROBING),
     ),
     # Where there is nothing to test, a window passes through these two states at once.
     WindowState.CHECKING: (Rule(Event.ALL_SENT, Wait.NONE, Action.NONE, WindowState.CHECKED),),
     WindowState.CHECKED: (
         Rule(Event.ALL_ANSWERED, Wait.NONE, Action.CLOSE, WindowState.CLOSED),
-        Rule(Event.ENOUGH, Wait.ROUND_TRIP, Action.CLOSE, WindowState.CLOSED),
+        Rule(Event.ENOUGH, Wait.REPLIES, Action.CLOSE, WindowState.CLOSED),
         # What the user stops here is only the test: every target had its passes.
-        Rule(Event.STOPPED, Wait.ROUND_TRIP, Action.CLOSE, WindowState.CLOSED),
-        Rule(Event.NOT_ENOUGH, Wait.ROUND_TRIP, Action.BEGIN_PASS, WindowState.CHECKING),
+        Rule(Event.STOPPED, Wait.REPLIES, Action.CLOSE, WindowState.CLOSED),
+        Rule(Event.NOT_ENOUGH, Wait.REPLIES, Action.BEGIN_PASS, WindowState.CHECKING),
     ),
     WindowState.CLOSED: (),
 }

@@ -4,33 +4,26 @@ One pass walks the targets in a keyed order and hands out those that are silent 
 has left, replies get time to arrive. Then the owner begins the next pass or ends. Probes to ports and queries to
 neighbours are both sent in passes.
 
-From the second pass on, up to 100 control probes a pass go again to targets that have answered. They are the only
-direct measure of loss.
-
 The time when a frame left is kept for batches of the order and not for targets: the log of a pass holds the first
 turn and the time of each batch, and the inverse permutation finds the turn of a target. A round-trip time costs
 nothing until it is needed.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..packet.headers import Bools, Ints
 from ..targets.permutation import Permutation
-from ..verdict.ledger import Ledger
-from ..verdict.loss import CONTROL_PROBES
-from ..verdict.table import Rank
 
 _CHUNK = 1 << 16  # turns looked at together from the second pass on, when most targets have answered
 _RETRIED = 512  # held-back targets that are tried again in one call
-GONE_PROBES, GONE_PASSES = 30, 2  # a host that lost all of so many control probes, in so many passes, has gone
 
 PassNumbers = npt.NDArray[np.uint8]
 Admit = Callable[[Ints, int], Bools]  # target ids and the time (ns) → which may be sent now
-Group = Callable[[Ints], Ints]  # target ids → number of the group whose loss is estimated together
+Renumber = Callable[[Ints], Ints]  # target ids here → those of the same targets in another numbering
 
 
 class Tracker(Protocol):
@@ -52,6 +45,7 @@ class Passes:
         self.outstanding = 0  # frames handed out that have not left yet
         self.last_sent = 0  # when the latest frame left
         self.began = 0  # when the pass under way began
+        self.first_ended = 0  # when the latest frame of the first pass left
         self.cut_short = False  # the pass under way was stopped before its end
         self.handed = self.handed_first = 0  # targets handed out in the pass under way, and in the first pass
         self.admit: Admit | None = None  # holds back targets of hosts that limit their answers
@@ -61,26 +55,24 @@ class Passes:
         self._next = 0  # the turn up to which the order has been looked at
         self._cut = tracker.n
         self._ready = self._ready_turn = np.zeros(0, np.int64)  # looked at, not handed out yet
-        self._held = self._extra = np.zeros(0, np.int64)
-        self._extras = 0  # control probes of the pass under way
+        self._held = self._ready
+        self._earlier: tuple[Passes, int, Renumber] | None = None  # who sent the first passes, and how many
         self._untimed: set[int] = set()  # passes that held targets back: their log gives no times
 
-    def begin(self, now: int, extra: Ints | None = None) -> None:
-        """Start the next pass. `extra` targets are sent to as well, answered or not, spread evenly over the pass."""
+    def begin(self, now: int) -> None:
+        """Start the next pass."""
         self.pass_no += 1
         self._next = self.handed = 0
         self._log.append(([], []))
-        self._extra = np.zeros(0, np.int64) if extra is None else extra
-        self._extras = len(self._extra)
         self._ready = self._ready_turn = np.zeros(0, np.int64)
         self.last_sent = self.began = now
 
-    def continue_from(self, other: "Passes") -> None:
-        """Begin as if the passes of `other`, which sent to these targets too, were passes of this object."""
+    def continue_from(self, other: "Passes", renumber: Renumber) -> None:
+        """Go on after the passes of `other`, which sent to these targets too; `renumber` gives their ids there."""
         self.pass_no, self.began, self.last_sent = other.pass_no, other.began, other.last_sent
-        self._log = [([0], [other.began]) for _ in range(other.pass_no)]
-        self._next = self._n
-        self.tracker.probed(np.arange(self._n))
+        self.first_ended = other.first_ended
+        self._log = [([], []) for _ in range(other.pass_no)]
+        self._earlier, self._next = (other, other.pass_no, renumber), self._n
 
     def take(self, limit: int, now: int) -> Ints:
         """Up to `limit` target ids to send to now. None may mean that the rest is held back: see `handed_out`."""
@@ -98,10 +90,9 @@ class Passes:
     def _from_ready(self, limit: int, now: int) -> Ints:
         taken, self._ready = self._ready[:limit], self._ready[limit:]
         turn, self._ready_turn = self._ready_turn[:limit], self._ready_turn[limit:]
-        own = turn[turn >= 0]  # control probes have no turn
-        if len(own):
+        if len(turn):
             first, times = self._log[-1]
-            first.append(int(own[0]))
+            first.append(int(turn[0]))
             times.append(now)
         if self.admit is None:
             return taken
@@ -130,23 +121,15 @@ class Passes:
         silent = self.tracker.silent(target_id)
         if not silent.all():
             target_id, turn = target_id[silent], turn[silent]
-        if len(self._extra):
-            target_id, turn = self._with_extra(target_id, turn)
         self._ready = np.concatenate([self._ready, target_id])
         self._ready_turn = np.concatenate([self._ready_turn, turn])
-
-    def _with_extra(self, target_id: Ints, turn: Ints) -> tuple[Ints, Ints]:
-        """Insert the extra targets that belong to this part of the order at even distances, with turn -1."""
-        due = self._extras * self._next // self._n
-        count = due - (self._extras - len(self._extra))
-        extra, self._extra = self._extra[:count], self._extra[count:]
-        at = (2 * np.arange(count) + 1) * len(target_id) // max(1, 2 * count)
-        return np.insert(target_id, at, extra), np.insert(turn, at, -1)
 
     def left(self, target_id: Ints, now: int) -> None:
         """The frames of these targets have left the machine."""
         self.outstanding -= len(target_id)
         self.last_sent = now
+        if self.pass_no == 1:
+            self.first_ended = now
         self.tracker.probed(target_id)
 
     @property
@@ -158,6 +141,20 @@ class Passes:
     def held_back(self) -> bool:
         """Whether only targets of hosts that limit their answers are left in the pass under way."""
         return self._next >= self._n and not len(self._ready) and len(self._held) > 0
+
+    @property
+    def progress(self) -> float:
+        """The share of the order that the pass under way has come to."""
+        return self._reached() / max(1, self._n)
+
+    def progress_at(self, when: Ints) -> npt.NDArray[np.float64]:
+        """The share of the order that the first pass had come to at these times (ns)."""
+        if self._earlier:
+            return self._earlier[0].progress_at(when)
+        first, times = self._log[0]
+        # The turn of the first batch that left later; behind the last batch everything had left.
+        turn = np.array([*first, self._n if self.pass_no > 1 else self._reached()])
+        return np.asarray(turn[np.searchsorted(np.asarray(times), when, side="right")] / max(1, self._n))
 
     @property
     def complete(self) -> int:
@@ -179,12 +176,11 @@ class Passes:
         self.cut_short = self.cut_short or not self.handed_out
         self._cut = self._reached()
         self._next, self._ready, self._ready_turn = self._n, self._ready[:0], self._ready[:0]
-        self._held = self._extra = self._ready
+        self._held = self._ready
 
     def _reached(self) -> int:
         """The turn up to which targets were handed out in the pass under way."""
-        waiting = self._ready_turn[self._ready_turn >= 0]
-        return min(self._cut, int(waiting[0]) if len(waiting) else self._next)
+        return min(self._cut, int(self._ready_turn[0]) if len(self._ready_turn) else self._next)
 
     def turn(self, target_id: Ints) -> Ints:
         """The place of each target in the order of every pass."""
@@ -194,6 +190,10 @@ class Passes:
         """When the frame of that pass was handed out for each target, ns; 0 where that is not known."""
         turn = self.turn(target_id)
         when = np.zeros(len(target_id), np.int64)
+        if self._earlier:
+            passes, count, renumber = self._earlier
+            early = np.flatnonzero(pass_no <= count)
+            when[early] = passes.sent_at(renumber(target_id[early]), pass_no[early])
         for number, (first, times) in enumerate(self._log, 1):
             selected = np.flatnonzero(pass_no == number)
             if selected.size and first and number not in self._untimed:
@@ -213,62 +213,3 @@ class Passes:
         pass_no = np.where(reached, self.pass_no, self.pass_no - 1).astype(np.uint8)
         when = self.sent_at(target_id, pass_no)
         return np.asarray((when > 0) & (when < now))
-
-
-class _Control(NamedTuple):
-    """The control probes of one pass: target ids, ascending, and which of them came back."""
-
-    target_id: Ints
-    back: Bools
-
-
-class ControlProbes:
-    """The control probes of a window, pass by pass."""
-
-    def __init__(self) -> None:
-        self._passes: list[_Control] = []
-
-    def choose(self, ledger: Ledger, passes: int) -> Ints | None:
-        """The targets for the pass that begins after `passes` passes, spread evenly over those that answered."""
-        answered = np.flatnonzero(ledger.rank(slice(None)) >= Rank.CLOSED) if passes else np.zeros(0, np.int64)
-        chosen = answered[:: max(1, -(-len(answered) // CONTROL_PROBES))]
-        self._passes.append(_Control(chosen, np.zeros(len(chosen), np.bool_)))
-        return chosen if len(chosen) else None
-
-    def credit(self, target_id: Ints, pass_no: PassNumbers, counts: Bools) -> None:
-        """Take in replies: of which targets, to which pass, and whether the reply counts as an answer to it."""
-        for number, control in enumerate(self._passes, 1):
-            if len(control.target_id):
-                answered = target_id[(pass_no == number) & counts]
-                at = np.minimum(np.searchsorted(control.target_id, answered), len(control.target_id) - 1)
-                control.back[at[control.target_id[at] == answered]] = True
-
-    @property
-    def latest(self) -> tuple[int, int]:
-        """Control probes of the latest pass: sent, and lost."""
-        back = self._passes[-1].back if self._passes else np.zeros(0, np.bool_)
-        return len(back), int(np.count_nonzero(~back))
-
-    def counts(self, group: Group, groups: int) -> Ints:
-        """int64[groups, 2]: control probes sent and lost."""
-        counts = np.zeros((groups, 2), np.int64)
-        for control in self._passes:
-            np.add.at(counts[:, 0], group(control.target_id), 1)
-            np.add.at(counts[:, 1], group(control.target_id[~control.back]), 1)
-        return counts
-
-    def by_pass(self, passes: int) -> Ints:
-        """int64[passes, 2]: control probes sent and lost in each of the first passes."""
-        back = [control.back for control in self._passes[:passes]]
-        return np.array([(len(each), np.count_nonzero(~each)) for each in back], np.int64).reshape(passes, 2)
-
-    def gone(self, passes: int, group: Group, groups: int) -> Bools:
-        """bool[groups]: which lost every control probe of their last passes. Such a host has gone."""
-        lost, last_passes = np.zeros((2, groups), np.int64)
-        silent_since = np.ones(groups, np.bool_)
-        for control in reversed(self._passes[:passes]):
-            sent = np.bincount(group(control.target_id), minlength=groups)
-            silent_since &= np.bincount(group(control.target_id[control.back]), minlength=groups) == 0
-            lost += np.where(silent_since, sent, 0)
-            last_passes += silent_since & (sent > 0)
-        return np.asarray((lost >= GONE_PROBES) & (last_passes >= GONE_PASSES))

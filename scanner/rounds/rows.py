@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..packet.addresses import is_ipv4, raw_text, to_text
-from ..packet.headers import Ints
+from ..packet.headers import Bools, Ints
 from ..targets.ports import services
-from ..verdict.evidence import HostFacts, host_facts, words_of
+from ..verdict.evidence import HostFacts, Words, host_facts, words_of
 from ..verdict.rows import Verdict, down_row, record_rows, silent_rows
-from ..verdict.table import RANK, Rank, Reason
+from ..verdict.table import RANK, Rank, Reason, State
 from .window import Window
 
 
@@ -28,21 +28,41 @@ def window_rows(window: Window, cutoff: int, write_silent: bool = True, only_ope
     if only_open:
         return
     yield from _down(window, hosts)
+    unknown = stopped_targets(window)
+    yield from _silent(window, hosts, unknown, ("stopped-answering",), State.UNKNOWN)
     if write_silent:
-        target_id = silent_targets(window, cutoff)
-        port = window.ports[target_id % window.width].tolist()
-        ips = map(hosts.__getitem__, (target_id // window.width).tolist())
-        yield from silent_rows(
-            ips, port, list(map(services().get, port)), ("interrupted",) if window.interrupted else ()
-        )
+        words = ("interrupted",) if window.interrupted else ()
+        yield from _silent(window, hosts, silent_targets(window, cutoff), words, State.FILTERED)
+
+
+def _silent(window: Window, hosts: list[str], target_id: Ints, words: Words, state: State) -> Iterator[Verdict]:
+    port = window.ports[target_id % window.width].tolist()
+    ips = map(hosts.__getitem__, (target_id // window.width).tolist())
+    return silent_rows(ips, port, list(map(services().get, port)), words, state)
+
+
+def stopped_targets(window: Window) -> Ints:
+    """The silent targets of hosts that stopped answering, whose every probe left after that: nothing is known."""
+    stopped = np.repeat(window.stopped_at > 0, window.width)
+    target_id = np.flatnonzero(_unanswered(window) & stopped)
+    first = window.sent_at(target_id, np.ones(len(target_id), np.uint8))
+    # Where the time of the first probe is not known, the host limited its answers, and nothing is claimed.
+    return np.asarray(target_id[(first == 0) | (first > window.stopped_at[target_id // window.width])])
+
+
+def _unanswered(window: Window) -> Bools:
+    """bool[targets]: probed, and without an answer, given up or not. An unproved reply has a row of its own."""
+    silent = window.ledger.silent(slice(None)) | window.ledger.given_up()
+    return window.ledger.was_probed() & silent & ~window.ledger.was_answered()
 
 
 def silent_targets(window: Window, cutoff: int) -> Ints:
     """The targets of a closed window that may be called silent."""
-    silent = window.ledger.silent(slice(None)) & ~window.ledger.was_answered()  # an unproved reply has a row of its own
-    target_id = np.flatnonzero(window.ledger.was_probed() & silent)
+    target_id = np.flatnonzero(_unanswered(window))
+    if window.stopped_at.any():
+        target_id = np.setdiff1d(target_id, stopped_targets(window))
     # A scan that measures its own round trips counts a target as probed when its call has ended, answered or not.
-    if window.interrupted and len(target_id) and window.trips is None:
+    if window.interrupted and len(target_id) and window.target_trips is None:
         target_id = target_id[window.passes.sent_before(target_id, cutoff)]
     return target_id
 
@@ -60,11 +80,11 @@ def _answered(window: Window, hosts: list[str], only_open: bool) -> Iterator[Ver
     if only_open:
         wanted = RANK[record["reason"]] == Rank.OPEN
         target_id, record, facts = target_id[wanted], record[wanted], facts.take(wanted)
-    if window.trips is None:
+    if window.target_trips is None:
         sent = window.sent_at(target_id, record["pass"])
         trip = np.where((sent > 0) & (record["time"] >= sent), record["time"] - sent, -1)
     else:
-        trip = window.trips[target_id]
+        trip = window.target_trips[target_id]
     port = window.ports[target_id % window.width].tolist()
     senders = [None, *map(raw_text, window.senders.names[1:])]
     return record_rows(
@@ -75,14 +95,14 @@ def _answered(window: Window, hosts: list[str], only_open: bool) -> Iterator[Ver
         words_of(record, facts),
         trip,
         icmp_from=map(senders.__getitem__, record["sender"].tolist()),
-        ttl_known=window.trips is None,
+        ttl_known=window.target_trips is None,
     )
 
 
 def _facts(window: Window, target_id: Ints) -> HostFacts:
     """What the replies of each host show together. The sockets of the system keep TTL and window to themselves."""
     record, host = window.ledger.records(target_id), target_id // window.width
-    if window.trips is not None:
+    if window.target_trips is not None:
         nothing = np.zeros(len(target_id), np.bool_)
         return HostFacts(nothing, nothing, nothing, nothing)
     probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(window.hosts))

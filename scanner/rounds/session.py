@@ -168,9 +168,7 @@ class Session:
             if keep:
                 self._kept.append(window.host_range)
                 continue
-            self._stats.add_window(
-                window.ledger.answered, window.passes.pass_no, window.estimate, window.missed_with_hosts
-            )
+            self._stats.add_window(window)
             self._latest_loss = window.estimate.loss if window.estimate.loss is not None else self._latest_loss
             cutoff = self._clock() - int(self.engine.windows.patience(window) * SECOND)
             if not write_silent:

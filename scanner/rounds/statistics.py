@@ -9,11 +9,16 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..verdict.loss import Estimate
+import numpy as np
+
+from ..verdict.loss import at_most
 from ..verdict.sentences import plural
+from .window import Window
 
 _UNSAVED = ("opened", "remaining", "measured")  # fields that only a running scan uses
 _OTHER_TRAFFIC = ("other-protocol", "other-icmp", "arp", "not-to-us", "own-probe", "ARP", "not IP", "not-ip")
+MOST_MISSED = 0.01  # share of the responders that a scan may expect to have missed
+MOST_NAMED = 10  # hosts that stopped answering
 _LEAST_SENDING = 0.1  # seconds: a shorter scan has no rate worth printing
 
 
@@ -31,8 +36,15 @@ class ScanStats:
     rejected: Counter[str] = field(default_factory=Counter)  # frames by cause
     ring_drops: int = 0
     interface_drops: int = 0
-    expected_missed: float = 0.0
+    expected_missed: float = 0.0  # responders, on hosts that answered
+    missed_variance: float = 0.0  # of that number
+    hosts_heard: int = 0  # hosts that answered
+    hosts_unheard: int = 0  # hosts that were probed and never answered
+    missed_by_loss: float = 0.0  # responders on hosts that never answered, if only the loss of the others hid them
+    stopped: Counter[str] = field(default_factory=Counter)  # hosts that stopped answering: probes until then
+    carries: float | None = None  # frames a second, where the path carries less than could be sent
     loss: float | None = None  # per round trip; None: not measured
+    responders: int = 0  # targets with a TCP answer
     answered: int = 0
     passes: int = 0
     silent_counted: int = 0
@@ -42,35 +54,76 @@ class ScanStats:
     opened: int = 0  # targets found open so far
     remaining: int = 0  # targets not probed yet
     measured: int = 0  # answers in windows whose loss was measured
+    unmeasured: int = 0  # silent targets on hosts that answered, in windows whose loss was not measured
 
     @property
     def rate(self) -> float:
         """Frames a second while sending."""
         return self.sent.total() / self.sending_seconds if self.sending_seconds else 0.0
 
-    def add_window(self, answered: int, passes: int, estimate: Estimate, unreachable: float = 0.0) -> None:
-        """Take in a window that has closed. `unreachable`: expected targets of hosts whose MAC address was missed."""
-        self.expected_missed += estimate.missed + unreachable
-        self.loss = _weighted((self.loss, self.measured), (estimate.loss, answered))
-        self.measured += answered if estimate.loss is not None else 0
-        self.answered += answered
-        self.passes = max(self.passes, passes)
+    def add_window(self, window: Window) -> None:
+        """Take in a window that has closed."""
+        estimate, unheard = window.estimate, int(np.count_nonzero(window.unheard))
+        self.expected_missed += estimate.missed + window.missed_with_hosts
+        self.missed_variance += estimate.variance + window.missed_with_hosts
+        self.hosts_heard += int(np.count_nonzero(window.last_answer))
+        self.hosts_unheard += unheard
+        self.missed_by_loss += window.unheard_estimate.missed
+        for name, probes in window.stopped_hosts():
+            self.stopped[name] += probes
+        if estimate.loss is None:
+            self.unmeasured += int(window.by_host(window.ledger.silent(slice(None)))[window.last_answer > 0].sum())
+        responders = window.responders
+        self.loss = _weighted((self.loss, self.measured), (estimate.loss, responders))
+        self.measured += responders if estimate.loss is not None else 0
+        self.responders += responders
+        self.answered += window.ledger.answered
+        self.passes = max(self.passes, window.passes.pass_no)
+
+    @property
+    def at_most_missed(self) -> int:
+        """The responders that were missed on hosts that answered are at most so many, in 99 of 100 scans."""
+        return at_most(self.expected_missed, self.missed_variance)
+
+    @property
+    def missed_if_there(self) -> float | None:
+        """The responders on hosts that never answered, if these are there and like the others; None: unknown."""
+        if not self.hosts_unheard:
+            return 0.0
+        if not self.hosts_heard:
+            return None
+        return self.hosts_unheard * (self.responders + self.expected_missed) / self.hosts_heard
+
+    @property
+    def within_bound(self) -> bool:
+        """Whether at most one in a hundred responders is expected to be missed."""
+        if not self.responders:
+            return False
+        missed = self.expected_missed + self.missed_by_loss
+        return not (self.stopped or self.unmeasured) and missed <= MOST_MISSED * (self.responders + missed)
 
     def after(self, earlier: "ScanStats") -> "ScanStats":
         """The statistics of two parts of a scan, this one being the later."""
         added = ("seconds", "sending_seconds", "sent", "replies", "late", "rejected", "ring_drops", "interface_drops",
-                 "expected_missed", "answered", "silent_counted", "shortages", "opened")  # fmt: skip
+                 "expected_missed", "missed_variance", "hosts_heard", "hosts_unheard", "missed_by_loss", "stopped",
+                 "unmeasured", "responders", "answered", "silent_counted", "shortages", "opened")  # fmt: skip
         return replace(
             self,
             **{name: getattr(self, name) + getattr(earlier, name) for name in added},
             started=earlier.started,
             passes=max(self.passes, earlier.passes),
-            loss=_weighted((self.loss, self.answered), (earlier.loss, earlier.answered)),
+            carries=self.carries or earlier.carries,
+            loss=_weighted((self.loss, self.responders), (earlier.loss, earlier.responders)),
         )
 
     def as_json(self) -> dict[str, Any]:
         """The fields of a scan that has ended."""
         return {name: value for name, value in vars(self).items() if name not in _UNSAVED}
+
+    def as_report(self) -> dict[str, Any]:
+        """The same with what follows from it, for `--stats`."""
+        derived = ("rate", "at_most_missed", "missed_if_there", "within_bound")
+        return self.as_json() | {name: getattr(self, name) for name in derived}
 
 
 def _weighted(*parts: tuple[float | None, int]) -> float | None:
@@ -81,7 +134,7 @@ def _weighted(*parts: tuple[float | None, int]) -> float | None:
 
 def stats_of(document: dict[str, Any]) -> ScanStats:
     """What `as_json` gave. Raises KeyError or TypeError for anything else."""
-    counters = {name: Counter(document[name]) for name in ("sent", "rejected", "shortages")}
+    counters = {name: Counter(document[name]) for name in ("sent", "rejected", "shortages", "stopped")}
     for name, value in document.items():
         if name not in counters and not isinstance(value, int | float | None):
             raise TypeError(f"{name} is no number")
@@ -91,15 +144,19 @@ def stats_of(document: dict[str, Any]) -> ScanStats:
 def summary_lines(stats: ScanStats) -> list[str]:
     """The summary for people, as lines without a line end."""
     sent = stats.sent
+    control = f" ({sent['control']:,} of them control probes)" if sent["control"] else ""
     lines = [
         f"{plural(stats.targets, 'target')} in {stats.seconds:.2f} s, {plural(stats.passes, 'pass')}: "
-        f"{plural(sent['probe'], 'probe')}, {plural(sent['query'], 'query')}"
+        f"{plural(sent['probe'] + sent['control'], 'probe')}{control}, {plural(sent['query'], 'query')}"
         + (f", {plural(sent['syn-ack'], 'SYN/ACK')}" if sent["syn-ack"] else "")
         + f" and {plural(sent['reset'], 'reset')} sent"
         f"{_speed(stats)}; "
         f"{plural(stats.replies, 'reply')}" + (f", {stats.late:,} late" if stats.late else ""),
         _trust(stats),
+        *_unheard(stats),
     ]
+    if stats.carries:
+        lines.append(f"the path carries about {stats.carries:,.0f}/s")
     rejected = {cause: count for cause, count in stats.rejected.items() if cause not in _OTHER_TRAFFIC}
     if rejected:
         lines.append("rejected: " + ", ".join(f"{count:,} {cause}" for cause, count in sorted(rejected.items())))
@@ -111,15 +168,58 @@ def summary_lines(stats: ScanStats) -> list[str]:
         )
     if stats.interrupted:
         lines.append("interrupted: targets that were not probed, or not long enough ago, have no row")
-    return lines
+    return lines if stats.interrupted else lines + _warning(stats)
 
 
 def _trust(stats: ScanStats) -> str:
-    if stats.loss is not None:
-        return f"loss {stats.loss:.1%} a round trip; expected missed responders: {stats.expected_missed:.4f}"
-    if not stats.answered:
-        return "loss unknown: nobody answered"
-    return "loss not measured: everyone answered at once" if stats.passes == 1 else "loss unknown: no TCP answer"
+    """The loss, and what it hid on hosts that answered."""
+    if not stats.responders:
+        return "loss not measured: nobody answered" if not stats.answered else "loss not measured: no TCP answer"
+    if stats.loss is None:
+        if not stats.unmeasured:
+            return "loss not measured: the hosts that answered have no silent target"
+        return (
+            f"loss not measured: only {plural(stats.responders, 'target')} answered, in {plural(stats.passes, 'pass')}"
+        )
+    missed = f"{stats.expected_missed:,.4f}" if stats.expected_missed < 10 else f"{stats.expected_missed:,.0f}"
+    return (
+        f"loss {stats.loss:.1%} a round trip; "
+        f"expected missed responders: {missed} on {plural(stats.hosts_heard, 'host')} that answered "
+        f"(at most {stats.at_most_missed:,})"
+    )
+
+
+def _unheard(stats: ScanStats) -> list[str]:
+    """What is unknown: hosts that never answered, and hosts that stopped."""
+    lines = []
+    if stats.hosts_unheard:
+        unheard = f"{plural(stats.hosts_unheard, 'host')} never answered"
+        if stats.missed_if_there is None:
+            lines.append(f"{unheard}: nobody can tell whether they are there")
+        else:
+            there = "it is" if stats.hosts_unheard == 1 else "they are"
+            lines.append(
+                f"{unheard}: if {there} there, about {stats.missed_if_there:,.0f} responders are missed; "
+                f"loss as on the others would explain {stats.missed_by_loss:,.4f}"
+            )
+    for name, probes in sorted(stats.stopped.items())[:MOST_NAMED]:
+        lines.append(f"{name} stopped answering after {plural(probes, 'probe')} (a ban?)")
+    if len(stats.stopped) > MOST_NAMED:
+        lines.append(f"{len(stats.stopped) - MOST_NAMED:,} more hosts stopped answering")
+    return lines
+
+
+def _warning(stats: ScanStats) -> list[str]:
+    """The last line, in plain words, where the scan does not know enough."""
+    if not stats.responders or stats.within_bound:
+        return []
+    if stats.stopped:
+        return ["a host that answered has stopped: what it would have answered is unknown"]
+    if stats.unmeasured:
+        return ["too little came back to measure the loss; raise --retries"]
+    missed = stats.expected_missed + stats.missed_by_loss
+    lost = f"about 1 in {max(1.0, 1 / stats.loss):,.0f} answers was lost" if stats.loss else "answers were lost"
+    return [f"{lost}, and about {missed:,.0f} responders may be missed; lower --rate, or raise --retries"]
 
 
 def _speed(stats: ScanStats) -> str:

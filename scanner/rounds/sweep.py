@@ -23,6 +23,12 @@ class Sweep:
         self.first_answers = np.zeros(MAX_PASSES, np.int64)  # by pass; of both parts where a window has split
         self._answered = np.zeros(n, np.bool_)
 
+    def continue_from(self, other: "Sweep", hosts: Ints) -> None:
+        """Go on with these hosts of another sweep."""
+        self.macs, self._answered = other.macs[hosts], other._answered[hosts]
+        self.first_answers = other.first_answers.copy()
+        self.passes.continue_from(other.passes, hosts.__getitem__)
+
     def silent(self, host: Ints | slice = slice(None)) -> Bools:
         """Which of these hosts have not answered."""
         return np.asarray(~self._answered[host])

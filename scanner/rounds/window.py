@@ -5,8 +5,8 @@ and each row leaves once, complete. The id of a target inside the window is host
 of its probe in a pass comes from a permutation of those ids.
 
 On a link where frames need the MAC address of the host, the window first sweeps its hosts. Hosts that never answer
-are absent, and none of their ports is probed. A window may split: hosts that have answered are probed at once, and
-the silent ones are swept on in a window of their own.
+are absent, and none of their ports is probed. A window may split after its first queries or its first probes: hosts
+that have answered go on at their pace, and the others go on in a window of their own, with more patience.
 
 A window is told what was sent and what came back; frames and sockets are the business of the scan.
 """
@@ -14,22 +14,30 @@ A window is told what was sent and what came back; frames and sockets are the bu
 import numpy as np
 import numpy.typing as npt
 
+from ..packet.addresses import to_text
 from ..packet.headers import Bools, Ints, Rows
 from ..verdict import loss
 from ..verdict.evidence import IcmpSenders, rows_to_check
-from ..verdict.ledger import ABSENT, Ledger, Replies
+from ..verdict.ledger import Ledger, Replies
 from ..verdict.loss import Bound, Estimate
 from ..verdict.table import Rank
 from .checks import Checks
+from .control import ControlProbes, quota
 from .lifecycle import CHECK_STATES, SWEEP_STATES, WindowState
+from .measure import control_result, host_answers, pooled
 from .pacing import HostPace
-from .passes import ControlProbes, Passes
+from .passes import Passes, PassNumbers
 from .schedule import HostRange
+from .stopped import History
 from .sweep import Sweep
+from .trips import HostTrips
+from .waits import Waits
 
 LIMITED_ANSWERS = 20  # answers of a host in one pass, before its pace means anything
 LIMIT_MARGIN = 1.25  # over the pace that the host showed
 LEAST_PASS = 0.001  # seconds
+SURPRISE = 1e-3  # chance below which lost control probes are an outage
+BYTES_A_TARGET, BYTES_A_RECORD, BYTES_A_HOST = 6, 44, 64
 
 
 class Window:
@@ -43,29 +51,38 @@ class Window:
 
         `check_passes`: the pass numbers of the source ports for check probes; none: nothing can be tested.
 
-        With `own_trips` the scan measures the round trip of each target itself, in `trips` (ns; -1: none yet).
+        With `own_trips` the scan measures the round trip of each target itself, in `target_trips` (ns; -1: none yet).
         """
         self.host_range, self.hosts, self.ports = host_range, hosts, ports
         self.width = len(ports)
         self.ledger = Ledger(len(hosts) * self.width)
         self.passes = Passes(self.ledger, key)
+        self.control = ControlProbes()
         self.sweep = Sweep(len(hosts), key) if needs_macs else None
         self.checks: Checks | None = None  # from the state CHECKING on, where there is something to test
         self.state = WindowState.SWEEPING if self.sweep else WindowState.PROBING
         self.interrupted = False
         self.is_rest = host_range.chosen is not None  # of a window that has split
         self.senders = IcmpSenders()
-        self.trips: Ints | None = np.full(self.ledger.n, -1, np.int64) if own_trips else None
+        self.target_trips: Ints | None = np.full(self.ledger.n, -1, np.int64) if own_trips else None
         self.open_everywhere = np.zeros(len(hosts), np.bool_)  # hosts that are open on control ports, too
-        self.estimate = Estimate(0.0, None)
+        self.estimate = self.unheard_estimate = Estimate(0.0, None)
         self.missed_with_hosts = 0.0  # expected targets of hosts whose every answer to the sweep was lost
+        self.trips = HostTrips(len(hosts))
+        self.last_answer = np.zeros(len(hosts), np.int64)  # of each host, ns; 0: it has never answered
+        self.stopped_at = np.zeros(len(hosts), np.int64)  # the last answer of hosts that have stopped answering, ns
+        self.void: set[int] = set()  # passes that tell nothing of the loss: too fast a rate, or an outage
+        self.first_pass = np.zeros(self.ledger.n, np.uint8)  # that each target's first TCP answer answers; 0: none
+        self._relative: Window | None = None  # the other part of a window that has split
         self._key, self._all_hosts, self._swept, self._check_passes = key, host_range, False, check_passes
         self._moved = np.zeros(len(hosts), np.bool_)  # hosts that the other part of a split window has taken over
-        # First TCP answers by host and pass. Hosts with too few ports for an estimate of their own share one line.
-        self._apart = self.width >= loss.OWN_ESTIMATE
-        self._answered = np.zeros((len(hosts) if self._apart else 1, loss.MAX_PASSES), np.int64)
-        self._control = ControlProbes()
+        self.suspect = np.zeros(len(hosts), np.bool_)  # hosts that may have stopped answering
+        self.idle_since = np.zeros(len(hosts), np.int64)  # the last answer of hosts when they became suspects, ns
+        self.outages: list[tuple[int, int]] = []  # times in which hosts did not answer that do so now, ns
+        self._assessed: tuple[int, ...] = ()  # what the latest estimates were made of
         self._pace: HostPace | None = None
+        self.folds = 0
+        self.waits = Waits()
 
     # ── passes ──
 
@@ -81,10 +98,27 @@ class Window:
             return self.checks.passes
         return self.sweep.passes if self.sweeping and self.sweep else self.passes
 
+    @property
+    def memory(self) -> int:
+        """About how many bytes the window takes."""
+        return BYTES_A_TARGET * self.ledger.n + BYTES_A_RECORD * self.ledger.answered + BYTES_A_HOST * len(self.hosts)
+
     def begin_pass(self, now: int) -> None:
         """The next pass. A pass of probes brings its control probes."""
-        probes = self.current is self.passes
-        self.current.begin(now, self._control.choose(self.ledger, self.passes.pass_no) if probes else None)
+        if self.current is self.passes:
+            answered = np.flatnonzero(self.ledger.rank(slice(None)) >= Rank.CLOSED)
+            silent = self.ledger.n - self.ledger.answered - self.ledger.missing
+            self.control.begin(answered, max(loss.CONTROL_PROBES, quota(silent, None)))
+        self.current.begin(now)
+
+    def allow_control(self, most: int | None) -> None:
+        """Let control probes leave along with the probes of the pass; in all at most `most` of them in the pass."""
+        handed = self.passes.handed
+        if self.passes.pass_no == 1:
+            self.control.allow(quota(handed, most))
+        else:  # there are few probes, and a number that is worth counting is spread over them
+            share = self.passes.progress
+            self.control.allow(int(share * max(loss.CONTROL_PROBES, quota(handed, most))))
 
     # ── check probes ──
 
@@ -108,15 +142,27 @@ class Window:
         """bool[hosts]: the evidence of the host was tested."""
         return self.checks.tested(len(self.hosts), self.width) if self.checks else np.zeros(len(self.hosts), np.bool_)
 
+    def judge_pass(self, overruns: list[tuple[int, int]]) -> None:
+        """A pass is over: does it tell anything of the loss? `overruns`: times (ns) in which the path was overrun."""
+        passes, number = self.passes, self.passes.pass_no
+        sent, lost = control_result(self)
+        mute = sent > 0 and lost == sent and not (self.first_pass == number).any()
+        self.waits.backoff = 2 * self.waits.backoff if mute else 1.0
+        _, before, lost_before = pooled(self)
+        usual = (lost_before - lost + 1) / (before - sent + 2 + self.responders)
+        overrun = any(began <= passes.last_sent and ended >= passes.began for began, ended in overruns)
+        if overrun or (mute and usual**sent < SURPRISE):
+            self.void.add(number)
+
     def limit_hosts(self, now: int) -> None:
         """Before the next pass: slow down hosts that answered this pass about as often as the one before.
 
         They limit their answers (200 resets a second are common), and only fewer probes a second reach all of them.
         """
         pass_no = self.passes.pass_no
-        if pass_no < 2 or not self._apart:
+        if pass_no < 2 or self.width < LIMITED_ANSWERS:
             return
-        before, last = self._answered[:, pass_no - 2], self._answered[:, pass_no - 1]
+        before, last = (self.by_host(self.first_pass == number) for number in (pass_no - 1, pass_no))
         seconds = max(LEAST_PASS, (now - self.passes.began) * 1e-9)
         limited = np.flatnonzero((last >= LIMITED_ANSWERS) & (last * 2 >= before)).tolist()
         if limited:
@@ -125,7 +171,40 @@ class Window:
                 pace.limit(host, last[host] / seconds * LIMIT_MARGIN, now)
             self.passes.admit = lambda target_id, when: pace.admit(target_id // self.width, when)
 
+    def by_host(self, targets: Bools) -> Ints:
+        """How many of these targets (bool[targets]) each host has."""
+        return np.asarray(targets.reshape(-1, self.width).sum(axis=1, dtype=np.int64))
+
     # ── hosts ──
+
+    @property
+    def silent_hosts(self) -> Bools:
+        """Which hosts have silent targets."""
+        return np.asarray(self.ledger.silent(slice(None)).reshape(-1, self.width).any(axis=1))
+
+    def history(self) -> History:
+        """When the hosts answered, and how much of the first pass had been sent then."""
+        control, passes = self.control.outcomes(), self.passes
+        reached = passes.progress if passes.pass_no == 1 else 1.0
+        reached_at = passes.progress_at(self.last_answer)
+        answers = self.by_host(self.first_pass == 1)
+        host = control.target_id // self.width
+        return History(self.last_answer, answers, self.width, reached, reached_at, control, host)
+
+    def stopped_hosts(self) -> list[tuple[str, int]]:
+        """Hosts that stopped answering, and how many probes each had got by then."""
+        stopped = np.flatnonzero(self.stopped_at)
+        reached = self.passes.progress_at(self.stopped_at[stopped])
+        control = self.control.outcomes()
+        known = control.sent_at <= self.stopped_at[control.target_id // self.width]
+        counts = np.bincount(control.target_id[known] // self.width, minlength=len(self.hosts))[stopped]
+        probes = np.rint(reached * self.width).astype(np.int64) + counts
+        return list(zip(to_text(self.hosts[stopped]), probes.tolist(), strict=True))
+
+    @property
+    def unheard(self) -> Bools:
+        """Which hosts have silent targets and have never answered."""
+        return np.asarray(self.silent_hosts & (self.last_answer == 0))
 
     def index_of(self, host_pos: Ints) -> Ints:
         """Positions in the order of the lane, int64[m] → host indices of this window, -1 for other hosts."""
@@ -143,21 +222,50 @@ class Window:
         self.ledger.absent(np.repeat(absent, self.width))
         self._swept = True
 
+    @property
+    def may_split(self) -> bool:
+        """Whether the first pass shows some hosts that have answered, and others that have not."""
+        if self.sweeping and self.sweep:
+            return self.sweep.passes.pass_no == 1 and self.sweep.answered > 0 and not self.is_rest
+        if self.is_rest or self.passes.pass_no != 1 or self.target_trips is not None or not self.last_answer.any():
+            return False
+        return bool(self.unheard.any())
+
     def split(self) -> "Window":
-        """Keep the hosts that have answered the sweep; returns the window of the silent ones, still being swept."""
-        assert self.sweep
-        self._moved = self.sweep.silent()
-        host_pos = self.host_range.host_pos()
-        silent = self.host_range._replace(chosen=host_pos[self._moved])
-        rest = Window(silent, self.hosts[self._moved], self.ports, self._key, needs_macs=True,
-                      check_passes=self._check_passes)  # fmt: skip
-        self.host_range = self.host_range._replace(chosen=host_pos[~self._moved])
-        assert rest.sweep
-        rest.sweep.passes.continue_from(self.sweep.passes)
-        rest.sweep.first_answers[:] = self.sweep.first_answers
-        rest.state = WindowState.SWEPT
-        self.end_sweep()
+        """Keep the hosts that have answered; returns the window of the others, which waits longer."""
+        sweeping = self.sweeping
+        assert self.sweep or not sweeping
+        going = self.sweep.silent() if sweeping and self.sweep else self.unheard
+        moved = np.flatnonzero(going)
+        host_pos = self._all_hosts.host_pos()
+        self._moved = self._moved | going
+        self.host_range = self._all_hosts._replace(chosen=host_pos[~self._moved])
+        rest = Window(
+            self._all_hosts._replace(chosen=host_pos[moved]), self.hosts[moved], self.ports, self._key,
+            needs_macs=self.sweep is not None, check_passes=self._check_passes,
+        )  # fmt: skip
+        rest._relative, rest.senders = self, self.senders
+        if self.sweep and rest.sweep:
+            rest.sweep.continue_from(self.sweep, moved)
+        if sweeping:
+            rest.state = WindowState.SWEPT
+            self.end_sweep()
+        else:
+            rest.state = WindowState.PROBED
+            rest._take_over(self, moved)
         return rest
+
+    def _take_over(self, other: "Window", hosts: Ints) -> None:
+        """Go on with these hosts of another window, which has probed them."""
+        width = self.width
+
+        def renumber(target_id: Ints) -> Ints:
+            return hosts[target_id // width] * width + target_id % width
+
+        self.ledger = other.ledger.move_out(renumber(np.arange(self.ledger.n)))
+        self.passes.tracker = self.ledger
+        self.passes.continue_from(other.passes, renumber)
+        self.control.pass_no = other.control.pass_no
 
     @property
     def down(self) -> Bools:
@@ -175,26 +283,38 @@ class Window:
         they acknowledge, in which nothing came, but a discovery in the present one.
         """
         answers_pass = record["pass"]
-        prompt = tcp
         if resent is not None and resent.any():
             answers_pass = np.where(resent, self.passes.pass_no, answers_pass)
-            prompt = tcp & ~resent
-        self._control.credit(target_id, record["pass"], prompt)
         if self.checks:
             self.checks.credit(target_id, record["pass"])
+        self.folds += 1
+        np.maximum.at(self.last_answer, target_id[tcp] // self.width, record["time"][tcp])
         fresh = self.ledger.fold(Replies(target_id, record))
-        first = fresh[tcp[fresh]]
-        np.add.at(self._answered, (self._group(target_id[first]), answers_pass[first].astype(np.int64) - 1), 1)
+        row = np.flatnonzero(tcp & (self.first_pass[target_id] == 0))
+        # A target may answer twice in a batch: the earlier row is written last.
+        self.first_pass[target_id[row[::-1]]] = np.minimum(answers_pass[row[::-1]], self.passes.pass_no)
+        if self.control.pass_no:
+            self.control.offer(target_id[fresh[tcp[fresh]]])
         return fresh
 
     def sent_at(self, target_id: Ints, pass_no: npt.NDArray[np.uint8]) -> Ints:
         """When the probe of that pass to each target left, ns; 0 where that is not known."""
         return self.passes.sent_at(target_id, pass_no)
 
+    def was_sent(self, target_id: Ints, pass_no: PassNumbers) -> Bools:
+        """Whether the probe, control probe or check probe was sent that each reply answers (target, pass number)."""
+        sent = self.passes.was_sent(target_id, pass_no)
+        other = np.flatnonzero(~sent)
+        if other.size:
+            sent[other] = self.control.was_sent(target_id[other], pass_no[other])
+            if self.checks:
+                sent[other] |= self.checks.was_sent(target_id[other], pass_no[other])
+        return sent
+
     @property
     def responders(self) -> int:
         """Targets with a TCP answer."""
-        return int(self._answered.sum())
+        return int(np.count_nonzero(self.first_pass))
 
     @property
     def all_answered(self) -> bool:
@@ -203,7 +323,9 @@ class Window:
             return self.checks is None or not self.checks.silent().any()
         if self.sweeping and self.sweep:
             return self.sweep.answered >= self.sweep.n
-        return self.ledger.answered + self.ledger.missing >= self.ledger.n
+        if self.ledger.answered + self.ledger.missing >= self.ledger.n:
+            return True
+        return bool(self.stopped_at.any()) and not self.suspect.any() and not self.ledger.silent(slice(None)).any()
 
     # ── loss ──
 
@@ -215,51 +337,26 @@ class Window:
             # A host missed here costs all its targets, so the bound is divided by them.
             missed = bound.missed if bound.share is None else bound.share
             return self.sweep.enough(missed / self.width)
-        return bound.reached(self.passes.complete, self.assess(), self.responders)
+        self.assess()
+        if self.passes.complete >= bound.passes:
+            return True
+        tell, responders = self.passes.complete - len(self.void), self.responders
+        heard = not responders or bound.reached(tell, self.estimate, responders)
+        return heard and (not self.unheard.any() or bound.reached(tell, self.unheard_estimate, responders))
 
-    @property
-    def control_result(self) -> tuple[int, int]:
-        """Control probes of the latest pass: sent, and lost."""
-        return self._control.latest
-
-    def assess(self) -> Estimate:
-        """What was probably missed so far; never more than there are silent targets."""
-        passes, groups = self.passes.complete, len(self._answered)
-        control = self._control.counts(self._group, groups)
-        gone = self._control.gone(passes, self._group, groups)
-        control[gone] = 0  # their lost control probes tell of the host and not of the path
-        known = self._answered[:, :passes].any(axis=1)
-        unanswered = self.ledger.silent(slice(0, self.ledger.n)).reshape(groups, -1).sum(axis=1)
-        estimate = loss.estimate_hosts(
-            loss.HostAnswers(
-                self._answered[known, :passes], control[known], np.full(groups, passes)[known], unanswered[known],
-                np.zeros(groups, np.int64)[known], self._control.by_pass(passes),
-            )
-        )  # fmt: skip
-        silent = self.ledger.n - self.ledger.answered - self.ledger.missing
-        missed = estimate.missed + (self._missed_since(gone) if gone.any() else 0.0)
-        measured = estimate.loss if passes >= loss.MIN_PASSES else None
-        self.estimate = Estimate(min(missed, float(silent)), measured, estimate.variance)
-        return self.estimate
-
-    def _missed_since(self, gone: Bools) -> float:
-        """Responders to be expected among the targets of hosts that have gone (bool[groups]).
-
-        A host that has gone did not get the probes that followed its last answer. The share of responders among the
-        targets before that answer is taken for those after it.
-        """
-        targets = np.flatnonzero(gone[self._group(np.arange(self.ledger.n))] & (self.ledger.status & ABSENT == 0))
-        group, turn = self._group(targets), self.passes.turn(targets)
-        answered = self.ledger.rank(targets) >= Rank.CLOSED
-        # The turn of the last answer of each group: everything is probed in the order of turns.
-        end = np.full(len(gone), -1, np.int64)
-        np.maximum.at(end, group[answered], turn[answered])
-        before = turn <= end[group]
-        # Counts by group: probed while the host was there, answered, and probed in vain afterwards.
-        probed, responders, after = (
-            np.bincount(group[which], minlength=len(gone)) for which in (before, answered, ~before)
-        )
-        return float((after * responders / np.maximum(1, probed)).sum())
-
-    def _group(self, target_id: Ints) -> Ints:
-        return target_id // self.width if self._apart else np.zeros(len(target_id), np.int64)
+    def assess(self) -> None:
+        """Estimate what was probably missed so far, on hosts that have answered and on those that never have."""
+        relative = self if self._relative is None else self._relative
+        state = self.folds, self.passes.complete, len(self.void), int(self.suspect.sum()), relative.folds
+        if state == self._assessed:
+            return
+        self._assessed = state
+        tell = self.passes.complete - len(self.void)
+        answers = host_answers(self)
+        estimate = loss.estimate_hosts(answers) if len(answers.passes) else Estimate(0.0, None)
+        self.estimate = estimate if tell >= loss.MIN_PASSES else estimate._replace(loss=None)
+        # The other part of a window that has split has the answers, and the control probes.
+        answered, sent, lost = pooled(relative)
+        unheard = loss.estimate(answered, sent, lost, passes=max(1, tell))
+        silent = float(np.count_nonzero(self.unheard)) * self.width
+        self.unheard_estimate = unheard._replace(missed=min(unheard.missed, silent))

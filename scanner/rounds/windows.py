@@ -1,22 +1,26 @@
 """The open windows of a scan, moved along by the lifecycle table.
 
 Both kinds of scan have one of these. It opens a window when the others have sent what they have for now, asks the
-table what is due for each, executes it, and keeps what has closed for the writer of rows. At most three windows are
-open, so that one sends while others wait for replies, and memory does not grow with the scan. The windows of hosts
-that were split off are counted apart.
+table what is due for each, executes it, and keeps what has closed for the writer of rows. As many windows are open as
+keep the rate: while some wait for replies, the next one sends. Together they take at most `MEMORY` bytes, so memory
+does not grow with the scan.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 
 from ..packet.headers import Ints
 from ..verdict.loss import Bound
 from .lifecycle import Action, Event, Rule, Wait, WindowState, due_rule, next_wait
 from .pacing import SECOND
-from .schedule import OPEN_WINDOWS, HostRange, Schedule
+from .schedule import HostRange, Schedule
+from .stopped import look
 from .window import Window
 
-Waits = Mapping[Wait, float]  # seconds
+MEMORY = 100_000_000  # bytes that open windows take at most
+LOOK_NS = 250_000_000  # ns between two looks at hosts that may have stopped answering
+Waits = Callable[[Window, Wait], float]  # seconds
 
 
 class Windows:
@@ -27,10 +31,10 @@ class Windows:
         schedule: Schedule,
         make: Callable[[HostRange, int], Window],
         bound: Bound,
-        waits: Callable[[Window], Waits],
+        waits: Waits,
         before_pass: Callable[[Window, int], None] = lambda window, now: None,
     ) -> None:
-        """`make`: a window from its range and its number, from 1. `waits`: how long each wait is for a window.
+        """`make`: a window from its range and its number, from 1. `waits`: how long a wait is for a window.
 
         `before_pass` is called before each pass of probes, except the first one of a window that does not sweep.
         """
@@ -42,6 +46,7 @@ class Windows:
         self.stopped = False
         self._make, self._waits, self._before_pass = make, waits, before_pass
         self._count = 0
+        self._look_at = 0  # when hosts are looked at next, ns
         self._handed_closed = 0
 
     @property
@@ -52,12 +57,13 @@ class Windows:
     @property
     def sending(self) -> bool:
         """Whether any window has something to send."""
-        return any(not window.current.handed_out for window in self.open)
+        return any(not (window.current.handed_out and window.control.handed_out) for window in self.open)
 
     @property
     def held_back(self) -> bool:
         """Whether no window has anything to send but to hosts that limit their answers."""
-        return all(window.current.handed_out or window.current.held_back for window in self.open)
+        current = [(window.current, window.control) for window in self.open]
+        return all((passes.handed_out or passes.held_back) and control.handed_out for passes, control in current)
 
     @property
     def handed_first(self) -> int:
@@ -72,7 +78,7 @@ class Windows:
 
     def patience(self, window: Window) -> float:
         """Seconds after a probe of this window in which its reply may still come."""
-        return self._waits(window)[Wait.ROUND_TRIP]
+        return self._waits(window, Wait.REPLIES)
 
     def add_opened(self, window: Window, target_id: Ints) -> None:
         """These targets have just been found open."""
@@ -82,8 +88,7 @@ class Windows:
 
     def open_next(self, now: int, rate: float) -> Window | None:
         """Open the next window if the others have sent what they have for now; `rate` in probes a second."""
-        rests = sum(window.is_rest for window in self.open)
-        full = rests >= OPEN_WINDOWS or len(self.open) - rests >= OPEN_WINDOWS
+        full = self.open and sum(window.memory for window in self.open) + self.open[-1].memory > MEMORY
         if self.stopped or full or not all(window.current.handed_out for window in self.open):
             return None
         window = self.next_window(rate)
@@ -102,19 +107,22 @@ class Windows:
 
     def advance(self, now: int) -> None:
         """Execute what is due."""
+        due = now >= self._look_at and not self.stopped
+        self._look_at = now + LOOK_NS if due else self._look_at
         for window in list(self.open):
+            if due and not window.sweeping:
+                look(window, now)
             while rule := self._due(window, now):
-                window.state = rule.next
                 self._execute(rule.action, window, now)
+                window.state = rule.next
 
     def _due(self, window: Window, now: int) -> Rule | None:
-        waits = self._waits(window)
         elapsed = (now - window.current.last_sent) / SECOND
-        return due_rule(window.state, elapsed, lambda event: self._holds(event, window), waits.__getitem__)
+        return due_rule(window.state, elapsed, lambda event: self._holds(event, window), partial(self._waits, window))
 
     def _holds(self, event: Event, window: Window) -> bool:
         if event is Event.ALL_SENT:
-            return window.current.all_left
+            return window.current.all_left and window.control.all_left
         if event is Event.ALL_ANSWERED:
             return window.all_answered
         if event is Event.SOME_SILENT:
@@ -122,15 +130,20 @@ class Windows:
         if event is Event.STOPPED:
             return self.stopped
         if event is Event.FIRST_ANSWERED:
-            sweep = window.sweep
-            return sweep is not None and sweep.passes.pass_no == 1 and sweep.answered > 0 and not window.is_rest
-        return window.enough(self.bound) is (event is Event.ENOUGH)
+            return window.may_split
+        enough = window.enough(self.bound)
+        # A window with suspects waits: they may answer again.
+        if window.suspect.any() and not window.sweeping:
+            return event is Event.NOT_ENOUGH and not enough and bool(window.silent_hosts.any())
+        return enough is (event is Event.ENOUGH)
 
     def _execute(self, action: Action, window: Window, now: int) -> None:
         if action is Action.BEGIN_PASS:
             if window.current is window.passes:
                 self._before_pass(window, now)
             window.begin_pass(now)
+        elif action is Action.AWAIT:
+            window.control.stop()
         elif action is Action.CHECK:
             if not self.stopped:  # a stopped scan tests nothing, and so claims nothing
                 window.begin_checks(now)
@@ -154,6 +167,7 @@ class Windows:
         self.stopped = True
         for window in self.open:
             window.current.stop()
+            window.control.stop()
 
     def abandon(self) -> None:
         """Close every window now, without any wait."""
@@ -164,7 +178,7 @@ class Windows:
     def next_due(self, now: int) -> float | None:
         """Seconds until a wait is over; None: there is no wait."""
         waits = [
-            next_wait(window.state, (now - window.current.last_sent) / SECOND, self._waits(window).__getitem__)
+            next_wait(window.state, (now - window.current.last_sent) / SECOND, partial(self._waits, window))
             for window in self.open
         ]
         return min((wait for wait in waits if wait is not None), default=None)

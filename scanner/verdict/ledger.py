@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ..packet.headers import Bools, Bytes, Ints, Rows
 from .table import RANK, Rank
 
-PROBED, ABSENT = 0x80, 0x40
+PROBED, ABSENT, GIVEN_UP = 0x80, 0x40, 0x20
 _RANK_BITS, _PROVEN_BITS = 0x07, 0x06  # ranks from FILTERED on have one of the second ones
 
 RECORD = np.dtype(
@@ -112,8 +112,19 @@ class Ledger:
         self.missing = int(np.count_nonzero(self.status & ABSENT))
 
     def silent(self, target: Ints | slice) -> Bools:
-        """Which of these targets have no reply that proves something (and are not absent)."""
-        return np.asarray(self.status[target] & (_PROVEN_BITS | ABSENT) == 0)
+        """Which of these targets have no reply that proves something, and are neither absent nor given up."""
+        return np.asarray(self.status[target] & (_PROVEN_BITS | ABSENT | GIVEN_UP) == 0)
+
+    def give_up(self, target: Ints | Bools, again: bool = False) -> None:
+        """These targets are on a host that has stopped answering: they are not to be probed; `again`: they are."""
+        if again:
+            self.status[target] &= np.uint8(0xFF ^ GIVEN_UP)
+        else:
+            self.status[target] |= GIVEN_UP
+
+    def given_up(self) -> Bools:
+        """bool[n]: not to be probed, and without an answer."""
+        return np.asarray(self.status[: self.n] & (GIVEN_UP | ABSENT | _PROVEN_BITS) == GIVEN_UP)
 
     def rank(self, target: Ints | slice) -> Bytes:
         """The Rank of what is known, uint8."""
@@ -121,7 +132,7 @@ class Ledger:
 
     def was_probed(self) -> Bools:
         """bool[n]: a probe has left."""
-        return self.status[: self.n] >= PROBED
+        return self.status[: self.n] & PROBED > 0
 
     def was_answered(self) -> Bools:
         """bool[n]: there is a record."""
@@ -142,6 +153,14 @@ class Ledger:
         kept._record_no[answered] = np.arange(1, kept._used)
         kept.answered = int(np.count_nonzero(kept.status & _PROVEN_BITS))
         return kept
+
+    def move_out(self, target: Ints) -> "Ledger":
+        """These targets alone, as `kept` has them. Here they are absent from then on, and have no record."""
+        moved = self.kept(target)
+        self.answered -= moved.answered
+        self._record_no[target], self.status[target] = 0, ABSENT
+        self.absent(target)
+        return moved
 
     def fold(self, replies: Replies) -> Ints:
         """Merge a batch; returns the row numbers (in the batch) of first answers to targets silent until now."""
@@ -192,7 +211,7 @@ class Ledger:
         for name, bits in gathered.items():
             current[name] = bits
         self._records[record_no] = current
-        self.status[target] = self.status[target] & PROBED | RANK[current["reason"]]
+        self.status[target] = self.status[target] & (PROBED | GIVEN_UP) | RANK[current["reason"]]
 
     def _allocate(self, count: int) -> int:
         """Take `count` records; returns the first one's number."""

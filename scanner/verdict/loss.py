@@ -71,8 +71,13 @@ class Bound(NamedTuple):
         return passes >= MIN_PASSES and estimate.missed < missed
 
 
-def estimate(answered_by_pass: npt.ArrayLike, control_sent: int = 0, control_lost: int = 0) -> Estimate:
-    """From n_j, the number of targets whose first TCP reply answers pass j (j = 1 … k), and the control probes."""
+def estimate(
+    answered_by_pass: npt.ArrayLike, control_sent: int = 0, control_lost: int = 0, passes: int | None = None
+) -> Estimate:
+    """From n_j, the number of targets whose first TCP reply answers pass j (j = 1 … k), and the control probes.
+
+    `passes`: over the targets that are still silent, if these are not k.
+    """
     first = np.asarray(answered_by_pass, np.float64)
     k, s = len(first), float(first.sum())
     if not s:
@@ -83,6 +88,8 @@ def estimate(answered_by_pass: npt.ArrayLike, control_sent: int = 0, control_los
     log_w = lost * _LOG_P + (PRIOR - 1 + passed) * _LOG_Q - s * np.log1p(-unseen)
     weight = np.exp(log_w - log_w.max())  # the largest becomes 1, so that nothing underflows
     weight /= weight.sum()
+    if passes is not None:
+        unseen = np.exp(passes * _LOG_P)
     return Estimate(float((s + 0.5) * (weight * unseen / (1 - unseen)).sum()), float((weight * _GRID).sum()))
 
 

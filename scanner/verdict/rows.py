@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..packet.headers import Bools, Ints, Rows
 from .evidence import Words
-from .table import RANK, REASON_WORD, STATE_WORD, Reason
+from .table import RANK, REASON_WORD, STATE_WORD, Reason, State
 
 _NO_RESPONSE = Reason.NO_RESPONSE
 
@@ -76,11 +76,10 @@ def record_rows(
 
 
 def silent_rows(
-    ip: Iterable[str], port: list[int], service: Iterable[str | None], evidence: Words
+    ip: Iterable[str], port: list[int], service: Iterable[str | None], evidence: Words, state: State = State.FILTERED
 ) -> Iterator[Verdict]:
-    """Targets that nothing answered: filtered, no-response."""
-    state, reason = STATE_WORD[_NO_RESPONSE], REASON_WORD[_NO_RESPONSE]
-    fixed = map(repeat, (state, reason, "tcp", None))
+    """Targets that nothing answered: no-response."""
+    fixed = map(repeat, (state.value, REASON_WORD[_NO_RESPONSE], "tcp", None))
     return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 5)
 
 

@@ -31,6 +31,7 @@ EVIDENCE = {
     "icmp-quote-truncated": "The ICMP error quotes too little of the probe to show its ports or sequence number.",
     "unverified": "The SYN acknowledges nothing, and no ACK followed that proves where it came from: anybody can have "
                   "sent it.",
+    "stopped-answering": "The host had answered, and then stopped for good before this target was probed.",
     "interrupted": "The scan was stopped before the further passes that this target was due.",
 }  # fmt: skip
 

@@ -117,7 +117,7 @@ class Rejected(Enum):
     NOT_TO_US = "not-to-us"
     OWN_PROBE = "own-probe"  # as loopback shows it
     QUOTE_TRUNCATED = "icmp-quote-truncated"
-    UNASKED = "unasked"  # a bare SYN to a port that has not probed its sender
+    NOT_ASKED = "not-asked"  # an answer to a probe that was not sent, whatever it acknowledges
     LATE_AFTER_CLOSE = "late-after-close"  # its window has closed; it gets its reset and changes no row
     RESET_NOT_SENT = "reset-not-sent"  # a SYN/ACK that stays without our reset
 

@@ -72,7 +72,7 @@ def lane_of(
         ports=np.arange(1, ports + 1, dtype=np.uint16),
         transport=sink or Sink(),
         our_address=from_text(address),
-        pass_ports=tuple(range(40000, 40011)),
+        pass_ports=tuple(range(40000, 40012)),
         probe=probe.prepare(Recipe("syn", *sender, options)),
         reset=probe.prepare(Recipe("reset", *sender)),
         syn_ack=probe.prepare(Recipe("syn-ack", *sender)),

@@ -1,0 +1,80 @@
+"""What a window shows of the loss, as the columns that the estimates need.
+
+The estimates (`verdict.loss`) count by host and pass; a window keeps one byte and some records a target. These
+functions gather the counts when a pass is over. Passes that tell nothing (`Window.void`) are left out: a target that
+first answered in one of them is known, but says nothing of the loss.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..packet.addresses import networks
+from ..packet.headers import Ints
+from ..verdict import loss
+from ..verdict.loss import HostAnswers
+from .control import Outcomes
+
+if TYPE_CHECKING:
+    from .window import Window
+
+SAMPLE = 4096  # hosts without a silent target that the loss estimate looks at
+
+
+def control_result(window: "Window") -> tuple[int, int]:
+    """Control probes of the latest pass: sent, and lost."""
+    control = window.control.outcomes()
+    latest = control.pass_no == window.passes.pass_no
+    return int(np.count_nonzero(latest)), int(np.count_nonzero(latest & ~control.back))
+
+
+def _columns(window: "Window") -> Ints:
+    """The column of each pass (by number) in the counts, from 0; -1: it tells nothing."""
+    column = np.full(loss.MAX_PASSES + 2, -1, np.int64)
+    told = [number for number in range(1, window.passes.complete + 1) if number not in window.void]
+    column[told] = np.arange(len(told))
+    return column
+
+
+def pooled(window: "Window") -> tuple[Ints, int, int]:
+    """First answers by pass, and control probes sent and lost, of all hosts together."""
+    column, control = _columns(window), _control(window)
+    at = column[window.first_pass[window.first_pass > 0]]
+    counts = np.bincount(at[at >= 0], minlength=max(1, int(column.max()) + 1))
+    return counts, len(control.back), int(np.count_nonzero(~control.back))
+
+
+def _control(window: "Window") -> Outcomes:
+    """Control probes of passes that tell something, to hosts that are not suspected of having stopped."""
+    control, column = window.control.outcomes(), _columns(window)
+    host = control.target_id // window.width
+    silent_since = np.where(window.suspect, window.last_answer, window.stopped_at)[host]
+    keep = (column[control.pass_no] >= 0) & ((silent_since == 0) | (control.sent_at < silent_since))
+    return Outcomes(control.target_id[keep], control.pass_no[keep], control.sent_at[keep], control.back[keep])
+
+
+def host_answers(window: "Window") -> HostAnswers:
+    """What each host that has answered showed. Of hosts without a silent target a sample is enough."""
+    silent = window.by_host(window.ledger.silent(slice(None)))
+    heard = window.last_answer > 0
+    doubtful, sure = np.flatnonzero(heard & (silent > 0)), np.flatnonzero(heard & (silent == 0))
+    hosts = np.concatenate([doubtful, sure[:: max(1, len(sure) // SAMPLE)]])
+    row = np.full(len(window.hosts), -1, np.int64)
+    row[hosts] = np.arange(len(hosts))
+    column, control = _columns(window), _control(window)
+    passes = int(column.max()) + 1
+    first, counts = np.zeros((len(hosts), max(1, passes)), np.int64), np.zeros((len(hosts), 2), np.int64)
+    target_id = np.flatnonzero(window.first_pass)
+    at, number = row[target_id // window.width], column[window.first_pass[target_id]]
+    told = (at >= 0) & (number >= 0)
+    np.add.at(first, (at[told], number[told]), 1)
+    probed = row[control.target_id // window.width]
+    np.add.at(counts[:, 0], probed[probed >= 0], 1)
+    np.add.at(counts[:, 1], probed[(probed >= 0) & ~control.back], 1)
+    group = np.zeros(len(hosts), np.int64)
+    if window.sweep is None:  # the hosts of a link are one group
+        group = np.unique(networks(window.hosts[hosts]), return_inverse=True)[1].ravel()
+    by_pass = np.zeros((max(1, passes), 2), np.int64)
+    np.add.at(by_pass[:, 0], column[control.pass_no], 1)
+    np.add.at(by_pass[:, 1], column[control.pass_no[~control.back]], 1)
+    return HostAnswers(first, counts, np.full(len(hosts), max(1, passes)), silent[hosts], group, by_pass)

@@ -1,0 +1,243 @@
+"""`--rate auto`: find the rate that a path carries, by the control probes that come back.
+
+The scan starts with a few probes in flight and doubles its rate each round trip while control probes come back. It
+slows down when more than a tenth of them is lost beyond what the path loses by itself. Two causes look alike at first:
+a path that is too narrow for the rate, and a path that loses frames at any rate. Slowing down tells them apart. On a
+narrow path fewer control probes are lost then. If two steps down change nothing, the loss is the path's own: the old
+rate is restored, and only loss beyond that counts from then on.
+
+Silence is no loss, because silent targets may be filtered. Where nobody has answered yet, the rate grows to a modest
+end. Where every control probe and every answer fails at once, the path is down, and a fast scan would only lose probes:
+the rate falls to a few probes a second until an answer comes, for at most `OUTAGE_SECONDS`.
+
+Time is cut into epochs. An epoch is judged when its control probes are back, or when its replies have had their time.
+
+Limit: one rate for all paths of a scan.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..packet.headers import Ints
+
+SECOND = 1_000_000_000  # ns
+
+IN_FLIGHT = 10  # probes in the first round trip
+BLIND_START, BLIND_RATE, BLIND_EPOCH = (
+    200.0,
+    10_000.0,
+    0.05,
+)  # while nobody has answered: from, to, doubled so often (s)
+LEAST_TRIP = 0.005  # seconds: shorter round trips are lost in the steps of the program
+LONGEST_EPOCH = 0.1  # seconds
+EPOCH_PROBES = 10
+CAREFUL_GROWTH, SLOW_GROWTH = 1.25, 1.1  # without control probes; after a narrow path was found
+GROWTH_PROBES = 20  # control probes that come back before the rate grows slowly
+LEAST_RATE = 50.0
+HIGH_LOSS, LEAST_LOST = 0.1, 3  # beyond the path's own loss; control probes
+TRIAL_PROBES, TRIALS = 20, 2  # control probes at a lower rate, and steps down, before the loss is called the path's own
+DEEPEST_STEP = 1 / 8
+FADE = 0.8  # an older epoch counts so much less
+MUTE_PROBES, MUTE_SECONDS = 5, 0.1  # control probes lost in a row, without any answer, before the path is down
+OUTAGE_RATE, OUTAGE_SECONDS = 100.0, 5.0
+
+
+@dataclass
+class _Epoch:
+    """What left after `began` and not after `ended` (ns), at one rate."""
+
+    began: int
+    rate: float
+    ended: int = 0
+    sent: int = 0
+    answered: int = 0  # first answers
+    control: int = 0
+    back: int = 0
+
+    def covers(self, sent_at: Ints) -> int:
+        """How many of these moments lie in the epoch."""
+        return int(np.count_nonzero((sent_at > self.began) & ((sent_at <= self.ended) | (not self.ended))))
+
+    @property
+    def achieved(self) -> float:
+        """Frames a second."""
+        return self.sent / max(1e-4, (self.ended - self.began) / SECOND)
+
+
+class RateController:
+    """The rate, in frames a second. Hand it what leaves and what comes back; times in ns."""
+
+    def __init__(self, limit: float) -> None:
+        self.rate = min(limit, BLIND_START)
+        self.carries: float | None = None  # what the path carries, where that is less than this machine sends
+        self.too_fast: list[tuple[int, int]] = []  # times in which more was sent than the path carried, or it was down
+        self._limit = limit
+        self._trip: float | None = None  # usual round trip, seconds
+        self._current: _Epoch | None = None
+        self._waiting: deque[_Epoch] = deque()
+        self._sent = self._lost = 0.0  # control probes since the latest change of the rate; older ones fade
+        self._own = 0.0  # the loss of the path itself
+        self._trial: tuple[float, float, float, int] | None = None  # rate and loss before, control probes, steps so far
+        self._began_fast = 0
+        self._doubling = True
+        self._good = 0  # control probes that came back since the rate grew
+        self._needed = GROWTH_PROBES
+        self._mute, self._mute_since = 0, 0  # control probes lost in a row, without any answer; since when
+        self._down_since: int | None = None
+        self._rate_before = self._restored = 0.0
+
+    # ── what happens ──
+
+    def sent(self, probes: int, control: int, now: int) -> None:
+        """Probes left at `now`, control probes among them."""
+        epoch = self._current = self._current or _Epoch(now - 1, self.rate)
+        epoch.sent += probes
+        epoch.control += control
+        if now - epoch.began >= self._epoch_ns() and epoch.sent >= (1 if self._down_since else EPOCH_PROBES):
+            epoch.ended = now
+            self._waiting.append(epoch)
+            self._current = _Epoch(now, self.rate)
+
+    def answered(self, sent_at: Ints, trip: float | None) -> None:
+        """First answers, by the time when their probes left; the usual round trip so far."""
+        for epoch in self._epochs():
+            epoch.answered += epoch.covers(sent_at)
+        if self._trip is None and trip is not None:
+            self._grow_to(2 * IN_FLIGHT / max(trip, LEAST_TRIP))
+        self._trip = trip if trip is not None else self._trip
+
+    def came_back(self, sent_at: Ints) -> None:
+        """Control probes were answered, by the time when they left."""
+        for epoch in self._epochs():
+            epoch.back += epoch.covers(sent_at)
+
+    def _epochs(self) -> list[_Epoch]:
+        return [*self._waiting, *([self._current] if self._current else [])]
+
+    def _epoch_ns(self) -> int:
+        length = BLIND_EPOCH if self._trip is None else min(LONGEST_EPOCH, max(LEAST_TRIP, self._trip / 2))
+        return int(length * SECOND)
+
+    # ── judgement ──
+
+    def judge(self, now: int, wait: float) -> None:
+        """Judge the epochs whose replies have had `wait` seconds, and those whose control probes are all back."""
+        while self._waiting:
+            first = self._waiting[0]
+            complete = first.back >= first.control > 0
+            if self._trip is not None and not complete and now - first.ended < wait * SECOND:
+                return
+            self._judge(self._waiting.popleft(), now)
+
+    def _judge(self, epoch: _Epoch, now: int) -> None:
+        lost = max(0, epoch.control - epoch.back)
+        if self._path_is_down(epoch, lost, now):
+            return
+        self._sent, self._lost = self._sent * FADE + epoch.control, self._lost * FADE + lost
+        self._good += epoch.back
+        if self._trial:
+            self._judge_trial(epoch, now)
+        elif self._is_high():
+            self._slow_down(epoch)
+        else:
+            self._grow(epoch, lost)
+
+    def _is_high(self) -> bool:
+        """Whether more control probes are lost than the path loses by itself, and more than chance explains."""
+        usual = min(0.95, self._own + HIGH_LOSS)
+        expected = self._sent * usual
+        deviation = (expected * (1 - usual)) ** 0.5
+        return self._lost >= LEAST_LOST and self._lost > expected + 2 * deviation
+
+    def _slow_down(self, epoch: _Epoch) -> None:
+        loss = self._lost / self._sent
+        self._trial = (epoch.rate, loss, self._sent, 1)
+        self._began_fast = epoch.began
+        self._step_down(epoch, loss)
+
+    def _step_down(self, epoch: _Epoch, loss: float) -> None:
+        # What came back of a rate that was much too high is about what the path carries.
+        self._change(max(LEAST_RATE, min(epoch.rate, epoch.achieved) * min(0.5, max(DEEPEST_STEP, 1 - loss))))
+
+    def _change(self, rate: float) -> None:
+        self.rate = min(rate, self._limit)
+        self._sent = self._lost = 0.0
+        self._good = 0
+        self._waiting.clear()  # those epochs were sent at another rate
+        self._current = None
+
+    def _judge_trial(self, epoch: _Epoch, now: int) -> None:
+        assert self._trial
+        before, loss_before, probes_before, steps = self._trial
+        if self._sent < TRIAL_PROBES and not (self._sent >= TRIAL_PROBES / 2 and not self._lost):
+            return
+        loss = self._lost / self._sent
+        deviation = (loss_before * (1 - loss_before) / probes_before + max(loss * (1 - loss), 0.01) / self._sent) ** 0.5
+        if not self._is_high():
+            # Slower helped: the path is narrow, and it carries this rate.
+            self.too_fast.append((self._began_fast, epoch.began))
+            self.carries, self._trial, self._doubling = epoch.achieved, None, False
+            self._change(self.rate)
+        elif loss < loss_before - 2 * deviation or self.rate <= LEAST_RATE:
+            self._trial = (before, loss, self._sent, 1)
+            self._step_down(epoch, loss)
+        elif steps < TRIALS:
+            self._trial = (before, loss, self._sent, steps + 1)
+            self._step_down(epoch, loss)
+        else:
+            self._own, self._trial = loss, None
+            self._change(before)
+
+    # ── growth ──
+
+    def _grow(self, epoch: _Epoch, lost: int) -> None:
+        if self._doubling and epoch.control and self._lost <= 1 + self._sent * (self._own + HIGH_LOSS):
+            self._grow_to(epoch.rate * 2, epoch)
+        elif self._doubling and not epoch.control:
+            limit = self._limit if self._trip is not None else min(self._limit, BLIND_RATE)
+            self._grow_to(min(limit, epoch.rate * (2 if self._trip is None else CAREFUL_GROWTH)), epoch)
+        elif not self._doubling and self._good >= self._needed:
+            self._good = 0
+            self._needed = min(32 * GROWTH_PROBES, 2 * self._needed)
+            self._grow_to(epoch.rate * SLOW_GROWTH, epoch)
+
+    def _grow_to(self, rate: float, epoch: _Epoch | None = None) -> None:
+        # A rate that this machine or the wire does not reach is no reason to ask for more.
+        if epoch is None or epoch.achieved >= self.rate / 2:
+            self.rate = max(self.rate, min(self._limit, rate))
+
+    # ── outages ──
+
+    def _path_is_down(self, epoch: _Epoch, lost: int, now: int) -> bool:
+        """Follow outages; whether this epoch belongs to one."""
+        if epoch.answered or epoch.back:
+            self._mute = 0
+            if self._down_since is not None:
+                self.too_fast.append((self._down_since, epoch.ended))
+                # If the rate itself brought the path down, it must not do so again.
+                again = now - self._restored < 2 * OUTAGE_SECONDS * SECOND
+                self._change(max(LEAST_RATE, self._rate_before / (2 if again else 1)))
+                self._down_since, self._restored, self._trial = None, now, None
+                self._doubling = self._doubling and not again
+            return False
+        self._mute_since = self._mute_since if self._mute else epoch.began
+        self._mute += lost
+        if self._down_since is not None:
+            if now - self._down_since > OUTAGE_SECONDS * SECOND:
+                self._down_since = None  # nobody comes back, and a slower scan learns nothing more
+                self._change(self._rate_before)
+                self._mute = -1 << 60
+            return True
+        long = epoch.ended - self._mute_since >= MUTE_SECONDS * SECOND
+        if lost and long and self._mute >= MUTE_PROBES and self._mute * _surprise(self._own) > 1:
+            self._down_since, self._rate_before = self._mute_since, self.rate
+            self._change(min(self.rate, OUTAGE_RATE))
+            return True
+        return False
+
+
+def _surprise(loss: float) -> float:
+    """The inverse of how many losses in a row are a surprise (below one in a thousand) where this share is lost."""
+    return float(np.log(max(loss, 0.1)) / np.log(1e-3))
