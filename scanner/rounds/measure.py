@@ -53,8 +53,29 @@ def _control(window: "Window") -> Outcomes:
     return Outcomes(control.target_id[keep], control.pass_no[keep], control.sent_at[keep], control.back[keep])
 
 
-def host_answers(window: "Window") -> HostAnswers:
-    """What each host that has answered showed. Of hosts without a silent target a sample is enough."""
+def host_answers(window: "Window", relative: "Window | None") -> HostAnswers:
+    """What each host that has answered showed, and those of the other part of a window that has split.
+
+    The others have no silent targets of this window. They show which loss hosts have.
+    """
+    found = _of_window(window)
+    if relative is not None:
+        other = _of_window(relative)
+        passes = max(found.first.shape[1], other.first.shape[1])
+        first = [np.pad(part.first, ((0, 0), (0, passes - part.first.shape[1]))) for part in (found, other)]
+        found = HostAnswers(
+            np.concatenate(first),
+            np.concatenate([found.control, other.control]),
+            np.concatenate([found.passes, other.passes]),
+            np.concatenate([found.silent, np.zeros_like(other.silent)]),
+            np.concatenate([found.group, other.group]),
+            None,  # the passes of two windows have other times, so they are not compared
+        )
+    return found._replace(group=np.unique(found.group, return_inverse=True)[1].ravel())
+
+
+def _of_window(window: "Window") -> HostAnswers:
+    """The same for one window. Of hosts without a silent target a sample is enough. A group has its network's number."""
     silent = window.by_host(window.ledger.silent(slice(None)))
     heard = window.last_answer > 0
     doubtful, sure = np.flatnonzero(heard & (silent > 0)), np.flatnonzero(heard & (silent == 0))
@@ -62,8 +83,8 @@ def host_answers(window: "Window") -> HostAnswers:
     row = np.full(len(window.hosts), -1, np.int64)
     row[hosts] = np.arange(len(hosts))
     column, control = _columns(window), _control(window)
-    passes = int(column.max()) + 1
-    first, counts = np.zeros((len(hosts), max(1, passes)), np.int64), np.zeros((len(hosts), 2), np.int64)
+    passes = max(1, int(column.max()) + 1)
+    first, counts = np.zeros((len(hosts), passes), np.int64), np.zeros((len(hosts), 2), np.int64)
     target_id = np.flatnonzero(window.first_pass)
     at, number = row[target_id // window.width], column[window.first_pass[target_id]]
     told = (at >= 0) & (number >= 0)
@@ -71,10 +92,12 @@ def host_answers(window: "Window") -> HostAnswers:
     probed = row[control.target_id // window.width]
     np.add.at(counts[:, 0], probed[probed >= 0], 1)
     np.add.at(counts[:, 1], probed[(probed >= 0) & ~control.back], 1)
-    group = np.zeros(len(hosts), np.int64)
-    if window.sweep is None:  # the hosts of a link are one group
-        group = np.unique(networks(window.hosts[hosts]), return_inverse=True)[1].ravel()
-    by_pass = np.zeros((max(1, passes), 2), np.int64)
+    by_pass = np.zeros((passes, 2), np.int64)
     np.add.at(by_pass[:, 0], column[control.pass_no], 1)
     np.add.at(by_pass[:, 1], column[control.pass_no[~control.back]], 1)
-    return HostAnswers(first, counts, np.full(len(hosts), max(1, passes)), silent[hosts], group, by_pass)
+    # A host whose answers all came in passes that tell nothing shows nothing.
+    shown = first.any(axis=1)
+    first, counts, hosts = first[shown], counts[shown], hosts[shown]
+    # The hosts of a link are one group.
+    group = np.zeros(len(hosts), np.int64) if window.sweep else networks(window.hosts[hosts]).astype(np.int64)
+    return HostAnswers(first, counts, np.full(len(hosts), passes), silent[hosts], group, by_pass)

@@ -33,11 +33,12 @@ BLIND_START, BLIND_RATE, BLIND_EPOCH = (
 LEAST_TRIP = 0.005  # seconds: shorter round trips are lost in the steps of the program
 LONGEST_EPOCH = 0.1  # seconds
 EPOCH_PROBES = 10
-CAREFUL_GROWTH, SLOW_GROWTH = 1.25, 1.1  # without control probes; after a narrow path was found
-GROWTH_PROBES = 20  # control probes that come back before the rate grows slowly
+CAREFUL_GROWTH, SLOW_GROWTH = 1.25, 1.1  # without control probes, or on a narrow path; near what that carries
+GROWTH_PROBES, LITTLE_LOSS = 20, 0.02  # control probes before the rate grows so; the share of them that may be lost
 LEAST_RATE = 50.0
 HIGH_LOSS, LEAST_LOST = 0.1, 3  # beyond the path's own loss; control probes
 TRIAL_PROBES, TRIALS = 20, 2  # control probes at a lower rate, and steps down, before the loss is called the path's own
+MOST_TRIAL_PROBES = 100  # control probes at a lower rate before less loss than before is called chance
 DEEPEST_STEP = 1 / 8
 FADE = 0.8  # an older epoch counts so much less
 MUTE_PROBES, MUTE_SECONDS = 5, 0.1  # control probes lost in a row, without any answer, before the path is down
@@ -82,8 +83,8 @@ class RateController:
         self._trial: tuple[float, float, float, int] | None = None  # rate and loss before, control probes, steps so far
         self._began_fast = 0
         self._doubling = True
-        self._good = 0  # control probes that came back since the rate grew
-        self._needed = GROWTH_PROBES
+        self._good = self._bad = 0  # control probes that came back, and that did not, since the rate changed
+        self._needed, self._growth = GROWTH_PROBES, CAREFUL_GROWTH
         self._mute, self._mute_since = 0, 0  # control probes lost in a row, without any answer; since when
         self._down_since: int | None = None
         self._rate_before = self._restored = 0.0
@@ -135,10 +136,12 @@ class RateController:
         lost = max(0, epoch.control - epoch.back)
         if self._path_is_down(epoch, lost, now):
             return
-        self._sent, self._lost = self._sent * FADE + epoch.control, self._lost * FADE + lost
+        fade = 1.0 if self._trial else FADE
+        self._sent, self._lost = self._sent * fade + epoch.control, self._lost * fade + lost
         self._good += epoch.back
+        self._bad += lost
         if self._trial:
-            self._judge_trial(epoch, now)
+            self._judge_trial(epoch)
         elif self._is_high():
             self._slow_down(epoch)
         else:
@@ -164,30 +167,42 @@ class RateController:
     def _change(self, rate: float) -> None:
         self.rate = min(rate, self._limit)
         self._sent = self._lost = 0.0
-        self._good = 0
+        self._good = self._bad = 0
         self._waiting.clear()  # those epochs were sent at another rate
         self._current = None
 
-    def _judge_trial(self, epoch: _Epoch, now: int) -> None:
+    def _judge_trial(self, epoch: _Epoch) -> None:
         assert self._trial
         before, loss_before, probes_before, steps = self._trial
-        if self._sent < TRIAL_PROBES and not (self._sent >= TRIAL_PROBES / 2 and not self._lost):
+        if self._sent < TRIAL_PROBES:
             return
         loss = self._lost / self._sent
-        deviation = (loss_before * (1 - loss_before) / probes_before + max(loss * (1 - loss), 0.01) / self._sent) ** 0.5
         if not self._is_high():
-            # Slower helped: the path is narrow, and it carries this rate.
-            self.too_fast.append((self._began_fast, epoch.began))
-            self.carries, self._trial, self._doubling = epoch.achieved, None, False
-            self._change(self.rate)
-        elif loss < loss_before - 2 * deviation or self.rate <= LEAST_RATE:
-            self._trial = (before, loss, self._sent, 1)
-            self._step_down(epoch, loss)
-        elif steps < TRIALS:
-            self._trial = (before, loss, self._sent, steps + 1)
+            self._judge_better(epoch, loss_before, before)
+        elif self._lower(loss, loss_before, probes_before) or (steps < TRIALS and self.rate > LEAST_RATE):
+            # Much better: the next step may be enough. As before: one more step makes it sure.
+            lower = self._lower(loss, loss_before, probes_before)
+            self._trial = (before, loss, self._sent, 1 if lower else steps + 1)
             self._step_down(epoch, loss)
         else:
             self._own, self._trial = loss, None
+            self._change(before)
+
+    def _lower(self, loss: float, loss_before: float, probes_before: float) -> bool:
+        """Whether less is lost now, and chance does not explain it. A few control probes before show nothing."""
+        variance = loss_before * (1 - loss_before) / probes_before + max(0.01, loss * (1 - loss)) / self._sent
+        return probes_before >= TRIAL_PROBES and loss < loss_before - 3 * variance**0.5
+
+    def _judge_better(self, epoch: _Epoch, loss_before: float, before: float) -> None:
+        """Little is lost at the lower rate. Either the path is narrow, or the loss before was chance."""
+        expected = self._sent * min(0.95, loss_before)
+        if self._lost < expected - 3.5 * (expected * (1 - min(0.95, loss_before))) ** 0.5:
+            self.too_fast.append((self._began_fast, epoch.began))
+            self.carries = None if self._doubling else self.rate  # the first time it may be chance
+            self._trial, self._doubling = None, False
+            self._change(self.rate)
+        elif self._sent >= MOST_TRIAL_PROBES:
+            self._trial = None
             self._change(before)
 
     # ── growth ──
@@ -198,10 +213,19 @@ class RateController:
         elif self._doubling and not epoch.control:
             limit = self._limit if self._trip is not None else min(self._limit, BLIND_RATE)
             self._grow_to(min(limit, epoch.rate * (2 if self._trip is None else CAREFUL_GROWTH)), epoch)
-        elif not self._doubling and self._good >= self._needed:
-            self._good = 0
-            self._needed = min(32 * GROWTH_PROBES, 2 * self._needed)
-            self._grow_to(epoch.rate * SLOW_GROWTH, epoch)
+        elif not self._doubling and self._good + self._bad >= self._needed:
+            self._probe_upwards(epoch)
+
+    def _probe_upwards(self, epoch: _Epoch) -> None:
+        """After a narrow path was found: a little faster while that loses nothing, and back if it does."""
+        usual = (self._own + LITTLE_LOSS) * (self._good + self._bad)
+        if self._bad > 1 + usual:
+            self.carries, self._needed = self.rate / self._growth, min(32 * GROWTH_PROBES, 2 * self._needed)
+            self._growth = SLOW_GROWTH
+            self._change(self.carries)
+        else:
+            self._grow_to(epoch.rate * self._growth, epoch)
+            self._good = self._bad = 0
 
     def _grow_to(self, rate: float, epoch: _Epoch | None = None) -> None:
         # A rate that this machine or the wire does not reach is no reason to ask for more.

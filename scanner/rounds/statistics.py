@@ -155,7 +155,7 @@ def summary_lines(stats: ScanStats) -> list[str]:
         _trust(stats),
         *_unheard(stats),
     ]
-    if stats.carries:
+    if stats.carries and not stats.stopped:  # hosts that stop look like a path that is too narrow
         lines.append(f"the path carries about {stats.carries:,.0f}/s")
     rejected = {cause: count for cause, count in stats.rejected.items() if cause not in _OTHER_TRAFFIC}
     if rejected:

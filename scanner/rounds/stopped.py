@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHANCE = 1e-6
 IDLE_SECONDS, BAN_SECONDS = 1.0, 5.0  # without an answer: before a host is suspected, and before it has stopped
 LAST_SECONDS = 1.0  # that the last control probe has had
-LEAST_LOSS = 0.02  # that any path may have
+LEAST_LOSS, USUAL_WEIGHT = 0.02, 5  # loss that any path may have; control probes that the loss of all counts for
 CONTROL_A_LOOK = 8  # control probes to suspects at once
 
 

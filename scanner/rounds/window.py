@@ -164,7 +164,10 @@ class Window:
             return
         before, last = (self.by_host(self.first_pass == number) for number in (pass_no - 1, pass_no))
         seconds = max(LEAST_PASS, (now - self.passes.began) * 1e-9)
-        limited = np.flatnonzero((last >= LIMITED_ANSWERS) & (last * 2 >= before)).tolist()
+        # On a lossy path every pass brings a certain share of the answers of the pass before, to all hosts alike.
+        share = min(0.5, last.sum() / max(1, before.sum()))
+        usual = np.maximum(before / 2, before * share + 3 * np.sqrt(before))
+        limited = np.flatnonzero((last >= LIMITED_ANSWERS) & (last >= usual)).tolist()
         if limited:
             pace = self._pace = self._pace or HostPace(len(self.hosts))
             for host in limited:
@@ -352,11 +355,13 @@ class Window:
             return
         self._assessed = state
         tell = self.passes.complete - len(self.void)
-        answers = host_answers(self)
-        estimate = loss.estimate_hosts(answers) if len(answers.passes) else Estimate(0.0, None)
+        answers = host_answers(self, self._relative) if self.last_answer.any() else None
+        estimate = loss.estimate_hosts(answers) if answers and len(answers.passes) else Estimate(0.0, None)
         self.estimate = estimate if tell >= loss.MIN_PASSES else estimate._replace(loss=None)
         # The other part of a window that has split has the answers, and the control probes.
         answered, sent, lost = pooled(relative)
+        if self._relative:  # none of the silent hosts here has answered a pass
+            answered = np.pad(answered, (0, max(0, tell - len(answered))))
         unheard = loss.estimate(answered, sent, lost, passes=max(1, tell))
         silent = float(np.count_nonzero(self.unheard)) * self.width
         self.unheard_estimate = unheard._replace(missed=min(unheard.missed, silent))

@@ -181,4 +181,6 @@ class Windows:
             next_wait(window.state, (now - window.current.last_sent) / SECOND, partial(self._waits, window))
             for window in self.open
         ]
+        if any(window.suspect.any() for window in self.open):
+            waits.append(max(0, self._look_at - now) / SECOND)
         return min((wait for wait in waits if wait is not None), default=None)
