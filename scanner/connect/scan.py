@@ -27,6 +27,7 @@ from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..errors import ScanError, UsageError
 from ..packet.addresses import to_text
 from ..packet.headers import Ints
+from ..rounds.measure import judge_pass
 from ..rounds.pacing import SECOND, TokenBucket
 from ..rounds.rate import RateController
 from ..rounds.schedule import HostRange, LaneFacts, ResumePoint, Schedule
@@ -182,7 +183,7 @@ class ConnectScan:
         return probing.wait(call_id, self._timeout)
 
     def _before_pass(self, window: Window, now: int) -> None:
-        window.judge_pass([*window.outages, *(self._controller.too_fast if self._controller else [])])
+        judge_pass(window, [*window.outages, *(self._controller.too_fast if self._controller else [])])
 
     def sleep(self, seconds: float) -> None:
         """Wait for answers."""

@@ -19,7 +19,8 @@ from ..packet.headers import U8, Bytes, Ints, Rows
 from ..packet.probe import Template, stamp_query
 from ..packet.template import TOS_LOWER_EFFORT
 from ..rounds.lifecycle import Wait
-from ..rounds.pacing import SECOND
+from ..rounds.measure import judge_pass
+from ..rounds.pacing import SECOND, limit_hosts
 from ..rounds.passes import Passes
 from ..rounds.rate import RateController
 from ..rounds.schedule import HostRange, Schedule
@@ -177,8 +178,8 @@ class Scan:
     def _before_pass(self, window: Window, now: int) -> None:
         """Learn from the pass that is over."""
         if window.passes.pass_no:
-            window.judge_pass([*window.outages, *(self._controller.too_fast if self._controller else [])])
-            window.limit_hosts(now)
+            judge_pass(window, [*window.outages, *(self._controller.too_fast if self._controller else [])])
+            limit_hosts(window, now)
 
     def _adapt_rate(self, now: int) -> None:
         controller = self._controller

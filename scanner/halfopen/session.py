@@ -28,6 +28,7 @@ from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.special import any_public
 from ..transport import Transport
+from ..transport.steady import Steady
 from ..transport.tap import See, Tap
 from .lane import Lane
 from .scan import Scan, Settings
@@ -147,6 +148,7 @@ def syn_session(
 
     def tapped(transport: Transport, route: Route) -> Transport:
         links.add(route.interface.link)
+        transport = Steady(transport, clock)
         for listener in see:
             transport = Tap(transport, listener, route.interface.name, route.interface.link, clock)
         return transport

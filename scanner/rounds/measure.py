@@ -12,13 +12,47 @@ import numpy as np
 from ..packet.addresses import networks
 from ..packet.headers import Ints
 from ..verdict import loss
-from ..verdict.loss import HostAnswers
+from ..verdict.loss import Estimate, HostAnswers
 from .control import Outcomes
 
 if TYPE_CHECKING:
     from .window import Window
 
+SURPRISE = 1e-3  # chance below which lost control probes are an outage
 SAMPLE = 4096  # hosts without a silent target that the loss estimate looks at
+
+
+def assess(window: "Window") -> None:
+    """Estimate what was probably missed so far, on hosts that have answered and on those that never have."""
+    relative = window if window.relative is None else window.relative
+    state = window.folds, window.passes.complete, len(window.void), int(window.suspect.sum()), relative.folds
+    if state == window.assessed:
+        return
+    window.assessed = state
+    tell = window.passes.complete - len(window.void)
+    answers = host_answers(window, window.relative) if window.last_answer.any() else None
+    estimate = loss.estimate_hosts(answers) if answers and len(answers.passes) else Estimate(0.0, None)
+    window.estimate = estimate if tell >= loss.MIN_PASSES else estimate._replace(loss=None)
+    # The other part of a window that has split has the answers, and the control probes.
+    answered, sent, lost = pooled(relative)
+    if window.relative:  # none of the silent hosts here has answered a pass
+        answered = np.pad(answered, (0, max(0, tell - len(answered))))
+    unheard = loss.estimate(answered, sent, lost, passes=max(1, tell))
+    silent = float(np.count_nonzero(window.unheard)) * window.width
+    window.unheard_estimate = unheard._replace(missed=min(unheard.missed, silent))
+
+
+def judge_pass(window: "Window", overruns: list[tuple[int, int]]) -> None:
+    """A pass is over: does it tell anything of the loss? `overruns`: times (ns) in which the path was overrun."""
+    passes, number = window.passes, window.passes.pass_no
+    sent, lost = control_result(window)
+    mute = sent > 0 and lost == sent and not (window.first_pass == number).any()
+    window.waits.backoff = 2 * window.waits.backoff if mute else 1.0
+    _, before, lost_before = pooled(window)
+    usual = (lost_before - lost + 1) / (before - sent + 2 + window.responders)
+    overrun = any(began <= passes.last_sent and ended >= passes.began for began, ended in overruns)
+    if overrun or (mute and usual**sent < SURPRISE):
+        window.void.add(number)
 
 
 def control_result(window: "Window") -> tuple[int, int]:
@@ -75,7 +109,7 @@ def host_answers(window: "Window", relative: "Window | None") -> HostAnswers:
 
 
 def _of_window(window: "Window") -> HostAnswers:
-    """The same for one window. Of hosts without a silent target a sample is enough. A group has its network's number."""
+    """The same for one window. Of hosts without a silent target a sample is enough. A group is a network number."""
     silent = window.by_host(window.ledger.silent(slice(None)))
     heard = window.last_answer > 0
     doubtful, sure = np.flatnonzero(heard & (silent > 0)), np.flatnonzero(heard & (silent == 0))

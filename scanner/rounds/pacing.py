@@ -8,13 +8,21 @@ the probes that follow wait, so the rate holds over any longer time.
 `HostPace` slows down single hosts. Time is an argument: nothing here sleeps or reads a clock.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..packet.headers import Bools, Ints
 
+if TYPE_CHECKING:
+    from .window import Window
+
 SECOND = 1_000_000_000  # ns
 
 DEPTH_SECONDS = 0.010  # of the rate, in a full bucket
+LIMITED_ANSWERS = 20  # answers of a host in one pass, before its pace means anything
+LIMIT_MARGIN = 1.25  # over the pace that the host showed
+LEAST_PASS = 0.001  # seconds
 
 
 class TokenBucket:
@@ -75,3 +83,24 @@ class HostPace:
             bucket.spend(allowed)
             admitted[probes[:allowed]] = True
         return np.asarray(admitted)
+
+
+def limit_hosts(window: "Window", now: int) -> None:
+    """Before the next pass: slow down hosts that answered this pass about as often as the one before.
+
+    They limit their answers (200 resets a second are common), and only fewer probes a second reach all of them.
+    """
+    pass_no = window.passes.pass_no
+    if pass_no < 2 or window.width < LIMITED_ANSWERS:
+        return
+    before, last = (window.by_host(window.first_pass == number) for number in (pass_no - 1, pass_no))
+    seconds = max(LEAST_PASS, (now - window.passes.began) * 1e-9)
+    # On a lossy path every pass brings a certain share of the answers of the pass before, to all hosts alike.
+    share = min(0.5, last.sum() / max(1, before.sum()))
+    usual = np.maximum(before / 2, before * share + 3 * np.sqrt(before))
+    limited = np.flatnonzero((last >= LIMITED_ANSWERS) & (last >= usual)).tolist()
+    if limited:
+        pace = window.pace = window.pace or HostPace(len(window.hosts))
+        for host in limited:
+            pace.limit(host, last[host] / seconds * LIMIT_MARGIN, now)
+        window.passes.admit = lambda target_id, when: pace.admit(target_id // window.width, when)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..verdict.loss import at_most
 from ..verdict.sentences import plural
+from .stopped import stopped_hosts
 from .window import Window
 
 _UNSAVED = ("opened", "remaining", "measured")  # fields that only a running scan uses
@@ -69,7 +70,7 @@ class ScanStats:
         self.hosts_heard += int(np.count_nonzero(window.last_answer))
         self.hosts_unheard += unheard
         self.missed_by_loss += window.unheard_estimate.missed
-        for name, probes in window.stopped_hosts():
+        for name, probes in stopped_hosts(window):
             self.stopped[name] += probes
         if estimate.loss is None:
             self.unmeasured += int(window.by_host(window.ledger.silent(slice(None)))[window.last_answer > 0].sum())

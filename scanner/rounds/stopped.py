@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import networks
+from ..packet.addresses import networks, to_text
 from ..packet.headers import Bools, Ints
 from ..verdict.table import Rank
 from .control import Outcomes
@@ -108,7 +108,7 @@ def look(window: "Window", now: int) -> None:
         window.outages.append((int(window.idle_since[back].min()), now))
     if not window.last_answer.any():
         return
-    history = window.history()
+    history = _history(window)
     spared = window.ledger.given_up().reshape(-1, window.width).any(axis=1)
     suspected = suspects(history, window.hosts, now) & (window.stopped_at == 0) & (window.silent_hosts | spared)
     new = suspected & ~window.suspect
@@ -123,3 +123,24 @@ def look(window: "Window", now: int) -> None:
         window.stopped_at[gone] = np.maximum(1, window.last_answer[gone] - trip)
         window.suspect &= ~gone
         window.control.insist(control_targets(window.ledger.rank(slice(None)), window.suspect, window.width))
+
+
+def _history(window: "Window") -> History:
+    """When the hosts answered, and how much of the first pass had been sent then."""
+    control, passes = window.control.outcomes(), window.passes
+    reached = passes.progress if passes.pass_no == 1 else 1.0
+    reached_at = passes.progress_at(window.last_answer)
+    answers = window.by_host(window.first_pass == 1)
+    host = control.target_id // window.width
+    return History(window.last_answer, answers, window.width, reached, reached_at, control, host)
+
+
+def stopped_hosts(window: "Window") -> list[tuple[str, int]]:
+    """Hosts that stopped answering, and how many probes each had got by then."""
+    stopped = np.flatnonzero(window.stopped_at)
+    reached = window.passes.progress_at(window.stopped_at[stopped])
+    control = window.control.outcomes()
+    known = control.sent_at <= window.stopped_at[control.target_id // window.width]
+    counts = np.bincount(control.target_id[known] // window.width, minlength=len(window.hosts))[stopped]
+    probes = np.rint(reached * window.width).astype(np.int64) + counts
+    return list(zip(to_text(window.hosts[stopped]), probes.tolist(), strict=True))

@@ -14,7 +14,6 @@ A window is told what was sent and what came back; frames and sockets are the bu
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import to_text
 from ..packet.headers import Bools, Ints, Rows
 from ..verdict import loss
 from ..verdict.evidence import IcmpSenders, rows_to_check
@@ -24,19 +23,14 @@ from ..verdict.table import Rank
 from .checks import Checks
 from .control import ControlProbes, quota
 from .lifecycle import CHECK_STATES, SWEEP_STATES, WindowState
-from .measure import control_result, host_answers, pooled
+from .measure import assess
 from .pacing import HostPace
 from .passes import Passes, PassNumbers
 from .schedule import HostRange
-from .stopped import History
 from .sweep import Sweep
 from .trips import HostTrips
 from .waits import Waits
 
-LIMITED_ANSWERS = 20  # answers of a host in one pass, before its pace means anything
-LIMIT_MARGIN = 1.25  # over the pace that the host showed
-LEAST_PASS = 0.001  # seconds
-SURPRISE = 1e-3  # chance below which lost control probes are an outage
 BYTES_A_TARGET, BYTES_A_RECORD, BYTES_A_HOST = 6, 44, 64
 
 
@@ -73,14 +67,14 @@ class Window:
         self.stopped_at = np.zeros(len(hosts), np.int64)  # the last answer of hosts that have stopped answering, ns
         self.void: set[int] = set()  # passes that tell nothing of the loss: too fast a rate, or an outage
         self.first_pass = np.zeros(self.ledger.n, np.uint8)  # that each target's first TCP answer answers; 0: none
-        self._relative: Window | None = None  # the other part of a window that has split
+        self.relative: Window | None = None  # the other part of a window that has split
         self._key, self._all_hosts, self._swept, self._check_passes = key, host_range, False, check_passes
         self._moved = np.zeros(len(hosts), np.bool_)  # hosts that the other part of a split window has taken over
         self.suspect = np.zeros(len(hosts), np.bool_)  # hosts that may have stopped answering
         self.idle_since = np.zeros(len(hosts), np.int64)  # the last answer of hosts when they became suspects, ns
         self.outages: list[tuple[int, int]] = []  # times in which hosts did not answer that do so now, ns
-        self._assessed: tuple[int, ...] = ()  # what the latest estimates were made of
-        self._pace: HostPace | None = None
+        self.assessed: tuple[int, ...] = ()  # what the latest estimates were made of
+        self.pace: HostPace | None = None
         self.folds = 0
         self.waits = Waits()
 
@@ -142,38 +136,6 @@ class Window:
         """bool[hosts]: the evidence of the host was tested."""
         return self.checks.tested(len(self.hosts), self.width) if self.checks else np.zeros(len(self.hosts), np.bool_)
 
-    def judge_pass(self, overruns: list[tuple[int, int]]) -> None:
-        """A pass is over: does it tell anything of the loss? `overruns`: times (ns) in which the path was overrun."""
-        passes, number = self.passes, self.passes.pass_no
-        sent, lost = control_result(self)
-        mute = sent > 0 and lost == sent and not (self.first_pass == number).any()
-        self.waits.backoff = 2 * self.waits.backoff if mute else 1.0
-        _, before, lost_before = pooled(self)
-        usual = (lost_before - lost + 1) / (before - sent + 2 + self.responders)
-        overrun = any(began <= passes.last_sent and ended >= passes.began for began, ended in overruns)
-        if overrun or (mute and usual**sent < SURPRISE):
-            self.void.add(number)
-
-    def limit_hosts(self, now: int) -> None:
-        """Before the next pass: slow down hosts that answered this pass about as often as the one before.
-
-        They limit their answers (200 resets a second are common), and only fewer probes a second reach all of them.
-        """
-        pass_no = self.passes.pass_no
-        if pass_no < 2 or self.width < LIMITED_ANSWERS:
-            return
-        before, last = (self.by_host(self.first_pass == number) for number in (pass_no - 1, pass_no))
-        seconds = max(LEAST_PASS, (now - self.passes.began) * 1e-9)
-        # On a lossy path every pass brings a certain share of the answers of the pass before, to all hosts alike.
-        share = min(0.5, last.sum() / max(1, before.sum()))
-        usual = np.maximum(before / 2, before * share + 3 * np.sqrt(before))
-        limited = np.flatnonzero((last >= LIMITED_ANSWERS) & (last >= usual)).tolist()
-        if limited:
-            pace = self._pace = self._pace or HostPace(len(self.hosts))
-            for host in limited:
-                pace.limit(host, last[host] / seconds * LIMIT_MARGIN, now)
-            self.passes.admit = lambda target_id, when: pace.admit(target_id // self.width, when)
-
     def by_host(self, targets: Bools) -> Ints:
         """How many of these targets (bool[targets]) each host has."""
         return np.asarray(targets.reshape(-1, self.width).sum(axis=1, dtype=np.int64))
@@ -184,25 +146,6 @@ class Window:
     def silent_hosts(self) -> Bools:
         """Which hosts have silent targets."""
         return np.asarray(self.ledger.silent(slice(None)).reshape(-1, self.width).any(axis=1))
-
-    def history(self) -> History:
-        """When the hosts answered, and how much of the first pass had been sent then."""
-        control, passes = self.control.outcomes(), self.passes
-        reached = passes.progress if passes.pass_no == 1 else 1.0
-        reached_at = passes.progress_at(self.last_answer)
-        answers = self.by_host(self.first_pass == 1)
-        host = control.target_id // self.width
-        return History(self.last_answer, answers, self.width, reached, reached_at, control, host)
-
-    def stopped_hosts(self) -> list[tuple[str, int]]:
-        """Hosts that stopped answering, and how many probes each had got by then."""
-        stopped = np.flatnonzero(self.stopped_at)
-        reached = self.passes.progress_at(self.stopped_at[stopped])
-        control = self.control.outcomes()
-        known = control.sent_at <= self.stopped_at[control.target_id // self.width]
-        counts = np.bincount(control.target_id[known] // self.width, minlength=len(self.hosts))[stopped]
-        probes = np.rint(reached * self.width).astype(np.int64) + counts
-        return list(zip(to_text(self.hosts[stopped]), probes.tolist(), strict=True))
 
     @property
     def unheard(self) -> Bools:
@@ -247,7 +190,7 @@ class Window:
             self._all_hosts._replace(chosen=host_pos[moved]), self.hosts[moved], self.ports, self._key,
             needs_macs=self.sweep is not None, check_passes=self._check_passes,
         )  # fmt: skip
-        rest._relative, rest.senders = self, self.senders
+        rest.relative, rest.senders = self, self.senders
         if self.sweep and rest.sweep:
             rest.sweep.continue_from(self.sweep, moved)
         if sweeping:
@@ -340,28 +283,9 @@ class Window:
             # A host missed here costs all its targets, so the bound is divided by them.
             missed = bound.missed if bound.share is None else bound.share
             return self.sweep.enough(missed / self.width)
-        self.assess()
+        assess(self)
         if self.passes.complete >= bound.passes:
             return True
         tell, responders = self.passes.complete - len(self.void), self.responders
         heard = not responders or bound.reached(tell, self.estimate, responders)
         return heard and (not self.unheard.any() or bound.reached(tell, self.unheard_estimate, responders))
-
-    def assess(self) -> None:
-        """Estimate what was probably missed so far, on hosts that have answered and on those that never have."""
-        relative = self if self._relative is None else self._relative
-        state = self.folds, self.passes.complete, len(self.void), int(self.suspect.sum()), relative.folds
-        if state == self._assessed:
-            return
-        self._assessed = state
-        tell = self.passes.complete - len(self.void)
-        answers = host_answers(self, self._relative) if self.last_answer.any() else None
-        estimate = loss.estimate_hosts(answers) if answers and len(answers.passes) else Estimate(0.0, None)
-        self.estimate = estimate if tell >= loss.MIN_PASSES else estimate._replace(loss=None)
-        # The other part of a window that has split has the answers, and the control probes.
-        answered, sent, lost = pooled(relative)
-        if self._relative:  # none of the silent hosts here has answered a pass
-            answered = np.pad(answered, (0, max(0, tell - len(answered))))
-        unheard = loss.estimate(answered, sent, lost, passes=max(1, tell))
-        silent = float(np.count_nonzero(self.unheard)) * self.width
-        self.unheard_estimate = unheard._replace(missed=min(unheard.missed, silent))

@@ -13,6 +13,7 @@ from functools import partial
 from ..packet.headers import Ints
 from ..verdict.loss import Bound
 from .lifecycle import Action, Event, Rule, Wait, WindowState, due_rule, next_wait
+from .measure import assess
 from .pacing import SECOND
 from .schedule import HostRange, Schedule
 from .stopped import look
@@ -156,7 +157,7 @@ class Windows:
             self._close(window, interrupted=action is Action.CLOSE_EARLY)
 
     def _close(self, window: Window, interrupted: bool) -> None:
-        window.assess()
+        assess(window)
         window.interrupted, window.state = interrupted, WindowState.CLOSED
         self._handed_closed += window.passes.handed_first
         self.open.remove(window)
