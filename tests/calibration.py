@@ -78,7 +78,7 @@ def printed(done: Bench) -> Printed:
     if not hasattr(done, "stats"):
         return Printed(sum(window.estimate.missed for window in done.windows), 0, 0, 0.0)
     stats = done.stats()
-    return Printed(stats.expected_missed, stats.at_most_missed, stats.silent_hosts, stats.missed_if_there)
+    return Printed(stats.expected_missed, stats.at_most_missed, stats.hosts_unheard, stats.missed_if_there or 0.0)
 
 
 def _hosts(first: int, last: int) -> tuple[str, ...]:

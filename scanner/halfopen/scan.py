@@ -214,6 +214,8 @@ class Scan:
         if self._refresh_at and now >= self._refresh_at and not self.windows.stopped:
             lanes = [lane for lane in self.lanes if lane.gateway is not None and lane.query and lane.resolved]
             self._gateways = [GatewaySweep(lane, self._order_key, first=False) for lane in lanes]
+            for gateway in list(self._gateways):
+                self._advance_gateway(gateway, now)
         if not self._refresh_at or now >= self._refresh_at:
             self._refresh_at = now + int(GATEWAY_REFRESH * SECOND)
 

@@ -24,14 +24,14 @@ from ..packet.headers import Ints
 
 SECOND = 1_000_000_000  # ns
 
-IN_FLIGHT = 10  # probes in the first round trip
+IN_FLIGHT, FIRST_RATE = 10, 2_000.0  # probes in the first round trip, and how fast they leave
 BLIND_START, BLIND_RATE, BLIND_EPOCH = (
     200.0,
     10_000.0,
     0.05,
 )  # while nobody has answered: from, to, doubled so often (s)
-LEAST_TRIP = 0.005  # seconds: shorter round trips are lost in the steps of the program
-LONGEST_EPOCH = 0.1  # seconds
+LEAST_TRIP = 0.002  # seconds: shorter round trips are lost in the steps of the program
+LEAST_EPOCH, LONGEST_EPOCH = 0.004, 0.1  # seconds
 EPOCH_PROBES = 10
 CAREFUL_GROWTH, SLOW_GROWTH = 1.25, 1.1  # without control probes, or on a narrow path; near what that carries
 GROWTH_PROBES, LITTLE_LOSS = 20, 0.02  # control probes before the rate grows so; the share of them that may be lost
@@ -71,10 +71,11 @@ class RateController:
     """The rate, in frames a second. Hand it what leaves and what comes back; times in ns."""
 
     def __init__(self, limit: float) -> None:
-        self.rate = min(limit, BLIND_START)
+        self.rate = min(limit, FIRST_RATE)
         self.carries: float | None = None  # what the path carries, where that is less than this machine sends
         self.too_fast: list[tuple[int, int]] = []  # times in which more was sent than the path carried, or it was down
         self._limit = limit
+        self._started = False  # whether the first probes have left
         self._trip: float | None = None  # usual round trip, seconds
         self._current: _Epoch | None = None
         self._waiting: deque[_Epoch] = deque()
@@ -96,6 +97,11 @@ class RateController:
         epoch = self._current = self._current or _Epoch(now - 1, self.rate)
         epoch.sent += probes
         epoch.control += control
+        if not self._started:
+            # The first probes are in flight. Without an answer so far, the others follow slowly.
+            self._started = epoch.sent >= IN_FLIGHT
+            self.rate = min(self._limit, BLIND_START) if self._started and self._trip is None else self.rate
+            epoch.rate = self.rate
         if now - epoch.began >= self._epoch_ns() and epoch.sent >= (1 if self._down_since else EPOCH_PROBES):
             epoch.ended = now
             self._waiting.append(epoch)
@@ -118,7 +124,7 @@ class RateController:
         return [*self._waiting, *([self._current] if self._current else [])]
 
     def _epoch_ns(self) -> int:
-        length = BLIND_EPOCH if self._trip is None else min(LONGEST_EPOCH, max(LEAST_TRIP, self._trip / 2))
+        length = BLIND_EPOCH if self._trip is None else min(LONGEST_EPOCH, max(LEAST_EPOCH, self._trip / 2))
         return int(length * SECOND)
 
     # ── judgement ──
