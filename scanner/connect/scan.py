@@ -214,7 +214,8 @@ class ConnectScan:
         started = 0
         for window in self.windows.open:
             probing = self._probing[id(window)]
-            window.allow_control(None if self._controller else CONTROL_PROBES)
+            eager = self._controller is not None and self._controller.testing
+            window.allow_control(None if self._controller else CONTROL_PROBES, eager)
             if allowed > started and (probing.waiting or not (window.passes.handed_out and window.control.handed_out)):
                 started += self._start_window(probing, allowed - started, now)
                 if now < self._paused_until:

@@ -153,7 +153,8 @@ class Scan:
             return
         pass_no = window.passes.pass_no
         if not self.windows.stopped and (pass_no > 1 or not lane.one_port):
-            window.allow_control(None if self._controller else CONTROL_PROBES)
+            eager = self._controller is not None and self._controller.testing
+            window.allow_control(None if self._controller else CONTROL_PROBES, eager)
         for sending, kind, port_of in ((window.control, "control", pass_no + 1), (window.passes, "probe", pass_no)):
             stamp = partial(_stamp_probes, lane, window, port_of)
             yield FrameSource(lane.transport, sending, kind, lane.probe.length, stamp)

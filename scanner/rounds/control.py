@@ -77,7 +77,11 @@ class ControlProbes:
         """These targets get a control probe at once, whatever the pass allows."""
         self._offered.appendleft(target_id)
         self._waiting += len(target_id)
-        self._allowed = max(self._allowed, self._handed) + len(target_id)
+        self.allow_more(len(target_id))
+
+    def allow_more(self, count: int) -> None:
+        """So many more control probes may leave than have left or are allowed already."""
+        self._allowed = max(self._allowed, self._handed) + count
 
     def allow(self, count: int) -> None:
         """Up to `count` control probes may leave in the pass under way."""

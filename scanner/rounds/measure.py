@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 SURPRISE = 1e-3  # chance below which lost control probes are an outage
+MOST_VOID = 3  # passes that are left out: where more fail, failing is what the path does
 SAMPLE = 4096  # hosts without a silent target that the loss estimate looks at
 
 
@@ -32,7 +33,7 @@ def assess(window: "Window") -> None:
     tell = window.passes.complete - len(window.void)
     answers = host_answers(window, window.relative) if window.last_answer.any() else None
     estimate = loss.estimate_hosts(answers) if answers and len(answers.passes) else Estimate(0.0, None)
-    window.estimate = estimate if tell >= loss.MIN_PASSES else estimate._replace(loss=None)
+    window.estimate = estimate if window.passes.complete >= loss.MIN_PASSES else estimate._replace(loss=None)
     # The other part of a window that has split has the answers, and the control probes.
     answered, sent, lost = pooled(relative)
     if window.relative:  # none of the silent hosts here has answered a pass
@@ -51,7 +52,7 @@ def judge_pass(window: "Window", overruns: list[tuple[int, int]]) -> None:
     _, before, lost_before = pooled(window)
     usual = (lost_before - lost + 1) / (before - sent + 2 + window.responders)
     overrun = any(began <= passes.last_sent and ended >= passes.began for began, ended in overruns)
-    if overrun or (mute and usual**sent < SURPRISE):
+    if (overrun or (mute and usual**sent < SURPRISE)) and len(window.void) < MOST_VOID:
         window.void.add(number)
 
 
@@ -65,7 +66,8 @@ def control_result(window: "Window") -> tuple[int, int]:
 def _columns(window: "Window") -> Ints:
     """The column of each pass (by number) in the counts, from 0; -1: it tells nothing."""
     column = np.full(loss.MAX_PASSES + 2, -1, np.int64)
-    told = [number for number in range(1, window.passes.complete + 1) if number not in window.void]
+    void = window.void if window.passes.complete - len(window.void) >= loss.MIN_PASSES else ()
+    told = [number for number in range(1, window.passes.complete + 1) if number not in void]
     column[told] = np.arange(len(told))
     return column
 

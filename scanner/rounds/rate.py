@@ -33,7 +33,7 @@ BLIND_START, BLIND_RATE, BLIND_EPOCH = (
 LEAST_TRIP = 0.002  # seconds: shorter round trips are lost in the steps of the program
 LEAST_EPOCH, LONGEST_EPOCH = 0.004, 0.1  # seconds
 EPOCH_PROBES = 10
-CAREFUL_GROWTH, SLOW_GROWTH = 1.25, 1.1  # without control probes, or on a narrow path; near what that carries
+CAREFUL_GROWTH, SLOW_GROWTH = 1.25, 1.1  # without control probes; near what a narrow path carries
 GROWTH_PROBES, LITTLE_LOSS = 20, 0.02  # control probes before the rate grows so; the share of them that may be lost
 LEAST_RATE = 50.0
 HIGH_LOSS, LEAST_LOST = 0.1, 3  # beyond the path's own loss; control probes
@@ -41,7 +41,7 @@ TRIAL_PROBES, TRIALS = 20, 2  # control probes at a lower rate, and steps down, 
 MOST_TRIAL_PROBES = 100  # control probes at a lower rate before less loss than before is called chance
 DEEPEST_STEP = 1 / 8
 FADE = 0.8  # an older epoch counts so much less
-MUTE_PROBES, MUTE_SECONDS = 5, 0.1  # control probes lost in a row, without any answer, before the path is down
+MUTE_SECONDS, MUTE_RUNS, LEAST_RUN = 0.1, 7.0, 2  # without any answer; usual runs of lost control probes; the least run
 OUTAGE_RATE, OUTAGE_SECONDS = 100.0, 5.0
 
 
@@ -85,10 +85,16 @@ class RateController:
         self._began_fast = 0
         self._doubling = True
         self._good = self._bad = 0  # control probes that came back, and that did not, since the rate changed
-        self._needed, self._growth = GROWTH_PROBES, CAREFUL_GROWTH
+        self._needed, self._growth = GROWTH_PROBES, 2.0
         self._mute, self._mute_since = 0, 0  # control probes lost in a row, without any answer; since when
+        self._runs = self._lost_in_runs = 0  # earlier rows of control probes without any answer, and how many were lost
         self._down_since: int | None = None
         self._rate_before = self._restored = 0.0
+
+    @property
+    def testing(self) -> bool:
+        """Whether a lower rate is on trial: then more control probes make the trial short."""
+        return self._trial is not None
 
     # ── what happens ──
 
@@ -243,6 +249,8 @@ class RateController:
     def _path_is_down(self, epoch: _Epoch, lost: int, now: int) -> bool:
         """Follow outages; whether this epoch belongs to one."""
         if epoch.answered or epoch.back:
+            if self._mute > 0:
+                self._runs, self._lost_in_runs = self._runs + 1, self._lost_in_runs + self._mute
             self._mute = 0
             if self._down_since is not None:
                 self.too_fast.append((self._down_since, epoch.ended))
@@ -261,13 +269,11 @@ class RateController:
                 self._mute = -1 << 60
             return True
         long = epoch.ended - self._mute_since >= MUTE_SECONDS * SECOND
-        if lost and long and self._mute >= MUTE_PROBES and self._mute * _surprise(self._own) > 1:
+        # Loss comes in bursts on many paths: a run is an outage only if it is much longer than those before.
+        usual = (self._lost_in_runs + LEAST_RUN) / (self._runs + 1)
+        if lost and long and self._mute > MUTE_RUNS * max(usual, 1 / (1 - self._own)):
             self._down_since, self._rate_before = self._mute_since, self.rate
             self._change(min(self.rate, OUTAGE_RATE))
             return True
         return False
 
-
-def _surprise(loss: float) -> float:
-    """The inverse of how many losses in a row are a surprise (below one in a thousand) where this share is lost."""
-    return float(np.log(max(loss, 0.1)) / np.log(1e-3))

@@ -7,7 +7,8 @@ answer makes it smaller by the loss of the host. The same is tried for each netw
 hosts with few ports show too little alone.
 
 A suspect is not probed any further, except by control probes. If it answers again, it was an outage: what was probed
-meanwhile is probed again. After `BAN_SECONDS` without an answer, with a control probe lost at the end, it has stopped.
+meanwhile is probed again. After `BAN_SECONDS` without an answer it has stopped, if the lost control probes alone exclude
+chance, and the last of them left near the end of that time.
 
 Limit: a host that stops after its last port was probed shows only by its control probes.
 """
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 CHANCE = 1e-6
 IDLE_SECONDS, BAN_SECONDS = 1.0, 5.0  # without an answer: before a host is suspected, and before it has stopped
 LAST_SECONDS = 1.0  # that the last control probe has had
-LEAST_LOSS, USUAL_WEIGHT = 0.02, 5  # loss that any path may have; control probes that the loss of all counts for
-CONTROL_A_LOOK = 8  # control probes to suspects at once
+LEAST_RUN = 2  # control probes lost in a row on a path of which nothing is known
+CONTROL_A_LOOK = 20  # control probes to suspects at once
 
 
 class History(NamedTuple):
@@ -45,57 +46,65 @@ class History(NamedTuple):
     control_host: Ints
 
 
-def suspects(history: History, hosts: npt.NDArray[np.void], now: int) -> Bools:
-    """bool[hosts]: which hosts have answered and no longer do, each alone, by network (ADDRESS[hosts]), or together."""
+def suspects(history: History, hosts: npt.NDArray[np.void], now: int) -> tuple[Bools, Bools]:
+    """Which hosts have answered and no longer do, bool[hosts]; and for which of them chance by far excludes that.
+
+    Each host is looked at alone, with its network (ADDRESS[hosts]), and all together.
+    """
     heard = history.last_answer > 0
-    suspected = np.zeros(len(heard), np.bool_)
+    suspected, sure = np.zeros((2, len(heard)), np.bool_)
     if not (heard & (now - history.last_answer > IDLE_SECONDS * SECOND)).any():
-        return suspected
-    alone = np.arange(len(heard))
+        return suspected, sure
     by_network = np.unique(networks(hosts), return_inverse=True)[1].ravel()
-    for group in (alone, by_network, np.zeros(len(heard), np.int64)):
-        suspected |= (_stopped(history, group, now) < np.log(CHANCE))[group] & heard
-    return suspected
+    for group in (np.arange(len(heard)), by_network, np.zeros(len(heard), np.int64)):
+        ports, probes, long = _chances(history, group, now)
+        suspected |= (ports + probes < np.log(CHANCE))[group] & heard
+        sure |= (long & (probes < np.log(CHANCE)))[group] & heard
+    return suspected, sure
 
 
-def _stopped(history: History, group: Ints, now: int) -> npt.NDArray[np.float64]:
-    """The logarithm of the chance that each group still answers; 0 for groups that answered a moment ago."""
+def _chances(
+    history: History, group: Ints, now: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Bools]:  # fmt: skip
+    """For each group: logarithms of the chances of its silent ports and lost control probes; whether it lasts long.
+
+    Both are 0 for groups that answered a moment ago.
+    """
     groups = int(group.max(initial=-1)) + 1
-    last, reached_at = np.zeros(groups, np.int64), np.zeros(groups)
+    last, reached_at, latest = np.zeros(groups, np.int64), np.zeros(groups), np.zeros(groups, np.int64)
     np.maximum.at(last, group, history.last_answer)
     np.maximum.at(reached_at, group, history.reached_at)
     targets = np.bincount(group, minlength=groups) * history.width
     answers = np.bincount(group, history.answers, groups)
     before = np.maximum(reached_at * targets, np.maximum(1, answers))
     after = np.maximum(0, (history.reached - reached_at) * targets)
-    of = group[history.control_host]
-    since = history.control.sent_at > last[of]
-    due = now - history.control.sent_at > LAST_SECONDS * SECOND
-    lost = np.bincount(of[since & due & ~history.control.back], minlength=groups)
-    known, lost_before = (
-        np.bincount(of[~since & part], minlength=groups) for part in (due, due & ~history.control.back)
-    )
-    loss = np.maximum(LEAST_LOSS, (lost_before + 1) / (known + answers + 2))
-    chance = answers * np.log(before / (before + after)) + lost * np.log(loss)
-    return np.where((last > 0) & (now - last > IDLE_SECONDS * SECOND), chance, 0.0)
+    control, of = history.control, group[history.control_host]
+    since = (control.sent_at > last[of]) & ~control.back
+    due = since & (now - control.sent_at > LAST_SECONDS * SECOND)
+    lost = np.bincount(of[due], minlength=groups)
+    np.maximum.at(latest, of[due], control.sent_at[due])
+    idle = np.where(last > 0, now - last, 0)
+    silent = idle > IDLE_SECONDS * SECOND
+    ports = answers * np.log(before / (before + after))
+    probes = lost * np.log(1 - 1 / _usual_run(control.back[~since]))
+    long = (idle > BAN_SECONDS * SECOND) & (latest - last > (BAN_SECONDS - 2 * LAST_SECONDS) * SECOND)
+    return np.where(silent, ports, 0.0), np.where(silent, probes, 0.0), long
 
 
-def stopped_for_good(history: History, suspected: Bools, now: int) -> Bools:
-    """Which suspects have not answered for so long that this is no outage, a last control probe included."""
-    latest, answered = np.zeros((2, len(suspected)), np.int64)
-    np.maximum.at(latest, history.control_host, history.control.sent_at)
-    np.maximum.at(answered, history.control_host[history.control.back], history.control.sent_at[history.control.back])
-    tried = (latest > answered) & (latest - history.last_answer > (BAN_SECONDS - 2 * LAST_SECONDS) * SECOND)
-    tried &= now - latest > LAST_SECONDS * SECOND
-    return np.asarray(suspected & tried & (now - history.last_answer > BAN_SECONDS * SECOND))
+def _usual_run(back: Bools) -> float:
+    """How many control probes in a row are usually lost where any is. Loss comes in bursts on many paths."""
+    edges = np.diff(np.concatenate([[False], ~back, [False]]).astype(np.int8))
+    runs, lost = int(np.count_nonzero(edges == 1)), int(np.count_nonzero(~back))
+    return (lost + LEAST_RUN) / (runs + 1)
 
 
 def control_targets(rank: npt.NDArray[np.uint8], suspected: Bools, width: int) -> Ints:
-    """One target of each of a few suspects that has answered: where the next control probes go."""
-    host = np.flatnonzero(suspected)
-    host = host[:: max(1, -(-len(host) // CONTROL_A_LOOK))]
-    answered = rank.reshape(-1, width)[host] >= Rank.CLOSED
-    return np.asarray((host * width + answered.argmax(axis=1))[answered.any(axis=1)])
+    """Targets of suspects that have answered, as many of each: where the next control probes go."""
+    answered = (rank.reshape(-1, width) >= Rank.CLOSED) & suspected[:, None]
+    turn = np.cumsum(answered, axis=1)
+    target_id = np.flatnonzero(answered)
+    order = np.argsort(turn.ravel()[target_id], kind="stable")
+    return np.asarray(target_id[order][:CONTROL_A_LOOK])
 
 
 def look(window: "Window", now: int) -> None:
@@ -110,14 +119,15 @@ def look(window: "Window", now: int) -> None:
         return
     history = _history(window)
     spared = window.ledger.given_up().reshape(-1, window.width).any(axis=1)
-    suspected = suspects(history, window.hosts, now) & (window.stopped_at == 0) & (window.silent_hosts | spared)
+    concerned = (window.stopped_at == 0) & (window.silent_hosts | spared)
+    suspected, sure = (concerned & found for found in suspects(history, window.hosts, now))
     new = suspected & ~window.suspect
     if new.any():
         window.suspect |= new
         window.idle_since[new] = window.last_answer[new]
         window.ledger.give_up(np.repeat(new, window.width))
     if window.suspect.any():
-        gone = stopped_for_good(history, window.suspect, now)
+        gone = window.suspect & sure
         # What left after the probe of the last answer, and not after the answer, met the same end.
         trip = (window.trips.usual(gone) * SECOND).astype(np.int64)
         window.stopped_at[gone] = np.maximum(1, window.last_answer[gone] - trip)

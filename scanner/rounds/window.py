@@ -74,6 +74,7 @@ class Window:
         self.idle_since = np.zeros(len(hosts), np.int64)  # the last answer of hosts when they became suspects, ns
         self.outages: list[tuple[int, int]] = []  # times in which hosts did not answer that do so now, ns
         self.assessed: tuple[int, ...] = ()  # what the latest estimates were made of
+        self._eager_at = 0  # probes of the pass when control probes were allowed last
         self.pace: HostPace | None = None
         self.folds = 0
         self.waits = Waits()
@@ -105,9 +106,15 @@ class Window:
             self.control.begin(answered, max(loss.CONTROL_PROBES, quota(silent, None)))
         self.current.begin(now)
 
-    def allow_control(self, most: int | None) -> None:
-        """Let control probes leave along with the probes of the pass; in all at most `most` of them in the pass."""
+    def allow_control(self, most: int | None, eager: bool = False) -> None:
+        """Let control probes leave along with the probes of the pass; in all at most `most` of them in the pass.
+
+        `eager`: one for every two probes from now on.
+        """
         handed = self.passes.handed
+        if eager and handed >= self._eager_at + 2:
+            self.control.allow_more((handed - self._eager_at) // 2)
+        self._eager_at = handed
         if self.passes.pass_no == 1:
             self.control.allow(quota(handed, most))
         else:  # there are few probes, and a number that is worth counting is spread over them
