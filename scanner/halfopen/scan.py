@@ -39,6 +39,7 @@ SPLIT_WAIT = 0.02  # seconds after the first queries: hosts that have answered b
 FULL_RING_PAUSE = 0.0005
 HELD_BACK_PAUSE = 0.002  # where all probes that are left go to hosts that limit their answers
 GOOD_BATCH = 0.8  # of a full bucket: enough to wake up for
+GOLDEN = 0x9E3779B1  # its multiples have bits without a pattern (Knuth, The Art of Computer Programming, 6.4)
 NO_LIMIT = 1e9  # --rate auto: no upper end
 GATEWAY_REFRESH = 1.0  # seconds between queries for the MAC address of a gateway, which may change
 JUDGE_MARGIN, JUDGE_LEAST = 1.5, 0.005  # replies to an epoch have come after the slow tail times this, plus this
@@ -67,6 +68,7 @@ class Scan:
         self._sweep_trips = RoundTrips(SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
         self._controller = RateController(settings.max_rate or NO_LIMIT) if settings.rate is None else None
+        self._batches = 0
         self._counted = 0, 0  # probes and control probes that the controller knows of
         self._gateways = [GatewaySweep(lane, order_key) for lane in lanes if lane.gateway is not None and lane.query]
         self._refresh_at = 0  # when the gateways are queried again, ns
@@ -145,7 +147,10 @@ class Scan:
         return FrameSource(lane.transport, passes, "query", query.length, stamp)
 
     def _probes(self, lane: Lane, window: Window) -> Iterator[FrameSource]:
-        """Control probes first, because they tell whether the others arrive. They leave from the next pass's port."""
+        """Control probes leave from the port of the next pass, as often before the probes of a batch as after them.
+
+        A queue that fills up loses the end of a batch. Control probes that always came first would not show that.
+        """
         if window.checking:
             yield FrameSource(
                 lane.transport, window.current, "probe", lane.probe.length, partial(_stamp_checks, lane, window)
@@ -155,7 +160,9 @@ class Scan:
         if not self.windows.stopped and (pass_no > 1 or not lane.one_port):
             eager = self._controller is not None and self._controller.testing
             window.allow_control(None if self._controller else CONTROL_PROBES, eager)
-        for sending, kind, port_of in ((window.control, "control", pass_no + 1), (window.passes, "probe", pass_no)):
+        sources = (window.control, "control", pass_no + 1), (window.passes, "probe", pass_no)
+        self._batches += 1
+        for sending, kind, port_of in sources[:: 1 if self._batches * GOLDEN >> 31 & 1 else -1]:
             stamp = partial(_stamp_probes, lane, window, port_of)
             yield FrameSource(lane.transport, sending, kind, lane.probe.length, stamp)
 

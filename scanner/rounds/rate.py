@@ -276,4 +276,3 @@ class RateController:
             self._change(min(self.rate, OUTAGE_RATE))
             return True
         return False
-
