@@ -32,7 +32,11 @@ def assess(window: "Window") -> None:
     window.assessed = state
     tell = window.passes.complete - len(window.void)
     answers = host_answers(window, window.relative) if window.last_answer.any() else None
-    estimate = loss.estimate_hosts(answers) if answers and len(answers.passes) else Estimate(0.0, None)
+    if answers and len(answers.passes):
+        estimate = loss.estimate_hosts(answers)
+    else:  # what answered did so in passes that tell nothing; control probes may tell the loss
+        _, sent, lost = pooled(window)
+        estimate = Estimate(0.0, lost / sent if sent >= loss.LEAST_TRIALS else None)
     window.estimate = estimate if window.passes.complete >= loss.MIN_PASSES else estimate._replace(loss=None)
     # The other part of a window that has split has the answers, and the control probes.
     answered, sent, lost = pooled(relative)

@@ -7,8 +7,8 @@ answer makes it smaller by the loss of the host. The same is tried for each netw
 hosts with few ports show too little alone.
 
 A suspect is not probed any further, except by control probes. If it answers again, it was an outage: what was probed
-meanwhile is probed again. After `BAN_SECONDS` without an answer it has stopped, if the lost control probes alone exclude
-chance, and the last of them left near the end of that time.
+meanwhile is probed again. After `BAN_SECONDS` without an answer it has stopped, if the lost control probes alone
+exclude chance, and the last of them left near the end of that time.
 
 Limit: a host that stops after its last port was probed shows only by its control probes.
 """
