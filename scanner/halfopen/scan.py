@@ -32,7 +32,7 @@ from ..verdict.loss import CONTROL_PROBES, Bound
 from .lane import Lane
 from .neighbours import GATEWAY_PASSES, GatewaySweep
 from .receive import Receive
-from .transmit import FrameSource, Transmit
+from .transmit import FrameSource, Sending, Transmit
 
 SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT = 0.4, 0.04
 SPLIT_WAIT = 0.02  # seconds after the first queries: hosts that have answered by then do not wait for the others
@@ -152,19 +152,22 @@ class Scan:
         A queue that fills up loses the end of a batch. Control probes that always came first would not show that.
         """
         if window.checking:
-            yield FrameSource(
-                lane.transport, window.current, "probe", lane.probe.length, partial(_stamp_checks, lane, window)
-            )
+            stamp = partial(_stamp_checks, lane, window)
+            yield FrameSource(lane.transport, window.current, "probe", lane.probe.length, stamp)
             return
         pass_no = window.passes.pass_no
         if not self.windows.stopped and (pass_no > 1 or not lane.one_port):
             eager = self._controller is not None and self._controller.testing
             window.allow_control(None if self._controller else CONTROL_PROBES, eager)
-        sources = (window.control, "control", pass_no + 1), (window.passes, "probe", pass_no)
         self._batches += 1
-        for sending, kind, port_of in sources[:: 1 if self._batches * GOLDEN >> 31 & 1 else -1]:
-            stamp = partial(_stamp_probes, lane, window, port_of)
-            yield FrameSource(lane.transport, sending, kind, lane.probe.length, stamp)
+        last = bool(self._batches * GOLDEN >> 31 & 1)
+        control = self._source(lane, window, window.control, "control", pass_no + 1)
+        probes = self._source(lane, window, window.passes, "probe", pass_no)
+        yield from (probes._replace(leave=window.control.due), control) if last else (control, probes)
+
+    def _source(self, lane: Lane, window: Window, sending: Sending, kind: str, pass_no: int) -> FrameSource:
+        stamp = partial(_stamp_probes, lane, window, pass_no)
+        return FrameSource(lane.transport, sending, kind, lane.probe.length, stamp)
 
     # ── time ──
 

@@ -45,6 +45,7 @@ class FrameSource(NamedTuple):
     kind: str
     length: int  # bytes of each frame
     stamp: Callable[[Bytes, Ints, int], None]
+    leave: int = 0  # frames that the next source is to have of what may leave now
 
 
 class _Owed(NamedTuple):
@@ -148,7 +149,7 @@ class Transmit:
             if budget <= 0:
                 break
             if not source.sending.handed_out:
-                rows = source.transport.reserve(budget)
+                rows = source.transport.reserve(max(1, budget - source.leave))
                 full = full or not len(rows)
                 budget -= self._fill(source, rows, now)
         return full

@@ -93,6 +93,11 @@ class ControlProbes:
         return self._handed >= self._allowed or not self._waiting
 
     @property
+    def due(self) -> int:
+        """How many control probes may leave now."""
+        return max(0, min(self._waiting, self._allowed - self._handed))
+
+    @property
     def all_left(self) -> bool:
         """Whether every control probe that was handed out has left."""
         return not self.outstanding

@@ -151,7 +151,7 @@ class Passes:
         """The share of the order that the first pass had come to at these times (ns)."""
         if self._earlier:
             return self._earlier[0].progress_at(when)
-        first, times = self._log[0]
+        first, times = self._log[0] if self._log else ([], [])
         # The turn of the first batch that left later; behind the last batch everything had left.
         turn = np.array([*first, self._n if self.pass_no > 1 else self._reached()])
         return np.asarray(turn[np.searchsorted(np.asarray(times), when, side="right")] / max(1, self._n))

@@ -39,7 +39,8 @@ LEAST_RATE = 50.0
 HIGH_LOSS, LEAST_LOST = 0.1, 3  # beyond the path's own loss; control probes
 TRIAL_PROBES, TRIALS = 20, 2  # control probes at a lower rate, and steps down, before the loss is called the path's own
 MOST_TRIAL_PROBES = 100  # control probes at a lower rate before less loss than before is called chance
-DEEPEST_STEP, MOST_OWN = 1 / 8, 0.95
+DEEPEST_STEP = 1 / 8
+MOST_OWN = 0.8  # loss that a path may have by itself
 FADE = 0.8  # an older epoch counts so much less
 MUTE_SECONDS, MUTE_RUNS, LEAST_RUN = 0.1, 7.0, 2  # without any answer; usual runs of lost control probes; the least run
 OUTAGE_RATE, OUTAGE_SECONDS = 100.0, 5.0
@@ -197,8 +198,10 @@ class RateController:
             self._trial = (before, loss, self._sent, 1 if lower else steps + 1)
             self._step_down(epoch, loss)
         else:
-            self._own, self._trial = min(MOST_OWN, loss), None
-            self._change(before)
+            # No path that is used loses nearly everything by itself: more likely a table is full. Then it stays slow.
+            own = loss <= MOST_OWN
+            self._own, self._trial, self._doubling = loss if own else self._own, None, own and self._doubling
+            self._change(before if own else self.rate)
 
     def _lower(self, loss: float, loss_before: float, probes_before: float) -> bool:
         """Whether less is lost now, and chance does not explain it. A few control probes before show nothing."""
