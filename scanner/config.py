@@ -115,7 +115,7 @@ class SynConfig:
     """
 
     rate: float | None = option(  # None: auto
-        None, SPEED, "Frames per second, repeats and resets included; 0: unlimited; auto: grows while no loss follows.",
+        None, SPEED, "Frames per second, repeats and resets included; 0: unlimited; auto: what the path carries.",
         typed="auto",
     )  # fmt: skip
     max_rate: float | None = option(
@@ -126,7 +126,9 @@ class SynConfig:
         0.01, SPEED, "Stop when fewer missed responders are expected: a number, or a share such as 1%.", typed="0.01"
     )
     max_missed_share: float | None = None  # in place of max_missed: a share of the responders found
-    timeout: float | None = option(None, SPEED, "Seconds to wait after a pass (default: measured).")
+    timeout: float | None = option(
+        None, SPEED, "Seconds to wait for a host that has not answered (default: 1, and up to 3 in slow networks)."
+    )
     seed: int | None = option(None, SPEED, "Fix the order of the probes.", fixed=True)
     shard: "Shard" = option(
         _whole, SPEED, "i/n: scan part i of n parts of the hosts; needs --seed.", typed="1/1", fixed=True
