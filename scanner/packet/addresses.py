@@ -64,6 +64,13 @@ def networks(column: Rows) -> npt.NDArray[np.uint64]:
     return np.where(is_ipv4(column), column["lo"] >> np.uint64(8), column["hi"])
 
 
+def network_text(number: int) -> str:
+    """A number of `networks` as text."""
+    if number >> 24 == 0xFFFF:
+        return word_text(0, number << 8) + "/24"
+    return word_text(number, 0) + "/64"
+
+
 def to_text(column: Rows) -> list[str]:
     """ADDRESS[n] → text, IPv4 dotted, IPv6 compressed (RFC 5952)."""
     return [word_text(hi, lo) for hi, lo in zip(column["hi"].tolist(), column["lo"].tolist(), strict=True)]

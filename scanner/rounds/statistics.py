@@ -64,7 +64,7 @@ class ScanStats:
 
     def add_window(self, window: Window) -> None:
         """Take in a window that has closed."""
-        estimate, unheard = window.estimate, int(np.count_nonzero(window.unheard))
+        estimate, unheard = window.estimate, int(np.count_nonzero(window.unheard & (window.stopped_at == 0)))
         self.expected_missed += estimate.missed + window.missed_with_hosts
         self.missed_variance += estimate.variance + window.missed_with_hosts
         self.hosts_heard += int(np.count_nonzero(window.last_answer))

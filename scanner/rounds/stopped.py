@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import networks, to_text
+from ..packet.addresses import network_text, networks, to_text
 from ..packet.headers import Bools, Ints
 from ..verdict.table import Rank
 from .control import Outcomes
@@ -31,6 +31,7 @@ CHANCE = 1e-6
 IDLE_SECONDS, BAN_SECONDS = 1.0, 5.0  # without an answer: before a host is suspected, and before it has stopped
 LAST_SECONDS = 1.0  # that the last control probe has had
 LEAST_RUN = 2  # control probes lost in a row on a path of which nothing is known
+LATEST_NS = 250_000_000  # ns: a network that answered so recently has not stopped
 CONTROL_A_LOOK = 20  # control probes to suspects at once
 
 
@@ -107,8 +108,13 @@ def control_targets(rank: npt.NDArray[np.uint8], suspected: Bools, width: int) -
     return np.asarray(target_id[order][:CONTROL_A_LOOK])
 
 
-def look(window: "Window", now: int) -> None:
-    """Find hosts of a window that have stopped answering. They are spared until they answer again, or for good."""
+def look(window: "Window", now: int, stopped: dict[int, int]) -> None:
+    """Find hosts of a window that have stopped answering. They are spared until they answer again, or for good.
+
+    `stopped`: the last answer (ns) of each network whose hosts have all stopped, in whichever window. It is kept here.
+    """
+    for network in np.unique(networks(window.hosts[window.last_answer > now - LATEST_NS])).tolist():
+        stopped.pop(network, None)
     back = window.suspect & (now - window.last_answer < IDLE_SECONDS * SECOND)
     if back.any():
         window.suspect &= ~back
@@ -132,25 +138,55 @@ def look(window: "Window", now: int) -> None:
         trip = (window.trips.usual(gone) * SECOND).astype(np.int64)
         window.stopped_at[gone] = np.maximum(1, window.last_answer[gone] - trip)
         window.suspect &= ~gone
+        for network in np.unique(networks(window.hosts[gone])).tolist():
+            mine = (networks(window.hosts) == network) & (window.last_answer > 0)
+            if mine.sum() > 1 and (window.stopped_at[mine] > 0).all():
+                stopped[network] = int(window.last_answer[mine].max())
         window.control.insist(control_targets(window.ledger.rank(slice(None)), window.suspect, window.width))
 
 
+def stop_unheard(window: "Window", stopped: dict[int, int]) -> None:
+    """Before a window closes: hosts that never answered, in networks that have stopped, may have been there."""
+    if stopped:
+        number = networks(window.hosts)
+        for network in set(np.unique(number).tolist()) & stopped.keys():
+            window.stopped_at[(number == network) & (window.last_answer == 0)] = stopped[network]
+
+
 def _history(window: "Window") -> History:
-    """When the hosts answered, and how much of the first pass had been sent then."""
     control, passes = window.control.outcomes(), window.passes
-    reached = passes.progress if passes.pass_no == 1 else 1.0
-    reached_at = passes.progress_at(window.last_answer)
-    answers = window.by_host(window.first_pass == 1)
     host = control.target_id // window.width
+    answered = np.flatnonzero(window.first_pass == 1)
+    # The latest probe of the first pass that each host answered, by its place in the order. An answer takes time, so
+    # the moment when it came says less. Who answered a later pass has seen all of the first one.
+    reached_at = np.zeros(len(window.hosts))
+    np.maximum.at(reached_at, answered // window.width, (passes.turn(answered) + 1) / max(1, window.ledger.n))
+    back = control.back
+    np.maximum.at(reached_at, host[back], passes.progress_at(control.sent_at[back]))
+    reached_at[np.flatnonzero(window.first_pass > 1) // window.width] = 1.0
+    reached = passes.progress if passes.pass_no == 1 else 1.0
+    answers = window.by_host(window.first_pass == 1)
     return History(window.last_answer, answers, window.width, reached, reached_at, control, host)
 
 
 def stopped_hosts(window: "Window") -> list[tuple[str, int]]:
-    """Hosts that stopped answering, and how many probes each had got by then."""
-    stopped = np.flatnonzero(window.stopped_at)
+    """Hosts that stopped answering, or their network, and how many probes each had got by then."""
+    stopped = np.flatnonzero((window.stopped_at > 0) & (window.last_answer > 0))
     reached = window.passes.progress_at(window.stopped_at[stopped])
     control = window.control.outcomes()
     known = control.sent_at <= window.stopped_at[control.target_id // window.width]
     counts = np.bincount(control.target_id[known] // window.width, minlength=len(window.hosts))[stopped]
-    probes = np.rint(reached * window.width).astype(np.int64) + counts
-    return list(zip(to_text(window.hosts[stopped]), probes.tolist(), strict=True))
+    probes = np.maximum(1, np.rint(reached * window.width).astype(np.int64) + counts)
+    number, at, hosts = np.unique(networks(window.hosts[stopped]), return_inverse=True, return_counts=True)
+    heard = np.bincount(
+        np.searchsorted(number, networks(window.hosts[_heard_in(window, number)])), minlength=len(number)
+    )
+    whole = (hosts > 1) & (hosts == heard)  # every host of the network that had answered
+    single = ~whole[at.ravel()]
+    named = list(zip(to_text(window.hosts[stopped[single]]), probes[single].tolist(), strict=True))
+    total = np.bincount(at.ravel(), probes, len(number)).astype(np.int64)
+    return named + [(network_text(one), int(total[row])) for row, one in enumerate(number.tolist()) if whole[row]]
+
+
+def _heard_in(window: "Window", numbers: npt.NDArray[np.uint64]) -> Bools:
+    return np.asarray((window.last_answer > 0) & np.isin(networks(window.hosts), numbers))

@@ -1,7 +1,7 @@
 """How long a window waits for replies, by the hosts in it that still have silent targets.
 
-Hosts that have answered are waited for by their own round trips, the others with the full patience (`trips`). A look at
-all targets of a large window costs a millisecond a million targets. So the result is kept until more replies came.
+Hosts that have answered are waited for by their own round trips, the others with the full patience (`trips`). On a lossy
+path the others are probed again sooner, because a lost probe is more likely than a slow host. A look at all targets of a large window costs a millisecond a million targets. So the result is kept until more replies came.
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 MOST_BACKOFF = 2.0  # seconds between passes while nothing comes back
+LOSSY, HASTY = 0.05, 0.25  # loss from which hosts that have not answered are probed again so soon (seconds)
 FEW = 1 << 16  # targets of a window that is looked at after every batch of replies
 
 
@@ -33,6 +34,8 @@ class Waits:
             return max(pause, patience.heard(window.trips.waits(heard))) if heard.any() else 0.0
         self._look(window, patience)
         replies = max(pause, self._replies)
+        if wait is Wait.NEXT_PASS and self._unheard and (window.unheard_estimate.loss or 0.0) > LOSSY:
+            return max(pause, HASTY)
         if wait is Wait.NEXT_PASS:
             return max(replies, min(MOST_BACKOFF, replies * self.backoff))
         if wait is Wait.SILENCE and self._unheard:

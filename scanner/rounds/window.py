@@ -206,6 +206,7 @@ class Window:
         else:
             rest.state = WindowState.PROBED
             rest._take_over(self, moved)
+            assess(rest)
         return rest
 
     def _take_over(self, other: "Window", hosts: Ints) -> None:

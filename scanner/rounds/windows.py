@@ -16,7 +16,7 @@ from .lifecycle import Action, Event, Rule, Wait, WindowState, due_rule, next_wa
 from .measure import assess
 from .pacing import SECOND
 from .schedule import HostRange, Schedule
-from .stopped import look
+from .stopped import look, stop_unheard
 from .window import Window
 
 MEMORY = 100_000_000  # bytes that open windows take at most
@@ -47,6 +47,7 @@ class Windows:
         self.stopped = False
         self._make, self._waits, self._before_pass = make, waits, before_pass
         self._count = 0
+        self._networks: dict[int, int] = {}  # that have stopped answering, and when, ns
         self._look_at = 0  # when hosts are looked at next, ns
         self._handed_closed = 0
 
@@ -109,10 +110,11 @@ class Windows:
     def advance(self, now: int) -> None:
         """Execute what is due."""
         due = now >= self._look_at and not self.stopped
-        self._look_at = now + LOOK_NS if due else self._look_at
+        if due:  # a look at a million targets takes some 30 ms
+            self._look_at = now + LOOK_NS * (1 + (sum(window.ledger.n for window in self.open) >> 17))
         for window in list(self.open):
             if due and not window.sweeping:
-                look(window, now)
+                look(window, now, self._networks)
             while rule := self._due(window, now):
                 self._execute(rule.action, window, now)
                 window.state = rule.next
@@ -158,6 +160,7 @@ class Windows:
 
     def _close(self, window: Window, interrupted: bool) -> None:
         assess(window)
+        stop_unheard(window, self._networks)
         window.interrupted, window.state = interrupted, WindowState.CLOSED
         self._handed_closed += window.passes.handed_first
         self.open.remove(window)
