@@ -1,7 +1,8 @@
 """How long a window waits for replies, by the hosts in it that still have silent targets.
 
-Hosts that have answered are waited for by their own round trips, the others with the full patience (`trips`). On a lossy
-path the others are probed again sooner, because a lost probe is more likely than a slow host. A look at all targets of a large window costs a millisecond a million targets. So the result is kept until more replies came.
+Hosts that have answered are waited for by their own round trips, the others with the full patience (`trips`). On a
+lossy path the others are probed again sooner, because a lost probe is more likely than a slow host. A look at all
+targets of a large window costs a millisecond a million targets. So the result is kept until more replies came.
 """
 
 from typing import TYPE_CHECKING
