@@ -100,8 +100,7 @@ class Probing:
         mark = np.where(whole, Mark.HANDSHAKE_COMPLETED, Mark.HANDSHAKE_REFUSED).astype(np.uint16)
         record["marks"] = np.where(record["reason"] == Reason.SYN_ACK, mark, 0)
         tcp = (record["reason"] == Reason.SYN_ACK) | (record["reason"] == Reason.CONN_REFUSED)
-        back = window.control.credit(target_id[replied][tcp], record["pass"][tcp])
-        fresh = window.fold(target_id[replied], record, tcp)
+        fresh, back = window.fold(target_id[replied], record, tcp)
         if not control.all():
             window.passes.left(target_id[~control], int(time.max()))
         window.control.left(target_id[control], int(time.max()))
@@ -112,7 +111,7 @@ class Probing:
         if host.size:
             window.trips.add(host, trips[tcp[fresh]] / SECOND)
             self.waits.update(zip(host.tolist(), window.trips.waits(host).tolist(), strict=True))
-        return first, trips[tcp[fresh]], back
+        return first, trips[tcp[fresh]], back[back > 0]
 
 
 class ConnectScan:

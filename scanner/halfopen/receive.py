@@ -126,11 +126,9 @@ class Receive:
             record["sender"] = window.senders.numbers(segments)
         resent = self._resent(window, target_id, matches, np.flatnonzero(late))
         unproved = matches.reason == Reason.UNPROVED_SYN
-        prompt = ~segments.icmp & ~unproved & ~resent
-        back = window.control.credit(target_id[prompt], matches.pass_no[prompt])
-        if self._controller and len(back):
-            self._controller.came_back(back)
-        fresh = window.fold(target_id, record, ~segments.icmp & ~unproved, resent)
+        fresh, back = window.fold(target_id, record, ~segments.icmp & ~unproved, resent)
+        if self._controller and back.any():
+            self._controller.came_back(back[back > 0])
         if unproved.any() and not self._windows.stopped:
             self._answer_syns(lane, window, target_id[unproved], matches.take(unproved))
         self._measure(window, target_id, matches, fresh)

@@ -143,14 +143,14 @@ class ControlProbes:
         return np.fromiter(((target, number - 1) in self._index for target, number in pairs), np.bool_, len(target_id))
 
     def credit(self, target_id: Ints, answers: PassNumbers) -> Ints:
-        """Take in replies as `was_sent` has them. Returns when the control probes that they answer left, ns."""
-        sent = []
-        for target, number in zip(target_id.tolist(), answers.tolist(), strict=True):
-            at = self._index.get((target, number - 1))
+        """Take in replies as `was_sent` has them. Returns when the control probe that each answers left, ns, or 0."""
+        sent = np.zeros(len(target_id), np.int64)
+        for row, key in enumerate(zip(target_id.tolist(), (answers.astype(np.int64) - 1).tolist(), strict=True)):
+            at = self._index.get(key)
             if at is not None and not self._back[at]:
                 self._back[at] = True
-                sent.append(self._sent[at])
-        return np.array(sent, np.int64)
+                sent[row] = self._sent[at]
+        return sent
 
     def outcomes(self) -> Outcomes:
         """All control probes so far, in the order in which they left."""

@@ -139,7 +139,7 @@ def look(window: "Window", now: int, stopped: dict[int, int]) -> None:
         window.stopped_at[gone] = np.maximum(1, window.last_answer[gone] - trip)
         window.suspect &= ~gone
         for network in np.unique(networks(window.hosts[gone])).tolist():
-            mine = (networks(window.hosts) == network) & (window.last_answer > 0)
+            mine = _doubtful(window, network)
             if mine.sum() > 1 and (window.stopped_at[mine] > 0).all():
                 stopped[network] = int(window.last_answer[mine].max())
         window.control.insist(control_targets(window.ledger.rank(slice(None)), window.suspect, window.width))
@@ -163,7 +163,9 @@ def _history(window: "Window") -> History:
     np.maximum.at(reached_at, answered // window.width, (passes.turn(answered) + 1) / max(1, window.ledger.n))
     back = control.back
     np.maximum.at(reached_at, host[back], passes.progress_at(control.sent_at[back]))
-    reached_at[np.flatnonzero(window.first_pass > 1) // window.width] = 1.0
+    later = np.flatnonzero(window.first_pass > 1)
+    later = later[window.ledger.records(later)["pass"] > 1]  # and not a SYN/ACK that was sent again
+    reached_at[later // window.width] = 1.0
     reached = passes.progress if passes.pass_no == 1 else 1.0
     answers = window.by_host(window.first_pass == 1)
     return History(window.last_answer, answers, window.width, reached, reached_at, control, host)
@@ -179,14 +181,16 @@ def stopped_hosts(window: "Window") -> list[tuple[str, int]]:
     probes = np.maximum(1, np.rint(reached * window.width).astype(np.int64) + counts)
     number, at, hosts = np.unique(networks(window.hosts[stopped]), return_inverse=True, return_counts=True)
     heard = np.bincount(
-        np.searchsorted(number, networks(window.hosts[_heard_in(window, number)])), minlength=len(number)
+        np.searchsorted(number, networks(window.hosts[_doubtful(window, number)])), minlength=len(number)
     )
-    whole = (hosts > 1) & (hosts == heard)  # every host of the network that had answered
+    whole = (hosts > 1) & (hosts == heard)  # every host of the network that has something left to answer
     single = ~whole[at.ravel()]
     named = list(zip(to_text(window.hosts[stopped[single]]), probes[single].tolist(), strict=True))
     total = np.bincount(at.ravel(), probes, len(number)).astype(np.int64)
     return named + [(network_text(one), int(total[row])) for row, one in enumerate(number.tolist()) if whole[row]]
 
 
-def _heard_in(window: "Window", numbers: npt.NDArray[np.uint64]) -> Bools:
-    return np.asarray((window.last_answer > 0) & np.isin(networks(window.hosts), numbers))
+def _doubtful(window: "Window", network: npt.NDArray[np.uint64] | int) -> Bools:
+    """bool[hosts]: hosts of these networks that have answered, but not from every port."""
+    mine = np.isin(networks(window.hosts), network) & (window.last_answer > 0)
+    return np.asarray(mine & (window.by_host(~window.ledger.was_answered()) > 0))

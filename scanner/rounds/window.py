@@ -44,7 +44,6 @@ class Window:
         """`hosts` are those of the range, ADDRESS[n]; `key` orders the passes.
 
         `check_passes`: the pass numbers of the source ports for check probes; none: nothing can be tested.
-
         With `own_trips` the scan measures the round trip of each target itself, in `target_trips` (ns; -1: none yet).
         """
         self.host_range, self.hosts, self.ports = host_range, hosts, ports
@@ -118,10 +117,8 @@ class Window:
         if self.passes.pass_no == 1:
             self.control.allow(quota(handed, most))
         else:  # there are few probes, and a number that is worth counting is spread over them
-            share = self.passes.progress
-            self.control.allow(int(share * max(loss.CONTROL_PROBES, quota(handed, most))))
-
-    # ── check probes ──
+            most_of_pass = max(loss.CONTROL_PROBES, quota(handed, most))
+            self.control.allow(int(self.passes.progress * most_of_pass))
 
     @property
     def checking(self) -> bool:
@@ -141,13 +138,12 @@ class Window:
     @property
     def tested(self) -> Bools:
         """bool[hosts]: the evidence of the host was tested."""
-        return self.checks.tested(len(self.hosts), self.width) if self.checks else np.zeros(len(self.hosts), np.bool_)
+        hosts = len(self.hosts)
+        return self.checks.tested(hosts, self.width) if self.checks else np.zeros(hosts, np.bool_)
 
     def by_host(self, targets: Bools) -> Ints:
         """How many of these targets (bool[targets]) each host has."""
         return np.asarray(targets.reshape(-1, self.width).sum(axis=1, dtype=np.int64))
-
-    # ── hosts ──
 
     @property
     def silent_hosts(self) -> Bools:
@@ -230,26 +226,31 @@ class Window:
 
     # ── replies ──
 
-    def fold(self, target_id: Ints, record: Rows, tcp: Bools, resent: Bools | None = None) -> Ints:
-        """Take in replies: RECORD[m], and which of them are TCP. Returns the rows of first answers.
+    def fold(self, target_id: Ints, record: Rows, tcp: Bools, resent: Bools | None = None) -> tuple[Ints, Ints]:
+        """Take in replies: RECORD[m], and which of them are TCP. Returns the rows of first answers, int64[k], and when
+        the control probe that each reply answers left (ns, or 0), int64[m].
 
         `resent` marks late SYN/ACKs that the host repeated by itself. For the loss they are no answer to the pass that
         they acknowledge, in which nothing came, but a discovery in the present one.
-        """
-        answers_pass = record["pass"]
+        """  # fmt: skip
+        answers_pass, prompt = record["pass"], tcp
         if resent is not None and resent.any():
-            answers_pass = np.where(resent, self.passes.pass_no, answers_pass)
+            answers_pass, prompt = np.where(resent, self.passes.pass_no, answers_pass), tcp & ~resent
+        back = np.zeros(len(target_id), np.int64)
+        back[prompt] = self.control.credit(target_id[prompt], record["pass"][prompt])
         if self.checks:
             self.checks.credit(target_id, record["pass"])
         self.folds += 1
-        np.maximum.at(self.last_answer, target_id[tcp] // self.width, record["time"][tcp])
+        # A host that has gone may still repeat its answer to a probe from before.
+        new = (tcp & (self.first_pass[target_id] == 0)) | (back > 0)
+        np.maximum.at(self.last_answer, target_id[new] // self.width, record["time"][new])
         fresh = self.ledger.fold(Replies(target_id, record))
         row = np.flatnonzero(tcp & (self.first_pass[target_id] == 0))
         # A target may answer twice in a batch: the earlier row is written last.
         self.first_pass[target_id[row[::-1]]] = np.minimum(answers_pass[row[::-1]], self.passes.pass_no)
         if self.control.pass_no:
             self.control.offer(target_id[fresh[tcp[fresh]]])
-        return fresh
+        return fresh, back
 
     def sent_at(self, target_id: Ints, pass_no: npt.NDArray[np.uint8]) -> Ints:
         """When the probe of that pass to each target left, ns; 0 where that is not known."""
