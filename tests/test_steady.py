@@ -39,7 +39,7 @@ def test_a_clock_that_is_set_in_mid_scan_changes_no_verdict_and_no_wait(ahead: i
     ports = {port: "open" if port % 2 else "drop" for port in range(1, 101)}
     began = clock.now
     inner = memory({HOST: Host(dict(ports))}, clock)
-    stamped = Stamped(inner, clock, ahead, began + SECOND // 20)
+    stamped = Stamped(inner, clock, ahead, began + SECOND // 250)
     steady = Steady(stamped, clock, stamped.wall)
     steady.next_arrival = inner.next_arrival  # type: ignore[attr-defined]
     done = bench_of(clock, [lane_of(steady, HOST, ports)]).run()
