@@ -191,7 +191,8 @@ def mix(x: U64) -> U64:
 def draws(seed: int, direction: int, purpose: int, number: U64) -> Draws:
     """A number in [0, 1) for each of these packet numbers."""
     start = (seed * 0x9E3779B97F4A7C15 + (direction << 8 | purpose) * 0xD1B54A32D192ED03) % 2**64
-    x = mix(number * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start))
+    # Without this first mix a seed would be the next one's numbers, one packet later.
+    x = mix(number * np.uint64(0x9E3779B97F4A7C15) + mix(np.array([start], np.uint64)))
     return (x >> np.uint64(11)).astype(np.float64) / 2**53
 
 

@@ -89,7 +89,7 @@ STRANGERS = {
     "to another address of ours": (synack(dst="198.18.0.2", ack=ack()), "not-to-us"),
     "to a port below ours": (synack(dport=OUR_PORT - 1, ack=ack(our_port=OUR_PORT - 1)), "not-to-us"),
     "to a port above ours": (
-        synack(dport=OUR_PORT + PASSES + CHECK_PORTS, ack=ack(our_port=OUR_PORT + PASSES + CHECK_PORTS)),
+        synack(dport=OUR_PORT + PASSES + 1 + CHECK_PORTS, ack=ack(our_port=OUR_PORT + PASSES + 1 + CHECK_PORTS)),
         "not-to-us",
     ),
     "about another's probe": (unreachable(quoting=syn(src="198.18.0.2", seq=cookie())), "not-to-us"),

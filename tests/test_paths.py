@@ -15,6 +15,7 @@ from tests.memory import STRAIGHT, Faults, Host
 from tests.packets import UNCHANGED, Packets, packets_of
 from tests.passage import Passage
 from tests.paths import (
+    draws,
     BACK,
     OUT,
     Ban,
@@ -251,3 +252,10 @@ def test_a_link_loses_frames_to_a_mac_address_that_has_changed() -> None:
         clock.now += SECOND
         answered.append(len(wire.recv()))
     assert (answered, wire.wrong_macs) == ([1, 0, 1, 0], 2)
+
+
+def test_the_chances_of_two_seeds_have_nothing_to_do_with_each_other() -> None:
+    """Not even one packet later."""
+    numbers = np.arange(1000, dtype=np.uint64)
+    one, other = (set(draws(seed, OUT, 1, numbers).tolist()) for seed in (1, 2))
+    assert not one & other
