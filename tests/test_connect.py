@@ -11,6 +11,7 @@ from scanner.connect.scan import Probing, connect_session
 from scanner.connect.verify import CONTROL_PORTS, HIGH, control_ports
 from scanner.errors import UsageError
 from scanner.packet.addresses import from_text
+from scanner.rounds.measure import assess
 from scanner.rounds.rows import silent_targets, window_rows
 from scanner.rounds.schedule import HostRange
 from scanner.rounds.window import Window
@@ -58,12 +59,17 @@ def probing_of(*hosts: str, ports: str = "20-24") -> Probing:
 
 
 def end(probing: Probing, *outcomes: tuple[int, int, int]) -> None:
-    """Every target that is due is called; (id, error number, ms) say how some calls end, the others are silent."""
-    said = {target_id: (code, trip) for target_id, code, trip in outcomes}
-    ended = []
-    for target_id in probing.window.passes.take(1000, 1).tolist():
-        code, trip = said.get(target_id, (errno.ETIMEDOUT, 950))
-        ended.append(Outcome(probing, target_id, code, START + 10 * MS, START + (10 + trip) * MS, None))
+    """Every call that is due is made; (id, error number, ms) say how some of them end, the others are silent.
+
+    ~id: a control call to that target.
+    """
+    said = {call_id: (code, trip) for call_id, code, trip in outcomes}
+    window, ended = probing.window, []
+    probes = window.passes.take(1000, 1).tolist()
+    window.allow_control(100)
+    for call_id in [*probes, *(~window.control.take(1000, 1)).tolist()]:
+        code, trip = said.get(call_id, (errno.ETIMEDOUT, 950))
+        ended.append(Outcome(probing, call_id, code, START + 10 * MS, START + (10 + trip) * MS, None))
     probing.fold(ended)
 
 
@@ -71,7 +77,7 @@ def test_rows() -> None:
     made = probing_of("198.18.0.2", "2001:db8::2")
     end(made, (0, 0, 1), (1, errno.ECONNREFUSED, 2), (2, errno.EHOSTUNREACH, 3), (3, errno.ECONNRESET, 4), (6, 0, 5))
     made.window.begin_pass(0)
-    end(made, (0, errno.ECONNREFUSED, 1), (9, errno.EACCES, 7))
+    end(made, (~0, errno.ECONNREFUSED, 1), (9, errno.EACCES, 7))
     at = {trip: round((START + (10 + trip) * MS) / 1e9, 6) for trip in range(10)}
     done, refused = ("handshake-completed",), ("handshake-refused",)
     conflict = ("conflict:conn-refused",)
@@ -105,23 +111,39 @@ def test_rows_without_silent_targets_and_of_open_ports_only() -> None:
     }
 
 
-def test_only_hosts_that_answer_well_within_the_time_are_near() -> None:
+WAITS = {
+    "a host that has not answered, in the first pass": (1, 5, None, 2.0),
+    "the same, with --timeout": (1, 5, 0.5, 1.0),
+    "the same, later: the kernel must not send a second SYN": (2, 5, None, 0.95),
+    "the same, later, with --timeout": (2, 5, 0.5, 0.5),
+    "a host that answers soon": (1, 4, None, 0.2),
+    "a host that is 300 ms away: 0.3 s and four times the half of it": (1, 10, None, 0.9),
+    "the same, with --timeout": (1, 10, 0.5, 0.5),
+    "a control call to it": (2, ~10, None, 0.9),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_how_long_a_call_may_stay_silent(name: str) -> None:
+    passes, call_id, timeout, seconds = WAITS[name]
     made = probing_of("198.18.0.2", "198.18.0.3", "198.18.0.4")
-    end(made, (0, 0, 40), (1, errno.ECONNREFUSED, 60), (5, 0, 30), (10, errno.ENETUNREACH, 1))
-    assert [made.near(target_id, 0.1) for target_id in (4, 5, 9, 10)] == [False, True, True, False]
+    end(made, (0, 0, 40), (10, errno.ECONNREFUSED, 300), (5, errno.ENETUNREACH, 1))
+    for _ in range(passes - 1):
+        made.window.begin_pass(0)
+    assert made.wait(call_id, timeout) == pytest.approx(seconds, abs=1e-3)
 
 
 def test_control_calls_measure_loss() -> None:
-    """100 of 200 answer in pass 1; in pass 2 they are all asked again and 30 are lost, as are no others found."""
+    """100 of 200 answer in the first pass, and 30 of 100 control calls in the second pass do not."""
     made = probing_of("198.18.0.2", ports="1-200")
     end(made, *((target_id, 0, 1) for target_id in range(100)))
-    window = made.window
-    assert window.assess().loss is None
-    window.begin_pass(0)
-    end(made, *((target_id, 0, 1) for target_id in range(70)))
-    simple, found = estimate([100, 0], 100, 30), window.assess()
-    assert found.loss == pytest.approx(simple.loss, abs=0.1)
-    assert 0 < found.missed < simple.missed  # by the second pass alone: nothing says what the first one lost
+    assess(made.window)
+    assert made.window.estimate.loss is None
+    made.window.begin_pass(0)
+    end(made, *((~target_id, 0, 1) for target_id in range(70)))
+    assess(made.window)
+    assert made.window.estimate.loss == pytest.approx(estimate([100, 0], 100, 30).loss, abs=0.1)
+    assert made.window.control.all_left
 
 
 def test_what_was_not_started_is_not_called_silent() -> None:

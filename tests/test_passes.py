@@ -72,28 +72,6 @@ def test_an_answer_during_a_pass_spares_the_item() -> None:
     assert (taken, sorted(drain(passes, [10]))) == ([], sorted(first[50:]))
 
 
-def test_control_items_are_spread_over_the_pass_though_they_have_answered() -> None:
-    passes = passes_over(20)
-    passes.begin(1)
-    drain(passes, [20])
-    answer(passes, 4, 7)
-    passes.begin(2, np.array([4, 7]))
-    order = drain(passes, [3])
-    others = [item for item in order if item not in (4, 7)]
-    assert (order.index(4), order.index(7), sorted(others)) == (4, 14, sorted(set(range(20)) - {4, 7}))
-
-
-def test_many_items_take_their_control_items_along_in_stretches() -> None:
-    passes = passes_over(200_000)
-    passes.begin(1)
-    drain(passes, [50_000])
-    answer(passes, *range(90))
-    passes.begin(2, np.arange(90))
-    order = np.array(drain(passes, [4096]))
-    at = np.flatnonzero(order < 90)
-    assert (len(order), len(at), bool(np.bincount(at * 4 // len(order)).min() >= 20)) == (200_000, 90, True)
-
-
 @pytest.mark.parametrize("answered", [0, 7])
 def test_the_speed_of_a_pass(answered: int) -> None:
     passes = passes_over(50)
@@ -167,18 +145,6 @@ def test_stopped_in_the_middle(number: int, stop_after: int) -> None:
     assert (passes.handed_out, passes.take(5, 9999).tolist()) == (True, [])
     for now in (1, 1003, 1000 * number, 1000 * number + 2, 10_000):
         assert passes.sent_before(items, now).tolist() == [0 < last[item] < now for item in range(20)]
-
-
-def test_stopped_among_the_control_items() -> None:
-    passes = passes_over(10)
-    passes.begin(1000)
-    drain(passes, [10])
-    answer(passes, 0, 1, 2)
-    passes.begin(2000, np.array([0, 1, 2]))
-    sent = passes.take(2, 2001)
-    passes.stop()
-    again = [item for item in range(3, 10) if item in sent]
-    assert passes.sent_before(np.arange(3, 10), 2000).tolist() == [item not in again for item in range(3, 10)]
 
 
 def test_nothing_to_ask() -> None:

@@ -124,15 +124,23 @@ def test_a_resume_point_survives_json() -> None:
 
 
 def test_the_sums_of_two_parts() -> None:
+    """The loss is weighted by the answers in the windows that measured it."""
     first = ScanStats(
-        targets=9, started=1.0, seconds=2.0, sent=Counter(probe=5), answered=3, loss=0.2, passes=4, replies=3
-    )
+        targets=9, started=1.0, seconds=2.0, sent=Counter(probe=5, control=2), answered=3, responders=3, measured=3,
+        loss=0.2, passes=4, replies=3, expected_missed=0.5, missed_variance=0.6, hosts_heard=2, hosts_unheard=1,
+        missed_by_loss=0.25, stopped=Counter({"192.0.2.1": 50}), carries=480.0, unmeasured=7,
+    )  # fmt: skip
     second = ScanStats(
-        targets=9, started=7.0, seconds=1.0, sent=Counter(probe=1, reset=2), answered=1, loss=0.6, passes=2
-    )
+        targets=9, started=7.0, seconds=1.0, sent=Counter(probe=1, reset=2), answered=1, responders=1, measured=1,
+        loss=0.6, passes=2, expected_missed=0.25, missed_variance=0.3, hosts_heard=1, hosts_unheard=2,
+        missed_by_loss=0.5,
+    )  # fmt: skip
     whole = second.after(first)
     assert (whole.targets, whole.started, whole.seconds, whole.answered) == (9, 1.0, 3.0, 4)
-    assert (whole.passes, whole.replies, dict(whole.sent)) == (4, 3, {"probe": 6, "reset": 2})
+    assert (whole.passes, whole.replies, dict(whole.sent)) == (4, 3, {"probe": 6, "control": 2, "reset": 2})
+    assert (whole.expected_missed, whole.missed_variance, whole.missed_by_loss) == pytest.approx((0.75, 0.9, 0.75))
+    assert (whole.hosts_heard, whole.hosts_unheard, whole.unmeasured, whole.carries) == (3, 3, 7, 480.0)
+    assert dict(whole.stopped) == {"192.0.2.1": 50}
     assert whole.loss == pytest.approx(0.3)
     assert second.after(ScanStats()).loss == 0.6
 

@@ -181,7 +181,7 @@ def test_lies_change_no_verdict_and_are_counted(box: Box, version: int) -> None:
     counted = {
         cause: int(count.replace(",", "")) for count, cause in (part.split(" ", 1) for part in line[10:].split(", "))
     }
-    assert {"bad-cookie", "fragment", "icmp-quote-truncated", "no-verdict", "truncated", "unasked"} <= set(counted)
+    assert {"bad-cookie", "fragment", "icmp-quote-truncated", "no-verdict", "truncated", "not-asked"} <= set(counted)
 
 
 def test_a_bare_syn_counts_only_from_a_probed_port(box: Box) -> None:
