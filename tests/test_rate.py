@@ -7,7 +7,15 @@ import pytest
 
 from scanner.packet.headers import MAPPED, SYN
 from scanner.rounds.control import quota
-from scanner.rounds.rate import BLIND_RATE, IN_FLIGHT, LEAST_RATE, OUTAGE_RATE, OUTAGE_SECONDS, RateController
+from scanner.rounds.rate import (
+    BLIND_RATE,
+    FIRST_RATE,
+    IN_FLIGHT,
+    LEAST_RATE,
+    OUTAGE_RATE,
+    OUTAGE_SECONDS,
+    RateController,
+)
 from scanner.rounds.trips import RoundTrips
 from tests.packets import UNCHANGED, Packets
 from tests.passage import Passage
@@ -72,10 +80,11 @@ def steer(
             sent, sent_control = sent + count, sent_control + max(0, ours)
             control.sent(count, max(0, ours), now)
             found = path.carry(OUT, packets(count, now))
-            back = (found.row < ours) | (chance.random(len(found.row)) < answering)
+            is_ours = np.isin(np.arange(count), chance.permutation(count)[: max(0, ours)])  # anywhere in the batch
+            back = is_ours[found.row] | (chance.random(len(found.row)) < answering)
             if now - START < gone * SECOND:
                 rows = zip(found.row[back].tolist(), found.time[back].tolist(), strict=True)
-                under_way += [(time + int(trip * SECOND), now, row < ours) for row, time in rows]
+                under_way += [(time + int(trip * SECOND), now, bool(is_ours[row])) for row, time in rows]
         tail = trips.quantile(0.99)
         control.judge(now, trips.first_wait if tail is None else MARGIN * tail + LEAST)
         rates.append(control.rate)
@@ -85,13 +94,14 @@ def steer(
 # ── a path that carries everything ──
 
 
-@pytest.mark.parametrize("trip", [0.005, 0.04, 0.2])
+@pytest.mark.parametrize("trip", [0.01, 0.04, 0.2])
 def test_it_starts_with_a_few_in_flight_and_doubles_each_round_trip(trip: float) -> None:
-    course = steer(seconds=3.0, limit=50_000, trip=trip)
-    first = next(rate for rate in course.rates if rate > 2 * 200.0) if trip < 0.1 else course.at(4 * trip)
-    assert first <= 4 * IN_FLIGHT / trip * 2
-    assert (max(course.rates), course.rates[-1], course.control.carries) == (50_000, 50_000, None)
-    assert course.rates.index(50_000) * STEP / SECOND < 0.3 + 14 * trip
+    course = steer(seconds=5.0, limit=50_000, trip=trip)
+    steps = [later / rate for rate, later in zip(course.rates, course.rates[1:], strict=False) if later != rate]
+    assert (course.rates[-1], max(course.rates), course.control.carries) == (50_000, 50_000, None)
+    assert course.at(trip) <= max(FIRST_RATE, 2 * IN_FLIGHT / trip)
+    assert (min(steps), max(steps[1:]) <= 2.01) == (pytest.approx(max(1.0, min(steps))), True)
+    assert course.rates.index(50_000) * STEP / SECOND < 0.3 + 20 * trip
 
 
 def test_what_the_machine_does_not_send_is_not_asked_for() -> None:
@@ -166,4 +176,5 @@ def test_with_a_lower_limit_it_stays_below_that() -> None:
 def test_a_host_that_has_gone_does_not_slow_the_scan_for_ever() -> None:
     course = steer(seconds=12.0, limit=10_000, gone=2.0)
     assert (course.at(1.9), course.at(4.0), course.rates[-1]) == (10_000, OUTAGE_RATE, 10_000)
-    assert 2 + OUTAGE_SECONDS < sum(rate == OUTAGE_RATE for rate in course.rates) * STEP / SECOND + 2 < 8.5
+    slow = sum(rate == OUTAGE_RATE for rate in course.rates) * STEP / SECOND
+    assert slow == pytest.approx(OUTAGE_SECONDS, abs=0.5)

@@ -191,7 +191,7 @@ class RateController:
             return
         loss = self._lost / self._sent
         if not self._is_high():
-            self._judge_better(epoch, loss_before, before)
+            self._judge_better(epoch, loss_before, before, probes_before)
         elif self._lower(loss, loss_before, probes_before) or (steps < TRIALS and self.rate > LEAST_RATE):
             # Much better: the next step may be enough. As before: one more step makes it sure.
             lower = self._lower(loss, loss_before, probes_before)
@@ -208,10 +208,12 @@ class RateController:
         variance = loss_before * (1 - loss_before) / probes_before + max(0.01, loss * (1 - loss)) / self._sent
         return probes_before >= TRIAL_PROBES and loss < loss_before - 3 * variance**0.5
 
-    def _judge_better(self, epoch: _Epoch, loss_before: float, before: float) -> None:
+    def _judge_better(self, epoch: _Epoch, loss_before: float, before: float, probes_before: float) -> None:
         """Little is lost at the lower rate. Either the path is narrow, or the loss before was chance."""
         expected = self._sent * min(0.95, loss_before)
-        if self._lost < expected - 3.5 * (expected * (1 - min(0.95, loss_before))) ** 0.5:
+        # The loss before is known from its control probes only, and so not exactly.
+        variance = expected * (1 - min(0.95, loss_before)) * (1 + self._sent / probes_before)
+        if self._lost < expected - 3.5 * variance**0.5:
             self.too_fast.append((self._began_fast, epoch.began))
             self.carries = None if self._doubling else self.rate  # the first time it may be chance
             self._trial, self._doubling = None, False
