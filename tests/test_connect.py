@@ -118,8 +118,8 @@ WAITS = {
     "the same, later, with --timeout": (2, 5, 0.5, 0.5),
     "a host that answers soon": (1, 4, None, 0.2),
     "a host that is 300 ms away: 0.3 s and four times the half of it": (1, 10, None, 0.9),
-    "the same, with --timeout": (1, 10, 0.5, 0.5),
-    "a control call to it": (2, ~10, None, 0.9),
+    "that host, with --timeout": (1, 10, 0.5, 0.5),
+    "a control call to that host": (2, ~10, None, 0.9),
 }
 
 

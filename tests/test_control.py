@@ -13,7 +13,7 @@ from tests.simulation import Bench, bench, target
 
 @pytest.mark.parametrize(
     ("probes", "most", "wanted"),
-    [(0, None, 0), (9, None, 0), (10, None, 1), (500, None, 50), (1000, None, 70), (10_000, None, 430), (10_000, 100, 100)],
+    [(0, None, 0), (9, None, 0), (10, None, 1), (500, None, 50), (1000, None, 70), (10_000, None, 430), (9999, 100, 100)],
 )  # fmt: skip
 def test_a_tenth_of_the_first_probes_and_fewer_of_the_others(probes: int, most: int | None, wanted: int) -> None:
     assert quota(probes, most) == wanted
@@ -122,7 +122,7 @@ HOST = "198.18.1.1"
 
 def scan_of(passes: int, faults: Faults, **settings: object) -> Bench:
     """100 ports of a host, of which every second answers."""
-    host = Host({port: "open" for port in range(1000, 1100, 2)}, "drop")
+    host = Host(dict.fromkeys(range(1000, 1100, 2), "open"), "drop")
     return bench({HOST: host}, targets=HOST, ports=range(1000, 1100), faults=faults,
                  settings=Settings(bound=Bound(passes, 0.0), **settings), passes=passes)  # type: ignore[arg-type]  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_the_times_of_replies_are_those_of_the_control_probes() -> None:
 
 
 def test_with_one_source_port_the_first_pass_has_none() -> None:
-    host = Host({port: "open" for port in range(1000, 1050)}, "drop")
+    host = Host(dict.fromkeys(range(1000, 1050), "open"), "drop")
     running = bench({HOST: host}, targets=HOST, ports=range(1000, 1100), source_port=OUR_PORT,
                     settings=Settings(bound=Bound(2), pause=0.6)).run()  # fmt: skip
     passes = running.windows[0].control.outcomes().pass_no.tolist()

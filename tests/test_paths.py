@@ -15,7 +15,6 @@ from tests.memory import STRAIGHT, Faults, Host
 from tests.packets import UNCHANGED, Packets, packets_of
 from tests.passage import Passage
 from tests.paths import (
-    draws,
     BACK,
     OUT,
     Ban,
@@ -31,6 +30,7 @@ from tests.paths import (
     PerSecond,
     Policer,
     Table,
+    draws,
     path_of,
 )
 from tests.simulation import Clock, Link, memory

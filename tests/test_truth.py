@@ -1,9 +1,9 @@
 """The goal, statistically: over many seeded scans of bad paths, nothing wrong, and no more missed than was printed.
 
 Whole scans against the network in memory, so that hundreds of them take seconds. Each has responders and silence, and
-the wire loses a share of frames each way, by seed. A miss is a responder called silent. What all scans of a scene missed
-together must be within the 99 % Poisson limit of what they printed together, and with a tight bound there must be no
-miss at all. `make truth` tests the same with unlike hosts and more seeds.
+the wire loses a share of frames each way, by seed. A miss is a responder called silent. What all scans of a scene
+missed together must be within the 99 % Poisson limit of what they printed together, and with a tight bound there must
+be no miss at all. `make truth` tests the same with unlike hosts and more seeds.
 """
 
 import math

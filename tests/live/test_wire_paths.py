@@ -35,7 +35,9 @@ def test_a_ban_counts_probes() -> None:
 
 
 def test_a_table_of_connections_is_full() -> None:
-    assert closed(seen(Table(100, 60, 60))[1]) == 100
+    """Control probes take entries, too."""
+    segments, rows = seen(Table(100, 60, 60))
+    assert (len([each for each in segments if not each.out]), 80 <= closed(rows) <= 100) == (100, True)
 
 
 @pytest.mark.parametrize(("model", "least", "most"), [(Ecmp(0.5), 150, 250), (Policer(1, 100, clear=True), 100, 101)])
