@@ -13,8 +13,16 @@ from tests.simulation import Bench, bench, target
 
 @pytest.mark.parametrize(
     ("probes", "most", "wanted"),
-    [(0, None, 0), (9, None, 0), (10, None, 1), (500, None, 50), (1000, None, 70), (10_000, None, 430), (9999, 100, 100)],
-)  # fmt: skip
+    [
+        (0, None, 0),
+        (9, None, 0),
+        (10, None, 1),
+        (500, None, 50),
+        (1000, None, 70),
+        (10_000, None, 430),
+        (9999, 100, 100),
+    ],
+)
 def test_a_tenth_of_the_first_probes_and_fewer_of_the_others(probes: int, most: int | None, wanted: int) -> None:
     assert quota(probes, most) == wanted
 
