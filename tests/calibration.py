@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path as File
@@ -226,6 +227,18 @@ def _row(name: str, *cells: str) -> str:
     return name.ljust(36) + "".join(cell.rjust(10) for cell in cells)
 
 
+def table(names: Sequence[str], seeds: Sequence[int], workers: int = 1) -> list[Line]:
+    """Measure these kinds and print their lines."""
+    lines = []
+    print(_row(*HEADS), flush=True)
+    with ProcessPoolExecutor(workers) as pool:
+        for name in names:
+            chunk = max(1, len(seeds) // 8)
+            lines.append(line_of(name, list(pool.map(partial(run_once, name), seeds, chunksize=chunk))))
+            print(text_of(lines[-1]), flush=True)
+    return lines
+
+
 def main() -> int:
     """Measure and print, kind by kind; 1 if a kind is not well calibrated."""
     parser = argparse.ArgumentParser(prog="python -m tests.calibration", description="Is the printed error true?")
@@ -236,14 +249,8 @@ def main() -> int:
     parser.add_argument("--json", help="write the lines to this file")
     options = parser.parse_args()
     seeds = range(options.first_seed, options.first_seed + options.runs)
-    lines, began = [], time.monotonic()
-    print(_row(*HEADS), flush=True)
-    with ProcessPoolExecutor(options.workers) as pool:
-        for name in KINDS:
-            if options.only in name:
-                chunk = max(1, len(seeds) // 8)
-                lines.append(line_of(name, list(pool.map(partial(run_once, name), seeds, chunksize=chunk))))
-                print(text_of(lines[-1]), flush=True)
+    began = time.monotonic()
+    lines = table([name for name in KINDS if options.only in name], seeds, options.workers)
     bad = sum(bool(line.faults()) for line in lines)
     print(f"{len(lines) - bad} of {len(lines)} kinds are well calibrated; {time.monotonic() - began:.0f} s")
     if options.json:

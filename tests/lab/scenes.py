@@ -14,11 +14,12 @@ Limit: one Linux target plays all hosts of a scene, so its limits are shared by 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from scanner.lab import Box, PortKind
 from scanner.lab.firewall import ACTIONS, PortRanges
 from scanner.verdict.table import State
+from tests.paths import Ban
 
 from .networks import direct_box
 from .wire import OneWay, WireFaults, both
@@ -59,7 +60,6 @@ class Scene:
     wire: WireFaults = PERFECT
     present: int = 1
     sysctls: Mapping[str, int] = field(default_factory=dict)
-    unknowable: bool = False  # what is missed cannot be known, only said to be missed
 
     @property
     def ports(self) -> dict[int, PortKind]:
@@ -80,6 +80,14 @@ class Scene:
     def truth(self) -> Truth:
         """What every target does."""
         return {(address, port): kind for address in self.addresses for port, kind in self.ports.items()}
+
+    @property
+    def banned(self) -> set[str]:
+        """The hosts that stop answering while they are scanned: their silence afterwards means nothing."""
+        if self.wire.silent_after:
+            return set(self.addresses)
+        bans = [ip_network(each) for model in self.wire.path.out if isinstance(model, Ban) for each in model.where]
+        return {address for address in self.addresses if any(ip_address(address) in ban for ban in bans)}
 
     @property
     def port_list(self) -> str:
@@ -144,7 +152,6 @@ SCENES: tuple[Scene, ...] = (
         "silent halfway",
         kinds={PortKind.OPEN: ["1000-1099"], PortKind.CLOSED: ["1100-1499"]},
         wire=WireFaults(silent_after=250),
-        unknowable=True,
     ),
     Scene(
         "mixed /24, 20 % lost each way",

@@ -79,9 +79,9 @@ UNLIKE: tuple[Scene, ...] = (
     Scene("2 s outage", FIFTY, _FIVE_HUNDRED, _wire(Outage(0.3, 2.3), trip=0.04)),
     Scene("a /24 is cut off for 2 s", "198.19.0.0/22", _THREE, _wire(Outage(0.1, 2.1, where=("198.19.2.0/24",)))),
     Scene("one of 10 hosts bans after 50 probes", "198.19.0.1-10", _FIVE_HUNDRED,
-          _wire(Ban(50, "syn", where=_hosts(4, 4)), trip=0.02), unknowable=True),
+          _wire(Ban(50, "syn", where=_hosts(4, 4)), trip=0.02)),
     Scene("a /24 bans after 300 probes", "198.19.0.0/23", _THREE,
-          _wire(Ban(300, "syn", whole=True, where=("198.19.1.0/24",)), trip=0.02), unknowable=True),
+          _wire(Ban(300, "syn", whole=True, where=("198.19.1.0/24",)), trip=0.02)),
     # resets that differ without a firewall
     Scene("ECMP, one path clears the DSCP", kinds=_ALL_ANSWER, wire=_wire(Ecmp(0.5))),
     Scene("ECMP, one path clears the DSCP of replies and is longer", kinds=_ALL_ANSWER,
