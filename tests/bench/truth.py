@@ -1,7 +1,7 @@
 """`python -m tests.bench.truth [--ours] [--runs N] [--only WORD] [--json FILE]`: the verdicts on known hosts.
 
 Every scene of `tests/lab/scenes.py` and `tests/lab/unlike.py`; the wire's seed is another in each run. halfopen runs at
-its defaults. In the scenes of `COMPARED` it also runs with a tight bound, and so do the scanners that are installed.
+its defaults. In the scenes of `COMPARED` the other scanners that are installed run, too.
 ZMap scans the first open port only. masscan and ZMap list open ports only, so only these are responders for them.
 
 A line sums the runs of one scanner in one scene; frames (of the scanner's interface) and seconds are means.
@@ -9,7 +9,8 @@ A line sums the runs of one scanner in one scene; frames (of the scanner's inter
 *printed*: how many of these the scan expected. *within*: the share of runs that missed at most what "at most" says.
 *unseen*: responders on hosts without an answer. *if there*: what the scan said about these.
 *unknown*: responders of which the scan said that it does not know.
-*wrong*: false states. Silence of a host that bans the scanner is one, and `down` for a host that is there.
+*wrong*: false states. `filtered` on a host that answered and then banned the scanner is one; so is `down` for a host
+that is there.
 *words*: evidence that is not true.
 
 A scene is broken by a wrong state, a false word, a scan that fails or takes two minutes, or less than 95 % within. Then
@@ -18,13 +19,12 @@ the exit code is 1, and the runs with faults are listed. A run of all scenes and
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from ipaddress import ip_address, ip_network, summarize_address_range
+from ipaddress import ip_address, summarize_address_range
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ from .scans import READERS
 
 LIMIT, PEER_LIMIT, BUDGET = 120.0, 60.0, 60.0  # seconds: of our runs, of another's, of all another's runs in a scene
 LEAST_WITHIN = 0.95
-OURS, SURE = "halfopen", "halfopen, tight"
+OURS = "halfopen"
 COMPARED = (
     "5 % lost each way",
     "20 % lost each way",
@@ -72,7 +72,7 @@ class Score(NamedTuple):
     unknown: int = 0
     wrong: int = 0
     words: int = 0
-    stopped: int | None = None  # hosts and networks that the scan said have stopped
+    stopped: int | None = None  # hosts that the scan said have stopped
     sure: int | None = None  # runs that said that they kept the bound
     failed: int = 0  # ended without a result, or was stopped
     frames: int = 0
@@ -94,19 +94,20 @@ class Score(NamedTuple):
 
 def commands(scene: Scene, seed: int, stats: str, alone: bool) -> dict[str, Sequence[str]]:
     """The command line of each scanner; `alone`: only halfopen at its defaults."""
-    ours = (*HALFOPEN, "syn", scene.targets, "-p", scene.port_list, "-f", "jsonl", "--all", "--stats", stats)
-    found: dict[str, Sequence[str]] = {OURS: (*ours, "--seed", str(seed))}
+    own = ("--all", "--stats", stats, "--seed", str(seed))
+    found: dict[str, Sequence[str]] = {
+        OURS: (*HALFOPEN, "syn", scene.targets, "-p", scene.port_list, "-f", "jsonl", *own)
+    }
     if alone or scene.name not in COMPARED:
         return found
-    found[SURE] = (*ours, "--seed", str(seed), "--max-missed", "0.0001", "--retries", "30")
     found["nmap -T4"] = ("nmap", "-T4", "-n", "-Pn", "-sS", "-p", scene.port_list, "-oX", "-", scene.targets)
     # masscan spaces its retries by a second's worth of targets and begins anew when there are fewer.
     rate = str(min(10_000, len(scene.truth)))
-    targets = re.sub(r"^(\d+\.\d+\.\d+\.)(\d+)-(\d+)$", r"\1\2-\1\3", scene.targets)  # its way to write a range
+    first, last = (ip_address(scene.addresses[index]) for index in (0, -1))
+    blocks = [str(network) for network in summarize_address_range(first, last)]
     ports = f"-p{scene.port_list}"
-    found["masscan"] = (*MASSCAN, targets, ports, "--rate", rate, "--retries", "2", "--wait", "3", "-oL", "-")
-    port = str(zmap_port(scene))
-    found["ZMap -P 3"] = (*ZMAP, "-p", port, "-r", "10000", "-c", "3", "-P", "3", *_networks(scene))
+    found["masscan"] = (*MASSCAN, *blocks, ports, "--rate", rate, "--retries", "2", "--wait", "3", "-oL", "-")
+    found["ZMap -P 3"] = (*ZMAP, "-p", str(zmap_port(scene)), "-r", "10000", "-c", "3", "-P", "3", *blocks)
     return {name: line for name, line in found.items() if installed(line[0])}
 
 
@@ -115,20 +116,13 @@ def zmap_port(scene: Scene) -> int:
     return next(port for port, kind in scene.ports.items() if kind is PortKind.OPEN)
 
 
-def _networks(scene: Scene) -> list[str]:
-    if "/" in scene.targets:
-        return [str(ip_network(scene.targets))]
-    first, last = (ip_address(scene.addresses[index]) for index in (0, -1))
-    return [str(network) for network in summarize_address_range(first, last)]
-
-
 def said_by(name: str, scene: Scene, finished: Run) -> Iterator[tuple[Target, str]]:
     """What a scanner said: target and state."""
     if name.startswith("ZMap"):
         yield from (((line, zmap_port(scene)), "open") for line in finished.out.split())
         return
     try:
-        yield from READERS[name.split()[0].strip(",")](finished)
+        yield from READERS[name.split()[0]](finished)
     except (ValueError, SyntaxError, StopIteration):
         if finished.ended_itself:
             print(f"{name}, {scene.name}: unreadable: {finished.err[-200:]}", file=sys.stderr)
@@ -146,22 +140,22 @@ def score(scene: Scene, name: str, finished: Run, stats: Path) -> Score:
     if name.startswith("ZMap"):
         responders = [target for target in responders if target[1] == zmap_port(scene)]
     heard = {ip for (ip, _), state in said.items() if state in answering}
-    banned = scene.banned
-    silent = [target for target in responders if said.get(target, "filtered") == "filtered"]
-    after_ban = sum(ip in banned for ip, _ in silent)
-    missed = sum(ip in heard and ip not in banned for ip, _ in silent)
+    silent = [ip for (ip, port) in responders if said.get((ip, port), "filtered") == "filtered"]
+    unseen = sum(ip not in heard for ip in silent)
+    gone = heard & scene.banned
+    after_ban = sum(ip in gone for ip in silent) if name == OURS else 0
     false = sum(state in ("open", "closed") and state != truth.get(target) for target, state in said.items())
     found = Score(
         runs=1,
-        missed=missed,
+        missed=len(silent) - unseen - after_ban,
         responders=len(responders),
-        unseen=len(silent) - missed - after_ban,
+        unseen=unseen,
         unknown=sum(said.get(target) == "unknown" for target in responders),
-        wrong=false + after_ban * (name in (OURS, SURE)),
+        wrong=false + after_ban,
         failed=not finished.ended_itself,
         seconds=finished.seconds,
     )
-    return _with_words(found, scene, finished, stats) if name in (OURS, SURE) else found
+    return _with_words(found, scene, finished, stats) if name == OURS else found
 
 
 def _with_words(found: Score, scene: Scene, finished: Run, stats: Path) -> Score:
@@ -171,7 +165,7 @@ def _with_words(found: Score, scene: Scene, finished: Run, stats: Path) -> Score
         return found._replace(failed=1, within=0)
     told = json.loads(stats.read_text())
     rows = [json.loads(line) for line in finished.out.splitlines()]
-    stopped = [name for name in told["stopped"] if name not in scene.banned]
+    there, stopped = set(scene.addresses), set(told["stopped"])
     return found._replace(
         printed=told["expected_missed"],
         at_most=told["at_most_missed"],
@@ -179,9 +173,9 @@ def _with_words(found: Score, scene: Scene, finished: Run, stats: Path) -> Score
         if_there=told["missed_if_there"] or 0.0,
         by_loss=told["missed_by_loss"],
         hosts_unheard=told["hosts_unheard"],
-        wrong=found.wrong + sum(row["state"] == "down" and row["ip"] in scene.addresses for row in rows),
-        words=_false_words(rows, scene) + len(stopped),
-        stopped=len(told["stopped"]),
+        wrong=found.wrong + sum(row["state"] == "down" and row["ip"] in there for row in rows),
+        words=_false_words(rows, scene) + len(stopped - scene.banned),
+        stopped=len(stopped),
         sure=int(told["within_bound"]),
     )
 
@@ -219,8 +213,7 @@ def _once(scene: Scene, name: str, line: Sequence[str], seed: int, stats: Path) 
 def _sent(box: Box) -> int:
     """Frames that have left the scanner's interface since the box was built."""
     with box.scanner.entered():
-        line = Path("/proc/thread-self/net/dev").read_text().partition(f"{INTERFACE}:")[2]
-    return int(line.split()[9])
+        return int(Path("/proc/thread-self/net/dev").read_text().partition(f"{INTERFACE}:")[2].split()[9])
 
 
 # ── the tables ──
@@ -259,7 +252,7 @@ def arguments() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.truth", description="Known hosts, bad paths.")
     parser.add_argument("--ours", action="store_true", help="only halfopen at its defaults")
-    parser.add_argument("--runs", type=int, default=2, help="runs of each scanner in each scene (default 2)")
+    parser.add_argument("--runs", type=int, default=1, help="runs of each scanner in each scene (default 1)")
     parser.add_argument("--first-seed", type=int, default=1, help="the seed of the first run (default 1)")
     parser.add_argument("--only", default="", help="scenes whose name has this word")
     parser.add_argument("--json", help="write all runs to this file")
