@@ -9,8 +9,7 @@ A line sums the runs of one scanner in one scene; frames (of the scanner's inter
 *printed*: how many of these the scan expected. *within*: the share of runs that missed at most what "at most" says.
 *unseen*: responders on hosts without an answer. *if there*: what the scan said about these.
 *unknown*: responders of which the scan said that it does not know.
-*wrong*: false states. `filtered` on a host that answered and then banned the scanner is one; so is `down` for a host
-that is there.
+*wrong*: false states. halfopen's `filtered` after a ban is one; so is `down` for a host that is there.
 *words*: evidence that is not true.
 
 A scene is broken by a wrong state, a false word, a scan that fails or takes two minutes, or less than 95 % within. Then
@@ -24,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from ipaddress import ip_address, summarize_address_range
+from ipaddress import ip_address, ip_network, summarize_address_range
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +71,7 @@ class Score(NamedTuple):
     unknown: int = 0
     wrong: int = 0
     words: int = 0
-    stopped: int | None = None  # hosts that the scan said have stopped
+    stopped: int | None = None  # hosts and networks that the scan said have stopped
     sure: int | None = None  # runs that said that they kept the bound
     failed: int = 0  # ended without a result, or was stopped
     frames: int = 0
@@ -141,9 +140,9 @@ def score(scene: Scene, name: str, finished: Run, stats: Path) -> Score:
         responders = [target for target in responders if target[1] == zmap_port(scene)]
     heard = {ip for (ip, _), state in said.items() if state in answering}
     silent = [ip for (ip, port) in responders if said.get((ip, port), "filtered") == "filtered"]
-    unseen = sum(ip not in heard for ip in silent)
-    gone = heard & scene.banned
-    after_ban = sum(ip in gone for ip in silent) if name == OURS else 0
+    gone = scene.banned if name == OURS else set()
+    after_ban = sum(ip in gone for ip in silent)
+    unseen = sum(ip not in heard | gone for ip in silent)
     false = sum(state in ("open", "closed") and state != truth.get(target) for target, state in said.items())
     found = Score(
         runs=1,
@@ -165,7 +164,8 @@ def _with_words(found: Score, scene: Scene, finished: Run, stats: Path) -> Score
         return found._replace(failed=1, within=0)
     told = json.loads(stats.read_text())
     rows = [json.loads(line) for line in finished.out.splitlines()]
-    there, stopped = set(scene.addresses), set(told["stopped"])
+    there, stopped = set(scene.addresses), [ip_network(name) for name in told["stopped"]]
+    going = [ip_address(address) for address in there - scene.banned]
     return found._replace(
         printed=told["expected_missed"],
         at_most=told["at_most_missed"],
@@ -174,7 +174,7 @@ def _with_words(found: Score, scene: Scene, finished: Run, stats: Path) -> Score
         by_loss=told["missed_by_loss"],
         hosts_unheard=told["hosts_unheard"],
         wrong=found.wrong + sum(row["state"] == "down" and row["ip"] in there for row in rows),
-        words=_false_words(rows, scene) + len(stopped - scene.banned),
+        words=_false_words(rows, scene) + sum(any(address in name for address in going) for name in stopped),
         stopped=len(stopped),
         sure=int(told["within_bound"]),
     )
