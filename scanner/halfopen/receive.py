@@ -15,6 +15,7 @@ import numpy as np
 
 from ..packet.headers import Bools, Frames, Ints
 from ..packet.parse import Segments, parse
+from ..rounds.passes import PassNumbers
 from ..rounds.rate import RateController
 from ..rounds.trips import SECOND, Patience, RoundTrips
 from ..rounds.window import Window
@@ -124,7 +125,7 @@ class Receive:
         record["marks"][late] |= np.uint16(Mark.LATE)
         if segments.icmp.any():
             record["sender"] = window.senders.numbers(segments)
-        resent = self._resent(window, target_id, matches, np.flatnonzero(late))
+        resent = self._resent(window, target_id, matches, late)
         unproved = matches.reason == Reason.UNPROVED_SYN
         fresh, back = window.fold(target_id, record, ~segments.icmp & ~unproved, resent)
         if self._controller and back.any():
@@ -141,7 +142,7 @@ class Receive:
         A reply to a probe that was not sent answers nothing, whatever it acknowledges. An ACK alone acknowledges a SYN
         as well as a SYN/ACK, so it proves a split handshake only where we have sent a SYN/ACK.
         """
-        asked = window.was_sent(target_id, matches.pass_no)
+        asked = _was_sent(window, target_id, matches.pass_no)
         self.rejected[Rejected.NOT_ASKED.value] += int(np.count_nonzero(~asked))
         alone = matches.reason == Reason.SPLIT_HANDSHAKE_SYN
         if alone.any():
@@ -173,13 +174,16 @@ class Receive:
             window.trips.add(host, trips[good] / SECOND)
             self._patience.learn(window.hosts, window.trips, host)
 
-    def _resent(self, window: Window, target_id: Ints, matches: Matches, late: Ints) -> Bools:
-        """Which matches (among the rows `late`) are SYN/ACKs that the host repeated by itself."""
+    def _resent(self, window: Window, target_id: Ints, matches: Matches, late: Bools) -> Bools:
+        """Which matches are SYN/ACKs that the host repeated by itself, among those of earlier passes (`late`) and
+        those that answer a control probe.
+        """  # fmt: skip
         resent = np.zeros(len(matches.reason), np.bool_)
-        late = late[matches.reason[late] == Reason.SYN_ACK]
-        if late.size:
-            sent = window.sent_at(target_id[late], matches.pass_no[late])
-            resent[late] = (sent > 0) & self._round_trips.resent(matches.segments.time[late] - sent)
+        row = np.flatnonzero((late | (matches.pass_no > window.passes.pass_no)) & (matches.reason == Reason.SYN_ACK))
+        if row.size:
+            sent = window.control.sent_at(target_id[row], matches.pass_no[row])
+            sent = np.where(sent > 0, sent, window.sent_at(target_id[row], matches.pass_no[row]))
+            resent[row] = (sent > 0) & self._round_trips.resent(matches.segments.time[row] - sent)
         return resent
 
 
@@ -190,3 +194,14 @@ def _with_pass(window: Window, target_id: Ints, matches: Matches) -> Matches:
     next_pass = np.full(len(target_id), window.passes.pass_no + 1)
     current = window.passes.pass_no + window.control.was_sent(target_id, next_pass)
     return matches._replace(pass_no=np.where(matches.pass_no == 0, current, matches.pass_no).astype(np.uint8))
+
+
+def _was_sent(window: Window, target_id: Ints, pass_no: PassNumbers) -> Bools:
+    """Whether the probe, control probe or check probe was sent that each reply answers (target, pass number)."""
+    sent = window.passes.was_sent(target_id, pass_no)
+    other = np.flatnonzero(~sent)
+    if other.size:
+        sent[other] = window.control.was_sent(target_id[other], pass_no[other])
+        if window.checks:
+            sent[other] |= window.checks.was_sent(target_id[other], pass_no[other])
+    return sent

@@ -52,6 +52,7 @@ class ControlProbes:
         self._stopped = True
         self._offered: deque[Ints] = deque()
         self._waiting = 0
+        self.repeated: set[tuple[int, int]] = set()  # (target, pass) with more than one control probe
         self._index: dict[tuple[int, int], int] = {}  # (target, pass) → place in the columns
         self._target: list[int] = []
         self._pass: list[int] = []
@@ -114,6 +115,8 @@ class ControlProbes:
             self._waiting -= min(room, len(first))
             taken += [target for target in first[:room].tolist() if self._may_repeat(target, now)]
         for target in taken:
+            if (target, self.pass_no) in self._index:
+                self.repeated.add((target, self.pass_no))
             self._index[target, self.pass_no] = len(self._target)
             self._target.append(target)
         self._pass += [self.pass_no] * len(taken)
@@ -141,6 +144,17 @@ class ControlProbes:
         """Which replies (targets, and the pass whose port they answer) may answer a control probe."""
         pairs = zip(target_id.tolist(), answers.tolist(), strict=True)
         return np.fromiter(((target, number - 1) in self._index for target, number in pairs), np.bool_, len(target_id))
+
+    def sent_at(self, target_id: Ints, answers: PassNumbers) -> Ints:
+        """When the latest control probe left that each reply may answer, ns; 0: there is none."""
+        keys = zip(target_id.tolist(), (answers.astype(np.int64) - 1).tolist(), strict=True)
+        at = (self._index.get(key) for key in keys)
+        return np.fromiter((0 if row is None else self._sent[row] for row in at), np.int64, len(target_id))
+
+    def answers_repeated(self, target_id: Ints, answers: PassNumbers) -> Bools:
+        """Which replies may answer one of several control probes from one port: a repeat shows nothing there."""
+        keys = zip(target_id.tolist(), (answers.astype(np.int64) - 1).tolist(), strict=True)
+        return np.fromiter((key in self.repeated for key in keys), np.bool_, len(target_id))
 
     def credit(self, target_id: Ints, answers: PassNumbers) -> Ints:
         """Take in replies as `was_sent` has them. Returns when the control probe that each answers left, ns, or 0."""

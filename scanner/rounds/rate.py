@@ -34,6 +34,7 @@ LEAST_TRIP = 0.002  # seconds: shorter round trips are lost in the steps of the 
 LEAST_EPOCH, LONGEST_EPOCH = 0.004, 0.1  # seconds
 EPOCH_PROBES = 10
 CAREFUL_GROWTH, SLOW_GROWTH = 1.25, 1.1  # without control probes; near what a narrow path carries
+FAILURES, MOST_NEEDED = 3, 160  # steps back in a row before the loss is the path's own; control probes for a step
 GROWTH_PROBES, LITTLE_LOSS = 20, 0.02  # control probes before the rate grows so; the share of them that may be lost
 LEAST_RATE = 50.0
 HIGH_LOSS, LEAST_LOST = 0.1, 3  # beyond the path's own loss; control probes
@@ -82,6 +83,7 @@ class RateController:
         self._waiting: deque[_Epoch] = deque()
         self._sent = self._lost = 0.0  # control probes since the latest change of the rate; older ones fade
         self._own = 0.0  # the loss of the path itself
+        self._failures = 0  # steps back in a row
         self._trial: tuple[float, float, float, int] | None = None  # rate and loss before, control probes, steps so far
         self._began_fast = 0
         self._doubling = True
@@ -235,14 +237,21 @@ class RateController:
 
     def _probe_upwards(self, epoch: _Epoch) -> None:
         """After a narrow path was found: a little faster while that loses nothing, and back if it does."""
-        usual = (self._own + LITTLE_LOSS) * (self._good + self._bad)
-        if self._bad > 1 + usual:
-            self.carries, self._needed = self.rate / self._growth, min(32 * GROWTH_PROBES, 2 * self._needed)
-            self._growth = SLOW_GROWTH
-            self._change(self.carries)
-        else:
+        probes = self._good + self._bad
+        if self._bad <= 1 + (self._own + LITTLE_LOSS) * probes:
+            self._failures = 0
             self._grow_to(epoch.rate * self._growth, epoch)
             self._good = self._bad = 0
+            return
+        self._failures += 1
+        if self._failures > FAILURES:
+            # Going back did not help, so this loss is the path's own.
+            self._own, self._failures, self._doubling, self.carries = self._bad / probes, 0, True, None
+            self._change(self.rate)
+            return
+        self.carries, self._needed = self.rate / self._growth, min(MOST_NEEDED, 2 * self._needed)
+        self._growth = SLOW_GROWTH
+        self._change(max(LEAST_RATE, self.carries))
 
     def _grow_to(self, rate: float, epoch: _Epoch | None = None) -> None:
         # A rate that this machine or the wire does not reach is no reason to ask for more.

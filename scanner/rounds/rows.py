@@ -43,11 +43,14 @@ def _silent(window: Window, hosts: list[str], target_id: Ints, words: Words, sta
 
 def stopped_targets(window: Window) -> Ints:
     """The silent targets of hosts that stopped answering, whose every probe left after that: nothing is known."""
-    stopped = np.repeat(window.stopped_at > 0, window.width)
-    target_id = np.flatnonzero(_unanswered(window) & stopped)
+    target_id = np.flatnonzero(_unanswered(window) & np.repeat(window.stopped_at > 0, window.width))
+    host = target_id // window.width
+    # Of a host that has answered, what stands in the order behind the last probe that it answered. A host that never
+    # has belongs to a network that stopped, and time decides.
+    behind = (window.passes.turn(target_id) + 1) / window.ledger.n > window.stopped_from[host]
     first = window.sent_at(target_id, np.ones(len(target_id), np.uint8))
-    # Where the time of the first probe is not known, the host limited its answers, and nothing is claimed.
-    return np.asarray(target_id[(first == 0) | (first > window.stopped_at[target_id // window.width])])
+    later = (window.last_answer[host] == 0) & (first > window.stopped_at[host])
+    return np.asarray(target_id[behind | later])
 
 
 def _unanswered(window: Window) -> Bools:

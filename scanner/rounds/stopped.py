@@ -134,9 +134,8 @@ def look(window: "Window", now: int, stopped: dict[int, int]) -> None:
         window.ledger.give_up(np.repeat(new, window.width))
     if window.suspect.any():
         gone = window.suspect & sure
-        # What left after the probe of the last answer, and not after the answer, met the same end.
-        trip = (window.trips.usual(gone) * SECOND).astype(np.int64)
-        window.stopped_at[gone] = np.maximum(1, window.last_answer[gone] - trip)
+        window.stopped_at[gone] = window.last_answer[gone]
+        window.stopped_from[gone] = history.reached_at[gone]
         window.suspect &= ~gone
         for network in np.unique(networks(window.hosts[gone])).tolist():
             mine = _doubtful(window, network)
@@ -174,7 +173,7 @@ def _history(window: "Window") -> History:
 def stopped_hosts(window: "Window") -> list[tuple[str, int]]:
     """Hosts that stopped answering, or their network, and how many probes each had got by then."""
     stopped = np.flatnonzero((window.stopped_at > 0) & (window.last_answer > 0))
-    reached = window.passes.progress_at(window.stopped_at[stopped])
+    reached = window.stopped_from[stopped]
     control = window.control.outcomes()
     known = control.sent_at <= window.stopped_at[control.target_id // window.width]
     counts = np.bincount(control.target_id[known] // window.width, minlength=len(window.hosts))[stopped]

@@ -25,7 +25,7 @@ from .control import ControlProbes, quota
 from .lifecycle import CHECK_STATES, SWEEP_STATES, WindowState
 from .measure import assess
 from .pacing import HostPace
-from .passes import Passes, PassNumbers
+from .passes import Passes
 from .schedule import HostRange
 from .sweep import Sweep
 from .trips import HostTrips
@@ -64,6 +64,7 @@ class Window:
         self.trips = HostTrips(len(hosts))
         self.last_answer = np.zeros(len(hosts), np.int64)  # of each host, ns; 0: it has never answered
         self.stopped_at = np.zeros(len(hosts), np.int64)  # the last answer of hosts that have stopped answering, ns
+        self.stopped_from = np.ones(len(hosts))  # the share of the first pass that they had seen then
         self.void: set[int] = set()  # passes that tell nothing of the loss: too fast a rate, or an outage
         self.first_pass = np.zeros(self.ledger.n, np.uint8)  # that each target's first TCP answer answers; 0: none
         self.relative: Window | None = None  # the other part of a window that has split
@@ -244,7 +245,7 @@ class Window:
         # A host that has gone may still repeat its answer to a probe from before.
         new = (tcp & (self.first_pass[target_id] == 0)) | (back > 0)
         np.maximum.at(self.last_answer, target_id[new] // self.width, record["time"][new])
-        fresh = self.ledger.fold(Replies(target_id, record))
+        fresh = self._fold_records(target_id, record)
         row = np.flatnonzero(tcp & (self.first_pass[target_id] == 0))
         # A target may answer twice in a batch: the earlier row is written last.
         self.first_pass[target_id[row[::-1]]] = np.minimum(answers_pass[row[::-1]], self.passes.pass_no)
@@ -252,19 +253,17 @@ class Window:
             self.control.offer(target_id[fresh[tcp[fresh]]])
         return fresh, back
 
+    def _fold_records(self, target_id: Ints, record: Rows) -> Ints:
+        if not self.control.repeated:
+            return self.ledger.fold(Replies(target_id, record))
+        # A second answer from a port that control probes used twice is no repeat of the host.
+        single = ~self.control.answers_repeated(target_id, record["pass"]) | ~self.ledger.was_answered()[target_id]
+        kept = np.flatnonzero(single)
+        return np.asarray(kept[self.ledger.fold(Replies(target_id[kept], record[kept]))])
+
     def sent_at(self, target_id: Ints, pass_no: npt.NDArray[np.uint8]) -> Ints:
         """When the probe of that pass to each target left, ns; 0 where that is not known."""
         return self.passes.sent_at(target_id, pass_no)
-
-    def was_sent(self, target_id: Ints, pass_no: PassNumbers) -> Bools:
-        """Whether the probe, control probe or check probe was sent that each reply answers (target, pass number)."""
-        sent = self.passes.was_sent(target_id, pass_no)
-        other = np.flatnonzero(~sent)
-        if other.size:
-            sent[other] = self.control.was_sent(target_id[other], pass_no[other])
-            if self.checks:
-                sent[other] |= self.checks.was_sent(target_id[other], pass_no[other])
-        return sent
 
     @property
     def responders(self) -> int:

@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+
+from ..packet.addresses import networks
 from ..packet.headers import Ints
 from ..verdict.loss import Bound
 from .lifecycle import Action, Event, Rule, Wait, WindowState, due_rule, next_wait
@@ -48,6 +51,7 @@ class Windows:
         self._make, self._waits, self._before_pass = make, waits, before_pass
         self._count = 0
         self._networks: dict[int, int] = {}  # that have stopped answering, and when, ns
+        self._suspected: set[int] = set()  # networks of hosts that may have stopped
         self._look_at = 0  # when hosts are looked at next, ns
         self._handed_closed = 0
 
@@ -110,6 +114,9 @@ class Windows:
     def advance(self, now: int) -> None:
         """Execute what is due."""
         due = now >= self._look_at and not self.stopped
+        if due:
+            suspects = [window.hosts[window.suspect] for window in self.open if window.suspect.any()]
+            self._suspected = {network for hosts in suspects for network in networks(hosts).tolist()}
         if due:  # a look at a million targets takes some 30 ms
             self._look_at = now + LOOK_NS * (1 + (sum(window.ledger.n for window in self.open) >> 17))
         for window in list(self.open):
@@ -136,6 +143,9 @@ class Windows:
             return window.may_split
         enough = window.enough(self.bound)
         # A window with suspects waits: they may answer again.
+        probing = not (window.sweeping or window.checking)
+        if self._suspected and probing and np.isin(networks(window.hosts[window.unheard]), list(self._suspected)).any():
+            return False  # its network may have stopped, or be out for a moment
         if window.suspect.any() and not window.sweeping:
             return event is Event.NOT_ENOUGH and not enough and bool(window.silent_hosts.any())
         return enough is (event is Event.ENOUGH)
