@@ -23,6 +23,7 @@ from ..halfopen.session import settings_of
 from ..halfopen.setup import lane_of, routes_of
 from ..net.routes import Route
 from ..packet.addresses import to_text
+from ..rounds.rate import BLIND_RATE, IN_FLIGHT
 from ..rounds.trips import UNHEARD_WAIT
 from ..targets.ports import Ports, format_ports
 from ..targets.spec import parse_hosts, resolve
@@ -144,10 +145,14 @@ def _time(plan: Plan) -> Iterator[str]:
     elif config.rate == 0:
         yield f"--rate 0: as fast as this machine sends {frames:,} frames"
     else:
-        start, end = plan.scan.transmit.bucket.rate, plan.scan.settings.max_rate
-        yield f"--rate auto: begins at {start:,.0f}/s, grows while no loss follows{f', to {end:,.0f}/s' if end else ''}"
+        end = plan.scan.settings.max_rate
+        yield (
+            f"--rate auto: begins with {IN_FLIGHT} probes, doubles each round trip while control probes come back"
+            f"{f', to {end:,.0f}/s' if end else ''}"
+        )
         least = f"at least {duration_text(frames / end)}, and " if end else ""
-        yield f"{least}{duration_text(probes / start + waits)} if it does not grow and no target answers"
+        longest = probes / min(end or BLIND_RATE, BLIND_RATE) + waits
+        yield f"{least}about {duration_text(longest)} if no target answers"
 
 
 def _first(plan: Plan) -> Iterator[str]:

@@ -91,6 +91,7 @@ class RateController:
         self._needed, self._growth = GROWTH_PROBES, 2.0
         self._mute, self._mute_since = 0, 0  # control probes lost in a row, without any answer; since when
         self._runs = self._lost_in_runs = 0  # earlier rows of control probes without any answer, and how many were lost
+        self._gone = False  # whether nothing has come back since an outage that lasted too long
         self._down_since: int | None = None
         self._rate_before = self._restored = 0.0
 
@@ -265,7 +266,7 @@ class RateController:
         if epoch.answered or epoch.back:
             if self._mute > 0:
                 self._runs, self._lost_in_runs = self._runs + 1, self._lost_in_runs + self._mute
-            self._mute = 0
+            self._mute, self._gone = 0, False
             if self._down_since is not None:
                 self.too_fast.append((self._down_since, epoch.ended))
                 # If the rate itself brought the path down, it must not do so again.
@@ -274,19 +275,22 @@ class RateController:
                 self._down_since, self._restored, self._trial = None, now, None
                 self._doubling = self._doubling and not again
             return False
+        if self._gone:  # nothing can be learned from control probes to hosts that are not there
+            return True
         self._mute_since = self._mute_since if self._mute else epoch.began
         self._mute += lost
         if self._down_since is not None:
             if now - self._down_since > OUTAGE_SECONDS * SECOND:
                 self._down_since = None  # nobody comes back, and a slower scan learns nothing more
                 self._change(self._rate_before)
-                self._mute = -1 << 60
+                self._gone = True
             return True
         long = epoch.ended - self._mute_since >= MUTE_SECONDS * SECOND
         # Loss comes in bursts on many paths: a run is an outage only if it is much longer than those before.
         usual = (self._lost_in_runs + LEAST_RUN) / (self._runs + 1)
         if lost and long and self._mute > MUTE_RUNS * max(usual, 1 / (1 - self._own)):
-            self._down_since, self._rate_before = self._mute_since, self.rate
+            self._down_since = self._mute_since
+            self._rate_before = self._trial[0] if self._trial else self.rate
             self._change(min(self.rate, OUTAGE_RATE))
             return True
         return False
