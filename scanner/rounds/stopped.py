@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CHANCE = 1e-6
 IDLE_SECONDS, BAN_SECONDS = 1.0, 5.0  # without an answer: before a host is suspected, and before it has stopped
+LONGER = 4  # times as long as any outage before
 LAST_SECONDS = 1.0  # that the last control probe has had
 LEAST_RUN = 2  # control probes lost in a row on a path of which nothing is known
 LATEST_NS = 250_000_000  # ns: a network that answered so recently has not stopped
@@ -45,6 +46,7 @@ class History(NamedTuple):
     reached_at: npt.NDArray[np.float64]  # float64[hosts]: that share at the last answer of each host
     control: Outcomes
     control_host: Ints
+    longest_outage: int  # of hosts that answered again, ns
 
 
 def suspects(history: History, hosts: npt.NDArray[np.void], now: int) -> tuple[Bools, Bools]:
@@ -88,7 +90,8 @@ def _chances(
     silent = idle > IDLE_SECONDS * SECOND
     ports = answers * np.log(before / (before + after))
     probes = lost * np.log(1 - 1 / _usual_run(control.back[~since]))
-    long = (idle > BAN_SECONDS * SECOND) & (latest - last > (BAN_SECONDS - 2 * LAST_SECONDS) * SECOND)
+    least = max(BAN_SECONDS * SECOND, LONGER * history.longest_outage)
+    long = (idle > least) & (latest - last > least - 2 * LAST_SECONDS * SECOND)
     return np.where(silent, ports, 0.0), np.where(silent, probes, 0.0), long
 
 
@@ -140,7 +143,9 @@ def look(window: "Window", now: int, stopped: dict[int, int]) -> None:
         for network in np.unique(networks(window.hosts[gone])).tolist():
             mine = _doubtful(window, network)
             if mine.sum() > 1 and (window.stopped_at[mine] > 0).all():
-                stopped[network] = int(window.last_answer[mine].max())
+                # About when the probe of the last answer left, and rather too early: "unknown" is the weaker claim.
+                trip = window.trips.usual(mine).astype(np.float64) * SECOND
+                stopped[network] = int((window.last_answer[mine] - 2 * trip).max())
         window.control.insist(control_targets(window.ledger.rank(slice(None)), window.suspect, window.width))
 
 
@@ -161,13 +166,14 @@ def _history(window: "Window") -> History:
     reached_at = np.zeros(len(window.hosts))
     np.maximum.at(reached_at, answered // window.width, (passes.turn(answered) + 1) / max(1, window.ledger.n))
     back = control.back
-    np.maximum.at(reached_at, host[back], passes.progress_at(control.sent_at[back]))
+    np.maximum.at(reached_at, host[back], passes.progress_at(control.sent_at[back] - 1))
     later = np.flatnonzero(window.first_pass > 1)
     later = later[window.ledger.records(later)["pass"] > 1]  # and not a SYN/ACK that was sent again
     reached_at[later // window.width] = 1.0
     reached = passes.progress if passes.pass_no == 1 else 1.0
     answers = window.by_host(window.first_pass == 1)
-    return History(window.last_answer, answers, window.width, reached, reached_at, control, host)
+    longest = max((ended - began for began, ended in window.outages), default=0)
+    return History(window.last_answer, answers, window.width, reached, reached_at, control, host, longest)
 
 
 def stopped_hosts(window: "Window") -> list[tuple[str, int]]:
@@ -185,8 +191,21 @@ def stopped_hosts(window: "Window") -> list[tuple[str, int]]:
     whole = (hosts > 1) & (hosts == heard)  # every host of the network that has something left to answer
     single = ~whole[at.ravel()]
     named = list(zip(to_text(window.hosts[stopped[single]]), probes[single].tolist(), strict=True))
-    total = np.bincount(at.ravel(), probes, len(number)).astype(np.int64)
-    return named + [(network_text(one), int(total[row])) for row, one in enumerate(number.tolist()) if whole[row]]
+    return named + [
+        (network_text(one), _probes_until(window, networks(window.hosts) == np.uint64(one)))
+        for one in number[whole].tolist()
+    ]
+
+
+def _probes_until(window: "Window", mine: Bools) -> int:
+    """How many probes these hosts (bool[hosts]) had got when the probe left that they answered last."""
+    trip = window.trips.usual(mine).astype(np.float64) * SECOND
+    last = int((window.last_answer[mine] - trip).max())
+    target_id = np.flatnonzero(np.repeat(mine, window.width))
+    sent = window.sent_at(target_id, np.ones(len(target_id), np.uint8))
+    control = window.control.outcomes()
+    known = mine[control.target_id // window.width] & (control.sent_at <= last)
+    return int(np.count_nonzero((sent > 0) & (sent <= last))) + int(np.count_nonzero(known))
 
 
 def _doubtful(window: "Window", network: npt.NDArray[np.uint64] | int) -> Bools:
