@@ -147,7 +147,9 @@ def judged(*seen: Seen) -> tuple[list[bool], list[bool]]:
     outcomes = Outcomes(host * 100, np.ones_like(host), sent, np.array([one[2] for one in control], np.bool_))
     last = np.array([NOW - int(each.ago * SECOND) for each in seen], np.int64)
     answers, reached = np.array([each.answers for each in seen]), np.array([each.reached for each in seen])
-    found = suspects(History(last, answers, 100, 1.0, reached, outcomes, host), from_text(*[s.host for s in seen]), NOW)
+    found = suspects(
+        History(last, answers, 100, 1.0, reached, outcomes, host, 0), from_text(*[s.host for s in seen]), NOW
+    )
     return found[0].tolist(), found[1].tolist()
 
 

@@ -27,7 +27,7 @@ PRIOR = 5  # Beta(1, PRIOR) of alike hosts
 UNLIKE = 0.04  # the prior chance that hosts are not alike
 GROUPS_DIFFER = 0.04  # that networks differ
 MOST_GROUPS = 16
-EVERY_TARGET = ((0.02, 0.5), (0.3, 0.3), (0.99, 0.2))  # shares of hosts that respond on all targets; prior chances
+EVERY_TARGET = ((0.02, 0.55), (0.3, 0.4), (0.99, 0.05))  # shares of hosts that respond on all targets; prior chances
 
 _STRENGTHS, _MEANS = (0.3, 1.0, 3.0, 10.0, 30.0), (0.01, 0.03, 0.07, 0.15, 0.25, 0.4, 0.55, 0.7, 0.85)
 _CORES = {0.002: 0.5, 0.02: 0.15, 0.07: 0.15, 0.15: 0.1, 0.35: 0.1}  # loss of the good hosts: its prior chance
