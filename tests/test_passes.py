@@ -72,16 +72,6 @@ def test_an_answer_during_a_pass_spares_the_item() -> None:
     assert (taken, sorted(drain(passes, [10]))) == ([], sorted(first[50:]))
 
 
-@pytest.mark.parametrize("answered", [0, 7])
-def test_the_speed_of_a_pass(answered: int) -> None:
-    passes = passes_over(50)
-    passes.begin(SECOND)
-    answer(passes, *range(answered))
-    items = passes.take(100, SECOND)
-    passes.left(items, SECOND + SECOND // 10)
-    assert (passes.handed, passes.achieved) == (50 - answered, pytest.approx(10 * (50 - answered)))
-
-
 def test_left_and_handed_out_are_two_things() -> None:
     passes = passes_over(6)
     passes.begin(10)

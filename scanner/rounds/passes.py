@@ -162,11 +162,6 @@ class Passes:
         return self.pass_no - self.cut_short
 
     @property
-    def achieved(self) -> float:
-        """Frames a second of the pass under way, until its latest frame."""
-        return self.handed / max(1e-3, (self.last_sent - self.began) * 1e-9)
-
-    @property
     def all_left(self) -> bool:
         """Whether every frame of the pass has left."""
         return self.handed_out and not self.outstanding

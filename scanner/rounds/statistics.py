@@ -179,9 +179,7 @@ def _trust(stats: ScanStats) -> str:
     if stats.loss is None:
         if not stats.unmeasured:
             return "loss not measured: the hosts that answered have no silent target"
-        return (
-            f"loss not measured: only {plural(stats.responders, 'target')} answered, in {plural(stats.passes, 'pass')}"
-        )
+        return f"loss not measured: {plural(stats.responders, 'target')} answered, in {plural(stats.passes, 'pass')}"
     missed = f"{stats.expected_missed:,.4f}" if stats.expected_missed < 10 else f"{stats.expected_missed:,.0f}"
     return (
         f"loss {stats.loss:.1%} a round trip; "

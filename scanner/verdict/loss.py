@@ -33,7 +33,6 @@ from .course import over_time
 from .hosts import Ints, Rows, distinct
 from .population import MOST_GROUPS, PRIOR, grid
 
-OWN_ESTIMATE = 50  # ports of a window from which on it counts the answers of each host
 LEAST_TRIALS = 3  # round trips to responders, answers and control probes: with fewer the loss is not measured
 CONTROL_PROBES = 100  # a pass, at most
 MIN_PASSES, MIN_PASSES_UNANSWERED = 2, 3
