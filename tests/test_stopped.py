@@ -148,7 +148,7 @@ def judged(*seen: Seen) -> tuple[list[bool], list[bool]]:
     last = np.array([NOW - int(each.ago * SECOND) for each in seen], np.int64)
     answers, reached = np.array([each.answers for each in seen]), np.array([each.reached for each in seen])
     found = suspects(
-        History(last, answers, 100, 1.0, reached, outcomes, host, 0), from_text(*[s.host for s in seen]), NOW
+        History(last, answers, 100, 1.0, reached, outcomes, host, 0, 2), from_text(*[s.host for s in seen]), NOW
     )
     return found[0].tolist(), found[1].tolist()
 

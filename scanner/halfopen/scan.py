@@ -199,7 +199,9 @@ class Scan:
         probes, control = self.transmit.sent["probe"], self.transmit.sent["control"]
         new_probes, new_control = probes - self._counted[0], control - self._counted[1]
         if new_probes or new_control:
-            controller.sent(new_probes + new_control, new_control, now)
+            apart = min(new_control, self.windows.to_suspects)  # they tell of their hosts and not of the path
+            self.windows.to_suspects -= apart
+            controller.sent(new_probes + new_control, new_control - apart, now)
             self._counted = probes, control
         tail = self.round_trips.quantile(0.99)
         controller.judge(now, self.round_trips.first_wait if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 CHANCE = 1e-6
 IDLE_SECONDS, BAN_SECONDS = 1.0, 5.0  # without an answer: before a host is suspected, and before it has stopped
-LONGER = 4  # times as long as any outage before
+LONGER, MOST_SECONDS = 4, 10.0  # times as long as any outage before, but no longer than this
 LAST_SECONDS = 1.0  # that the last control probe has had
 LEAST_RUN = 2  # control probes lost in a row on a path of which nothing is known
+LOSSY_RUN = 10  # the same for hosts that answered no probe of the first pass: most of them lose nearly everything
 LATEST_NS = 250_000_000  # ns: a network that answered so recently has not stopped
 CONTROL_A_LOOK = 20  # control probes to suspects at once
 
@@ -47,6 +48,7 @@ class History(NamedTuple):
     control: Outcomes
     control_host: Ints
     longest_outage: int  # of hosts that answered again, ns
+    least_run: int  # control probes lost in a row that surprise nobody
 
 
 def suspects(history: History, hosts: npt.NDArray[np.void], now: int) -> tuple[Bools, Bools]:
@@ -89,17 +91,17 @@ def _chances(
     idle = np.where(last > 0, now - last, 0)
     silent = idle > IDLE_SECONDS * SECOND
     ports = answers * np.log(before / (before + after))
-    probes = lost * np.log(1 - 1 / _usual_run(control.back[~since]))
-    least = max(BAN_SECONDS * SECOND, LONGER * history.longest_outage)
+    probes = lost * np.log(1 - 1 / _usual_run(control.back[~since], history.least_run))
+    least = min(MOST_SECONDS * SECOND, max(BAN_SECONDS * SECOND, LONGER * history.longest_outage))
     long = (idle > least) & (latest - last > least - 2 * LAST_SECONDS * SECOND)
     return np.where(silent, ports, 0.0), np.where(silent, probes, 0.0), long
 
 
-def _usual_run(back: Bools) -> float:
+def _usual_run(back: Bools, least: int) -> float:
     """How many control probes in a row are usually lost where any is. Loss comes in bursts on many paths."""
     edges = np.diff(np.concatenate([[False], ~back, [False]]).astype(np.int8))
     runs, lost = int(np.count_nonzero(edges == 1)), int(np.count_nonzero(~back))
-    return (lost + LEAST_RUN) / (runs + 1)
+    return (lost + least) / (runs + 1)
 
 
 def control_targets(rank: npt.NDArray[np.uint8], suspected: Bools, width: int) -> Ints:
@@ -111,9 +113,10 @@ def control_targets(rank: npt.NDArray[np.uint8], suspected: Bools, width: int) -
     return np.asarray(target_id[order][:CONTROL_A_LOOK])
 
 
-def look(window: "Window", now: int, stopped: dict[int, int]) -> None:
+def look(window: "Window", now: int, stopped: dict[int, int]) -> int:
     """Find hosts of a window that have stopped answering. They are spared until they answer again, or for good.
 
+    Returns how many control probes they are to get now; these tell of the hosts and not of the path.
     `stopped`: the last answer (ns) of each network whose hosts have all stopped, in whichever window. It is kept here.
     """
     for network in np.unique(networks(window.hosts[window.last_answer > now - LATEST_NS])).tolist():
@@ -125,7 +128,7 @@ def look(window: "Window", now: int, stopped: dict[int, int]) -> None:
         window.void.add(window.passes.pass_no)  # it has not come to every silent target
         window.outages.append((int(window.idle_since[back].min()), now))
     if not window.last_answer.any():
-        return
+        return 0
     history = _history(window)
     spared = window.ledger.given_up().reshape(-1, window.width).any(axis=1)
     concerned = (window.stopped_at == 0) & (window.silent_hosts | spared)
@@ -146,7 +149,10 @@ def look(window: "Window", now: int, stopped: dict[int, int]) -> None:
                 # About when the probe of the last answer left, and rather too early: "unknown" is the weaker claim.
                 trip = window.trips.usual(mine).astype(np.float64) * SECOND
                 stopped[network] = int((window.last_answer[mine] - 2 * trip).max())
-        window.control.insist(control_targets(window.ledger.rank(slice(None)), window.suspect, window.width))
+        target_id = control_targets(window.ledger.rank(slice(None)), window.suspect, window.width)
+        window.control.insist(target_id)
+        return len(target_id)
+    return 0
 
 
 def stop_unheard(window: "Window", stopped: dict[int, int]) -> None:
@@ -172,8 +178,9 @@ def _history(window: "Window") -> History:
     reached_at[later // window.width] = 1.0
     reached = passes.progress if passes.pass_no == 1 else 1.0
     answers = window.by_host(window.first_pass == 1)
+    least = LOSSY_RUN if window.relative else LEAST_RUN
     longest = max((ended - began for began, ended in window.outages), default=0)
-    return History(window.last_answer, answers, window.width, reached, reached_at, control, host, longest)
+    return History(window.last_answer, answers, window.width, reached, reached_at, control, host, longest, least)
 
 
 def stopped_hosts(window: "Window") -> list[tuple[str, int]]:

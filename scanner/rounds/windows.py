@@ -51,6 +51,7 @@ class Windows:
         self._make, self._waits, self._before_pass = make, waits, before_pass
         self._count = 0
         self._networks: dict[int, int] = {}  # that have stopped answering, and when, ns
+        self.to_suspects = 0  # control probes that are under way to hosts that may have stopped
         self._suspected: set[int] = set()  # networks of hosts that may have stopped
         self._look_at = 0  # when hosts are looked at next, ns
         self._handed_closed = 0
@@ -115,13 +116,14 @@ class Windows:
         """Execute what is due."""
         due = now >= self._look_at and not self.stopped
         if due:
+            self.to_suspects = 0
             suspects = [window.hosts[window.suspect] for window in self.open if window.suspect.any()]
             self._suspected = {network for hosts in suspects for network in networks(hosts).tolist()}
         if due:  # a look at a million targets takes some 30 ms
             self._look_at = now + LOOK_NS * (1 + (sum(window.ledger.n for window in self.open) >> 17))
         for window in list(self.open):
             if due and not window.sweeping:
-                look(window, now, self._networks)
+                self.to_suspects += look(window, now, self._networks)
             while rule := self._due(window, now):
                 self._execute(rule.action, window, now)
                 window.state = rule.next
