@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..packet.cookie import Key
 from ..packet.headers import Ints
 
-OPEN_WINDOWS = 3
+OPEN_WINDOWS = 3  # at slow rates, where a window is sent for longer than its replies take
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
 RESUME_SECONDS = 600.0  # of sending that all open windows hold at most
 USUAL_PASSES = 3  # over targets that stay silent, where nothing answers

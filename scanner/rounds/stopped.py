@@ -3,12 +3,13 @@
 Targets are probed in random order, so the answers of a host are spread over its probes. A host whose answers all came
 in an early part has stopped, if chance explains that with less than one in a million. With s answers among its first t
 probes and none among the u that followed, the chance is (t / (t + u))^s. Each control probe that is lost after the last
-answer makes it smaller by the loss of the host. The same is tried for each network and for the whole window, because
-hosts with few ports show too little alone.
+answer makes it smaller: losses come in runs, and the chance that a run goes on is taken from the earlier ones. The same
+is tried for each network and for the whole window, because hosts with few ports show too little alone.
 
 A suspect is not probed any further, except by control probes. If it answers again, it was an outage: what was probed
 meanwhile is probed again. After `BAN_SECONDS` without an answer it has stopped, if the lost control probes alone
-exclude chance, and the last of them left near the end of that time.
+exclude chance, and the last of them left near the end of that time. A host with few answers gets few control probes,
+so a suspect that is silent for `WAITED_SECONDS` has stopped in any case: no window waits longer for it.
 
 Limit: a host that stops after its last port was probed shows only by its control probes.
 """
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 CHANCE = 1e-6
 IDLE_SECONDS, BAN_SECONDS = 1.0, 5.0  # without an answer: before a host is suspected, and before it has stopped
 LONGER, MOST_SECONDS = 4, 10.0  # times as long as any outage before, but no longer than this
+WAITED_SECONDS = 20.0  # without an answer: no suspect is waited for any longer
 LAST_SECONDS = 1.0  # that the last control probe has had
 LEAST_RUN = 2  # control probes lost in a row on a path of which nothing is known
 LOSSY_RUN = 10  # the same for hosts that answered no probe of the first pass: most of them lose nearly everything
@@ -139,7 +141,7 @@ def look(window: "Window", now: int, stopped: dict[int, int]) -> int:
         window.idle_since[new] = window.last_answer[new]
         window.ledger.give_up(np.repeat(new, window.width))
     if window.suspect.any():
-        gone = window.suspect & sure
+        gone = window.suspect & (sure | (now - window.last_answer > WAITED_SECONDS * SECOND))
         window.stopped_at[gone] = window.last_answer[gone]
         window.stopped_from[gone] = history.reached_at[gone]
         window.suspect &= ~gone

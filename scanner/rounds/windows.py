@@ -119,7 +119,7 @@ class Windows:
             self.to_suspects = 0
             suspects = [window.hosts[window.suspect] for window in self.open if window.suspect.any()]
             self._suspected = {network for hosts in suspects for network in networks(hosts).tolist()}
-        if due:  # a look at a million targets takes some 30 ms
+            # A look at a million targets takes some 30 ms.
             self._look_at = now + LOOK_NS * (1 + (sum(window.ledger.n for window in self.open) >> 17))
         for window in list(self.open):
             if due and not window.sweeping:
@@ -197,6 +197,6 @@ class Windows:
             next_wait(window.state, (now - window.current.last_sent) / SECOND, partial(self._waits, window))
             for window in self.open
         ]
-        if any(window.suspect.any() for window in self.open):
+        if self._suspected or any(window.suspect.any() for window in self.open):
             waits.append(max(0, self._look_at - now) / SECOND)
         return min((wait for wait in waits if wait is not None), default=None)
