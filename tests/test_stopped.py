@@ -8,6 +8,7 @@ import pytest
 
 from scanner.halfopen.scan import Settings
 from scanner.packet.addresses import from_text
+from scanner.rounds import stopped
 from scanner.rounds.control import Outcomes
 from scanner.rounds.statistics import summary_lines
 from scanner.rounds.stopped import BAN_SECONDS, History, suspects
@@ -111,6 +112,15 @@ def test_what_an_outage_hid_is_probed_again(rate: float | None, seed: int) -> No
     missed = sum(row.state == "filtered" and row.port not in PORTS[-20:] for row in running.rows)
     assert (missed <= running.stats().at_most_missed, dict(running.stats().stopped)) == (True, {})
     assert (running.clock.now - NOW) / SECOND < 2.3 + 8
+
+
+def test_a_suspect_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where long runs of lost control probes are usual, they would take minutes to exclude chance."""
+    monkeypatch.setattr(stopped, "LEAST_RUN", 1000)
+    running = scan_of(1, Ban(50, only="syn"))
+    began = min(row.time for row in running.rows if row.time is not None)
+    seconds = running.clock.now / SECOND - began
+    assert (list(running.stats().stopped), seconds < 5 * BAN_SECONDS) == (["198.18.1.1"], True)
 
 
 def test_silent_ports_do_not_make_a_host_a_suspect() -> None:
