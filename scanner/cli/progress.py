@@ -87,7 +87,8 @@ class Progress:
             if self._json:
                 self._print_json(now)
             else:
-                self._draw(now)
+                with self._while_there():
+                    self._draw(now)
 
     def finish(self) -> None:
         """Print the last JSON line."""
@@ -96,8 +97,17 @@ class Progress:
 
     def hide(self) -> None:
         """Take the line off the terminal."""
-        if self._status:
-            self._status.stop()
+        with self._while_there():
+            if self._status:
+                self._status.stop()
+
+    @contextmanager
+    def _while_there(self) -> Iterator[None]:
+        """Draw nothing any more once the terminal has gone. The scan goes on without it."""
+        try:
+            yield
+        except OSError:
+            self._status, self._drawn = None, False
 
     def _print_json(self, now: float) -> None:
         stats = self._measure(now)
@@ -156,8 +166,9 @@ class Progress:
         try:
             yield
         finally:
-            if self._status:
-                self._status.start()
+            with self._while_there():
+                if self._status:
+                    self._status.start()
 
 
 @contextmanager

@@ -2,14 +2,20 @@
 
 The request becomes checked values, the session gives batches of rows, and rows and statistics go to the outputs. The
 first Ctrl-C stops the probes and waits for replies under way. The second one ends the scan at once. The rows that
-are decided by then are written in both cases.
+are decided by then are written in both cases. SIGHUP, the sign of a lost terminal, is a first Ctrl-C however often it
+comes, because the kernel and the shell both send it. Under `nohup` it stays ignored.
+
+Nothing that is decided is lost by a fault. When an output or an interface fails, the scan ends, its last rows go to
+every output that still works, and the state of `--resume` stays usable. Then the fault is said, in one line. Only a
+terminal that has gone ends nothing by itself: the scan goes on for its files.
 """
 
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, ports_of
 from ..errors import ScanError, note
@@ -99,33 +105,81 @@ def run_session(
     with closing(session):  # also if an output cannot be opened
         outputs = output.open(run, state.written)
         state.save(session, outputs)
-        with (
-            handling(session.stop, signal.SIGINT, signal.SIGTERM),
-            shown(session, output.quiet, output.verbose, output.progress) as progress,
-        ):
-            for rows in session.batches(write_silent, progress.tick, output.only_open):
-                with progress.paused():
-                    outputs.write(noting(rows))
-                # Here every row that the session has given out is in the files.
-                state.save(session, outputs, if_due=True)
-    return _finish(output, session, outputs, state)
+        faults = _Faults()
+        with _stopped_by_signals(session):
+            with (
+                shown(session, output.quiet, output.verbose, output.progress) as progress,
+                closing(session.batches(write_silent, progress.tick, output.only_open)) as batches,
+            ):
+                try:
+                    for rows in batches:
+                        with progress.paused():
+                            faults.attempt(outputs.write, noting(rows))
+                        # Here every row that the session has given out is in the files.
+                        faults.attempt(state.save, session, outputs, True)
+                        if faults.errors:
+                            session.stop()
+                        if not outputs.left:
+                            break
+                except ScanError as error:  # all rows of the session have been written
+                    faults.errors.append(error)
+            return _finish(output, session, outputs, state, faults)
 
 
-def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: StateFile) -> int:
-    """Write the ends of the files and the summary. Returns the exit code."""
+class _Faults:
+    """What has gone wrong while a scan runs and ends."""
+
+    def __init__(self) -> None:
+        self.errors: list[ScanError | BrokenPipeError] = []
+
+    def attempt(self, act: Callable[..., None], *values: Any) -> None:
+        """Call `act`, and keep its error."""
+        try:
+            act(*values)
+        except (ScanError, BrokenPipeError) as error:
+            self.errors.append(error)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing happened but that the reader of standard output has left."""
+        return bool(self.errors) and all(isinstance(error, BrokenPipeError) for error in self.errors)
+
+    def raise_first(self) -> None:
+        """Say each error once, and raise the first one. A reader who has left matters least."""
+        said = {str(error): error for error in self.errors if isinstance(error, ScanError)}
+        for error in list(said.values())[1:]:
+            note(str(error))
+        for first in [*said.values(), *self.errors]:
+            raise first
+
+
+@contextmanager
+def _stopped_by_signals(session: Session) -> Iterator[None]:
+    """Until the files are closed, signals stop the scan instead of the process."""
+    lost = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    with (
+        handling(session.stop, signal.SIGINT, signal.SIGTERM),
+        handling(lambda: None if session.interrupted else session.stop(), *lost),
+    ):
+        yield
+
+
+def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: StateFile, faults: _Faults) -> int:
+    """Write the ends of the files and the summary. Returns the exit code. Raises the fault that ended the scan."""
     stats, interrupted = state.total(session.stats()), session.interrupted
     lines = summary_lines(stats)
     if interrupted:
-        state.save(session, outputs)  # before the ends of the files are written
+        faults.attempt(state.save, session, outputs)  # before the ends of the files are written
         if state.kept:
             lines[-1] = f"interrupted: to go on, {command_line()}"
-    outputs.finish(Summary("\n".join(lines), interrupted=interrupted))
-    if not interrupted:
-        state.remove()
+    faults.attempt(outputs.finish, Summary("\n".join(lines), interrupted=interrupted))
+    if not interrupted and not faults.errors:
+        faults.attempt(state.remove)
     if output.stats:
-        _write_stats(stats, output.stats)
-    if not output.quiet:
+        faults.attempt(_write_stats, stats, output.stats)
+    if not output.quiet and not faults.quiet:
         note("\n".join(lines), "")
+    faults.raise_first()
     if interrupted:
         return INTERRUPTED
     return UNSURE if output.strict and not stats.within_bound else 0

@@ -67,6 +67,8 @@ class StateFile:
         """
         if self._path is None or (if_due and time.monotonic() < self._saved + INTERVAL):
             return
+        if not outputs.whole:  # the old state fits every file as far as it was written then
+            return
         self._saved = time.monotonic()
         document = {
             "format": FORMAT,
@@ -89,10 +91,14 @@ class StateFile:
             raise ScanError(f"cannot keep the state in {self._path}: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Delete the file, because the scan is complete."""
-        if self._path is not None:
+        """Delete the file, because the scan is complete. Raises ScanError if the system refuses."""
+        if self._path is None:
+            return
+        try:
             for path in (self._path, self._path + ".new"):
                 Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise ScanError(f"cannot remove the state {self._path}: {error.strerror}; the scan is complete") from error
 
 
 def _private(path: str, flags: int) -> int:

@@ -8,8 +8,8 @@ verb imports what it needs itself, because `--help` must not wait for numpy or S
 Typer gets the parameters of a verb from `OPTIONS`. Without rich, Typer prints all options in one list, and `_Grouped`
 prints them under their headings.
 
-Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 interrupted (what was learned
-is written).
+Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 interrupted by a signal (what
+was learned is written), 141 the reader of standard output has left.
 """
 
 import sys
@@ -243,7 +243,12 @@ def _ladder_of_each(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the verb and print errors for the user as one line. Ends in SystemExit."""
     try:
-        sys.exit(app(args=_ladder_of_each(sys.argv[1:]), standalone_mode=False))
+        try:
+            sys.exit(app(args=_ladder_of_each(sys.argv[1:]), standalone_mode=False))
+        except SystemExit as ended:
+            if isinstance(ended.__context__, BrokenPipeError):  # Typer ends with 1 then
+                raise ended.__context__ from None
+            raise
     except ScannerError as error:
         note(str(error))
         sys.exit(error.exit_code)

@@ -75,6 +75,12 @@ class Outputs:
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = list(sinks)
+        self.whole = True  # whether no file has failed
+
+    @property
+    def left(self) -> int:
+        """How many sinks still work."""
+        return len(self._sinks)
 
     def write(self, verdicts: Iterable[Verdict]) -> None:
         """A batch to every sink. The first error is raised after all of them have been served."""
@@ -99,6 +105,7 @@ class Outputs:
             except (ScanError, BrokenPipeError) as error:
                 errors.append(error)
                 self._sinks.remove(sink)
+                self.whole = self.whole and sink.stream.person
                 with suppress(ScanError):
                     sink.stream.close()
         if errors:

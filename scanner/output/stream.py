@@ -7,9 +7,10 @@ a regular file that no other program has extended; what went into a pipe cannot 
 `.gz` is packed on the way: each write becomes a whole gzip member, and a torn member is cut off in the same way.
 
 A failing disk is a `ScanError` that names the file. A reader that closed its pipe is the built-in
-BrokenPipeError; `closed_pipe` says how a command ends then.
+BrokenPipeError; `closed_pipe` says how a command ends then. What is written to a terminal that has gone is dropped.
 """
 
+import errno
 import fcntl
 import os
 import select
@@ -17,6 +18,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -98,10 +100,16 @@ class Stream:
         except BrokenPipeError:
             raise
         except OSError as error:
-            self.length += self._cut(bytes(data[:done]))
+            if self.person and error.errno == errno.EIO and self._is_device():
+                return  # the terminal has gone, and nobody reads it: the files are written on
+            with suppress(OSError):  # a disk that fails here, too, leaves a torn line
+                self.length += self._cut(bytes(data[:done]))
             raise ScanError(f"{self.name}: {error.strerror}; the lines written so far are whole, the rest is lost: "
                             "make room, or name another file") from error  # fmt: skip
         self.length += done
+
+    def _is_device(self) -> bool:
+        return stat.S_ISCHR(os.fstat(self._raw.fileno()).st_mode)
 
     def _wait(self) -> int:
         """A non-blocking descriptor took nothing (write returned None): wait until it has room."""

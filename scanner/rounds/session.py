@@ -5,7 +5,7 @@ arrives; everything else is the same for both and stands here. The clock is hand
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Protocol
@@ -103,7 +103,7 @@ class Session:
 
     def batches(
         self, write_silent: bool = True, tick: Callable[[], None] | None = None, only_open: bool = False
-    ) -> Iterator[Iterable[Verdict]]:
+    ) -> Generator[Iterable[Verdict], None, None]:
         """The verdicts of each window as it closes. Without `write_silent` silent targets are only counted.
 
         `tick` is called after every turn. Raises ScanError after the rows of what was learned.
@@ -120,10 +120,11 @@ class Session:
             yield from self._closed(write_silent, only_open)
             if self._failure:  # the scan ended while rows were written
                 raise self._failure
-        except ScanError:
-            self.engine.windows.abandon()  # what was learned before the interface failed is not lost
+        except (ScanError, OSError, MemoryError) as error:
+            self._stats.interrupted = True
+            self.engine.windows.abandon()  # what was learned before the failure is not lost
             yield from self._closed(write_silent, only_open)
-            raise
+            raise _said(error) from error
         finally:
             self.stats()
             self._end()
@@ -183,8 +184,8 @@ class Session:
             return False
         try:
             self.engine.verify(window)
-        except ScanError as error:  # raised again where the scan is driven: the rows of the window are not lost
-            self._failure = error
+        except (ScanError, OSError, MemoryError) as error:
+            self._failure = _said(error)  # raised again where the scan is driven: the rows of the window are not lost
             return False
         return True
 
@@ -196,8 +197,8 @@ class Session:
             try:
                 if not self.engine.done:
                     self._turn()
-            except ScanError as error:  # raised again where the scan is driven: the writer has no part in it
-                self._failure = error
+            except (ScanError, OSError, MemoryError) as error:
+                self._failure = _said(error)  # raised again where the scan is driven: the writer has no part in it
 
     def stats(self) -> ScanStats:
         """The statistics of what has closed so far."""
@@ -222,3 +223,11 @@ class Session:
     def close(self) -> None:
         """Give ports and sockets back, if the scan is not to be run after all."""
         self.engine.close()
+
+
+def _said(error: ScanError | OSError | MemoryError) -> ScanError:
+    """The error for the user: also of a system call that no module expects to fail."""
+    if isinstance(error, ScanError):
+        return error
+    cause = error.strerror or error if isinstance(error, OSError) else "no memory is left"
+    return ScanError(f"the system refused what the scan needs: {cause}")
