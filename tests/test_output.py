@@ -342,7 +342,7 @@ def test_which_rows_a_scan_writes(options: str, silent: bool, only_open: bool, m
 
     def batches(session: Session, write_silent: bool, tick: object, only_open: bool) -> Iterator[list[Verdict]]:
         requested.append((write_silent, only_open))
-        return iter(())
+        yield from ()
 
     monkeypatch.setattr(Session, "batches", batches)
     monkeypatch.setattr(sys, "argv", ["halfopen", "connect", "127.0.0.0/12", "-q", *options.split()])
