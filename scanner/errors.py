@@ -5,11 +5,15 @@ raised. A mistake of the user is a `UsageError`; its message names the text that
 that cannot go on (no permission, an interface that stopped) raises a `ScanError`. Every other exception is a bug in
 halfopen and is not caught.
 
-Results go to standard output. Every other line goes through `note` to standard error.
+Results go to standard output. Every other line goes through `note` to standard error. Names of files, hosts and
+interfaces come from outside and may hold escape sequences, which a terminal would execute. So `note` prints one line
+in which every such character is written out, and whatever else puts names before a person uses `escaped`.
 """
 
 import sys
 from contextlib import suppress
+
+LONGEST = 2000  # characters of an error: a value in it may come from a file
 
 
 class ScannerError(Exception):
@@ -28,10 +32,25 @@ class UsageError(ScannerError):
     exit_code = 2
 
 
+def escaped(text: str) -> str:
+    """Text on one line, with an escape for every character that is not printable. Letters of any script stay.
+
+    Control characters, line ends, marks that turn the direction of writing, and bytes that are no text are escaped.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shortened(text: str) -> str:
+    """Text of at most `LONGEST` characters; the middle is left out. The remedy stands at the end of an error."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 500]} […] {text[-490:]}"
+
+
 def note(text: str, prefix: str = "halfopen: ") -> None:
-    """Print a line on standard error, beside the results. `prefix` is empty for lines that programs read.
+    """Print one line on standard error, beside the results. `prefix` is empty for lines that programs read.
 
     A closed or full standard error is ignored: it must not end a scan or change the exit code.
     """
     with suppress(OSError, ValueError):
-        print(f"{prefix}{text}", file=sys.stderr, flush=True)
+        print(f"{prefix}{escaped(text)}", file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ PACKAGES = (
     "packet", "verdict", "targets", "net", "capture", "transport", "output", "rounds", "connect", "halfopen",
     "trace", "classifier", "results", "report", "lab", "cli",
 )  # fmt: skip
-OPEN_TO_ALL = {"", "errors", "config", "gzipped", "_version"}
+OPEN_TO_ALL = {"", "errors", "config", "files", "gzipped", "_version"}
 IMPURE = {  # they read files, ask the resolver, or start Scapy's process
     "targets.spec", "targets.special", "packet.template",
 }  # fmt: skip

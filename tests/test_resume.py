@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 
 from scanner.cli.state_file import StateFile
-from scanner.cli.verbs import main
 from scanner.halfopen.scan import Scan, Settings
 from scanner.output import Summary, Written, open_sinks
 from scanner.packet.cookie import Key
@@ -33,6 +32,7 @@ from scanner.targets.hostspace import Shard
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, SECOND
+from tests.command import USUAL, forge, halfopen
 from tests.lab.live import live
 from tests.lab.networks import direct_box
 from tests.memory import Faults, MemoryTransport
@@ -112,7 +112,7 @@ def through_json(resume_point: ResumePoint) -> ResumePoint:
 
 
 def test_a_resume_point_survives_json() -> None:
-    left = (HostRange(0, 5, 2), HostRange(1, 0, 9, np.array([2, 4, 1 << 40])))
+    left = (HostRange(0, 5, 2), HostRange(1, 1 << 40, 9, (1 << 40) + np.array([2, 4, 8])))
     keys = Keys(Key(1, (1 << 64) - 1), (1 << 128) - 1)
     lanes = [LaneFacts("eth0", 4, 9, "192.0.2.1"), LaneFacts("lo", 6, 1, "")]
     before = ResumePoint(keys, lanes, (1, 9), left)
@@ -120,7 +120,7 @@ def test_a_resume_point_survives_json() -> None:
     assert (after.keys, after.lanes, after.at, after.left[0]) == (before.keys, before.lanes, before.at, left[0])
     chosen = after.left[1].chosen
     assert chosen is not None
-    assert (after.left[1][:3], chosen.tolist()) == ((1, 0, 9), [2, 4, 1 << 40])
+    assert (after.left[1][:3], (chosen - (1 << 40)).tolist()) == ((1, 1 << 40, 9), [2, 4, 8])
 
 
 def test_the_sums_of_two_parts() -> None:
@@ -189,30 +189,11 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "scan.state"
 
 
-USUAL = ("-iL", "hosts", "-p", "1", "-o", "scan.jsonl", "-o", "scan.xml", "--resume", "scan.state", "--force", "-q")
-
-
-def halfopen(*arguments: str) -> int:
-    before, sys.argv = sys.argv, ["halfopen", *arguments]
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.argv = before
-    raise AssertionError
-
-
 def changed(old: str, new: str) -> tuple[str, ...]:
     return tuple(new if each == old else each for each in USUAL)
 
 
-def rewrite(old: str, new: str) -> None:
-    text = Path("scan.state").read_text()
-    assert old in text
-    Path("scan.state").write_text(text.replace(old, new))
-
-
+LEFT = {"lane": 0, "first": 0, "size": 1}
 REFUSED: dict[str, tuple[tuple[str, ...], Callable[[], object], str]] = {
     "other ports": (changed("1", "1-9"), lambda: None, "whose -p was 1 and now is 1-9"),
     "another output": (changed("scan.xml", "new.xml"), lambda: None, "whose -o was /"),
@@ -225,20 +206,32 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[], object], str]] = {
     "not even JSON": (USUAL, lambda: Path("scan.state").write_bytes(b"\xff\0"), "is no state of a scan"),
     "damage": (
         USUAL,
-        lambda: rewrite('"cookie_key"', '"cookie"'),
-        "is damaged",
+        lambda: Path("scan.state").write_text(Path("scan.state").read_text().replace('"cookie_key"', '"cookie"')),
+        "its checksum does not match",
     ),
-    "packed damage": (
+    "a name that is missing": (USUAL, lambda: forge(lambda state: state["resume_point"].pop("at")), "has no at"),
+    "bits of other hosts": (
         USUAL,
-        lambda: rewrite('"left": []', '"left": [{"lane": 0, "first": 0, "size": 1, "chosen": "eA=="}]'),
-        "is damaged",
+        lambda: forge(lambda state: state["resume_point"].update(left=[LEFT | {"chosen": "gAA="}])),
+        "2 bytes of bits for 1 hosts",
+    ),
+    "no bits": (
+        USUAL,
+        lambda: forge(lambda state: state["resume_point"].update(left=[LEFT | {"chosen": "AA=="}])),
+        "do not exist",
     ),
     "a folder": (changed("scan.state", "."), lambda: None, "cannot read the state"),
     "a folder that is not": (changed("scan.state", "no/scan.state"), lambda: None, "there is no folder no"),
     "the state is an output": (changed("scan.state", "scan.xml"), lambda: None, "is also a file to be written"),
-    "places that there are not": (USUAL, lambda: rewrite('"at": [0, 0]', '"at": [7, 0]'), "do not exist"),
-    "a length below zero": (USUAL, lambda: rewrite('"length": 0', '"length": -1'), "is damaged"),
-    "sums that are words": (USUAL, lambda: rewrite('"seconds": ', '"seconds": "x", "old": '), "is damaged"),
+    "places that there are not": (
+        USUAL, lambda: forge(lambda state: state["resume_point"]["at"].update(lane=7)), "do not exist",
+    ),
+    "a length below zero": (
+        USUAL, lambda: forge(lambda state: state["outputs"][0].update(length=-1)), "is out of range",
+    ),
+    "sums that are words": (USUAL, lambda: forge(lambda state: state["stats"].update(seconds="x")), "is damaged"),
+    "sums of another kind": (USUAL, lambda: forge(lambda state: state["stats"].update(targets=1.5)), "is no int"),
+    "sums that there are not": (USUAL, lambda: forge(lambda state: state["stats"].update(as_json=1)), "is unknown"),
     "no file to go on with": (("127.0.0.1", "-p", "1", "--resume", "x"), lambda: None, "standard output cannot be cut"),
     "standard output only": (("127.0.0.1", "-p", "1", "--resume", "x", "-oX", "-"), lambda: None, "cannot be cut back"),
 }  # fmt: skip
@@ -299,8 +292,8 @@ def test_the_state_holds_the_keys_and_only_its_owner_may_read_it(kept: Path) -> 
 
     before, beside = keys(), kept.with_name("scan.state.new")
     beside.write_text("")
-    for file in (kept, beside):
-        file.chmod(0o666)
+    beside.chmod(0o666)
+    kept.chmod(0o644)
     assert halfopen("connect", *USUAL) == 0
     assert (keys(), oct(kept.stat().st_mode)) == (before, "0o100600")
 
@@ -392,6 +385,14 @@ def test_a_lane_that_could_not_be_reached_is_still_to_be_done() -> None:
     assert positions(handed(again, lambda: 1.0)) == sorted(
         [*positions(schedule.dropped), *((1, at) for at in range(50))]
     )
+
+
+def test_a_dropped_lane_is_to_be_done_once() -> None:
+    """Also if the scan ends before it would have reached that lane."""
+    schedule = Schedule([50, 50], 1, at=(0, 10))
+    schedule.drop(1)
+    again = Schedule([50, 50], 1, schedule.at, schedule.left)
+    assert positions(handed(again, lambda: 1.0)) == [*((0, at) for at in range(10, 50)), *((1, at) for at in range(50))]
 
 
 def test_a_pass_that_was_cut_is_not_enough(tmp_path: Path) -> None:

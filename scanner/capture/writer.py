@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ScanError, UsageError
+from ..files import check_new, open_now
 from ..gzipped import pack as packed_member
 from ..gzipped import split_suffix
 from ..packet.headers import U32, Bytes, Frames, Ints, Rows
@@ -39,16 +40,13 @@ _PACKET = np.dtype([("kind", "<u4"), ("total", "<u4"), ("interface", "<u4"), ("h
 class PcapWriter:
     """Writes one capture file. Raises UsageError if it cannot be begun, ScanError if it cannot be continued."""
 
-    def __init__(self, path: str, links: Collection[int]) -> None:
-        """Create (or overwrite) `path`. `links` are the LINKTYPE_ numbers of the frames: a .pcap holds only one."""
+    def __init__(self, path: str, links: Collection[int], force: bool = False) -> None:
+        """Create `path`, or replace it with `force`. `links` are LINKTYPE_ numbers: a .pcap holds only one."""
         plain, self.packed = split_suffix(path)
         if len(links) > 1 and plain.endswith(".pcap"):
             other = plain + "ng" + path[len(plain) :]
             raise UsageError(f"{path} can hold one kind of link and this scan uses {len(links)}: record to {other}")
-        try:
-            self.file = FileIO(path, "w")
-        except OSError as error:
-            raise UsageError(f"cannot record to {path}: {error.strerror}") from error
+        self.file = FileIO(open_now(path, force), "w")
         self.path, self.link = path, min(links)
         self.many = plain.endswith(".pcapng")
         self.interfaces: dict[tuple[int, str], int] = {}
@@ -111,17 +109,12 @@ class PcapWriter:
 def check_path(path: str, force: bool) -> None:
     """Refuse a name that a recording cannot have. Creates nothing.
 
-    Raises UsageError for another suffix than .pcap or .pcapng (or either with .gz), for a file that exists (unless
-    `force`), and for a missing folder.
+    Raises UsageError for another suffix than .pcap or .pcapng (or either with .gz), and as `files.check_new` does.
     """
     plain, _ = split_suffix(path)
     if not plain.endswith((".pcap", ".pcapng")):
         raise UsageError(f"cannot record to {path}: the name must end in .pcap or .pcapng (or either with .gz)")
-    if os.path.isfile(path) and not force:
-        raise UsageError(f"{path} exists and is not overwritten: name another file, or add --force")
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise UsageError(f"cannot record to {path}: there is no folder {folder}")
+    check_new(path, force)
 
 
 def _block(kind: int, body: bytes, *options: tuple[int, bytes]) -> bytes:

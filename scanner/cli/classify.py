@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ..capture.reader import open_captures
 from ..classifier.classification import Classification, Selection
-from ..errors import UsageError, note
+from ..errors import UsageError, escaped, note
 from ..output import Run, Summary
 from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
 from ..verdict.rows import Verdict
@@ -36,7 +36,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
 
     for rows in reading.batches():
         outputs.write(noting(rows))
-    lines = reading.report()
+    lines = list(map(escaped, reading.report()))  # files are named
     outputs.finish(Summary("\n".join(lines)))
     if reading.exit_code or not output.quiet:
         for line in lines:

@@ -17,6 +17,7 @@ from typing import cast
 import numpy as np
 
 from ..config import SynConfig, choice_of, config_of, keys_of, ports_of
+from ..errors import escaped
 from ..halfopen.lane import Lane
 from ..halfopen.scan import Scan
 from ..halfopen.session import settings_of
@@ -75,7 +76,7 @@ class Plan:
 def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
     plan = Plan(choice_of(request.targets), ports_of(request.targets), config_of(request.given))
-    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {text}\n" for label, text in _lines(plan))
+    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan))
     sys.stdout.flush()
     return 0
 

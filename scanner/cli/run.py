@@ -11,6 +11,7 @@ terminal that has gone ends nothing by itself: the scan goes on for its files.
 """
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,8 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, ports_of
-from ..errors import ScanError, note
+from ..errors import ScanError, UsageError, escaped, note
+from ..files import check_new, write_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
 from ..rounds.statistics import ScanStats, summary_lines
@@ -47,11 +49,19 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     for taken in choice.taken:
         note(skipped_text(taken))
     guard(choice.hosts, request.targets.yes, _ask if sys.stdin.isatty() else None)
-    return config, ports, choice.hosts, open_state(request, choice.hosts, ports)
+    state = open_state(request, choice.hosts, ports)
+    if request.output.stats:
+        check_new(request.output.stats, _may_replace(request.output, state))
+    return config, ports, choice.hosts, state
+
+
+def _may_replace(output: OutputOptions, state: StateFile) -> bool:
+    """Whether the --stats file may replace another one: with --force, or if it is that of the earlier part."""
+    return output.force or (output.stats is not None and state.stats_file == os.path.realpath(output.stats))
 
 
 def _ask(question: str) -> bool:
-    print(f"halfopen: {question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"halfopen: {escaped(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -167,7 +177,7 @@ def _stopped_by_signals(session: Session) -> Iterator[None]:
 def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: StateFile, faults: _Faults) -> int:
     """Write the ends of the files and the summary. Returns the exit code. Raises the fault that ended the scan."""
     stats, interrupted = state.total(session.stats()), session.interrupted
-    lines = summary_lines(stats)
+    lines = list(map(escaped, summary_lines(stats)))  # hosts that stopped are named by the state too
     if interrupted:
         faults.attempt(state.save, session, outputs)  # before the ends of the files are written
         if state.kept:
@@ -176,20 +186,21 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     if not interrupted and not faults.errors:
         faults.attempt(state.remove)
     if output.stats:
-        faults.attempt(_write_stats, stats, output.stats)
+        faults.attempt(_write_stats, stats, output.stats, _may_replace(output, state))
     if not output.quiet and not faults.quiet:
-        note("\n".join(lines), "")
+        for line in lines:
+            note(line, "")
     faults.raise_first()
     if interrupted:
         return INTERRUPTED
     return UNSURE if output.strict and not stats.within_bound else 0
 
 
-def _write_stats(stats: ScanStats, path: str) -> None:
+def _write_stats(stats: ScanStats, path: str, force: bool) -> None:
     """Write the statistics as one JSON object. Raises ScanError if the file cannot be written."""
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(stats.as_report(), file, indent=1)
-            file.write("\n")
+        write_new(path, force, (json.dumps(stats.as_report(), indent=1) + "\n").encode())
+    except UsageError as error:
+        raise ScanError(str(error)) from error
     except OSError as error:
         raise ScanError(f"cannot write --stats {path}: {error.strerror}") from error

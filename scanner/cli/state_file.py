@@ -13,11 +13,13 @@ Speed and progress may change.
 Without `--resume` there is no file: then the methods of `StateFile` do nothing.
 """
 
+import errno
 import hashlib
-import json
 import os
 import time
 from pathlib import Path
+from textwrap import shorten
+from typing import Any
 
 from ..errors import ScanError, UsageError
 from ..output import Outputs, Written
@@ -27,9 +29,11 @@ from ..rounds.statistics import ScanStats, stats_of
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports
 from .options import ScanRequest
+from .state_document import NotAState, decode, encode, read_private
 
-FORMAT = "halfopen scan state, version 3"
 INTERVAL = 2.0  # the shortest time between two saves, in seconds
+LONGEST_SHOWN = 200  # characters of an input that differs
+MOST_STOPPED = 50_000  # hosts that stopped answering which a state names, so that it stays within its size
 Inputs = dict[str, str]  # by the names that a user knows: flags, and what stands for the hosts
 
 
@@ -37,22 +41,33 @@ class StateFile:
     """The state of one scan on disk. Without a path nothing is kept.
 
     `resume_point` is where the earlier part stopped and `written` its outputs. Both are None for a scan that begins.
+    `stats_file`: the --stats file of the earlier part, which this part may replace.
     """
 
     resume_point: ResumePoint | None = None
     written: list[Written] | None = None
+    stats_file: str | None = None
 
-    def __init__(self, path: str | None = None, inputs: Inputs | None = None) -> None:
-        """`inputs`: what both parts of a resumed scan must share. Raises UsageError."""
-        self._path, self._inputs = path, inputs or {}
+    def __init__(self, path: str | None = None, inputs: Inputs | None = None, stats: str | None = None) -> None:
+        """`inputs`: what both parts of a resumed scan must share. `stats`: of --stats. Raises UsageError."""
+        self._path, self._inputs, self._stats = path, inputs or {}, stats and os.path.realpath(stats)
         self.kept = path is not None  # then the session keeps what an interrupt leaves unfinished
         self._saved = 0.0  # when, in monotonic seconds
         self._earlier: ScanStats | None = None  # of the earlier parts
         if path is None:
             return
         if os.path.lexists(path):
-            before, self.resume_point, self._earlier, self.written = _read(path)
-            _compare(path, before, self._inputs)
+            document = _read(path)
+            _compare(path, document["inputs"], self._inputs)
+            self.stats_file = document["stats_file"]
+            self.written = [Written(**output) for output in document["outputs"]]
+            try:
+                self.resume_point, self._earlier = (
+                    resume_point_of(document["resume_point"]),
+                    stats_of(document["stats"]),
+                )
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise _damaged(path, error) from error
         elif not os.path.isdir(os.path.dirname(path) or "."):
             raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
 
@@ -70,20 +85,21 @@ class StateFile:
         if not outputs.whole:  # the old state fits every file as far as it was written then
             return
         self._saved = time.monotonic()
-        document = {
-            "format": FORMAT,
+        stats = self.total(session.stats())
+        document = encode({
             "inputs": self._inputs,
+            "stats_file": self._stats,
             "resume_point": session.resume_point().as_json(),
-            "stats": self.total(session.stats()).as_json(),
+            "stats": {**stats.as_json(), "stopped": dict(stats.stopped.most_common(MOST_STOPPED))},
             "outputs": [output._asdict() for output in outputs.written()],
-        }
+        })  # fmt: skip
         beside = self._path + ".new"
         # A crash at any moment leaves a whole file: the new one has its name only when the disk has its data.
         # The key of the cookies is in it, so nobody else may read it, whatever mode an earlier file had.
         try:
             Path(beside).unlink(missing_ok=True)
-            with open(beside, "x", encoding="utf-8", opener=_private) as file:
-                json.dump(document, file)
+            with open(beside, "xb", opener=_private) as file:
+                file.write(document)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, self._path)
@@ -102,7 +118,7 @@ class StateFile:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile:
@@ -115,7 +131,7 @@ def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFil
     others = [*files, *filter(None, (request.evidence.record, request.output.stats))]
     if os.path.realpath(path) in map(os.path.realpath, others):
         raise UsageError(f"--resume {path} is also a file to be written: give the state a name of its own")
-    return StateFile(path, _inputs(request, hosts, ports))
+    return StateFile(path, _inputs(request, hosts, ports), request.output.stats)
 
 
 def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:
@@ -134,33 +150,31 @@ def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:
     }
 
 
-def _read(path: str) -> tuple[Inputs, ResumePoint, ScanStats, list[Written]]:
-    """What the file holds. Raises UsageError."""
+def _read(path: str) -> dict[str, Any]:
+    """The document in the file. Raises UsageError."""
     try:
-        with open(path, encoding="utf-8") as file:
-            document = json.load(file)
+        return decode(read_private(path))
     except OSError as error:
-        raise UsageError(f"cannot read the state {path}: {error.strerror}") from error
-    except ValueError:  # not JSON, or not even text
-        document = None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UsageError(f"{path} is no state of a scan by this version: name a file that --resume made, or a new one")
-    try:
-        inputs = {str(name): str(text) for name, text in document["inputs"].items()}
-        outputs = [
-            Written(str(file["path"]), int(file["length"]), dict(file["memory"])) for file in document["outputs"]
-        ]
-        return inputs, resume_point_of(document["resume_point"]), stats_of(document["stats"]), outputs
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise UsageError(f"the state in {path} is damaged ({error!r}): scan anew") from error
+        cause = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise UsageError(f"cannot read the state {path}: {cause}") from error
+    except NotAState as error:
+        raise UsageError(
+            f"{path} is no state of a scan by this version: name a file that --resume made, or a new one"
+        ) from error
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str, error: Exception) -> UsageError:
+    return UsageError(f"the state in {path} is damaged ({shorten(str(error), LONGEST_SHOWN)}): scan anew")
 
 
 def _compare(path: str, before: Inputs, now: Inputs) -> None:
     """Raises UsageError that names the first input that differs."""
     for name in now | before:
-        old, new = before.get(name, ""), now.get(name, "")
-        if old != new:
+        old, new = (shorten(inputs.get(name, ""), LONGEST_SHOWN) or "not given" for inputs in (before, now))
+        if before.get(name, "") != now.get(name, ""):
             raise UsageError(
-                f"--resume {path} goes on with a scan whose {name} was {old or 'not given'} and now is "
-                f"{new or 'not given'}: give what was given, or name another state"
+                f"--resume {path} goes on with a scan whose {shorten(name, LONGEST_SHOWN)} was {old} and now is {new}: "
+                "give what was given, or name another state"
             )

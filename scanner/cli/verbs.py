@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperCommand
 
 from ..config import Option, TargetOptions, Texts
-from ..errors import ScannerError, note
+from ..errors import ScannerError, note, shortened
 from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
 
 app = typer.Typer(
@@ -250,16 +250,20 @@ def main() -> None:
                 raise ended.__context__ from None
             raise
     except ScannerError as error:
-        note(str(error))
+        note(shortened(str(error)))
         sys.exit(error.exit_code)
     except _CommandLineError as error:
         text = error.format_message()
-        note(text, "" if "\n" in text else "halfopen: ")  # several lines are the help itself
+        if type(error).__name__ == "NoArgsIsHelpError":  # the text is the help itself
+            for line in text.splitlines():
+                note(line, "")
+        else:
+            note(shortened(text))
         sys.exit(2)
     except BrokenPipeError:
         from ..output import closed_pipe
 
         sys.exit(closed_pipe())
     except OSError as error:  # most often a full disk behind standard output
-        note(str(error))
+        note(shortened(str(error)))
         sys.exit(1)

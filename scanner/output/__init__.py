@@ -15,7 +15,7 @@ batches.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
@@ -46,7 +46,6 @@ SUFFIXES = {".txt": "table", ".jsonl": "jsonl", ".csv": "csv", ".xml": "xml", ".
 class Written(NamedTuple):
     """One output file: how many good bytes it has, and what its format must remember for the end."""
 
-    path: str
     length: int
     memory: dict[str, Any]
 
@@ -95,7 +94,7 @@ class Outputs:
     def written(self) -> list[Written]:
         """What every file holds now; standard output cannot be continued."""
         files = [sink for sink in self._sinks if not sink.stream.person]
-        return [Written(sink.stream.name, sink.stream.length, sink.form.memory()) for sink in files]
+        return [Written(sink.stream.length, sink.form.memory()) for sink in files]
 
     def _serve(self, act: Callable[[Sink], None]) -> None:
         errors: list[ScanError | BrokenPipeError] = []
@@ -130,16 +129,22 @@ def open_sinks(
     """
     form = _standard_form(form, [name for name, path in named if path == "-"])
     wanted = [(_form(path), path) for path in files if path != "-"] + [pair for pair in named if pair[1] != "-"]
-    streams = [*_open_files([path for _, path in wanted], force, written), standard_output()]
     names = [*(name for name, _ in wanted), form]
     run = run or Run()
-    sinks = [Sink(stream, FORMATS[name](stream, everything, run)) for name, stream in zip(names, streams, strict=True)]
-    for sink, file in zip(sinks, written or (), strict=False):
-        try:
-            sink.form.recall(file.memory)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"what was noted of {file.path} is damaged ({error!r}): scan anew") from error
-    return Outputs(sinks)
+    with ExitStack() as undo:
+        streams = [*_open_files([path for _, path in wanted], force, written, undo), standard_output()]
+        forms = [FORMATS[name](stream, everything, run) for name, stream in zip(names, streams, strict=True)]
+        for at, file in enumerate(written or ()):
+            try:
+                forms[at].recall(file.memory)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"what the state notes of {streams[at].name} is damaged ({error!r}): scan anew"
+                ) from error
+        for stream in streams:
+            stream.begin()
+        undo.pop_all()  # nothing is undone
+    return Outputs([Sink(stream, form) for stream, form in zip(streams, forms, strict=True)])
 
 
 def _standard_form(form: str | None, others: list[str]) -> str:
@@ -161,23 +166,17 @@ def _form(path: str) -> str:
     return SUFFIXES[suffix]
 
 
-def _open_files(paths: Sequence[str], force: bool, written: Sequence[Written] | None) -> list[Stream]:
-    """All files, empty or cut back to what had been written. If one is refused, the folder stays as it was."""
+def _open_files(
+    paths: Sequence[str], force: bool, written: Sequence[Written] | None, undo: ExitStack
+) -> Iterator[Stream]:
+    """All files. If one is refused, `undo` leaves the folder as it was."""
     for number, path in enumerate(paths):
         if os.path.realpath(path) in map(os.path.realpath, paths[:number]):
             raise UsageError(f"{path} is named twice as an output file: name it once")
     if written is not None and (len(written) != len(paths) or any(file.length < 0 for file in written)):
-        raise UsageError("what was noted of the output files is damaged: scan anew")
-    streams: list[Stream] = []
-    with ExitStack() as undo:
-        for number, path in enumerate(paths):
-            is_new = not os.path.lexists(path)
-            stream = create(path, force) if written is None else reopen(written[number].path, written[number].length)
-            undo.callback(stream.close)
-            if is_new:
-                undo.callback(os.unlink, path)
-            streams.append(stream)
-        undo.pop_all()  # all are open: nothing is undone
-    for stream in streams:
-        stream.cut_back()
-    return streams
+        raise UsageError("what the state notes of the output files is damaged: scan anew")
+    for number, path in enumerate(paths):
+        # Only the command names files. A state that somebody else wrote could name any.
+        stream = create(path, force) if written is None else reopen(path, written[number].length)
+        undo.callback(stream.abandon)
+        yield stream

@@ -11,7 +11,6 @@ BrokenPipeError; `closed_pipe` says how a command ends then. What is written to 
 """
 
 import errno
-import fcntl
 import os
 import select
 import stat
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ..errors import ScanError, UsageError
+from ..files import NewFile, open_again, open_new
 from ..gzipped import pack, split_suffix
 from ..verdict.rows import Verdict
 
@@ -74,10 +74,13 @@ class Format:
 class Stream:
     """Whole lines to one descriptor. `length` counts the bytes written (packed ones in a `.gz`); it ends a line."""
 
-    def __init__(self, raw: Any, name: str, colour: bool = False, person: bool = False, packed: bool = False) -> None:
+    def __init__(
+        self, raw: Any, name: str, colour: bool = False, person: bool = False, packed: bool = False,
+        new: NewFile | None = None,
+    ) -> None:  # fmt: skip
         """`raw`: an unbuffered binary file. `person`: it is standard output, beside the notes on stderr.
 
-        `packed`: each write becomes a gzip member.
+        `packed`: each write becomes a gzip member. `new`: a file that may still have to take its name.
         """
         self.name = name
         self.colour = colour
@@ -85,6 +88,7 @@ class Stream:
         self.length = 0
         self._raw = raw
         self._packed = packed
+        self._new = new
 
     def write(self, lines: str) -> None:
         """Write `lines` (each with its newline) now. Raises ScanError, or BrokenPipeError if the reader left."""
@@ -127,11 +131,22 @@ class Stream:
             os.lseek(file, 0, os.SEEK_END)
         return whole
 
-    def cut_back(self) -> None:
-        """Remove what a regular file holds behind `length` (0 in a new stream), and write there."""
-        if stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode):
+    def begin(self) -> None:
+        """A new file takes the place of an old one. What is behind `length` in a file that is gone on with is removed.
+
+        Raises UsageError if the old file cannot be replaced.
+        """
+        if self._new:
+            self._new.commit()
+        elif not self.person and stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode):
             self._raw.truncate(self.length)
             self._raw.seek(self.length)
+
+    def abandon(self) -> None:
+        """Close the file and leave the folder as it was. This does nothing more after `begin` than to close it."""
+        if self._new:
+            self._new.abandon()
+        self._raw.close()
 
     def close(self) -> None:
         """Close the file; standard output stays open. Raises ScanError: some file systems report errors only here."""
@@ -152,51 +167,26 @@ def standard_output() -> Stream:
 
 
 def create(path: str, force: bool) -> Stream:
-    """A file to write; it is made if it does not exist. An existing device or FIFO is opened as it is.
-
-    An old file keeps its content until `cut_back`. Raises UsageError if a regular file exists already
-    (unless `force`), if another scan writes it, or if the system refuses.
-    """
-    try:
-        regular = not os.path.exists(path) or os.path.isfile(path)
-        new_only = os.O_EXCL if regular and not force else 0
-        return _locked(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | new_only, 0o666), path)
-    except FileExistsError as error:
-        raise UsageError(f"{path} exists and is not overwritten: name another file, or add --force") from error
-    except OSError as error:
-        raise UsageError(
-            f"{path!r} cannot be written ({error.strerror}): name a file in a folder that you may write to"
-        ) from error
+    """A file to write; `begin` gives it its name. Raises UsageError as `files.open_new` does."""
+    new = open_new(path, force)
+    return Stream(os.fdopen(new.descriptor, "wb", buffering=0), path, packed=split_suffix(path)[1], new=new)
 
 
 def reopen(path: str, length: int) -> Stream:
-    """A file of which an earlier part of a scan has written `length` bytes; the rest stays until `cut_back`.
+    """A file of which an earlier part of a scan has written `length` bytes; the rest stays until `begin`.
 
     Raises UsageError if there is no such file, if another scan writes it, or if it is shorter than that.
     """
     try:
-        stream = _locked(os.open(path, os.O_WRONLY | os.O_CLOEXEC), path)
+        file = os.fdopen(open_again(path), "wb", buffering=0)
     except OSError as error:
         raise UsageError(f"cannot go on with {path}: {error.strerror}; scan anew, or bring it back") from error
-    facts = os.fstat(stream._raw.fileno())
-    if not stat.S_ISREG(facts.st_mode) or facts.st_size < length:
-        stream.close()
+    if os.fstat(file.fileno()).st_size < length:
+        file.close()
         raise UsageError(f"cannot go on with {path}: {length:,} bytes of it had been written and they are not there")
+    stream = Stream(file, path, packed=split_suffix(path)[1])
     stream.length = length
     return stream
-
-
-def _locked(file: int, path: str) -> Stream:
-    """A stream that no other scan can write to. The kernel drops the lock with the process, however that ends."""
-    if stat.S_ISREG(os.fstat(file).st_mode):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(file)
-            raise UsageError(f"{path} is being written by another scan: wait for it, or name another file") from error
-        except OSError:
-            pass  # a file system without locks
-    return Stream(os.fdopen(file, "wb", buffering=0), path, packed=split_suffix(path)[1])
 
 
 def closed_pipe() -> int:

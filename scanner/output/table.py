@@ -28,6 +28,7 @@ _HEADS = ("STATE", "REASON", "TTL", "SERVICE", "EVIDENCE")
 _WIDTHS = (8, 16, 3, 12, 0)  # at least
 _PORT = 9  # 65535/tcp
 _HOST = 15  # an IPv4 address
+_WIDEST = 1 << 12  # a column that a resumed scan goes on with
 _SILENT = (State.FILTERED.value, Reason.NO_RESPONSE.word)
 
 _Cells = tuple[str, ...]  # STATE to EVIDENCE
@@ -49,6 +50,10 @@ class _Absent:
     def sentence(self, what: str) -> str:
         hosts = plural(self.count, "host") if self.count > len(self.names) else ", ".join(self.names)
         return f"Not shown: {hosts} {what}\n"
+
+
+def _recalled(memory: dict[str, Any]) -> _Absent:
+    return _Absent(int(memory["count"]), [printable(name) for name in memory["names"][:FEW]])
 
 
 def table_format(everything: bool, colour: bool, summary: bool) -> Format:
@@ -103,9 +108,11 @@ class _Table:
 
     def recall(self, memory: dict[str, Any]) -> None:
         """What `memory` gave."""
-        self._silent = _Absent(**memory["silent"])
-        self._down = {reason: _Absent(**absent) for reason, absent in memory["down"].items()}
+        self._silent = _recalled(memory["silent"])
+        self._down = {printable(reason): _recalled(absent) for reason, absent in memory["down"].items()}
         self._begun, self._compact = bool(memory["begun"]), tuple(map(int, memory["compact"]))
+        if len(self._compact) not in (0, 1 + len(_WIDTHS)) or not all(0 <= width <= _WIDEST for width in self._compact):
+            raise ValueError("columns that no table has")
 
     def _absent(self, host: HostRows, alone: bool) -> bool:
         """Whether a host is summed at the end: it is down, or silent on every port and not the only host there is."""

@@ -34,6 +34,10 @@ class Key:
         """16 bytes, little-endian words as in the SipHash paper."""
         return cls(int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:16], "little"))
 
+    def to_bytes(self) -> bytes:
+        """The bytes that `from_bytes` reads."""
+        return self.k0.to_bytes(8, "little") + self.k1.to_bytes(8, "little")
+
 
 def siphash(key: Key, words: list[U64]) -> U64:
     """SipHash-2-4 of the little-endian bytes of each row's words: uint64[n] columns → uint64[n]."""

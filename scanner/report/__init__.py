@@ -45,8 +45,8 @@ def run_report(*, results: Sequence[str], output: str, title: str | None, force:
     rows = texts.rows(read_results(results, notes.append))
     model = Model(texts, rows, title or "Scan report", list(map(file_name, results)), notes)
     stream = standard_output() if output == "-" else create(output, force)
-    stream.cut_back()
     stream.write(render(model))
+    stream.begin()
     stream.close()
     if not quiet:
         for line in (*notes, f"{plural(model.targets, 'target')} of {plural(model.hosts, 'host')} in {stream.name}"):

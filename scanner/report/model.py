@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import escaped
 from ..packet.addresses import to_text
 from ..packet.headers import Ints, Rows
 from ..results.columns import HOST_ONLY, UNKNOWN_TTL, RowKind, Vocabulary, host_numbers, strongest
@@ -44,9 +45,9 @@ class Model:
         opened = rows[styles == STYLES.index("open")]
         kept = _kept(texts, rows)
         times = rows["time"][np.isfinite(rows["time"])]
-        self.title = title
-        self.sources = list(map(printable, sources))
-        self.notes = list(map(printable, notes))
+        self.title = escaped(title)
+        self.sources = list(map(escaped, sources))
+        self.notes = list(map(escaped, notes))
         self.targets = int(np.count_nonzero(rows["port"] != HOST_ONLY))
         self.hosts, self.open_hosts = _host_count(rows), _host_count(opened)
         # Seconds since 1970 of the first and the last reply.

@@ -11,6 +11,7 @@ hold at most about ten minutes of sending: that is what an interrupted scan does
 Limit: a window holds whole hosts, so one host with many ports at a very low rate takes longer.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from ..packet.headers import Ints
 OPEN_WINDOWS = 3  # at slow rates, where a window is sent for longer than its replies take
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
 RESUME_SECONDS = 600.0  # of sending that all open windows hold at most
+MOST_CHOSEN = 1 << 23  # hosts in ranges of which only some are left; open windows hold 1.5 M (`windows.MEMORY`)
 USUAL_PASSES = 3  # over targets that stay silent, where nothing answers
 
 
@@ -38,6 +40,20 @@ class HostRange(NamedTuple):
     def host_pos(self) -> Ints:
         """The positions of the hosts in the order of the lane, int64[hosts], ascending."""
         return np.arange(self.first, self.first + self.size) if self.chosen is None else self.chosen
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of one range. `chosen` has a bit for each of `size` hosts, the highest bit first, as base64."""
+        document: dict[str, Any] = {"lane": self.lane, "first": self.first, "size": self.size}
+        if self.chosen is not None:
+            bits = np.zeros(self.size, np.uint8)
+            bits[self.chosen - self.first] = 1
+            document["chosen"] = b64encode(np.packbits(bits).tobytes()).decode("ascii")
+        return document
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts it has."""
+        return self.size if self.chosen is None else len(self.chosen)
 
     def index_of(self, host_pos: Ints) -> Ints:
         """Positions int64[m] → the index of each host in this range, from 0; -1 for other hosts."""
@@ -75,12 +91,13 @@ class ResumePoint:
 
     def as_json(self) -> dict[str, Any]:
         """The document that `resume_point_of` reads."""
-        left = [
-            {"lane": lane, "first": first, "size": size} | ({} if chosen is None else {"chosen": chosen.tolist()})
-            for lane, first, size, chosen in self.left
-        ]
-        keys = {"cookie_key": [self.keys.cookie.k0, self.keys.cookie.k1], "order_key": self.keys.order}
-        return {**keys, "lanes": [list(lane) for lane in self.lanes], "at": list(self.at), "left": left}
+        return {
+            "cookie_key": self.keys.cookie.to_bytes().hex(),
+            "order_key": str(self.keys.order),
+            "lanes": [lane._asdict() for lane in self.lanes],
+            "at": {"lane": self.at[0], "position": self.at[1]},
+            "left": [host_range.as_json() for host_range in self.left],
+        }
 
     def restart(self, lanes: list[LaneFacts]) -> tuple[tuple[int, int], tuple[HostRange, ...]]:
         """Where a Schedule over these lanes starts, and what it takes before that.
@@ -98,20 +115,23 @@ class ResumePoint:
 
 
 def resume_point_of(document: dict[str, Any]) -> ResumePoint:
-    """What `as_json` gave. Raises KeyError, TypeError, ValueError or OverflowError for anything else."""
-    (k0, k1), (lane, position) = document["cookie_key"], document["at"]
-    keys = Keys(Key(int(k0), int(k1)), int(document["order_key"]))
-    lanes = [
-        LaneFacts(str(name), int(version), int(hosts), str(via)) for name, version, hosts, via in document["lanes"]
-    ]
-    left = tuple(
-        HostRange(
-            int(part["lane"]), int(part["first"]), int(part["size"]),
-            np.array([int(host_pos) for host_pos in part["chosen"]], np.int64) if "chosen" in part else None,
-        )
-        for part in document["left"]
-    )  # fmt: skip
-    return ResumePoint(keys, lanes, (int(lane), int(position)), left)
+    """What `as_json` gave. Types are checked before; raises ValueError for values that are wrong."""
+    keys, at = Keys(Key.from_bytes(bytes.fromhex(document["cookie_key"])), int(document["order_key"])), document["at"]
+    left = tuple(map(_host_range_of, document["left"]))
+    if sum(part.size for part in left if part.chosen is not None) > MOST_CHOSEN:
+        raise ValueError("more hosts than a scan has at once")
+    return ResumePoint(keys, [LaneFacts(**lane) for lane in document["lanes"]], (at["lane"], at["position"]), left)
+
+
+def _host_range_of(document: dict[str, Any]) -> HostRange:
+    """What `HostRange.as_json` gave. Raises ValueError."""
+    whole = HostRange(document["lane"], document["first"], document["size"])
+    if "chosen" not in document:
+        return whole
+    bits = np.frombuffer(b64decode(document["chosen"], validate=True), np.uint8)
+    if len(bits) != -(-whole.size // 8):
+        raise ValueError(f"{len(bits)} bytes of bits for {whole.size} hosts")
+    return whole._replace(chosen=whole.first + np.flatnonzero(np.unpackbits(bits)))
 
 
 def _inside(host_range: HostRange, sizes: Sequence[int]) -> bool:
@@ -120,8 +140,7 @@ def _inside(host_range: HostRange, sizes: Sequence[int]) -> bool:
         return False
     if chosen is None:
         return True
-    ascending = len(chosen) > 0 and bool((np.diff(chosen) > 0).all())
-    return ascending and first <= int(chosen[0]) and int(chosen[-1]) < first + size
+    return len(chosen) > 0 and int(chosen[-1]) < first + size
 
 
 class Schedule:
@@ -147,13 +166,16 @@ class Schedule:
 
     @property
     def left(self) -> list[HostRange]:
-        """Ranges of an earlier part of the scan that have not been handed out, and those of dropped lanes."""
-        return [*self._left, *self.dropped]
+        """Ranges of an earlier part of the scan that have not been handed out, and those of dropped lanes.
+
+        A dropped lane behind `at` is not among them: everything behind that place is still to be handed out.
+        """
+        return [*self._left, *(part for part in self.dropped if part.lane < self._lane)]
 
     @property
     def remaining(self) -> int:
         """Targets that have not been handed out."""
-        left = sum(len(host_range.host_pos()) for host_range in self._left)
+        left = sum(host_range.hosts for host_range in self._left)
         return (left + sum(self._sizes[self._lane :]) - self._position) * self._width
 
     @property

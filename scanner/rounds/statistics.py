@@ -134,12 +134,20 @@ def _weighted(*parts: tuple[float | None, int]) -> float | None:
 
 
 def stats_of(document: dict[str, Any]) -> ScanStats:
-    """What `as_json` gave. Raises KeyError or TypeError for anything else."""
-    counters = {name: Counter(document[name]) for name in ("sent", "rejected", "shortages", "stopped")}
+    """What `as_json` gave. Raises TypeError for anything else."""
+    usual = ScanStats()
     for name, value in document.items():
-        if name not in counters and not isinstance(value, int | float | None):
-            raise TypeError(f"{name} is no number")
-    return ScanStats(**{**document, **counters})
+        kinds = _KINDS[type(vars(usual).get(name, ""))]
+        if type(value) not in kinds:
+            raise TypeError(f"{name} is no {kinds[0].__name__}" if kinds else f"{name} is unknown")
+    fields: dict[str, Any] = {name: Counter(v) if isinstance(v, dict) else v for name, v in document.items()}
+    return ScanStats(**fields)
+
+
+# What a field with a default of this type may hold.
+_KINDS: dict[type, tuple[type, ...]] = {
+    int: (int,), float: (float, int), bool: (bool,), Counter: (dict,), type(None): (float, int, type(None)), str: (),
+}  # fmt: skip
 
 
 def summary_lines(stats: ScanStats) -> list[str]:

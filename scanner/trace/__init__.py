@@ -36,7 +36,7 @@ class Watch:
         """Raises UsageError for a recording that cannot be made."""
         if record:
             check_path(record, force)
-        self._record = record
+        self._record, self._force = record, force
         self._writer: PcapWriter | None = None
         self._packets = TargetPackets(targets)
         self._verdicts: list[Verdict] = []
@@ -46,7 +46,7 @@ class Watch:
     def open(self, links: Collection[int]) -> None:
         """Before the first frame: the link types of all frames (LINKTYPE_ numbers). Raises UsageError."""
         if self._record:
-            self._writer = PcapWriter(self._record, links)
+            self._writer = PcapWriter(self._record, links, self._force)
 
     def _write(self, frames: Frames, name: str) -> None:
         assert self._writer, "opened before anything is sent"

@@ -1,0 +1,196 @@
+"""How output files are opened: what exists is kept, links are not followed, devices and pipes are written."""
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scanner.capture.writer import PcapWriter, check_path
+from scanner.cli.state_file import StateFile
+from scanner.errors import ScannerError, UsageError
+from scanner.files import check_new, open_again, open_new, write_new
+from tests.command import USUAL, halfopen
+
+ROW = '{"ip": "192.0.2.7", "port": 443, "state": "open", "reason": "syn-ack"}\n'
+PCAP = bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000")
+OLD = "what was there before\n"
+CONNECT = ("connect", "127.0.0.1", "-p", "1", "-q")
+
+
+def recording(path: str, force: bool) -> int:
+    """What `--record` does, without a scan."""
+    try:
+        check_path(path, force)
+        PcapWriter(path, {1}, force).close(0, 0, 0)
+    except ScannerError as error:
+        return error.exit_code
+    return 0
+
+
+# Each kind of file that a verb writes: its name, and a call.
+WRITERS: dict[str, tuple[str, Callable[[str, list[str]], int]]] = {
+    "-o": ("a.jsonl", lambda path, force: halfopen(*CONNECT, "-o", path, *force)),
+    "-o .gz": ("a.csv.gz", lambda path, force: halfopen(*CONNECT, "-o", path, *force)),
+    "-oX": ("a.xml", lambda path, force: halfopen(*CONNECT, "-oX", path, *force)),
+    "-oA": ("a.nmap", lambda path, force: halfopen(*CONNECT, "-oA", path.removesuffix(".nmap"), *force)),
+    "classify -o": ("a.txt", lambda path, force: halfopen("classify", "empty.pcap", "-o", path, *force)),
+    "report -o": ("a.html", lambda path, force: halfopen("report", "rows.jsonl", "-q", "-o", path, *force)),
+    "--stats": ("a.json", lambda path, force: halfopen(*CONNECT, "--stats", path, *force)),
+    "--record": ("a.pcap", lambda path, force: recording(path, bool(force))),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text(ROW)
+    Path("empty.pcap").write_bytes(PCAP)
+    return tmp_path
+
+
+def listing() -> dict[str, bytes | str]:
+    return {name: os.readlink(name) if os.path.islink(name) else Path(name).read_bytes() for name in os.listdir()}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_exists_is_not_overwritten(writer: str, folder: Path) -> None:
+    name, write = WRITERS[writer]
+    Path(name).write_text(OLD)
+    before = listing()
+    assert (write(name, []), listing()) == (2, before)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_with_force_a_new_file_takes_the_name(writer: str, folder: Path) -> None:
+    """Another name of the old file keeps the old content, whoever made it, and nothing stays beside the new file."""
+    name, write = WRITERS[writer]
+    Path(name).write_text(OLD)
+    Path(name).chmod(0o600)
+    os.link(name, "other")
+    mask = os.umask(0o027)
+    try:
+        code = write(name, ["--force"])
+    finally:
+        os.umask(mask)
+    facts = os.stat(name)
+    found = {path for path in os.listdir() if path.endswith(".new")}
+    assert (code, Path("other").read_text(), facts.st_size > 0, found) == (0, OLD, True, set())
+    assert (Path(name).read_bytes() != OLD.encode(), stat.S_IMODE(facts.st_mode)) == (True, 0o640)
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "force"])
+@pytest.mark.parametrize("target", ["victim", "missing"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_link_to_a_file_is_never_followed(writer: str, target: str, force: list[str], folder: Path) -> None:
+    name, write = WRITERS[writer]
+    Path("victim").write_text(OLD)
+    os.symlink(target, name)
+    before = listing()
+    assert (write(name, force), listing()) == (2, before)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_device_is_written_also_behind_a_link(writer: str, folder: Path) -> None:
+    name, write = WRITERS[writer]
+    os.symlink("/dev/null", name)
+    assert (write(name, []), os.readlink(name)) == (0, "/dev/null")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_pipe_is_written(writer: str, folder: Path) -> None:
+    name, write = WRITERS[writer]
+    os.mkfifo(name)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(Path(name).read_bytes()))
+    reader.start()
+    code = write(name, [])
+    reader.join()
+    assert (code, found != [b""], stat.S_ISFIFO(os.stat(name).st_mode)) == (0, True, True)
+
+
+def test_no_folder_and_a_folder_as_a_file_are_refused(folder: Path) -> None:
+    for path in ("no/a.json", "rows.jsonl/a.json", "."):
+        for call in (lambda path: check_new(path, True), lambda path: open_new(path, True)):
+            with pytest.raises(UsageError, match="cannot be written"):
+                call(path)
+
+
+def test_statistics_are_refused_before_the_scan_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert halfopen(*CONNECT, "--stats", "no/a.json") == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_a_file_that_is_in_the_way_is_kept(folder: Path) -> None:
+    for name in ("a.jsonl", "a.jsonl.new"):
+        Path(name).write_text(OLD)
+    before = listing()
+    with pytest.raises(UsageError, match=r"a\.jsonl\.new is in the way"):
+        open_new("a.jsonl", force=True)
+    assert listing() == before
+
+
+def test_a_refused_file_leaves_the_others_as_they_were(folder: Path) -> None:
+    Path("a.csv").write_text(OLD)
+    os.symlink("missing", "b.csv")
+    before = listing()
+    assert (halfopen(*CONNECT, "-o", "new.csv", "-o", "a.csv", "-o", "b.csv", "--force"), listing()) == (2, before)
+
+
+def test_two_scans_with_force_do_not_share_a_file(folder: Path) -> None:
+    Path("a.csv").write_text(OLD)
+    first = open_new("a.csv", force=True)
+    with pytest.raises(UsageError, match="is being written by another scan"):
+        open_new("a.csv", force=True)
+    first.commit()
+    with pytest.raises(UsageError, match="is being written by another scan"):
+        open_new("a.csv", force=True)
+    os.close(first.descriptor)
+    second = open_new("a.csv", force=True)
+    second.abandon()
+    os.close(second.descriptor)
+    assert Path("a.csv").read_text() == ""
+
+
+def test_a_whole_file_that_cannot_be_written_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    Path("a.json").write_text(OLD)
+    before = listing()
+    monkeypatch.setattr("scanner.files.os.fsync", full)
+    for path, force in (("a.json", True), ("b.json", False)):
+        with pytest.raises(OSError, match="No space"):
+            write_new(path, force, b"{}")
+    assert listing() == before
+
+
+@pytest.mark.parametrize("target", ["victim", "missing", "/dev/null"])
+def test_a_resumed_scan_follows_no_link_either(target: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StateFile, "remove", lambda self: None)
+    Path("hosts").write_text("127.0.0.1\n")
+    assert halfopen("connect", *USUAL) == 0
+    Path("victim").write_text(OLD * 1000)
+    Path("scan.jsonl").unlink()
+    os.symlink(target, "scan.jsonl")
+    before = listing()
+    assert (halfopen("connect", *USUAL), listing()) == (2, before)
+
+
+def test_only_a_regular_file_is_gone_on_with(folder: Path) -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(OSError, match=r"No such device|no regular file"):
+        open_again("pipe")
+
+
+def test_a_resumed_scan_replaces_its_own_statistics(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that goes on is the same one; another file that exists is still kept."""
+    monkeypatch.setattr(StateFile, "remove", lambda self: None)
+    Path("hosts").write_text("127.0.0.1\n")
+    usual = ("connect", *USUAL[:-2], "-q", "--stats", "stats.json")
+    assert (halfopen(*usual), halfopen(*usual)) == (0, 0)
+    Path("other.json").write_text(OLD)
+    assert (halfopen(*usual[:-1], "other.json"), Path("other.json").read_text()) == (2, OLD)
