@@ -182,8 +182,10 @@ def test_a_resumed_scan_follows_no_link_either(target: str, folder: Path, monkey
 
 def test_only_a_regular_file_is_gone_on_with(folder: Path) -> None:
     os.mkfifo("pipe")
-    with pytest.raises(OSError, match=r"No such device|no regular file"):
-        open_again("pipe")
+    os.symlink("rows.jsonl", "link")
+    for path in ("pipe", "link"):
+        with pytest.raises(OSError, match=r"No such device|no regular file|symbolic links"):
+            open_again(path)
 
 
 def test_a_resumed_scan_replaces_its_own_statistics(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,7 @@ FORGED: dict[str, tuple[Callable[[Document], object], str]] = {
     "an input of 1 MB": (lambda doc: doc["inputs"].update({"-p": "7" * 10**6}), "whose -p was"),
     "a nameless input of 1 MB": (lambda doc: doc["inputs"].update({"7 " * 500_000: "x"}), "goes on with a scan whose"),
     "hosts by the thousand": (lambda doc: doc["outputs"][1].update(memory={"up": deep(3)}), "scan.xml is damaged"),
+    "17 MB of text": (lambda doc: doc["inputs"].update({"-p": "7" * (17 << 20)}), "is no state"),
     "deep memory": (lambda doc: doc["outputs"][1].update(memory=deep(900)), "scan.xml is damaged"),
 }  # fmt: skip
 
