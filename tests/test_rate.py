@@ -123,6 +123,12 @@ def test_loss_of_the_path_itself_does_not_throttle(loss: float, seed: int) -> No
     assert (course.rates[-1], course.control.carries) == (20_000, None)
 
 
+@pytest.mark.parametrize("loss", [0.64, 0.75])
+def test_a_path_that_loses_most_is_not_called_narrow(loss: float) -> None:
+    courses = [steer(OneWay(loss), seconds=8.0, limit=5_000, trip=0.005, seed=seed) for seed in range(20)]
+    assert {(course.rates[-1], course.control.carries) for course in courses} == {(5_000, None)}
+
+
 # ── paths that are too narrow ──
 
 

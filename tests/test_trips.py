@@ -106,14 +106,33 @@ def test_hosts_that_have_answered_are_waited_for_by_their_own_round_trips(name: 
 # ── all hosts together ──
 
 
-@pytest.mark.parametrize(("excess", "resent"), [(0.5, False), (1.0, True), (2.0, False), (3.1, True), (7.2, True)])
-def test_a_syn_ack_that_was_sent_again_is_known_by_its_time(excess: float, resent: bool) -> None:
+# (seconds over the usual 0.04 s, seconds that the host takes at most) → whether the host has sent it again
+RESENT = {
+    (0.5, 0.0): False,
+    (1.0, 0.0): True,
+    (2.0, 0.0): False,
+    (3.1, 0.0): True,
+    (7.2, 0.0): True,
+    (15.3, 0.0): True,
+    (31.0, 0.0): True,
+    (2.0, 0.1): True,
+    (2.0, 1.5): False,
+    (9.0, 0.1): True,
+}
+
+
+@pytest.mark.parametrize(("excess", "longest"), RESENT)
+def test_a_syn_ack_that_was_sent_again_is_known_by_its_time(excess: float, longest: float) -> None:
     trips = RoundTrips()
     trips.add(np.full(30, 40_000_000))
-    assert trips.resent(np.array([int((0.04 + excess) * 1e9)])).tolist() == [resent]
+    resent = trips.resent(np.array([int((0.04 + excess) * 1e9)]), np.array([longest], np.float32))
+    assert resent.tolist() == [RESENT[excess, longest]]
 
 
 def test_of_few_round_trips_nothing_is_said() -> None:
     trips = RoundTrips()
     trips.add(np.full(10, 40_000_000))
-    assert (trips.quantile(0.5) is not None, trips.resent(np.array([1_040_000_000])).tolist()) == (True, [False])
+    assert (
+        trips.quantile(0.5) is not None,
+        trips.resent(np.array([1_040_000_000]), np.zeros(1, np.float32)).tolist(),
+    ) == (True, [False])

@@ -163,7 +163,8 @@ class Receive:
         row = fresh[np.isin(matches.reason[fresh], (Reason.SYN_ACK, Reason.RESET))]
         sent = window.sent_at(target_id[row], matches.pass_no[row])
         trips = matches.segments.time[row] - sent
-        resent = self._round_trips.resent(trips) & (matches.reason[row] == Reason.SYN_ACK)
+        longest = window.trips.longest(target_id[row] // window.width)
+        resent = self._round_trips.resent(trips, longest) & (matches.reason[row] == Reason.SYN_ACK)
         good = (sent > 0) & (trips >= 0)
         if self._controller and good.any():
             self._controller.answered(sent[good], self._round_trips.quantile(0.5))
@@ -183,7 +184,8 @@ class Receive:
         if row.size:
             sent = window.control.sent_at(target_id[row], matches.pass_no[row])
             sent = np.where(sent > 0, sent, window.sent_at(target_id[row], matches.pass_no[row]))
-            resent[row] = (sent > 0) & self._round_trips.resent(matches.segments.time[row] - sent)
+            longest = window.trips.longest(target_id[row] // window.width)
+            resent[row] = (sent > 0) & self._round_trips.resent(matches.segments.time[row] - sent, longest)
         return resent
 
 

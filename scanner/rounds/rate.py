@@ -2,7 +2,7 @@
 
 The scan starts with a few probes in flight and doubles its rate each round trip while control probes come back. It
 slows down when more than a tenth of them is lost beyond what the path loses by itself. Two causes look alike at first:
-a path that is too narrow for the rate, and a path that loses frames at any rate. Slowing down tells them apart. On a
+a path that is too narrow for the rate, and one that loses frames at any rate. Slowing down tells them apart: on a
 narrow path fewer control probes are lost then. If two steps down change nothing, the loss is the path's own: the old
 rate is restored, and only loss beyond that counts from then on.
 
@@ -21,15 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..packet.headers import Ints
-
-SECOND = 1_000_000_000  # ns
+from .trips import SECOND
 
 IN_FLIGHT, FIRST_RATE = 10, 2_000.0  # probes in the first round trip, and how fast they leave
-BLIND_START, BLIND_RATE, BLIND_EPOCH = (
-    200.0,
-    10_000.0,
-    0.05,
-)  # while nobody has answered: from, to, doubled so often (s)
+BLIND_START, BLIND_RATE, BLIND_EPOCH = 200.0, 10_000.0, 0.05  # while nobody has answered; doubled so often (s)
 LEAST_TRIP = 0.002  # seconds: shorter round trips are lost in the steps of the program
 LEAST_EPOCH, LONGEST_EPOCH = 0.004, 0.1  # seconds
 EPOCH_PROBES = 10
@@ -41,7 +36,7 @@ HIGH_LOSS, LEAST_LOST = 0.1, 3  # beyond the path's own loss; control probes
 TRIAL_PROBES, TRIALS = 20, 2  # control probes at a lower rate, and steps down, before the loss is called the path's own
 MOST_TRIAL_PROBES = 100  # control probes at a lower rate before less loss than before is called chance
 DEEPEST_STEP = 1 / 8
-MOST_OWN = 0.8  # loss that a path may have by itself
+MOST_OWN, CHANCE_LOST = 0.8, 1.5  # loss that a path may have by itself; standard deviations beyond it by chance
 FADE = 0.8  # an older epoch counts so much less
 MUTE_SECONDS, MUTE_RUNS, LEAST_RUN = 0.1, 7.0, 2  # without any answer; usual runs of lost control probes; the least run
 OUTAGE_RATE, OUTAGE_SECONDS = 100.0, 5.0
@@ -82,7 +77,7 @@ class RateController:
         self._current: _Epoch | None = None
         self._waiting: deque[_Epoch] = deque()
         self._sent = self._lost = 0.0  # control probes since the latest change of the rate; older ones fade
-        self._own = 0.0  # the loss of the path itself
+        self._own = self._own_sent = self._own_lost = 0.0  # the path's own loss; the control probes that show it
         self._failures = 0  # steps back in a row
         self._trial: tuple[float, float, float, int] | None = None  # rate and loss before, control probes, steps so far
         self._began_fast = 0
@@ -202,9 +197,17 @@ class RateController:
             self._step_down(epoch, loss)
         else:
             # No path that is used loses nearly everything by itself: more likely a table is full. Then it stays slow.
-            own = loss <= MOST_OWN
-            self._own, self._trial, self._doubling = loss if own else self._own, None, own and self._doubling
+            lost, probes = loss_before * probes_before + self._lost, probes_before + self._sent
+            own = lost <= probes * MOST_OWN + CHANCE_LOST * (probes * MOST_OWN * (1 - MOST_OWN)) ** 0.5
+            if own:
+                self._learn_own(lost, probes)
+            self._trial, self._doubling = None, own and self._doubling
             self._change(before if own else self.rate)
+
+    def _learn_own(self, lost: float, probes: float) -> None:
+        """The path itself lost so many control probes. One trial has few of them, so all trials count."""
+        self._own_sent, self._own_lost = self._own_sent + probes, self._own_lost + lost
+        self._own = min(MOST_OWN, self._own_lost / self._own_sent)
 
     def _lower(self, loss: float, loss_before: float, probes_before: float) -> bool:
         """Whether less is lost now, and chance does not explain it. A few control probes before show nothing."""
@@ -247,7 +250,8 @@ class RateController:
         self._failures += 1
         if self._failures > FAILURES:
             # Going back did not help, so this loss is the path's own.
-            self._own, self._failures, self._doubling, self.carries = self._bad / probes, 0, True, None
+            self._learn_own(self._bad, probes)
+            self._failures, self._doubling, self.carries = 0, True, None
             self._change(self.rate)
             return
         self.carries, self._needed = self.rate / self._growth, min(MOST_NEEDED, 2 * self._needed)

@@ -27,8 +27,9 @@ _SMOOTHED, _DEVIATION = 7 / 8, 3 / 4  # RFC 6298 2.3: what one sample leaves of 
 
 FIRST_WAIT = 1.0  # seconds, before any reply has shown how far the targets are
 ESTABLISHED = 20  # round trips after which the usual one is known
-# Seconds over the usual round trip: a SYN/ACK leaves again after 1 s, and then after 2 and 4 s more (RFC 6298 5.5).
-RESENT = ((0.9, 1.25), (2.9, 3.3), (6.8, 7.5))
+# Seconds over the usual round trip: a SYN/ACK leaves again after 1 s, and then after 2, 4, 8 and 16 s more (RFC 6298
+# 5.5; Linux does so five times).
+RESENT = ((0.9, 1.25), (2.9, 3.3), (6.8, 7.5), (14.7, 16.0), (30.5, 33.0))
 TAIL, MARGIN = 0.999, 1.25  # the wait is the TAIL quantile times MARGIN
 _BINS, _BINS_AN_OCTAVE = 256, 8  # 1 µs to about 4,000 s: the tail is known within 9 %
 
@@ -58,9 +59,13 @@ class HostTrips:
         """The smoothed round trips of these hosts; 0 where there is none."""
         return self._smoothed[host]
 
+    def longest(self, host: Ints | Bools | slice) -> npt.NDArray[np.float32]:
+        """Seconds that a reply of each of these hosts takes at most, as far as is known; 0 without a round trip."""
+        return np.asarray(self._smoothed[host] + 4 * self._deviation[host])
+
     def waits(self, host: Ints | Bools | slice = slice(None)) -> npt.NDArray[np.float32]:
         """Seconds that a reply of each of these hosts may take; the least wait for hosts without a round trip."""
-        return np.asarray(np.maximum(LEAST_WAIT, self._smoothed[host] + 4 * self._deviation[host]))
+        return np.maximum(np.float32(LEAST_WAIT), self.longest(host))
 
 
 class Patience:
@@ -121,10 +126,15 @@ class RoundTrips:
         tail = self.quantile(TAIL)
         return self.first_wait if tail is None else max(self._least, MARGIN * tail)
 
-    def resent(self, trips: Ints) -> Bools:
-        """Which round trips (ns) of SYN/ACKs are so much longer than usual as a host takes to send a SYN/ACK again."""
+    def resent(self, trips: Ints, host: npt.NDArray[np.float32]) -> Bools:
+        """Which round trips (ns) of SYN/ACKs are so much longer than usual as a host takes to send a SYN/ACK again.
+
+        `host`: seconds that a reply of each host takes at most, 0 where that is not known (`HostTrips.longest`). What
+        comes so much later than that is taken for a repeat at any time, because a busy machine repeats late.
+        """
+        late = (host > 0) & (trips / SECOND - host > RESENT[0][0])
         usual = self.quantile(0.5) if self.count >= ESTABLISHED else None
         if usual is None:
-            return np.zeros(len(trips), np.bool_)
+            return np.asarray(late)
         excess = trips / SECOND - usual
-        return np.asarray(np.any([(excess > first) & (excess < last) for first, last in RESENT], axis=0))
+        return np.asarray(late | np.any([(excess > first) & (excess < last) for first, last in RESENT], axis=0))

@@ -74,7 +74,7 @@ class Window:
         self.idle_since = np.zeros(len(hosts), np.int64)  # the last answer of hosts when they became suspects, ns
         self.outages: list[tuple[int, int]] = []  # times in which hosts did not answer that do so now, ns
         self.assessed: tuple[int, ...] = ()  # what the latest estimates were made of
-        self._eager_at = 0  # probes of the pass when control probes were allowed last
+        self._eager_at = 0  # probes of the pass that have had such control probes
         self.pace: HostPace | None = None
         self.folds = 0
         self.waits = Waits()
@@ -112,9 +112,10 @@ class Window:
         `eager`: one for every two probes from now on.
         """
         handed = self.passes.handed
-        if eager and handed >= self._eager_at + 2:
-            self.control.allow_more((handed - self._eager_at) // 2)
-        self._eager_at = handed
+        since = min(self._eager_at, handed) if eager else handed  # a new pass counts from 0
+        if pairs := (handed - since) // 2:
+            self.control.allow_more(pairs)
+        self._eager_at = since + 2 * pairs
         if self.passes.pass_no == 1:
             self.control.allow(quota(handed, most))
         else:  # there are few probes, and a number that is worth counting is spread over them
