@@ -3,7 +3,8 @@
 Whole scans run against it without privileges and without waiting: the clock is a value that the caller moves on, and
 every chance follows from one seed. What a host does with a port is data (`Host`), and so is the path (`Faults`,
 `tests/paths.py`). A batch of probes is answered as columns, about 2 µs a probe, so that hundreds of scans take a
-minute. Replies are stamped into copies of a few templates. Checksums stay zero; the scanner does not read them.
+minute. Replies are stamped into copies of a few templates. TCP checksums are right, the others stay zero: they are not
+filled in.
 
 Limit: all hosts see one path, and only the scanner's packets and their replies use it.
 """

@@ -1,7 +1,7 @@
 """What hosts say to probes, for the network in memory (`tests/memory.py`): a `Host` is data, replies are columns.
 
 One template is kept for each way to answer. A batch of replies is a copy of their rows with addresses, ports and
-acknowledgements written into it. Checksums stay zero; the scanner does not read them.
+acknowledgements written into it. TCP checksums are right, the others stay zero.
 """
 
 from collections.abc import Sequence
@@ -64,6 +64,7 @@ class Answers:
             rows[error, at + 8 : 2 * at + 16] = probes[error, : at + 8]
         tcp = slice(None) if not error.any() else ~error
         self._write_tcp(rows, probes, at, tcp)
+        _write_checksums(rows, at, tcp)
         marked = facts[:, 2] > 0
         if marked.any():
             rows[marked, 1] = rows[marked, 1] | (probes[marked, 1] if four else probes[marked, 1] & 0xF0)
@@ -99,6 +100,16 @@ class Answers:
             self._templates = np.vstack([self._templates, padded])
             self._facts = np.vstack([self._facts, facts])
         return number
+
+
+def _write_checksums(rows: Bytes, at: int, which: "slice | np.ndarray") -> None:
+    """The TCP checksum over addresses, protocol, length and header (RFC 9293 3.1); `at`: where TCP begins."""
+    packets = rows[which, 12 if at == 20 else 8 : at + TCP.itemsize].astype(np.int64)
+    total = (packets[:, 0::2] << 8 | packets[:, 1::2]).sum(axis=1) + 6 + TCP.itemsize
+    for _ in range(2):
+        total = (total & 0xFFFF) + (total >> 16)
+    field = (~total & 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
+    rows[which, at + 16 : at + 18] = field
 
 
 def _template(four: bool, host: Host, action: Action) -> tuple[bytes, list[int]]:

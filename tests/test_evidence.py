@@ -15,6 +15,7 @@ from tests.simulation import bench
 
 HOST = {4: "198.18.1.7", 6: "2001:db8:1::7"}
 M, U, Z, ODD = Mark.RESET_MARKED, Mark.RESET_UNMARKED, Mark.ZERO_WINDOW, Mark.RESET_ODD
+BAD, GOOD = Mark.CHECKSUM_WRONG, Mark.CHECKSUM_PASSED
 
 
 class Port(NamedTuple):
@@ -77,6 +78,10 @@ CASES: dict[str, tuple[list[Port], list[tuple[str, ...]]]] = {
     "behind address translation": ([R(M, 63), R(M, 63), R(M, 62)], [(), (), OTHER]),
     "SYN/ACKs carry no mark and say nothing of resets": ([S(), S(ttl=63), R(M), R(M)], [(), (), (), ()]),
     "a proxy": ([S(Z, window=0), S(), R(M)], [("syn-proxy",), (), ()]),
+    "every checksum of the host is wrong": ([S(BAD), R(BAD), S(GOOD, host=1)], [("bad-checksum",)] * 2 + [()]),
+    "one checksum passes": ([S(BAD), R(BAD), R(GOOD)], [(), (), ()]),
+    "a target with both": ([S(BAD), R(BAD | GOOD)], [(), ()]),
+    "an error tells nothing of checksums": ([S(BAD), Port(Reason.HOST_UNREACH)], [("bad-checksum",), ()]),
     "what lost is kept": ([Port(Reason.SYN_ACK, seen=1 << Reason.RESET)], [("conflict:reset",)]),
 }
 

@@ -45,6 +45,11 @@ def long_syn(version: int, data: bytes = b"x" * 24, flags: str = "S") -> bytes:
     return segment(flags, version, seq=1000, ack=0, payload=data, **here)  # type: ignore[arg-type]
 
 
+def damaged(packet: bytes) -> bytes:
+    """With another TCP checksum."""
+    return packet[:36] + bytes([packet[36] ^ 0x55]) + packet[37:]
+
+
 OTHER = "198.18.0.9"
 NOISE = rst(sport=9, dport=9, ack=9)  # something that reached the prober, so that silence is no one-way capture
 
@@ -341,6 +346,25 @@ RARE = {
         [1, 2],
         [row("unknown", "one-way-capture")],
     ),
+    "two hosts behind one address": (
+        [syn(), rst(), syn(sport=40001, seq=2000), synack(dport=40001, ack=2001)],
+        range(4),
+        [row("open", "syn-ack", "conflict:reset")],
+    ),
+    "every checksum of the host is wrong": (
+        [syn(), damaged(synack()), syn(dport=80), damaged(rst(sport=80))],
+        range(4),
+        [row("open", "syn-ack", "bad-checksum"), row("closed", "reset", "bad-checksum", port=80)],
+    ),
+    "a time to live of 0": ([syn(), synack(ttl=0), NOISE], range(3), [row("filtered", "no-response")]),
+    **{
+        f"an error from {sender}": (
+            [syn(), unreachable(sender=sender), NOISE],
+            range(3),
+            [row("filtered", "no-response")],
+        )
+        for sender in ("127.0.0.1", US[4], "224.0.0.1", "255.255.255.255")
+    },
     "one SYN 65,536 times": ([syn()] * 65536 + [synack()], range(65537), [row("open", "syn-ack")]),
     "a router that changed the length in the header that it quotes": (
         [syn(), unreachable(quoting=syn()[:2] + b"\0\x14" + syn()[4:], code=13)],
@@ -373,7 +397,7 @@ def test_many_routers_are_numbered() -> None:
     frames = []
     for number in range(3000):
         probe = syn(dport=number + 1)
-        frames += [probe, unreachable(quoting=probe, sender=f"198.18.{number >> 8}.{number & 255}")]
+        frames += [probe, unreachable(quoting=probe, sender=f"198.19.{number >> 8}.{number & 255}")]
     flows.feed(batch(*frames, times=range(len(frames))))
     settle(flows)
     senders = {row.icmp_from for row in rows(flows, judge(flows, NEVER, False, False))}

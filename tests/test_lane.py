@@ -97,6 +97,14 @@ STRANGERS = {
     "a bare ack of another number": (segment("A", ack=ack() + 1), "no-verdict"),
     "fin": (segment("F", ack=ack()), "no-verdict"),
     "packet not too big": (unreachable(kind=12, code=0, quoting=syn(seq=cookie())), "no-verdict"),
+    "a time to live of 0": (synack(ack=ack(), ttl=0), "ttl-zero"),
+    "an error from loopback": (unreachable(quoting=syn(seq=cookie()), sender="127.9.9.9"), "icmp-from-loopback"),
+    "an error from ourselves": (unreachable(quoting=syn(seq=cookie()), sender=US[4]), "icmp-from-us"),
+    "an error from a group": (unreachable(quoting=syn(seq=cookie()), sender="239.1.2.3"), "icmp-from-multicast"),
+    "an error from everybody": (
+        unreachable(quoting=syn(seq=cookie()), sender="255.255.255.255"),
+        "icmp-from-multicast",
+    ),
     "too little quoted": (unreachable(quoting=syn(seq=cookie()), quoted_tcp=7), "icmp-quote-truncated"),
 }
 
@@ -105,6 +113,23 @@ STRANGERS = {
 def test_everything_else_is_counted_with_its_cause(name: str) -> None:
     frame, cause = STRANGERS[name]
     assert judged(frame) == ([], {cause: 1})
+
+
+STRANGE_SENDERS = {"::1": "icmp-from-loopback", US[6]: "icmp-from-us", "ff02::1": "icmp-from-multicast"}
+
+
+@pytest.mark.parametrize("sender", STRANGE_SENDERS)
+def test_strange_senders_of_icmpv6_errors(sender: str) -> None:
+    error = unreachable(6, quoting=syn(6, seq=cookie(6)), sender=sender)
+    assert judged(error, 6) == ([], {STRANGE_SENDERS[sender]: 1})
+
+
+@pytest.mark.parametrize("target", ["127.0.0.7", US[4], "::1", US[6]])
+def test_this_machine_may_answer_for_itself(target: str) -> None:
+    version = 6 if ":" in target else 4
+    probe = syn(version, dst=target, seq=cookie(version, target=target))
+    error = unreachable(version, quoting=probe, sender=target)
+    assert len(judged(error, version, targets=target)[0]) == 1
 
 
 @pytest.mark.parametrize("bit", range(32))

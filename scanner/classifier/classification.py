@@ -129,6 +129,8 @@ class Classification:
             elif count and cause != Cause.ARP.words:  # ARP is expected in a capture
                 others.append(f"{count:,} {cause}")
         lines = [read, *links, *(["not judged: " + ", ".join(others)] if others else [])]
+        if self.flows.bad_checksums:
+            lines.append(f"{plural(self.flows.bad_checksums, 'reply')} with a wrong checksum, judged like the others")
         if self.orphaned:
             advice = "" if self.orphans else "; --orphans lists them"
             lines.append(f"{plural(self.orphaned, 'target')} answered without a captured probe{advice}")

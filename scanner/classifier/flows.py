@@ -23,6 +23,7 @@ from ..packet.headers import ACK, RST, SYN, Bools, Frames, Ints, Rows
 from ..packet.parse import Aside, Segments, parse
 from ..verdict.evidence import IcmpSenders, marks_of
 from ..verdict.ledger import Ledger, Mark, Replies, blank
+from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, classify_icmp, classify_tcp
 from .keys import AddressNumbers, FlowKey, Numbering, TargetKey, flow_key, target_key
 
@@ -85,6 +86,7 @@ class Flows:
         self.ledger = Ledger(0)
         self.retired = TargetTable()
         self.counts: Counter[str] = Counter()  # what was not understood, by cause
+        self.bad_checksums = 0  # replies
         self.senders = IcmpSenders()
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
         self.reached: set[int] = set()  # addresses that something was sent to, apart from SYNs
@@ -160,7 +162,7 @@ class Flows:
         rest = np.flatnonzero(~probe & ~segments.truncated)
         if rest.size:
             part = segments.take(rest) if rest.size < len(segments) else segments
-            self._take_others(part, src[rest], dst[rest])
+            self._take_others(frames, part, src[rest], dst[rest])
 
     def _take_aside(self, aside: Aside) -> None:
         """Packets of other protocols give no verdict, but they show that packets towards an address are recorded."""
@@ -199,7 +201,7 @@ class Flows:
         if not np.isin(us, self._probers).all():
             self._probers = np.union1d(self._probers, us)
 
-    def _take_others(self, segments: Segments, src: Ints, dst: Ints) -> None:
+    def _take_others(self, frames: Frames, segments: Segments, src: Ints, dst: Ints) -> None:
         """Replies, and what probers send after them."""
         self._reach(dst)
         row, flow = self._take_aftermath(segments, src, dst)
@@ -209,11 +211,11 @@ class Flows:
         if segments.icmp.any():
             error = classify_icmp(segments.version, segments.icmp_type, segments.icmp_code)
             reason = np.where(segments.icmp, error, reason)
-        reply = (reason != Reason.NONE) & ~later
+        reply = (reason != Reason.NONE) & ~later & without_strange(segments, self.counts)
         if reply.all():
-            self._take_replies(segments, src, dst, reason)
+            self._take_replies(frames, segments, src, dst, reason)
         elif reply.any():  # whatever else a connection consists of gives no verdict
-            self._take_replies(segments.take(reply), src[reply], dst[reply], reason[reply])
+            self._take_replies(frames, segments.take(reply), src[reply], dst[reply], reason[reply])
         self._take_proofs(segments, src, dst, row, flow)
 
     def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> tuple[Ints, Ints]:
@@ -252,12 +254,13 @@ class Flows:
             proof = segments.take(row)
             self.ledger.fold(Replies(flow, _records(proof, np.full(len(row), Reason.SPLIT_HANDSHAKE_SYN, np.uint8))))
 
-    def _take_replies(self, segments: Segments, src: Ints, dst: Ints, reason: Codes) -> None:
+    def _take_replies(self, frames: Frames, segments: Segments, src: Ints, dst: Ints, reason: Codes) -> None:
         reset = (reason == Reason.RESET) & ~segments.icmp
         target = self.targets.intern(*TargetKey(dst, src, segments.sport).words())
         flow = self._answered_flow(segments, target, reset)
         record = _records(segments, reason)
-        record["marks"], record["sender"] = marks_of(segments, 0), self.senders.numbers(segments)
+        record["marks"], record["sender"] = marks_of(frames, segments, 0), self.senders.numbers(segments)
+        self.bad_checksums += int(np.count_nonzero(record["marks"] & Mark.CHECKSUM_WRONG))
         self.ledger.fold(Replies(flow, record))
         table = self.table
         table["reply_tos"][flow[reset]] = segments.tos[reset]

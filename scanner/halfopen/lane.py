@@ -24,6 +24,7 @@ from ..packet.probe import Template
 from ..targets.hostspace import WHOLE, HostSpace, Shard
 from ..targets.permutation import Permutation
 from ..transport import Transport
+from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
 
 U16 = npt.NDArray[np.uint16]
@@ -139,6 +140,8 @@ class Lane:
         Source: RFC 9293 3.10.7.3 (what a SYN may draw); RFC 792 (what an ICMP error quotes).
         """
         segments = self._to_us(segments, counts)
+        honest = without_strange(segments, counts)
+        segments = segments if honest.all() else segments.take(honest)
         segments = self._without_echoes(segments, counts)
         reason = classify_tcp(segments.flags)
         if segments.icmp.any():

@@ -6,12 +6,15 @@ through the same ring, order, passes and rate as probes, and the answers are rea
 that never answers is down: its ports are not probed.
 
 An answer is taken only for an address that was queried. It proves no more than that: on a shared link any host can
-answer for any other.
+answer for any other. The first answer counts. That a second one came from another MAC address is told (`TwoMacs`): two
+hosts have the address, or one forges answers.
 """
+
+from collections import Counter
 
 import numpy as np
 
-from ..packet.addresses import from_ipv4, from_words, to_text
+from ..packet.addresses import from_ipv4, from_words, raw_text, to_text
 from ..packet.headers import (
     ARP,
     ETHERNET,
@@ -31,6 +34,7 @@ from ..rounds.sweep import Sweep
 from .lane import Lane
 
 GATEWAY_PASSES = 3
+MOST_NAMED, FURTHER = 100, "further addresses"  # with two MAC addresses
 _ARP_REPLY, _ADVERTISEMENT, _TARGET_LINK_ADDRESS = 2, 136, 2
 _HOP_LIMIT = 255  # RFC 4861 7.1.2: no router passed the packet on
 
@@ -68,6 +72,28 @@ def _ndp(frames: Frames, row: Ints) -> tuple[Ints, Rows, Rows]:
     present = (frames.length[row] >= option_at + NDP_OPTION.itemsize) & (option["kind"] == _TARGET_LINK_ADDRESS)
     mac = np.where(present, option["mac"], read(frames.buffer, frames.start[row], ETHERNET)["src"])
     return row, from_words(body["target_hi"], body["target_lo"], len(row)), mac
+
+
+class TwoMacs:
+    """Addresses that answered from more than one MAC address; `found` counts their further answers, by name."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+        self._names: dict[bytes, str] = {}
+
+    def look(self, sweep: Sweep, host: Ints, address: Rows, mac: Rows) -> None:
+        """Take in answers: host numbers (-1: not one of the sweep), ADDRESS[n], V6[n], after the sweep has learnt."""
+        known = np.flatnonzero(host >= 0)
+        known = known[~sweep.silent(host[known])]
+        other = known[sweep.macs[host[known]] != mac[known]]
+        for row in other[:MOST_NAMED].tolist():
+            key = address[row].tobytes()
+            if key not in self._names and len(self._names) < MOST_NAMED:
+                macs = " and ".join(sorted(each.tobytes().hex(":") for each in (sweep.macs[host[row]], mac[row])))
+                self._names[key] = f"{raw_text(key)} ({macs})"
+            self.found[self._names.get(key, FURTHER)] += 1
+        if len(other) > MOST_NAMED:  # a flood of answers is only counted
+            self.found[FURTHER] += len(other) - MOST_NAMED
 
 
 class GatewaySweep:

@@ -25,7 +25,7 @@ from ..verdict.evidence import marks_of
 from ..verdict.ledger import Mark, blank, count_bits
 from ..verdict.table import Rank, Reason, Rejected
 from .lane import Lane, Matches
-from .neighbours import GatewaySweep, answers
+from .neighbours import GatewaySweep, TwoMacs, answers
 from .transmit import Transmit
 
 RECV_BATCHES = 16  # taken in at once, so that a flood of frames cannot keep us from sending
@@ -40,8 +40,10 @@ class Receive:
         round_trips: RoundTrips, sweep_trips: RoundTrips, patience: Patience, tos: int,
     ) -> None:  # fmt: skip
         """`tos`: the byte that probes carry."""
-        self.replies = self.late = 0
+        self.replies = self.late = self.bad_checksums = 0
         self.rejected: Counter[str] = Counter()  # frames by cause
+        self.two_macs = TwoMacs()
+        self._gateways: dict[int, GatewaySweep] = {}  # the latest sweep for the gateway of each lane
         self._lanes, self._windows, self._transmit, self._controller = lanes, windows, transmit, controller
         self._round_trips, self._sweep_trips, self._patience, self._tos = round_trips, sweep_trips, patience, tos
 
@@ -51,7 +53,7 @@ class Receive:
             frames = transport.recv()
             if not len(frames):
                 break
-            self._learn(frames, gateways)
+            self._learn(transport, frames, gateways)
             segments = parse(frames, self.rejected)
             for lane, mine in self._by_lane(transport, segments):
                 part = segments if mine.all() else segments.take(mine)
@@ -70,20 +72,25 @@ class Receive:
             if lanes and left.any():
                 yield lanes[0], left
 
-    def _learn(self, frames: Frames, gateways: Iterable[GatewaySweep]) -> None:
-        """ARP and NDP answers."""
-        sweeping = [window for window in self._windows.open if window.sweeping]
-        gateways = list(gateways)
-        if not (sweeping or gateways):
-            return
+    def _learn(self, transport: Transport, frames: Frames, gateways: Iterable[GatewaySweep]) -> None:
+        """ARP and NDP answers. Those that come after the sweep may still show a second MAC address."""
+        self._gateways.update((id(gateway.lane), gateway) for gateway in gateways)
         row, address, mac = answers(frames)
+        if not len(row):
+            return
         time = frames.time[row]
-        for gateway in gateways:
-            self._sweep_trips.add(gateway.sweep.learn(gateway.host_of(address), mac, time))
-        for window in sweeping:
-            assert window.sweep
-            host = window.index_of(self._lanes[window.host_range.lane].position_of(address))
-            self._sweep_trips.add(window.sweep.learn(host, mac, time))
+        for gateway in self._gateways.values():
+            if gateway.lane.transport is transport:
+                host = gateway.host_of(address)
+                self._sweep_trips.add(gateway.sweep.learn(host, mac, time))
+                self.two_macs.look(gateway.sweep, host, address, mac)
+        for window in self._windows.open:
+            lane = self._lanes[window.host_range.lane]
+            if window.sweep and lane.transport is transport:
+                host = window.index_of(lane.position_of(address))
+                if window.sweeping:
+                    self._sweep_trips.add(window.sweep.learn(host, mac, time))
+                self.two_macs.look(window.sweep, host, address, mac)
 
     def _fold(self, lane: Lane, matches: Matches, frames: Frames) -> None:
         """Give each window its matches, and each SYN/ACK its reset."""
@@ -106,7 +113,7 @@ class Receive:
                 if not good.all():
                     accepted[np.flatnonzero(mine)[~good]] = owed[np.flatnonzero(mine)[~good]] = False
                     part = part.take(good)
-                self._fold_window(lane, window, target_id[good], part)
+                self._fold_window(lane, window, target_id[good], part, frames)
                 known = window.ledger.records(target_id)
                 owed[mine] &= known["replies"] <= MOST_RESETS + count_bits(known["passes"])
         self.rejected[Rejected.LATE_AFTER_CLOSE.value] += int(np.count_nonzero(left))
@@ -114,14 +121,15 @@ class Receive:
         refused += self._transmit.owe_resets(matches, np.flatnonzero(owed), lane, frames)
         self.rejected[Rejected.RESET_NOT_SENT.value] += refused
 
-    def _fold_window(self, lane: Lane, window: Window, target_id: Ints, matches: Matches) -> None:
+    def _fold_window(self, lane: Lane, window: Window, target_id: Ints, matches: Matches, frames: Frames) -> None:
         late = matches.pass_no < window.passes.pass_no
         self.late += int(np.count_nonzero(late))
         segments = matches.segments
         record = blank(len(target_id))
         record["reason"], record["time"], record["pass"] = matches.reason, segments.time, matches.pass_no
         record["port"], record["window"], record["ttl"] = segments.dport, segments.window, segments.ttl
-        record["marks"] = marks_of(segments, self._tos)
+        record["marks"] = marks_of(frames, segments, self._tos)
+        self.bad_checksums += int(np.count_nonzero(record["marks"] & Mark.CHECKSUM_WRONG))
         record["marks"][late] |= np.uint16(Mark.LATE)
         if segments.icmp.any():
             record["sender"] = window.senders.numbers(segments)

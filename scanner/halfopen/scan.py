@@ -99,6 +99,7 @@ class Scan:
         """The counters of what was sent and received, and what the path carries."""
         receiver = self.receiver
         stats.sent, stats.replies, stats.late = self.transmit.sent, receiver.replies, receiver.late
+        stats.bad_checksums, stats.two_macs = receiver.bad_checksums, receiver.two_macs.found
         stats.rejected = Counter({cause: count for cause, count in receiver.rejected.items() if count})
         stats.carries = self._controller.carries if self._controller else None
 

@@ -7,6 +7,7 @@ ring. When only replies are awaited it sleeps in poll(). It never spins.
 
 import select
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Thread
 
@@ -62,6 +63,7 @@ class LiveScan:
         self._names = {lane.name for lane in lanes.lanes}
         self._dropped_before = self._interface_drops()
         self._ring_drops = self._lost = 0
+        self._rejected: Counter[str] = Counter()
         self._closing: Thread | None = None
         self._poll = select.poll()
         for transport in lanes.transports:
@@ -102,11 +104,13 @@ class LiveScan:
         """The counters of what was sent, received and lost."""
         self._scan.count(stats)
         stats.ring_drops, stats.interface_drops = self._ring_drops, self._lost
+        stats.rejected += self._rejected
 
     def end(self) -> None:
         """Count what this machine lost, and close the sockets while the last rows are written."""
         drops = [transport.drops() for transport in self._lanes.transports]
         self._ring_drops = sum(drop.received for drop in drops)
+        self._rejected = sum((drop.rejected for drop in drops), Counter())
         try:
             lost = self._interface_drops() - self._dropped_before - sum(drop.tried_again for drop in drops)
             self._lost = max(0, lost) + sum(drop.sent for drop in drops)

@@ -34,6 +34,7 @@ class Packets(NamedTuple):
     """IP packets of one family: where the payload lies, and the header's facts."""
 
     row: Ints  # of the caller's `rows`
+    header_at: Ints
     at: Ints  # of the payload
     end: Ints  # of the captured part of the payload
     length: Ints  # of the payload, by the header
@@ -71,8 +72,8 @@ def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted
     # The whole header, with IPv4's options, is captured and lies inside the packet.
     whole = (size >= fixed) & (payload <= end)
     if not whole.all():
-        rows, payload, end, packet_end = rows[whole], payload[whole], end[whole], packet_end[whole]
-        header = header[whole]
+        rows, at, header = rows[whole], at[whole], header[whole]
+        payload, end, packet_end = payload[whole], end[whole], packet_end[whole]
     if family == 4:
         protocol, ttl, tos = header["protocol"], header["ttl"], header["tos"]
         first = header["fragment"] & _FRAGMENT_OFFSET == 0
@@ -84,7 +85,7 @@ def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted
         plain = header["version_class_flow"] & _FLOW_LABEL == 0
         src = from_words(header["src_hi"], header["src_lo"], len(rows))
         dst = from_words(header["dst_hi"], header["dst_lo"], len(rows))
-    return Packets(rows, payload, end, packet_end - payload, protocol, first, src, dst, ttl, tos, plain)
+    return Packets(rows, at, payload, end, packet_end - payload, protocol, first, src, dst, ttl, tos, plain)
 
 
 def _extensions(buffer: Bytes, protocol: U8, at: Ints, end: Ints) -> tuple[U8, Ints, Bools]:

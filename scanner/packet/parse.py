@@ -9,8 +9,8 @@ it, and the ports likewise. So "who answers which probe" reads the same for both
 sent the frame.
 
 Each length is checked once, at its layer, before the table of that layer is laid over the bytes. The IP header says
-where TCP ends, so trailing bytes (padding, frame check sequence) are never read as payload. Checksums are not
-checked: with offload they are unfinished on the sender's own machine and over virtual links.
+where TCP ends, so trailing bytes (padding, frame check sequence) are never read as payload. Checksums are
+not looked at here: they reject nothing (see `checksum`).
 
 Limit: only first fragments are read, and what `ip` can follow.
 
@@ -64,6 +64,7 @@ class Segments:
     """
 
     frame: Ints
+    ip_at: Ints  # where the IP header of the frame begins, in the buffer of the Frames
     time: Ints
     version: U8
     src: Rows  # ADDRESS
@@ -224,6 +225,7 @@ def _segments(time: Ints, tcp: Rows, packets: Packets, family: int) -> Segments:
     n = len(tcp)
     return Segments(
         frame=packets.row,
+        ip_at=packets.header_at,
         time=time[packets.row],
         version=np.full(n, family, np.uint8),
         src=packets.src,

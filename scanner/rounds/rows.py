@@ -107,7 +107,7 @@ def _facts(window: Window, target_id: Ints) -> HostFacts:
     record, host = window.ledger.records(target_id), target_id // window.width
     if window.target_trips is not None:
         nothing = np.zeros(len(target_id), np.bool_)
-        return HostFacts(nothing, nothing, nothing, nothing)
+        return HostFacts(*[nothing] * len(HostFacts._fields))
     probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(window.hosts))
     facts = host_facts(host, probed, record, window.tested)
     everywhere = window.open_everywhere[host] & (RANK[record["reason"]] == Rank.OPEN)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..verdict.loss import at_most
-from ..verdict.sentences import plural
+from ..verdict.sentences import plural, printable
 from .stopped import stopped_hosts
 from .window import Window
 
@@ -35,6 +35,8 @@ class ScanStats:
     replies: int = 0
     late: int = 0
     rejected: Counter[str] = field(default_factory=Counter)  # frames by cause
+    bad_checksums: int = 0  # replies that were judged all the same
+    two_macs: Counter[str] = field(default_factory=Counter)  # addresses with more than one MAC: further answers
     ring_drops: int = 0
     interface_drops: int = 0
     expected_missed: float = 0.0  # responders, on hosts that answered
@@ -105,9 +107,10 @@ class ScanStats:
 
     def after(self, earlier: "ScanStats") -> "ScanStats":
         """The statistics of two parts of a scan, this one being the later."""
-        added = ("seconds", "sending_seconds", "sent", "replies", "late", "rejected", "ring_drops", "interface_drops",
-                 "expected_missed", "missed_variance", "hosts_heard", "hosts_unheard", "missed_by_loss", "stopped",
-                 "unmeasured", "responders", "answered", "silent_counted", "shortages", "opened")  # fmt: skip
+        added = ("seconds", "sending_seconds", "sent", "replies", "late", "rejected", "bad_checksums", "two_macs",
+                 "ring_drops", "interface_drops", "expected_missed", "missed_variance", "hosts_heard", "hosts_unheard",
+                 "missed_by_loss", "stopped", "unmeasured", "responders", "answered", "silent_counted", "shortages",
+                 "opened")  # fmt: skip
         return replace(
             self,
             **{name: getattr(self, name) + getattr(earlier, name) for name in added},
@@ -169,6 +172,9 @@ def summary_lines(stats: ScanStats) -> list[str]:
     rejected = {cause: count for cause, count in stats.rejected.items() if cause not in _OTHER_TRAFFIC}
     if rejected:
         lines.append("rejected: " + ", ".join(f"{count:,} {cause}" for cause, count in sorted(rejected.items())))
+    lines += _two_macs(stats)
+    if stats.bad_checksums:
+        lines.append(f"{plural(stats.bad_checksums, 'reply')} with a wrong checksum, judged like the others")
     lines.append(f"kernel drops: {stats.ring_drops:,} received, {stats.interface_drops:,} sent")
     lines += [f"put off {plural(count, 'time')}: {cause}" for cause, count in sorted(stats.shortages.items())]
     if stats.silent_counted:
@@ -213,6 +219,15 @@ def _unheard(stats: ScanStats) -> list[str]:
         lines.append(f"{name} stopped answering after {plural(probes, 'probe')} (a ban?)")
     if len(stats.stopped) > MOST_NAMED:
         lines.append(f"{len(stats.stopped) - MOST_NAMED:,} more hosts stopped answering")
+    return lines
+
+
+def _two_macs(stats: ScanStats) -> list[str]:
+    lines = [
+        f"{printable(name)} answers from more than one MAC address" for name in sorted(stats.two_macs)[:MOST_NAMED]
+    ]
+    if len(stats.two_macs) > MOST_NAMED:
+        lines.append(f"{len(stats.two_macs) - MOST_NAMED:,} or more other addresses do so, too")
     return lines
 
 

@@ -5,6 +5,7 @@ nothing: what to send, when, and what a reply means belong to the scan. The impl
 (AF_PACKET rings) and `rawip` (loopback and the machine's own addresses); `tap` shows the frames of any of them.
 """
 
+from collections import Counter
 from typing import NamedTuple, Protocol
 
 from ..packet.headers import Bytes, Frames
@@ -16,6 +17,7 @@ class Drops(NamedTuple):
     received: int = 0
     sent: int = 0
     tried_again: int = 0  # refused by a full device queue, and sent later: the interface counts them as dropped
+    rejected: Counter[str] = Counter()  # frames that are not for this interface, by cause; not lost
 
 
 class Transport(Protocol):

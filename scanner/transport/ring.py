@@ -15,7 +15,8 @@ Smaller rings were slower (8,192 slots: 1.9 M); another switch interval of the i
 better.
 
 Receiving: the ring gets its filter before it is bound to the interface, so it sees every reply and no other frame. The
-kernel counts what it had to drop.
+kernel counts what it had to drop. A packet socket also gets what is not for this interface: frames of VLANs, and, in
+promiscuous mode, frames to other MAC addresses. They are counted and not handed out, so a recording lacks them, too.
 
 Limits: Linux; received frames above 190 bytes are cut (headers and ICMP quotes fit).
 
@@ -28,13 +29,14 @@ import socket
 import struct
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 
 import numpy as np
 
 from ..errors import ScanError
 from ..packet.headers import Bytes, Frames, Ints
+from ..verdict.table import Rejected
 from .bpf import Instructions, attach
 
 # include/linux/socket.h, include/uapi/linux/if_packet.h, include/uapi/linux/if_ether.h
@@ -45,7 +47,7 @@ TPACKET_V2 = 1
 ETH_P_ALL = 3
 # tp_status of a received slot: the kernel's, or TP_STATUS_USER; of a slot to send: TP_STATUS_AVAILABLE,
 # TP_STATUS_SEND_REQUEST, TP_STATUS_WRONG_FORMAT.
-STATUS_KERNEL, STATUS_USER = 0, 1
+STATUS_KERNEL, STATUS_USER, STATUS_VLAN_VALID = 0, 1, 1 << 4
 STATUS_FREE, STATUS_SEND_REQUEST, STATUS_WRONG_FORMAT = 0, 1, 4
 ALL_BITS = 0xFFFFFFFF
 
@@ -59,10 +61,15 @@ STUCK_SECONDS = 5.0
 SEND_TIMEOUT = struct.pack("ll", 0, 100_000)  # struct timeval: 0.1 s
 ENOBUFS_PAUSE = 0.0005  # seconds; within this time a full device queue sends some hundred frames
 
-# struct tpacket2_hdr
+# struct tpacket2_hdr, and what stands behind it
 SLOT_HEADER = np.dtype([("status", "u4"), ("length", "u4"), ("captured", "u4"), ("mac", "u2"), ("net", "u2"),
                         ("seconds", "u4"), ("nanoseconds", "u4"), ("vlan_tci", "u2"), ("vlan_tpid", "u2"),
-                        ("pad", "u4")])  # fmt: skip
+                        ("pad", "u4"),
+                        # struct sockaddr_ll, of received frames
+                        ("family", "u2"), ("protocol", "u2"), ("interface", "i4"), ("hardware", "u2"),
+                        ("packet_type", "u1")])  # fmt: skip
+PACKET_OTHERHOST = 3  # of `packet_type`: the frame goes to another MAC address
+VLAN_NUMBER = 0x0FFF  # in vlan_tci; number 0 only carries a priority (IEEE 802.1Q 9.6)
 
 NO_PERMISSION = (
     "a half-open scan needs CAP_NET_RAW: run it with sudo, or keep your user with "
@@ -131,6 +138,7 @@ class Receiver:
         self._ring = _Ring(self._socket, PACKET_RX_RING, blocks, SLOT)
         self._lent = 0
         self._dropped = 0
+        self.rejected: Counter[str] = Counter()  # frames that are not handed out, by cause
         self._socket.bind((interface, ETH_P_ALL))
 
     def recv(self, limit: int = 8192) -> Frames:
@@ -146,7 +154,15 @@ class Receiver:
         start = np.arange(ring.head, ring.head + count, dtype=np.int64) * SLOT + header["mac"]
         when = header["seconds"].astype(np.int64) * 1_000_000_000 + header["nanoseconds"]
         length = header["captured"].astype(np.int64)
-        return Frames(ring.bytes, start, length, when, np.full(count, self.link, np.uint16))
+        frames = Frames(ring.bytes, start, length, when, np.full(count, self.link, np.uint16))
+        # The kernel takes a VLAN tag out of the frame. It would drop both kinds of frames behind this socket.
+        tagged = (header["status"] & STATUS_VLAN_VALID > 0) & (header["vlan_tci"] & VLAN_NUMBER > 0)
+        elsewhere = ~tagged & (header["packet_type"] == PACKET_OTHERHOST)
+        if not (tagged | elsewhere).any():
+            return frames
+        self.rejected[Rejected.VLAN_TAG.value] += int(np.count_nonzero(tagged))
+        self.rejected[Rejected.OTHER_MAC.value] += int(np.count_nonzero(elsewhere))
+        return frames.take(~(tagged | elsewhere))
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -47,7 +47,8 @@ class RingTransport:
         return self._sent
 
     def drops(self) -> Drops:
-        return Drops(self._receiver.dropped(), tried_again=sum(sender.tried_again for sender in self._senders))
+        tried_again = sum(sender.tried_again for sender in self._senders)
+        return Drops(self._receiver.dropped(), tried_again=tried_again, rejected=self._receiver.rejected)
 
     def close(self) -> None:
         """Close all sockets at once: for each packet socket the kernel waits some 20 ms until no processor uses it."""

@@ -25,6 +25,9 @@ The ECN bits of the SYN are not copied, so they cannot be a second mark. Limit: 
 like one of REJECT where a router always clears the byte for just some ports, or on the way to another machine that
 answers for them, no farther away than the first.
 
+Checksums: a host all of whose replies have a wrong one has a word for it. Routers and kernels drop such frames, so an
+honest host would be reached by nobody. What offload leaves unfinished does not count (`checksum`).
+
 All ports open: where nearly all of many probed ports are open with one fingerprint (TTL and window), a device in front
 of the host answers for it, or a tarpit does.
 
@@ -37,7 +40,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.headers import Bools, Ints, Rows
+from ..packet.checksum import wrong_checksums
+from ..packet.headers import Bools, Frames, Ints, Rows
 from ..packet.parse import Segments
 from .ledger import Mark, count_bits
 from .table import RANK, Rank, Reason, classify_tcp
@@ -57,7 +61,7 @@ _PLAIN = (
     (Mark.QUOTE_TRUNCATED, "icmp-quote-truncated"),
     (Mark.LATE, "late"),
 )
-_HOST_WORDS = ("firewall-reset", "host-reset", "ttl-differs", "all-open")
+_HOST_WORDS = ("firewall-reset", "host-reset", "ttl-differs", "all-open", "bad-checksum")
 
 
 class HostFacts(NamedTuple):
@@ -67,6 +71,7 @@ class HostFacts(NamedTuple):
     host_reset: Bools
     ttl_differs: Bools
     all_open: Bools
+    bad_checksum: Bools
 
     def take(self, rows: Ints | Bools) -> "HostFacts":
         """The given rows (indices or mask)."""
@@ -85,7 +90,8 @@ def host_facts(host: Ints, probed: Ints, records: Rows, tested: Bools | None = N
     if tested is not None:
         contrast &= tested
     differs = reset & (records["ttl"] != _usual(host, hosts, reset, records["ttl"].astype(np.int64), 256)[host])
-    return HostFacts(unmarked & contrast[host], marked & contrast[host], differs, _all_open(host, probed, records))
+    all_open, bad_checksum = _all_open(host, probed, records), _bad_checksum(host, hosts, records)
+    return HostFacts(unmarked & contrast[host], marked & contrast[host], differs, all_open, bad_checksum)
 
 
 class Suspects(NamedTuple):
@@ -156,6 +162,12 @@ def _all_open(host: Ints, probed: Ints, records: Rows) -> Bools:
     return np.asarray(same & everywhere[host])
 
 
+def _bad_checksum(host: Ints, hosts: int, records: Rows) -> Bools:
+    """Replies with a wrong checksum, of hosts that sent no other ones."""
+    wrong, passed = (records["marks"] & mark > 0 for mark in (Mark.CHECKSUM_WRONG, Mark.CHECKSUM_PASSED))
+    return np.asarray(wrong & (np.bincount(host[passed], minlength=hosts) == 0)[host])
+
+
 def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints:
     """The most frequent value (below `limit`) of each host among `rows`, the larger at a tie; -1: there is none."""
     pairs, count = np.unique(host[rows] * limit + value[rows], return_counts=True)
@@ -183,15 +195,19 @@ class IcmpSenders:
         return number
 
 
-def marks_of(segments: Segments, tos: int) -> npt.NDArray[np.uint16]:
-    """Mark bits that single replies show: resets by their IP header, SYN/ACKs with a closed window.
+def marks_of(frames: Frames, segments: Segments, tos: int) -> npt.NDArray[np.uint16]:
+    """Mark bits that single replies show: resets by their IP header, SYN/ACKs with a closed window, wrong checksums.
 
-    `tos`: the byte that probes carry, 0 if they carry no mark.
+    `frames`: what the segments were parsed from. `tos`: the byte that probes carry, 0 if they carry no mark.
     """
     tcp = classify_tcp(segments.flags)
     reset = ~segments.icmp & (tcp == Reason.RESET)
     bits = np.where((tcp == Reason.SYN_ACK) & (segments.window == 0), Mark.ZERO_WINDOW, 0).astype(np.uint16)
     bits |= np.where(reset & ~segments.plain, Mark.RESET_ODD, 0).astype(np.uint16)
+    wrong = wrong_checksums(frames, segments)
+    bits |= np.where(segments.icmp, 0, Mark.CHECKSUM_PASSED).astype(np.uint16)
+    if wrong.any():
+        bits[wrong] = bits[wrong] & ~np.uint16(Mark.CHECKSUM_PASSED) | np.uint16(Mark.CHECKSUM_WRONG)
     if tos:
         marked = segments.tos == tos
         bits |= np.where(reset & marked, Mark.RESET_MARKED, 0).astype(np.uint16)
@@ -211,7 +227,7 @@ def repeated(records: Rows) -> Bools:
 def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
     # All that decides the words of a row as a 64-bit key: the reasons that lost (from bit 32), marks (16), reason (8),
-    # a repeat (7), and what the host shows (0 to 3).
+    # a repeat (7), and what the host shows (from 0).
     repeat = repeated(records)
     lost = records["seen"] & ~np.left_shift(np.uint32(1), records["reason"].astype(np.uint32))
     host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))

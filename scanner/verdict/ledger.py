@@ -58,6 +58,8 @@ class Mark(IntFlag):
     SILENT_AFTER_HANDSHAKE = 512
     REPEAT = 1024  # more replies than probes
     RESET_ODD = 2048  # a reset whose IP header is not one that netfilter's REJECT writes
+    CHECKSUM_WRONG = 4096
+    CHECKSUM_PASSED = 8192  # a TCP reply whose checksum is not wrong, or cannot be tested
 
 
 def count_bits(words: npt.NDArray[np.uint32]) -> Ints:

@@ -33,6 +33,8 @@ EVIDENCE = {
                   "sent it.",
     "stopped-answering": "The host had answered, and then stopped for good before this target was probed.",
     "interrupted": "The scan was stopped before the further passes that this target was due.",
+    "bad-checksum": "Every reply of this host has a wrong checksum. Kernels drop such frames: likely they are forged, "
+                    "or damaged on the way.",
 }  # fmt: skip
 
 _CONFLICT = "conflict:"

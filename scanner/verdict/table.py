@@ -117,6 +117,12 @@ class Rejected(Enum):
     NOT_TO_US = "not-to-us"
     OWN_PROBE = "own-probe"  # as loopback shows it
     QUOTE_TRUNCATED = "icmp-quote-truncated"
+    TTL_ZERO = "ttl-zero"
+    ICMP_FROM_LOOPBACK = "icmp-from-loopback"
+    ICMP_FROM_US = "icmp-from-us"  # from the prober's own address
+    ICMP_FROM_MULTICAST = "icmp-from-multicast"  # or from the broadcast address
+    OTHER_MAC = "other-mac"  # a frame to another machine, as an interface in promiscuous mode gets it
+    VLAN_TAG = "vlan-tag"  # of another network on the same wire
     NOT_ASKED = "not-asked"  # an answer to a probe that was not sent, whatever it acknowledges
     LATE_AFTER_CLOSE = "late-after-close"  # its window has closed; it gets its reset and changes no row
     RESET_NOT_SENT = "reset-not-sent"  # a SYN/ACK that stays without our reset
