@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
-from .config import SynConfig, TargetOptions, Texts, choice_of, declared, ports_of
+from .config import SynConfig, TargetOptions, Texts, choice_of, declared, excluded_ports_of, ports_of
 from .errors import UsageError
 from .output import MANY
 from .targets.special import guard, skipped_text
@@ -91,7 +91,7 @@ def scan(
     # A single text may stand for a sequence of texts.
     given |= {name: tuple(_texts(value)) for name, value in given.items() if _TARGET_OPTIONS[name].kind == Texts}
     request, config = TargetOptions(**given), SynConfig(**options)
-    column, choice = ports_of(request), choice_of(request)
+    column, excluded, choice = ports_of(request), excluded_ports_of(request), choice_of(request)
     guard(choice.hosts, request.yes, None)
     notes = [skipped_text(taken) for taken in choice.taken]
     summary: list[str] = []
@@ -107,7 +107,7 @@ def scan(
         else:
             from .halfopen.session import syn_session
 
-            session = syn_session(choice.hosts, column, config, notes.append, verify=verify)
+            session = syn_session(choice.hosts, column, config, notes.append, verify=verify, excluded_ports=excluded)
         wanted = session.targets <= MANY if silent is None else silent
         for batch in session.batches(wanted and not only_open, None, only_open):
             yield from batch

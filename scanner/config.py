@@ -228,6 +228,13 @@ def ports_of(options: TargetOptions) -> "Ports":
     return parse_ports(format_ports(top_ports(top, nmap_services())), options.exclude_ports)
 
 
+def excluded_ports_of(options: TargetOptions) -> "Ports":
+    """The ports that no frame may go to. Raises UsageError."""
+    from .targets.ports import NO_PORTS, parse_ports
+
+    return NO_PORTS if options.exclude_ports is None else parse_ports(options.exclude_ports)
+
+
 def config_of(given: Mapping[str, Any]) -> SynConfig:
     """The configuration from what the user typed, by the names of the fields. Raises UsageError."""
     from .targets.hostspace import Shard

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from scanner.config import SynConfig
-from scanner.connect.calls import OUTCOMES, RETRY, Outcome
-from scanner.connect.scan import Probing, connect_session
+from scanner.connect.calls import Outcome
+from scanner.connect.outcomes import OUTCOMES, RETRY
+from scanner.connect.probing import Probing
+from scanner.connect.scan import connect_session
 from scanner.connect.verify import CONTROL_PORTS, HIGH, control_ports
 from scanner.errors import UsageError
 from scanner.packet.addresses import from_text
@@ -112,10 +114,12 @@ def test_rows_without_silent_targets_and_of_open_ports_only() -> None:
 
 
 WAITS = {
-    "a host that has not answered, in the first pass": (1, 5, None, 2.0),
+    "the first calls to a host that has not answered: the kernel must not send a third SYN": (1, 5, None, 1.95),
     "the same, with --timeout": (1, 5, 0.5, 1.0),
-    "the same, later: the kernel must not send a second SYN": (2, 5, None, 0.95),
-    "the same, later, with --timeout": (2, 5, 0.5, 0.5),
+    "other calls to that host: the kernel must not send a second SYN": (1, 8, None, 0.95),
+    "the same, with --timeout 0.5": (1, 8, 0.5, 0.5),
+    "the first ones again, in the second pass": (2, 5, None, 0.95),
+    "the same, in the second pass, with --timeout": (2, 5, 0.5, 0.5),
     "a host that answers soon": (1, 4, None, 0.2),
     "a host that is 300 ms away: 0.3 s and four times the half of it": (1, 10, None, 0.9),
     "that host, with --timeout": (1, 10, 0.5, 0.5),
@@ -127,6 +131,8 @@ WAITS = {
 def test_how_long_a_call_may_stay_silent(name: str) -> None:
     passes, call_id, timeout, seconds = WAITS[name]
     made = probing_of("198.18.0.2", "198.18.0.3", "198.18.0.4")
+    for target_id in range(5, 10):
+        made.choose_scout(target_id)
     end(made, (0, 0, 40), (10, errno.ECONNREFUSED, 300), (5, errno.ENETUNREACH, 1))
     for _ in range(passes - 1):
         made.window.begin_pass(0)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from ..config import SynConfig, TargetOptions, choice_of, config_of, ports_of
+from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
 from ..errors import ScanError, UsageError, escaped, note
 from ..files import check_new, write_new
 from ..output import MANY, Outputs, Run, Summary
@@ -83,8 +83,9 @@ def run_syn(request: ScanRequest) -> int:
     drawn = scan_targets(evidence.ladder, hosts, ports)
     watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
     session = syn_session(
-        hosts, ports, config, note, watch.see, watch.open, evidence.verify, state.resume_point, state.kept
-    )
+        hosts, ports, config, note, watch.see, watch.open, evidence.verify, excluded_ports_of(request.targets),
+        state.resume_point, state.kept,
+    )  # fmt: skip
     started = session.now()
     try:
         code = run_session(request, ports, session, state, watch.noting)

@@ -1,67 +1,46 @@
 """Many connect() calls at once, through the sockets of an ordinary user.
 
 The kernel does the handshake; this module keeps account of the calls. A call is started without blocking, epoll says
-when it has an answer, and the answer is an error number. `OUTCOMES` is the whole table of what connect() can say about
-a target. Some errors speak of this machine instead (no descriptor, no port, no memory). Then nothing was sent, and the
-caller waits and tries again with fewer calls at once.
+when it has an answer, and the answer is an error number (`outcomes`). Some errors speak of this machine, which is short
+of descriptors, ports or memory. Then nothing was sent, and the caller waits and tries again with fewer calls at once.
+
+Every frame takes a token out of the bucket of the scan, also those that the kernel sends (see `handshake`). What is
+owed leaves before new calls: first the ACKs of handshakes, because the kernel sends them by itself after a while, then
+the resets that end connections.
 
 This loop decides the speed of the scan, so it does little. Sockets are of the bare C type and never block. Closing a
-socket takes it out of epoll. An established connection is closed by a reset (SO_LINGER with a time of 0), so that no
-TIME_WAIT entries collect here and no FIN exchange follows. A socket that never connected sends nothing when it closes.
+socket takes it out of epoll.
 
 Limits: the kernel repeats a SYN by itself after one second, so a call that counts as one probe must be given up before
-that (`PATIENCE`); a later answer is lost, because the socket is gone. The kernel maps several ICMP codes to one error:
-a port unreachable arrives as "refused", a prohibited host as "unreachable".
+that (`PATIENCE`); a later answer is lost, because the socket is gone.
 
-Sources: connect(2), tcp(7), socket(7); net/ipv4/icmp.c (icmp_err_convert); net/ipv4/tcp_input.c (tcp_reset:
-ECONNREFUSED only while the SYN is out, ECONNRESET only after the SYN/ACK).
+Sources: connect(2), tcp(7), socket(7).
 """
 
 import errno
-import os
+import heapq
 import resource
 import select
 import socket
 from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns, time_ns
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple
 
 from ..errors import ScanError
-from ..verdict.table import Reason
+from ..rounds.pacing import SECOND, Budget
+from .handshake import FIRST_REPEAT, LATER_REPEATS, Call, Owner
+from .outcomes import ABOUT_TARGET, OUTCOMES, RETRY, unexpected
 
-Owner = TypeVar("Owner")
 WaitOf = Callable[[Owner, int], float]  # owner and target id → seconds
-SECOND = 1_000_000_000  # ns
 
-RETRY = Reason.NONE  # the error says nothing of the target: this machine was short of something
-
-OUTCOMES: dict[int, Reason] = {
-    0: Reason.SYN_ACK,
-    errno.ECONNRESET: Reason.SYN_ACK,  # connected, and reset before we looked
-    errno.ECONNREFUSED: Reason.CONN_REFUSED,
-    errno.EACCES: Reason.ADMIN_PROHIBITED,
-    errno.EPERM: Reason.ADMIN_PROHIBITED,
-    errno.ENOPROTOOPT: Reason.PROTO_UNREACH,
-    errno.EHOSTUNREACH: Reason.HOST_UNREACH,
-    errno.ENETUNREACH: Reason.NET_UNREACH,
-    errno.ENONET: Reason.DEST_UNREACH,
-    errno.ETIMEDOUT: Reason.NO_RESPONSE,  # also when we gave up ourselves
-    errno.EHOSTDOWN: Reason.NO_RESPONSE,
-    errno.EMFILE: RETRY,
-    errno.ENFILE: RETRY,
-    errno.EADDRNOTAVAIL: RETRY,
-    errno.ENOBUFS: RETRY,
-}
-
-_ABOUT_TARGET = {code for code, reason in OUTCOMES.items() if reason is not RETRY}
-
-PATIENCE = 0.95  # seconds: the kernel sends its second SYN after 1 s (TCP_TIMEOUT_INIT)
+# Seconds: the kernel sends its second SYN after 1 s (TCP_TIMEOUT_INIT), and its third after 2 s (3 s before Linux 6.5).
+PATIENCE, LONG_PATIENCE = 0.95, 1.95
+RECHECK = 0.2  # seconds
 SPARE_DESCRIPTORS = 64  # for outputs, libraries and the terminal
 MOST_CALLS = 16_384  # at once, whatever the descriptor limit
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-_RESET_ON_CLOSE = b"\1\0\0\0\0\0\0\0"  # struct linger { l_onoff = 1, l_linger = 0 }
 _IP_BIND_ADDRESS_NO_PORT = 24  # include/uapi/linux/in.h: the port is chosen by connect(), for the whole 4-tuple
 
 
@@ -93,147 +72,215 @@ ANYWHERE = LocalEnd()
 
 
 class Outcome(NamedTuple, Generic[Owner]):
-    """How a call ended: owner and target id, an error number of `OUTCOMES`, times in ns, and the socket if kept."""
+    """How a call ended: owner and target id, an error number of `OUTCOMES`, times in ns, and the call if kept."""
 
     owner: Owner
     target_id: int
     code: int
     started: int
     ended: int
-    connection: socket.SocketType | None
-
-
-class _Call(NamedTuple, Generic[Owner]):
-    """One call under way. `fd` is its number in epoll, -1 for a call that was answered at once."""
-
-    socket: socket.SocketType
-    fd: int
-    owner: Owner
-    target_id: int
-    started: int  # ns
+    connection: Call[Owner] | None
 
 
 class Calls(Generic[Owner]):
     """The calls under way. `ended` collects outcomes until `take`.
 
-    With `keep`, an established connection is handed over open with its outcome, and the taker closes it.
+    With `keep`, an established connection is handed over open with its outcome, and the taker gives it back by
+    `hang_up`.
     """
 
     def __init__(
-        self, local_end: LocalEnd = ANYWHERE, keep: bool = False, clock: Callable[[], int] = monotonic_ns
-    ) -> None:
+        self, budget: Budget, local_end: LocalEnd = ANYWHERE, keep: bool = False,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:  # fmt: skip
         self.ended: list[Outcome[Owner]] = []
         self.shortage = 0  # the error number of the latest start that failed for lack of something
-        self._local_end, self._keep, self._clock = local_end, keep, clock
+        self.budget = budget
+        self.local_end, self._keep, self._clock = local_end, keep, clock
         self._plain = local_end == ANYWHERE
         self._epoll = select.epoll()
-        self._open: dict[int, _Call[Owner]] = {}
-        self._young: deque[_Call[Owner]] = deque()  # in the order of their start
-        self._old: deque[_Call[Owner]] = deque()  # those that get the full patience
+        self._open: dict[int, Call[Owner]] = {}
+        self._checks: list[tuple[int, int, Call[Owner]]] = []  # when each call may have to be given up, ns: a heap
+        self._repeats: list[tuple[int, int, Call[Owner]]] = []  # when the kernel sends a SYN again, ns: a heap
+        self._acks: deque[Call[Owner]] = deque()  # established, and the kernel holds the ACK back
+        self._resets: deque[Call[Owner]] = deque()  # to be closed
+        self._margins = 0  # tokens that calls have given back
+        self._asked: set[str] = set()  # neighbours whose MAC address the kernel has been made to ask for
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._acks) + len(self._resets)
 
-    def start(self, owner: Owner, target_id: int, host: str, port: int) -> bool:
-        """Call host:port. False: nothing was started, this machine is short of `shortage`."""
+    @property
+    def owing(self) -> bool:
+        """Whether ACKs or resets wait for the rate."""
+        return bool(self._acks or self._resets)
+
+    def room(self, now: int, limit: int) -> int:
+        """How many frames new calls may send now, at most `limit`: what is owed leaves first."""
+        self._pay(now)
+        return 0 if self.owing else self.budget.bucket.allowed(now, limit)
+
+    def start(
+        self, owner: Owner, target_id: int, host: str, port: int, kind: str = "probe", patience: float = PATIENCE,
+        on_link: bool = False,
+    ) -> int:  # fmt: skip
+        """Call host:port, as a frame of this kind. Returns how many tokens that took out of the bucket.
+
+        `patience`: the most seconds until the call is given up. `on_link`: the kernel asks for the MAC address of the
+        host. 0: nothing was started, this machine is short of `shortage`.
+        """
         started = self._clock()
         try:
-            call = socket.SocketType(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
+            connection = socket.SocketType(socket.AF_INET6 if ":" in host else socket.AF_INET, _STREAM)
         except OSError as error:
             return self._short(error.errno or 0)
         if not self._plain:
-            self._bind(call)
-        code = call.connect_ex((host, port))
+            self._bind(connection)
+        call = Call(connection, owner, target_id, started)
+        call.hold_ack()
+        code = connection.connect_ex((host, port))
         if code == errno.EINPROGRESS:
             # On loopback and virtual links the answer arrives while connect() runs; a look is cheaper than epoll.
-            code = call.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.EINPROGRESS
-        if code == errno.EINPROGRESS:
-            fd = call.fileno()
-            self._epoll.register(fd, select.EPOLLOUT)
-            self._open[fd] = entry = _Call(call, fd, owner, target_id, started)
-            self._young.append(entry)
-            return True
+            code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.EINPROGRESS
         if OUTCOMES.get(code) is RETRY:
-            call.close()
+            connection.close()
             return self._short(code)
-        if code and code in _ABOUT_TARGET:
-            # Most calls over fast links end here. No connection stands, so there is nothing to reset.
-            call.close()
-            self.ended.append(Outcome(owner, target_id, code, started, self._clock(), None))
-            return True
-        self._settle(_Call(call, -1, owner, target_id, started), code, self._clock())
-        return True
+        self.budget.spend(kind, 1)
+        paid = 1
+        if on_link and host not in self._asked:
+            self._asked.add(host)
+            self.budget.spend("query")
+            paid += 1
+        if code == errno.EINPROGRESS:
+            return paid + self._wait_for(call, patience)
+        self._settle(call, code, self._clock())
+        return paid
 
-    def _short(self, code: int) -> bool:
+    def _wait_for(self, call: Call[Owner], patience: float) -> int:
+        """An answer is to come. Returns how many tokens were taken for a SYN that the kernel may repeat."""
+        call.fd = call.socket.fileno()
+        self._epoll.register(call.fd, select.EPOLLOUT)
+        self._open[call.fd] = call
+        self._check(call, call.started, patience)
+        if patience <= PATIENCE:
+            return 0
+        call.margin = True
+        heapq.heappush(self._repeats, (call.started + FIRST_REPEAT, id(call), call))
+        if self._margins:
+            self._margins -= 1
+            return 0
+        self.budget.bucket.spend(1)
+        return 1
+
+    def _short(self, code: int) -> int:
         if OUTCOMES.get(code) is not RETRY:
-            raise _stop(code)
+            raise unexpected(code)
         self.shortage = code
-        return False
+        return 0
 
     def _bind(self, call: socket.SocketType) -> None:
         try:
-            if self._local_end.interface:
-                call.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._local_end.interface.encode())
-            if self._local_end.address:
+            if self.local_end.interface:
+                call.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.local_end.interface.encode())
+            if self.local_end.address:
                 call.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                call.bind((self._local_end.address, 0))
+                call.bind((self.local_end.address, 0))
         except OSError as error:
             call.close()
-            wanted = " ".join(filter(None, self._local_end))
+            wanted = " ".join(filter(None, self.local_end))
             raise ScanError(f"cannot connect from {wanted}: {error.strerror}; is it this machine's?") from error
 
     def collect(self, seconds: float) -> None:
-        """Take in answers. Waits up to `seconds` for the first one."""
+        """Take in answers, and send what is owed. Waits up to `seconds` for the first answer, or for the rate."""
+        if self.owing:
+            seconds = min(seconds, self.budget.bucket.wait())
         ready = self._epoll.poll(seconds, max(1, len(self._open)))
         now = self._clock()
         for fd, _ in ready:
-            entry = self._open.pop(fd)
-            self._settle(entry, entry.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), now)
+            call = self._open.pop(fd)
+            self._settle(call, call.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), now)
+        self._count_repeats(now)
+        self._pay(now)
 
-    def give_up(self, least: float, wait_of: WaitOf[Owner]) -> None:
-        """End calls that are unanswered for too long: `wait_of(owner, target_id)` seconds, and `least` at least."""
+    def _count_repeats(self, now: int) -> None:
+        """The first repeat of a SYN is counted when it is due, later ones when they have left."""
+        while self._repeats and self._repeats[0][0] <= now:
+            due, key, call = heapq.heappop(self._repeats)
+            if self._open.get(call.fd) is call:
+                if due == call.started + FIRST_REPEAT:
+                    call.expect_repeat(self.budget)
+                    due += LATER_REPEATS
+                else:
+                    call.count_repeats(self.budget)
+                    due += SECOND
+                heapq.heappush(self._repeats, (due, key, call))
+
+    def _pay(self, now: int) -> None:
+        """Send the ACKs and resets that the rate allows."""
+        allowed = self.budget.bucket.allowed(now, 2 * len(self._acks) + len(self._resets)) if self.owing else 0
+        while allowed > 0 and self.owing:
+            if self._resets and not self._acks:
+                allowed -= self._resets.popleft().reset(self.budget)
+                continue
+            call = self._acks.popleft()
+            allowed -= call.acknowledge(self.budget)
+            if self._keep:
+                self._end(call, 0, call)
+            else:
+                self._resets.append(call)
+
+    def _check(self, call: Call[Owner], now: int, left: float) -> None:
+        """Look at the call again when its time is over, or sooner, because its host may show that it is near."""
+        heapq.heappush(self._checks, (now + int(min(left, RECHECK) * SECOND), id(call), call))
+
+    def give_up(self, wait_of: WaitOf[Owner]) -> None:
+        """End calls that are unanswered for too long: `wait_of(owner, target_id)` seconds."""
         now = self._clock()
-        for queue, look in ((self._young, least), (self._old, 0.0)):
-            while queue:
-                entry = queue[0]
-                # An entry that has ended stays in its queue until it comes to the front; its descriptor may be in use
-                # again by another call.
-                if self._open.get(entry.fd) is entry:
-                    age = (now - entry.started) / SECOND
-                    if age < look:
-                        break  # those behind it are younger
-                    if age >= wait_of(entry.owner, entry.target_id):
-                        del self._open[entry.fd]
-                        self._settle(entry, errno.ETIMEDOUT, now)
-                    elif queue is self._young:
-                        self._old.append(entry)
-                    else:
-                        break
-                queue.popleft()
+        while self._checks and self._checks[0][0] <= now:
+            call = heapq.heappop(self._checks)[2]
+            if self._open.get(call.fd) is call:
+                left = wait_of(call.owner, call.target_id) - (now - call.started) / SECOND
+                if left > 0:
+                    self._check(call, now, left)
+                else:
+                    del self._open[call.fd]
+                    self._settle(call, errno.ETIMEDOUT, now)
 
-    def due(self, least: float, wait_of: WaitOf[Owner]) -> float:
+    def due(self) -> float:
         """In how many seconds the next call may have to be given up; infinity when there is none."""
-        now = self._clock()
-        left = [least - (now - queue[0].started) / SECOND for queue in (self._young,) if queue]
-        left += [
-            wait_of(entry.owner, entry.target_id) - (now - entry.started) / SECOND for entry in list(self._old)[:1]
-        ]
-        return max(0.0, min(left, default=float("inf")))
+        return max(0.0, (self._checks[0][0] - self._clock()) / SECOND) if self._checks else float("inf")
 
-    def _settle(self, entry: "_Call[Owner]", code: int, now: int) -> None:
-        if code not in _ABOUT_TARGET:
-            entry.socket.close()
-            raise _stop(code)
-        kept = None
-        if code == 0 and _met_itself(entry.socket):
+    def _settle(self, call: Call[Owner], code: int, now: int) -> None:
+        """The call is answered, or given up."""
+        if code not in ABOUT_TARGET:
+            call.close()
+            raise unexpected(code)
+        call.ended = now
+        if now - call.started >= FIRST_REPEAT:
+            call.count_repeats(self.budget)
+        elif call.margin:
+            self._margins += 1
+        if not code and call.fd >= 0:
+            self._epoll.unregister(call.fd)
+        if code == errno.ECONNRESET:
+            call.look(self.budget)
+        if code:
+            call.close()
+        elif call.met_itself:
             code = errno.ECONNREFUSED  # nothing listens there
-        if code == 0 and self._keep:
-            kept = entry.socket
-            if entry.fd >= 0:
-                self._epoll.unregister(entry.fd)
+            self._resets.append(call)
         else:
-            hang_up(entry.socket)
-        self.ended.append(Outcome(entry.owner, entry.target_id, code, entry.started, now, kept))
+            self._acks.append(call)
+            if self._keep:
+                return  # the outcome is told when the ACK has left
+        self._end(call, code, None)
+
+    def _end(self, call: Call[Owner], code: int, kept: Call[Owner] | None) -> None:
+        self.ended.append(Outcome(call.owner, call.target_id, code, call.started, call.ended, kept))
+
+    def hang_up(self, call: Call[Owner]) -> None:
+        """End a connection that was handed over, when the rate allows."""
+        self._resets.append(call)
 
     def take(self) -> list[Outcome[Owner]]:
         """The outcomes since the last time."""
@@ -241,34 +288,9 @@ class Calls(Generic[Owner]):
         return ended
 
     def close(self) -> None:
-        """Drop every call that is under way, without an outcome."""
-        for entry in self._open.values():
-            hang_up(entry.socket)
-        self._open.clear()
-        self._young.clear()
-        self._old.clear()
+        """Drop every call, without an outcome and without regard to the rate."""
+        for call in (*self._open.values(), *self._acks, *self._resets):
+            call.close()
+        for calls in (self._open, self._acks, self._resets, self._repeats, self._checks):
+            calls.clear()
         self._epoll.close()
-
-
-def _met_itself(connection: socket.SocketType) -> bool:
-    """Whether a call to our own address was given the very port that it calls, and connected to itself."""
-    try:
-        return bool(connection.getsockname() == connection.getpeername())
-    except OSError:  # it has been reset meanwhile
-        return False
-
-
-def hang_up(connection: socket.SocketType) -> None:
-    """Close: an established connection by a reset, a call under way without a packet."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    connection.close()
-
-
-def error_text(code: int) -> str:
-    """The error number's name and words."""
-    return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
-
-
-def _stop(code: int) -> ScanError:
-    hint = "a link-local address (fe80::) needs --interface" if code == errno.EINVAL else "see connect(2)"
-    return ScanError(f"connect() failed with {error_text(code)}: {hint}")

@@ -5,9 +5,10 @@ shared ones of `rounds`. What differs: the kernel holds a socket for every probe
 up) instead of merely having been sent. A pass is over when its last call has ended, and nothing answers late. A
 target counts as probed when a call to it has ended, so what is under way at an interrupt is never called silent.
 
-How long a call may stay silent is decided by host, as in the half-open scan (`rounds.trips`). A call of the first pass
-to a host that has never answered lasts two seconds; in it the kernel sends a second SYN by itself. Later calls end just
-before the kernel would do that.
+How long a call may stay silent is decided by host (`probing`).
+
+Each call pays for every frame that the kernel sends for it (`handshake`): the ACK and the reset of an open port leave
+before further calls, and the scan ends when they have left.
 
 The number of open calls starts at `FIRST_CALLS`, grows with every call that ends, up to the descriptor limit, and
 halves when this machine runs short of descriptors, ports or memory. That is never taken as an answer of the target.
@@ -18,31 +19,29 @@ keeps what it would need to itself.
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..errors import ScanError, UsageError
-from ..packet.addresses import to_text
-from ..packet.headers import Ints
 from ..rounds.measure import judge_pass
-from ..rounds.pacing import SECOND, TokenBucket
+from ..rounds.pacing import SECOND, Budget, TokenBucket
 from ..rounds.rate import RateController
 from ..rounds.schedule import HostRange, LaneFacts, ResumePoint, Schedule
 from ..rounds.session import Clock, Session
 from ..rounds.statistics import ScanStats
-from ..rounds.trips import FIRST_PROBE, LEAST_WAIT, UNHEARD_WAIT, RoundTrips
+from ..rounds.trips import RoundTrips
 from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.permutation import Permutation
 from ..targets.special import any_public
-from ..verdict.ledger import Mark, blank
 from ..verdict.loss import CONTROL_PROBES
 from ..verdict.table import Rank, Reason
-from .calls import OUTCOMES, PATIENCE, Calls, LocalEnd, Outcome, descriptor_room, error_text, steady_clock
+from .calls import Calls, LocalEnd, descriptor_room, steady_clock
+from .outcomes import OUTCOMES, error_text
+from .probing import Probing, neighbours_of
 
 BATCH = 256  # calls started between two looks at the answers
 FIRST_CALLS = 4096
@@ -50,68 +49,6 @@ NO_LIMIT = 1e9  # --rate auto: no upper end
 SHORTAGE_PAUSE = 0.05  # seconds
 SHORTAGE_LIMIT = 10.0  # seconds without any room and with nothing under way: waiting will not help
 LONGEST_SLEEP = 0.05
-
-
-@dataclass
-class Probing:
-    """A window and its calls: the owner of outcomes."""
-
-    window: Window
-    names: list[str] = field(init=False)
-    ports: list[int] = field(init=False)
-    # Ids taken for this pass and not started, last one first. ~id: a control probe to that target.
-    waiting: list[int] = field(default_factory=list)
-    waits: dict[int, float] = field(default_factory=dict)  # seconds, of the hosts that have answered
-
-    def __post_init__(self) -> None:
-        self.names, self.ports = to_text(self.window.hosts), self.window.ports.tolist()
-
-    def wait(self, call_id: int, timeout: float | None) -> float:
-        """Seconds that a call may stay silent."""
-        host = (call_id if call_id >= 0 else ~call_id) // self.window.width
-        if host in self.waits:
-            return self.waits[host] if timeout is None else min(timeout, self.waits[host])
-        first = self.window.passes.pass_no == 1
-        return FIRST_PROBE * (timeout or UNHEARD_WAIT) if first else timeout or PATIENCE
-
-    def drop_waiting(self) -> None:
-        """What was taken and not started counts as not probed."""
-        passes, control = self.window.passes, sum(call_id < 0 for call_id in self.waiting)
-        passes.outstanding -= len(self.waiting) - control
-        self.window.control.outstanding -= control
-        passes.cut_short = passes.cut_short or bool(self.waiting)
-        self.waiting.clear()
-
-    def fold(self, ended: list[Outcome["Probing"]]) -> tuple[Ints, Ints, Ints]:
-        """Take in outcomes. Returns the targets that answered for the first time, TCP round trips in ns, and when
-        the control probes left that were answered, ns.
-        """  # fmt: skip
-        window, pass_no = self.window, self.window.passes.pass_no
-        call_id = np.array([outcome.target_id for outcome in ended], np.int64)
-        target_id, control = np.where(call_id < 0, ~call_id, call_id), call_id < 0
-        reason = np.array([OUTCOMES[outcome.code] for outcome in ended], np.uint8)
-        trip = np.array([outcome.ended - outcome.started for outcome in ended], np.int64)
-        time = np.array([outcome.ended for outcome in ended], np.int64)
-        replied = np.flatnonzero(reason != Reason.NO_RESPONSE)
-        record = blank(len(replied))
-        record["reason"], record["time"], record["pass"] = reason[replied], time[replied], pass_no + control[replied]
-        # Connected and still connected, or reset before we looked.
-        whole = np.array([outcome.code == 0 for outcome in ended], np.bool_)[replied]
-        mark = np.where(whole, Mark.HANDSHAKE_COMPLETED, Mark.HANDSHAKE_REFUSED).astype(np.uint16)
-        record["marks"] = np.where(record["reason"] == Reason.SYN_ACK, mark, 0)
-        tcp = (record["reason"] == Reason.SYN_ACK) | (record["reason"] == Reason.CONN_REFUSED)
-        fresh, back = window.fold(target_id[replied], record, tcp)
-        if not control.all():
-            window.passes.left(target_id[~control], int(time.max()))
-        window.control.left(target_id[control], int(time.max()))
-        first, trips = target_id[replied][fresh], trip[replied][fresh]
-        assert window.target_trips is not None
-        window.target_trips[first] = trips
-        host = first[tcp[fresh]] // window.width
-        if host.size:
-            window.trips.add(host, trips[tcp[fresh]] / SECOND)
-            self.waits.update(zip(host.tolist(), window.trips.waits(host).tolist(), strict=True))
-        return first, trips[tcp[fresh]], back[back > 0]
 
 
 class ConnectScan:
@@ -129,12 +66,13 @@ class ConnectScan:
         limit = config.max_rate or (PUBLIC_RATE if any_public(hosts) else NO_LIMIT)
         self._controller = RateController(limit) if config.rate is None else None
         self._bucket = TokenBucket(self._controller.rate if self._controller else config.rate or 0.0)
+        self._budget = Budget(self._bucket, Counter())  # kinds: probe, control, repeat, ack, reset
         self._room = descriptor_room()
         self._limit = min(FIRST_CALLS, self._room)
         self._trips, self._timeout = RoundTrips(), config.timeout
-        self._calls: Calls[Probing] = Calls(LocalEnd(config.source_ip, config.interface), clock=clock)
+        self._calls: Calls[Probing] = Calls(self._budget, LocalEnd(config.source_ip, config.interface), clock=clock)
         self._probing: dict[int, Probing] = {}  # by id of the window
-        self._sent: Counter[str] = Counter()  # calls by kind: probe, control
+        self._neighbours: list[HostSpace] | None = None  # the hosts on the link
         self._replies = 0
         self._shortages: Counter[str] = Counter()
         self._paused_until = self._short_since = 0  # ns
@@ -146,20 +84,23 @@ class ConnectScan:
 
     @property
     def done(self) -> bool:
-        """Whether every window has closed."""
-        return self.windows.done
+        """Whether every window has closed and nothing is owed."""
+        return self.windows.done and not self._calls.owing
 
     @property
     def sending(self) -> bool:
-        """Whether calls are to be started."""
-        return self.windows.sending or any(probing.waiting for probing in self._probing.values())
+        """Whether frames are due."""
+        waiting = any(probing.waiting for probing in self._probing.values())
+        return self.windows.sending or waiting or self._calls.owing
 
     def turn(self, now: int) -> float:
         """Take in answers, give up calls, start what is due. Returns seconds until there is more to do."""
         self._calls.collect(0)
-        self._calls.give_up(self._least_wait, self._wait_of)
+        self._calls.give_up(self._wait_of)
         self._fold()
-        self._probing = {id(window): self._probing.get(id(window)) or Probing(window) for window in self.windows.open}
+        self._probing = {
+            id(window): self._probing.get(id(window)) or self._probing_of(window) for window in self.windows.open
+        }
         if self.windows.stopped:
             for probing in self._probing.values():
                 probing.drop_waiting()
@@ -167,16 +108,17 @@ class ConnectScan:
         self.windows.advance(now)
         window = self.windows.open_next(now, self._bucket.rate)
         if window:
-            self._probing[id(window)] = Probing(window)
+            self._probing[id(window)] = self._probing_of(window)
         self._start(now)
         if self._controller:
             self._controller.judge(now, self._trips.wait())
             self._bucket.rate = self._controller.rate
         return self._next_due()
 
-    @property
-    def _least_wait(self) -> float:
-        return min(LEAST_WAIT, self._timeout or LEAST_WAIT)
+    def _probing_of(self, window: Window) -> Probing:
+        if self._neighbours is None:  # looked up late: the namespace of the calls counts
+            self._neighbours = neighbours_of(self._hosts, self._calls.local_end)
+        return Probing(window, self._neighbours)
 
     def _wait_of(self, probing: Probing, call_id: int) -> float:
         return probing.wait(call_id, self._timeout)
@@ -193,7 +135,7 @@ class ConnectScan:
 
     def count(self, stats: ScanStats) -> None:
         """The counters of calls."""
-        stats.sent, stats.replies, stats.shortages = self._sent, self._replies, self._shortages
+        stats.sent, stats.replies, stats.shortages = self._budget.sent, self._replies, self._shortages
         stats.carries = self._controller.carries if self._controller else None
         if self.done and not stats.sending_seconds:  # every call was started in the first turn
             stats.sending_seconds = stats.seconds
@@ -209,42 +151,50 @@ class ConnectScan:
         """Start what the rate and the number of open calls allow."""
         if now < self._paused_until:
             return
-        allowed = min(self._bucket.allowed(now, BATCH), self._limit - len(self._calls))
-        started = 0
+        frames = self._calls.room(now, BATCH)
         for window in self.windows.open:
             probing = self._probing[id(window)]
             eager = self._controller is not None and self._controller.testing
             window.allow_control(None if self._controller else CONTROL_PROBES, eager)
-            if allowed > started and (probing.waiting or not (window.passes.handed_out and window.control.handed_out)):
-                started += self._start_window(probing, allowed - started, now)
+            if frames > 0 and (probing.waiting or not (window.passes.handed_out and window.control.handed_out)):
+                frames -= self._start_window(probing, frames, now)
                 if now < self._paused_until:
                     break
-        self._bucket.spend(started)
 
-    def _start_window(self, probing: Probing, limit: int, now: int) -> int:
-        window = probing.window
-        if not probing.waiting:
+    def _start_window(self, probing: Probing, frames: int, now: int) -> int:
+        """Start calls for so many tokens. Returns how many they have paid."""
+        window, limit = probing.window, min(frames, self._limit - len(self._calls))
+        if not probing.waiting and limit > 0:
             control = ~window.control.take(limit, now)
             taken = [*control.tolist(), *window.passes.take(limit - len(control), now).tolist()]
             probing.waiting = taken[::-1]
-        waiting, names, ports, width = probing.waiting, probing.names, probing.ports, window.width
-        started = control_started = 0
-        for _ in range(min(limit, len(waiting))):
+        waiting = probing.waiting
+        started = control_started = paid = 0
+        while waiting and paid < frames and started < limit:
             call_id = waiting.pop()
-            target_id = call_id if call_id >= 0 else ~call_id
-            if not self._calls.start(probing, call_id, names[target_id // width], ports[target_id % width]):
+            tokens = self._start_call(probing, call_id)
+            if not tokens:
                 waiting.append(call_id)
                 self._run_short(now)
                 break
             started += 1
             control_started += call_id < 0
+            paid += tokens
         else:
             self._short_since = 0
         if self._controller and started:
             self._controller.sent(started, control_started, now)
-        self._sent["probe"] += started - control_started
-        self._sent["control"] += control_started
-        return started
+        return paid
+
+    def _start_call(self, probing: Probing, call_id: int) -> int:
+        """Start one call. Returns how many tokens it has paid; 0: this machine is short of something."""
+        target_id, kind = (call_id, "probe") if call_id >= 0 else (~call_id, "control")
+        number, port_index = divmod(target_id, probing.window.width)
+        if kind == "probe":
+            probing.choose_scout(target_id)
+        patience = self._wait_of(probing, call_id)
+        port, on_link = probing.ports[port_index], probing.on_link[number]
+        return self._calls.start(probing, call_id, probing.names[number], port, kind, patience, on_link)
 
     def _run_short(self, now: int) -> None:
         """Start nothing for a moment, and then fewer calls at once."""
@@ -274,7 +224,9 @@ class ConnectScan:
     def _next_due(self) -> float:
         """Seconds until there is more to do, answers apart."""
         now = self._clock()
-        due = self._calls.due(self._least_wait, self._wait_of)
+        due = self._calls.due()
+        if self._calls.owing:
+            return min(due, self._bucket.wait())
         if self.sending and len(self._calls) < self._limit:
             pause = max(0.0, (self._paused_until - now) / SECOND)
             due = min(due, max(pause, self._bucket.wait(max(1, int(self._bucket.depth / 2)))))

@@ -12,40 +12,30 @@ calls the service only when the handshake is complete. What happens next tells:
 So every connection is watched for the reset for a moment (`SETTLE`, and twice its own round trip). One with a closed
 window is watched for `WAIT`, in which the SYN of a proxy may be lost and sent again. No data is sent.
 
-A host that seems open on every port is also probed on random high ports. Where those complete as well, its open ports
-say little (`all-open`).
+A host that seems open on every port is also probed on random high ports, but never on those that the user excludes.
+Where these complete as well, its open ports say little (`all-open`).
 
 Limits: a tarpit that opens its window looks like a slow service. Kernels before 5.4 do not report the window; there
 every connection that stands is complete. Source of the offsets: include/uapi/linux/tcp.h (struct tcp_info).
 """
 
-import socket
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ScanError
 from ..packet.addresses import to_text
 from ..packet.headers import Bools, Rows
-from ..rounds.pacing import TokenBucket
+from ..rounds.pacing import SECOND, Budget
 from ..rounds.window import Window
 from ..targets.permutation import Permutation
+from ..targets.ports import Ports
 from ..verdict.ledger import Mark
 from ..verdict.table import Rank, Reason
-from .calls import (
-    ANYWHERE,
-    OUTCOMES,
-    PATIENCE,
-    SECOND,
-    Calls,
-    LocalEnd,
-    Outcome,
-    descriptor_room,
-    error_text,
-    hang_up,
-)
+from .calls import ANYWHERE, PATIENCE, Calls, LocalEnd, Outcome, descriptor_room
+from .handshake import CLOSE_WAIT, CLOSED, INFO_BYTES, Call
+from .outcomes import OUTCOMES, error_text
 
 CONCURRENT = 256
 SETTLE = 0.05  # seconds after the handshake in which a reset would come
@@ -56,9 +46,7 @@ MOST_SHORT = 2000  # starts in a row that this machine had no room for
 CONTROL_PORTS = 4
 HIGH = (49152, 65535)  # RFC 6335, section 6: dynamic ports, which no service is assigned
 
-_INFO_BYTES, _SND_WND = 232, 228  # of struct tcp_info, and where tcpi_snd_wnd lies in it
-_CLOSED, _CLOSE_WAIT = 7, 8  # tcpi_state: reset by the peer, or closed in good order (include/net/tcp_states.h)
-
+_SND_WND = slice(228, 232)  # where tcpi_snd_wnd lies in struct tcp_info
 
 Clock = Callable[[], int]  # ns
 
@@ -66,20 +54,18 @@ Clock = Callable[[], int]  # ns
 class _Watched(NamedTuple):
     """A connection that is established and watched."""
 
-    target_id: int
-    connection: socket.SocketType
+    call: Call[None]
     since: int  # ns of the clock
     trip: int  # ns that the handshake took
 
-    def judge(self, now: int, wait: float) -> Mark | None:
-        """What it has shown so far; None: too early to say."""
-        info = self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    def judge(self, info: bytes, now: int, wait: float) -> Mark | None:
+        """What it has shown so far, by its TCP_INFO; None: too early to say."""
         age = now - self.since
-        if info[0] == _CLOSED:
+        if info[0] == CLOSED:
             return Mark.HANDSHAKE_REFUSED
-        if info[0] == _CLOSE_WAIT:
+        if info[0] == CLOSE_WAIT:
             return Mark.HANDSHAKE_COMPLETED
-        if len(info) < _INFO_BYTES or int.from_bytes(info[_SND_WND:], "little"):
+        if len(info) < INFO_BYTES or any(info[_SND_WND]):
             return Mark.HANDSHAKE_COMPLETED if age >= max(SETTLE * SECOND, 2 * self.trip) else None
         return Mark.SILENT_AFTER_HANDSHAKE if age >= wait * SECOND else None
 
@@ -94,19 +80,22 @@ class Verification:
         self,
         hosts: Sequence[str],
         ports: Sequence[int],
-        bucket: TokenBucket,
+        budget: Budget,
         clock: Clock,
         local_end: LocalEnd = ANYWHERE,
         wait: float = WAIT,
+        on_link: bool = False,
     ) -> None:
+        """`on_link`: the kernel asks for the MAC address of each host."""
         assert len(hosts) == len(ports)
         self.marks = [Mark(0)] * len(hosts)
         self.connected = [False] * len(hosts)  # whether a SYN/ACK came, whatever followed
-        self._hosts, self._ports, self._bucket, self._clock, self._wait = hosts, ports, bucket, clock, wait
+        self._hosts, self._ports, self._clock, self._wait = hosts, ports, clock, wait
+        self._on_link = on_link
         self._room = min(CONCURRENT, descriptor_room())
         self._todo = list(range(len(hosts)))[::-1]
         self._attempts = [0] * len(hosts)
-        self._calls: Calls[None] = Calls(local_end, keep=True, clock=clock)
+        self._calls: Calls[None] = Calls(budget, local_end, keep=True, clock=clock)
         self._watched: list[_Watched] = []
         self._short = 0  # such starts so far
 
@@ -119,29 +108,33 @@ class Verification:
         """Start, take in and watch what is due; waits `LOOK` at most."""
         self._start()
         self._calls.collect(0 if self._calls.ended else LOOK)
-        self._calls.give_up(self._wait, lambda owner, index: self._wait)
+        self._calls.give_up(lambda owner, index: self._wait)
         for outcome in self._calls.take():
             self._take(outcome)
         now = self._clock()
         watched, self._watched = self._watched, []
         for connection in watched:
-            mark = connection.judge(now, self._wait)
+            call = connection.call
+            mark = connection.judge(call.look(self._calls.budget), now, self._wait)
             if mark is None:
                 self._watched.append(connection)
             else:
-                self.marks[connection.target_id] = mark
-                hang_up(connection.connection)
+                self.marks[call.target_id] = mark
+                self._calls.hang_up(call)
 
     def _start(self) -> None:
         room = self._room - len(self._calls) - len(self._watched)
-        for _ in range(min(self._bucket.allowed(self._clock(), room), len(self._todo)) if room > 0 else 0):
+        tokens = self._calls.room(self._clock(), max(0, room))
+        while tokens > 0 and self._todo:
             target_id = self._todo.pop()
-            if not self._calls.start(None, target_id, self._hosts[target_id], self._ports[target_id]):
+            host, port = self._hosts[target_id], self._ports[target_id]
+            paid = self._calls.start(None, target_id, host, port, "handshake", self._wait, self._on_link)
+            if not paid:
                 self._todo.append(target_id)
                 self._run_short()
                 return
+            tokens -= paid
             self._short = 0
-            self._bucket.spend(1)
             self._attempts[target_id] += 1
 
     def _run_short(self) -> None:
@@ -153,9 +146,8 @@ class Verification:
         target_id = outcome.target_id
         self.connected[target_id] = OUTCOMES[outcome.code] is Reason.SYN_ACK
         if outcome.connection is not None:
-            self._watched.append(
-                _Watched(target_id, outcome.connection, outcome.ended, outcome.ended - outcome.started)
-            )
+            trip = outcome.ended - outcome.started
+            self._watched.append(_Watched(outcome.connection, self._clock(), trip))
         elif OUTCOMES[outcome.code] is not Reason.NO_RESPONSE:
             self.marks[target_id] = Mark.HANDSHAKE_REFUSED
         elif self._attempts[target_id] < ATTEMPTS:
@@ -166,17 +158,17 @@ class Verification:
     def close(self) -> None:
         """Drop what is under way; targets without a mark keep none."""
         for watched in self._watched:
-            hang_up(watched.connection)
+            watched.call.close()
         self._watched.clear()
         self._calls.close()
 
 
 def verify(
-    hosts: Sequence[str], ports: Sequence[int], bucket: TokenBucket, clock: Clock, local_end: LocalEnd = ANYWHERE,
-    wait: float = WAIT,
+    hosts: Sequence[str], ports: Sequence[int], budget: Budget, clock: Clock, local_end: LocalEnd = ANYWHERE,
+    wait: float = WAIT, on_link: bool = False,
 ) -> Verification:  # fmt: skip
     """A handshake with each hosts[i]:ports[i]; then `marks[i]` is one of the three marks. Blocks until all have one."""
-    verification = Verification(hosts, ports, bucket, clock, local_end, wait)
+    verification = Verification(hosts, ports, budget, clock, local_end, wait, on_link)
     try:
         while not verification.done:
             verification.step()
@@ -186,48 +178,48 @@ def verify(
 
 
 def verify_window(
-    window: Window, bucket: TokenBucket, clock: Clock, local_end: LocalEnd = ANYWHERE, wait: float = WAIT
-) -> None:
-    """Mark each open target of a closed window in its ledger. Blocks."""
+    window: Window, budget: Budget, clock: Clock, local_end: LocalEnd = ANYWHERE, wait: float = WAIT,
+    on_link: bool = False,
+) -> None:  # fmt: skip
+    """Mark each open target of a closed window in its ledger. Blocks. `on_link`: its hosts are on the link."""
     targets = np.flatnonzero(window.ledger.rank(slice(None)) == Rank.OPEN)
     host, port_index = np.divmod(targets, window.width)
     ports = window.ports[port_index].tolist()
-    marks = np.array(verify(to_text(window.hosts[host]), ports, bucket, clock, local_end, wait).marks, np.uint16)
+    found = verify(to_text(window.hosts[host]), ports, budget, clock, local_end, wait, on_link)
+    marks = np.array(found.marks, np.uint16)
     for mark in np.unique(marks).tolist():
         window.ledger.mark(targets[marks == mark], Mark(mark))
 
 
-def control_ports(probed: npt.NDArray[np.uint16], key: int, count: int = CONTROL_PORTS) -> list[int]:
-    """`count` keyed random high ports that were not probed; fewer where nearly all were."""
+def control_ports(barred: Ports, key: int, count: int = CONTROL_PORTS) -> list[int]:
+    """`count` keyed random high ports without the barred ones (probed or excluded); fewer where nearly all are."""
     first, last = HIGH
     order = Permutation(last - first + 1, key).forward(np.arange(last - first + 1)).astype(np.int64) + first
-    chosen: list[int] = order[~np.isin(order, probed)][:count].tolist()
+    chosen: list[int] = order[~np.isin(order, barred)][:count].tolist()
     return chosen
 
 
 def find_open_everywhere(
-    window: Window, key: int, bucket: TokenBucket, clock: Clock, local_end: LocalEnd = ANYWHERE
-) -> None:  # fmt: skip
+    window: Window, excluded: Ports, key: int, budget: Budget, clock: Clock, local_end: LocalEnd = ANYWHERE
+) -> None:
     """Probe control ports of hosts whose every probed port is open; sets `window.open_everywhere`. Blocks."""
     opened = (window.ledger.rank(slice(None)) == Rank.OPEN).reshape(len(window.hosts), window.width)
     suspects = np.flatnonzero(opened.all(axis=1))
     if suspects.size:
-        hosts = window.hosts[suspects]
-        window.open_everywhere[suspects] = open_everywhere(hosts, window.ports, key, bucket, clock, local_end)
+        ports = control_ports(np.union1d(window.ports, excluded), key)
+        window.open_everywhere[suspects] = open_everywhere(window.hosts[suspects], ports, budget, clock, local_end)
 
 
 def open_everywhere(
-    hosts: Rows, probed: npt.NDArray[np.uint16], key: int, bucket: TokenBucket, clock: Clock,
-    local_end: LocalEnd = ANYWHERE,
-) -> Bools:  # fmt: skip
+    hosts: Rows, ports: Sequence[int], budget: Budget, clock: Clock, local_end: LocalEnd = ANYWHERE
+) -> Bools:
     """bool[hosts]: every control port answered a SYN with SYN/ACK, whatever followed. Blocks.
 
     All False when too few ports are left to probe.
     """
-    ports = control_ports(probed, key)
     if len(ports) < CONTROL_PORTS:
         return np.zeros(len(hosts), np.bool_)
     names = [name for name in to_text(hosts) for _ in ports]
-    verification = verify(names, ports * len(hosts), bucket, clock, local_end, wait=PATIENCE)
+    verification = verify(names, [*ports] * len(hosts), budget, clock, local_end, wait=PATIENCE)
     connected = np.array(verification.connected, np.bool_).reshape(len(hosts), len(ports))
     return np.asarray(connected.all(axis=1))

@@ -27,6 +27,7 @@ from ..rounds.statistics import ScanStats
 from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
+from ..targets.ports import NO_PORTS, Ports
 from ..targets.special import any_public
 from ..transport import Transport
 from ..transport.steady import Steady
@@ -56,9 +57,13 @@ def settings_of(config: SynConfig, hosts: HostSpace) -> Settings:
 class LiveScan:
     """The engine of a half-open scan: a `Scan` with real transports."""
 
-    def __init__(self, scan: Scan, lanes: Lanes, config: SynConfig, clock: Clock, order_key: int) -> None:
+    def __init__(
+        self, scan: Scan, lanes: Lanes, config: SynConfig, clock: Clock, order_key: int,
+        excluded_ports: Ports = NO_PORTS,
+    ) -> None:  # fmt: skip
         self.windows: Windows = scan.windows
         self._scan, self._lanes, self._clock, self._order_key = scan, lanes, clock, order_key
+        self._excluded_ports = excluded_ports
         self._local_end = LocalEnd(config.source_ip, config.interface)  # of handshakes for --verify
         self._names = {lane.name for lane in lanes.lanes}
         self._dropped_before = self._interface_drops()
@@ -96,9 +101,9 @@ class LiveScan:
 
     def verify(self, window: Window) -> None:
         """A full handshake with each open target of a closed window."""
-        bucket = self._scan.transmit.bucket
-        verify_window(window, bucket, self._clock, self._local_end)
-        find_open_everywhere(window, self._order_key, bucket, self._clock, self._local_end)
+        common = self._scan.transmit.budget, self._clock, self._local_end
+        verify_window(window, *common, on_link=self._scan.lanes[window.host_range.lane].needs_macs)
+        find_open_everywhere(window, self._excluded_ports, self._order_key, *common)
 
     def count(self, stats: ScanStats) -> None:
         """The counters of what was sent, received and lost."""
@@ -138,10 +143,13 @@ def syn_session(
     see: Sequence[See] = (),
     before_frames: Callable[[set[int]], None] = lambda links: None,
     verify: bool = False,
+    excluded_ports: Ports = NO_PORTS,
     resume: ResumePoint | None = None,
     resumable: bool = False,
 ) -> Session:
     """A half-open scan. `see` is told of every frame; with `verify` open ports get a full handshake, too.
+
+    `excluded_ports`: ports that no frame may go to, beyond those of `ports`.
 
     `before_frames` is called with the link types (LINKTYPE_ numbers) that `see` will meet.
     `resume`: the scan goes on from there. Raises UsageError or ScanError; then nothing stays open.
@@ -163,7 +171,7 @@ def syn_session(
         schedule = Schedule([lane.hosts for lane in facts], len(ports), *(resume.restart(facts) if resume else ()))
         scan = Scan(opened.lanes, settings_of(config, hosts), keys.order, schedule)
         before_frames(links)
-        engine = LiveScan(scan, opened, config, clock, keys.order)
+        engine = LiveScan(scan, opened, config, clock, keys.order, excluded_ports)
     except (UsageError, ScanError):
         opened.close()
         raise

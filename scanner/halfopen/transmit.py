@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..packet import probe
 from ..packet.headers import ETHERNET, LINK_ETHERNET, Bytes, Frames, Ints, Rows, read
 from ..packet.parse import Segments
-from ..rounds.pacing import TokenBucket
+from ..rounds.pacing import Budget, TokenBucket
 from ..transport import Transport
 from .lane import Lane, Matches
 
@@ -79,8 +79,8 @@ class Transmit:
     """The way out, for all transports of a scan."""
 
     def __init__(self, transports: list[Transport], rate: float) -> None:
-        self.bucket = TokenBucket(rate)
-        self.sent: Counter[str] = Counter()  # frames by kind: probe, query, reset, syn-ack
+        self.budget = Budget(TokenBucket(rate), Counter())  # kinds: probe, control, query, reset, syn-ack
+        self.bucket, self.sent = self.budget
         self._transports = transports
         self._committed = {id(transport): 0 for transport in transports}
         self._in_flight: dict[int, deque[_InFlight]] = {id(transport): deque() for transport in transports}
@@ -179,7 +179,6 @@ class Transmit:
 
     def _commit(self, transport: Transport, count: int, length: int, kind: str, frames: _InFlight) -> None:
         transport.commit(count, length)
-        self.bucket.spend(count)
-        self.sent[kind] += count
+        self.budget.spend(kind, count)
         self._committed[id(transport)] += count
         self._in_flight[id(transport)].append(frames._replace(until=self._committed[id(transport)]))

@@ -1,14 +1,16 @@
 """How many frames may leave now, in all and to single hosts.
 
 `TokenBucket` limits every frame that is sent: probes, repeats, resets and neighbour queries alike, because the network
-carries them all. The bucket is at most 10 ms of the rate deep (one frame at least), so a pause is never followed by a
-burst that overflows the queue of a router. Resets go out before probes. The bucket may run into debt for them, and
-the probes that follow wait, so the rate holds over any longer time.
+carries them all. A scan has one bucket, and `Budget` counts what each sender takes out of it. The bucket is at most
+10 ms of the rate deep (one frame at least), so a pause is never followed by a burst that overflows the queue of a
+router. Resets go out before probes. The bucket may run into debt for frames that the kernel sends by itself, and the
+probes that follow wait, so the rate holds over any longer time.
 
 `HostPace` slows down single hosts. Time is an argument: nothing here sleeps or reads a clock.
 """
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -59,6 +61,18 @@ class TokenBucket:
         if not self.rate:
             return 0.0
         return max(0.0, (min(frames, int(self.depth)) - self._tokens) / self.rate)
+
+
+class Budget(NamedTuple):
+    """What leaves, whoever sends it: the bucket of the scan, and the frames by kind."""
+
+    bucket: TokenBucket
+    sent: Counter[str]
+
+    def spend(self, kind: str, frames: int = 1) -> None:
+        """So many frames of this kind leave."""
+        self.bucket.spend(frames)
+        self.sent[kind] += frames
 
 
 class HostPace:

@@ -187,6 +187,7 @@ class Session:
         except (ScanError, OSError, MemoryError) as error:
             self._failure = _said(error)  # raised again where the scan is driven: the rows of the window are not lost
             return False
+        self._stats.sending_seconds = (self._clock() - self._began) / SECOND  # its frames count for the rate, too
         return True
 
     def _between_turns(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:

@@ -18,6 +18,12 @@ from .window import Window
 
 _UNSAVED = ("opened", "remaining", "measured")  # fields that only a running scan uses
 _OTHER_TRAFFIC = ("other-protocol", "other-icmp", "arp", "not-to-us", "own-probe", "ARP", "not IP", "not-ip")
+_OTHER_FRAMES = (  # kinds that only some scans send
+    ("syn-ack", "SYN/ACK"),
+    ("handshake", "handshake"),
+    ("repeat", "repeated SYN"),
+    ("ack", "ACK"),
+)
 MOST_MISSED = 0.01  # share of the responders that a scan may expect to have missed
 MOST_NAMED = 10  # hosts that stopped answering
 _LEAST_SENDING = 0.1  # seconds: a shorter scan has no rate worth printing
@@ -31,7 +37,7 @@ class ScanStats:
     started: float = 0.0  # seconds since 1970
     seconds: float = 0.0
     sending_seconds: float = 0.0
-    sent: Counter[str] = field(default_factory=Counter)  # frames by kind: probe, query, reset
+    sent: Counter[str] = field(default_factory=Counter)  # frames by kind, see README.md
     replies: int = 0
     late: int = 0
     rejected: Counter[str] = field(default_factory=Counter)  # frames by cause
@@ -157,11 +163,11 @@ def summary_lines(stats: ScanStats) -> list[str]:
     """The summary for people, as lines without a line end."""
     sent = stats.sent
     control = f" ({sent['control']:,} of them control probes)" if sent["control"] else ""
+    others = "".join(f", {plural(sent[kind], name)}" for kind, name in _OTHER_FRAMES if sent[kind])
     lines = [
         f"{plural(stats.targets, 'target')} in {stats.seconds:.2f} s, {plural(stats.passes, 'pass')}: "
         f"{plural(sent['probe'] + sent['control'], 'probe')}{control}, {plural(sent['query'], 'query')}"
-        + (f", {plural(sent['syn-ack'], 'SYN/ACK')}" if sent["syn-ack"] else "")
-        + f" and {plural(sent['reset'], 'reset')} sent"
+        f"{others} and {plural(sent['reset'], 'reset')} sent"
         f"{_speed(stats)}; "
         f"{plural(stats.replies, 'reply')}" + (f", {stats.late:,} late" if stats.late else ""),
         _trust(stats),

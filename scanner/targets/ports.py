@@ -32,6 +32,7 @@ Ports = npt.NDArray[np.uint16]
 _Marks = npt.NDArray[np.bool_]
 
 USUAL_PORTS = "1-1024"  # without -p
+NO_PORTS: Ports = np.zeros(0, np.uint16)
 
 _LAST = 65535
 _RANGE = re.compile(r"([0-9]*)(-?)([0-9]*)")

@@ -10,7 +10,7 @@ import pytest
 
 from scanner.config import SynConfig
 from scanner.connect import verify
-from scanner.connect.calls import Calls, LocalEnd, descriptor_room, hang_up, steady_clock
+from scanner.connect.calls import Calls, LocalEnd, descriptor_room, steady_clock
 from scanner.connect.scan import connect_session
 from scanner.errors import ScanError
 from scanner.halfopen.session import syn_session
@@ -18,7 +18,7 @@ from scanner.lab import Box, PortKind
 from scanner.lab.box import INTERFACE, SCANNER
 from scanner.lab.demo import DEMO, add_demo_ports
 from scanner.packet.addresses import from_text
-from scanner.rounds.pacing import TokenBucket
+from scanner.rounds.pacing import Budget, TokenBucket
 from scanner.rounds.rows import window_rows
 from scanner.rounds.session import Session
 from scanner.targets.hostspace import Shard
@@ -32,7 +32,10 @@ from tests.lab.networks import direct_box, require, routed_box
 
 pytestmark = LIVE
 
-AT_ONCE = (TokenBucket(0.0), steady_clock())
+
+def budget(rate: float = 0.0) -> Budget:
+    return Budget(TokenBucket(rate), Counter())
+
 
 OPEN = ("open", "syn-ack", ("handshake-completed",))
 CLOSED = ("closed", "conn-refused", ())
@@ -221,14 +224,14 @@ def test_interrupted_twice_claims_nothing_of_what_is_under_way(box: Box) -> None
 
 def test_a_source_address_and_interface(box: Box) -> None:
     with box.scanner.entered():
-        calls: Calls[None] = Calls(LocalEnd("198.18.0.1", INTERFACE), keep=True)
+        calls: Calls[None] = Calls(budget(), LocalEnd("198.18.0.1", INTERFACE), keep=True)
         assert calls.start(None, 0, box.target_ip, 22)
         while not calls.ended:
             calls.collect(1)
         (outcome,) = calls.take()
     assert outcome.connection is not None
-    ours = outcome.connection.getsockname()[0]
-    hang_up(outcome.connection)
+    ours = outcome.connection.socket.getsockname()[0]
+    calls.hang_up(outcome.connection)
     calls.close()
     assert (outcome.code, ours) == (0, "198.18.0.1")
 
@@ -254,7 +257,7 @@ def test_a_source_address_and_interface(box: Box) -> None:
     ],
 )
 def test_what_no_target_can_answer_stops_the_scan(box: Box, source: LocalEnd, target: str, message: str) -> None:
-    calls: Calls[None] = Calls(source)
+    calls: Calls[None] = Calls(budget(), source)
     with box.scanner.entered(), pytest.raises(ScanError) as caught:
         calls.start(None, 0, target, 22)
     calls.close()
@@ -272,22 +275,20 @@ def test_verify(proxied: Box) -> None:
     }
     hosts, ports = zip(*wanted, strict=True)
     with proxied.scanner.entered():
-        found = verify.verify(hosts, ports, TokenBucket(100.0), steady_clock(), wait=1.2)
+        found = verify.verify(hosts, ports, budget(100.0), steady_clock(), wait=1.2)
     assert dict(zip(wanted, found.marks, strict=True)) == wanted
     assert found.connected == [True, True, True, True, False, True]
 
 
 def test_verify_a_target_that_is_silent(box: Box) -> None:
     with box.scanner.entered():
-        found = verify.verify([box.target_ip], [135], *AT_ONCE, wait=0.1)
+        found = verify.verify([box.target_ip], [135], budget(), steady_clock(), wait=0.1)
     assert (found.marks, found.connected) == ([Mark.SILENT_AFTER_HANDSHAKE], [False])
 
 
 def test_verify_many(box: Box) -> None:
     with box.scanner.entered():
-        found = verify.verify(
-            [box.target_ip] * 1000, [10_000 + i % 100 for i in range(1000)], TokenBucket(0.0), steady_clock()
-        )
+        found = verify.verify([box.target_ip] * 1000, [10_000 + i % 100 for i in range(1000)], budget(), steady_clock())
     assert found.marks == [Mark.HANDSHAKE_COMPLETED] * 1000
 
 
@@ -296,7 +297,7 @@ def test_control_ports_tell_a_wall(name: str, request: pytest.FixtureRequest) ->
     box: Box = request.getfixturevalue(name)
     with box.scanner.entered():
         found = verify.open_everywhere(
-            from_text(box.target_ip), parse_ports("1-1024"), 5, TokenBucket(0.0), steady_clock()
+            from_text(box.target_ip), verify.control_ports(parse_ports("1-1024"), 5), budget(), steady_clock()
         )
     assert found.tolist() == [name == "proxied"]
 
@@ -315,7 +316,7 @@ def test_verify_marks_the_rows_of_a_half_open_scan(proxied: Box) -> None:
         while not made.engine.done:
             time.sleep(min(0.01, made.engine.turn(made.now())))
         (window,) = made.engine.windows.closed
-        verify.verify_window(window, TokenBucket(0.0), steady_clock(), wait=1.2)
+        verify.verify_window(window, budget(), steady_clock(), wait=1.2)
         made.close()
     proxy = ("syn-proxy",)
     assert claims(list(window_rows(window, time.time_ns()))) == {
