@@ -136,6 +136,14 @@ def test_whether_any_host_is_public(specs: list[str], expected: bool) -> None:
     assert any_public(parse_hosts(specs, [], resolve)) == expected
 
 
+@pytest.mark.parametrize("spans", [1001, 100_000])
+def test_private_networks_with_many_excludes_are_not_public(spans: int) -> None:
+    """A scan of them is not held at the rate for public addresses."""
+    excludes = [f"10.{number >> 15}.{number >> 7 & 255}.{number << 1 & 255}" for number in range(spans)]
+    private, public = (parse_hosts([*more, "10.0.0.0/8"], excludes, resolve) for more in ([], ["1.1.1.1"]))
+    assert (private.size, any_public(private), any_public(public)) == ((1 << 24) - spans, False, True)
+
+
 def test_the_list_of_special_blocks() -> None:
     """Every block occurs once, in its canonical form and in order."""
     blocks = [entry.block for entry in entries()]

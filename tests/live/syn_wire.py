@@ -78,6 +78,7 @@ class Segment(NamedTuple):
     time: int  # ns
     out: bool  # sent by the side that is tapped
     src: bytes
+    dst: bytes
     ttl: int
     tos: int
     sport: int
@@ -152,10 +153,12 @@ class Tap:
 def tcp(frame: bytes, time: int = 0, out: bool = False) -> Segment | None:
     """The TCP segment in an Ethernet frame without IP options or extension headers; None: there is none."""
     if frame[12:14] == b"\x08\x00" and frame[23] == 6:
-        src, ttl, tos, at = frame[26:30], frame[22], frame[15], 34
+        src, dst, ttl, tos, at = frame[26:30], frame[30:34], frame[22], frame[15], 34
     elif frame[12:14] == b"\x86\xdd" and frame[20] == 6:
-        src, ttl, tos, at = frame[22:38], frame[21], (frame[14] & 15) << 4 | frame[15] >> 4, 54
+        src, dst, ttl, tos, at = frame[22:38], frame[38:54], frame[21], (frame[14] & 15) << 4 | frame[15] >> 4, 54
     else:
         return None
     sport, dport, seq, ack, offset, flags = struct.unpack("!HHIIBB", frame[at : at + 14])
-    return Segment(time, out, src, ttl, tos, sport, dport, seq, ack, flags, frame[at + 20 : at + (offset >> 4) * 4])
+    return Segment(
+        time, out, src, dst, ttl, tos, sport, dport, seq, ack, flags, frame[at + 20 : at + (offset >> 4) * 4]
+    )
