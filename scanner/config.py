@@ -98,7 +98,7 @@ class TargetOptions:
     )
     top_ports: int | None = option(None, PORTS, "The N ports most often open, by nmap's file if there is one.", "", "N")
     list_ports: bool = option(False, PORTS, "Print the ports with their names and send nothing.")
-    exclude_ports: str | None = option(None, PORTS, "Ports to leave out.")
+    exclude_ports: str | None = option(None, PORTS, "Ports to leave out, by --verify as well.")
 
 
 def _whole() -> "Shard":
