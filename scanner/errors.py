@@ -10,6 +10,7 @@ interfaces come from outside and may hold escape sequences, which a terminal wou
 in which every such character is written out, and whatever else puts names before a person uses `escaped`.
 """
 
+import errno
 import sys
 from contextlib import suppress
 
@@ -30,6 +31,21 @@ class UsageError(ScannerError):
     """The request cannot be carried out as written, and nothing was sent. Exit code 2."""
 
     exit_code = 2
+
+
+def cause_of(error: OSError) -> str:
+    """What the system said. Where a limit was reached, the limit and how to raise it."""
+    said = error.strerror or str(error)
+    if error.errno == errno.EMFILE:
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"{said}: this process may have {most:,} at once; raise the limit (ulimit -n 1024)"
+    if error.errno == errno.ENFILE:
+        return f"{said}: the limit of this machine is reached; close programs, or raise fs.file-max"
+    if error.errno in (errno.ENOMEM, errno.ENOBUFS):
+        return f"{said}: free some memory, or raise the limits of this process (ulimit -v, ulimit -l)"
+    return said
 
 
 def escaped(text: str) -> str:

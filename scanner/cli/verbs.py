@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperCommand
 
 from ..config import Option, TargetOptions, Texts
-from ..errors import ScannerError, note, shortened
+from ..errors import ScannerError, cause_of, note, shortened
 from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
 
 app = typer.Typer(
@@ -265,5 +265,8 @@ def main() -> None:
 
         sys.exit(closed_pipe())
     except OSError as error:  # most often a full disk behind standard output
-        note(shortened(str(error)))
+        note(shortened(f"{error}" if cause_of(error) == error.strerror else cause_of(error)))
+        sys.exit(1)
+    except MemoryError:
+        note("no memory is left: free some, or raise the limit of this process (ulimit -v)")
         sys.exit(1)

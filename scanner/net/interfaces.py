@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..errors import ScanError, UsageError
+from ..errors import ScanError, UsageError, cause_of
 from . import netlink
 from .netlink import Address, Interface, Message
 
@@ -99,4 +99,4 @@ def _open() -> socket.socket:
     try:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     except OSError as error:
-        raise ScanError(f"no netlink socket ({error.strerror}): interfaces and routes cannot be read here") from error
+        raise ScanError(f"interfaces and routes cannot be read: no netlink socket: {cause_of(error)}") from error

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
-from ..errors import ScanError
+from ..errors import ScanError, cause_of
 from ..packet.addresses import to_text
 from ..verdict.rows import Verdict
 from .pacing import SECOND
@@ -230,5 +230,5 @@ def _said(error: ScanError | OSError | MemoryError) -> ScanError:
     """The error for the user: also of a system call that no module expects to fail."""
     if isinstance(error, ScanError):
         return error
-    cause = error.strerror or error if isinstance(error, OSError) else "no memory is left"
+    cause = cause_of(error) if isinstance(error, OSError) else "no memory is left"
     return ScanError(f"the system refused what the scan needs: {cause}")

@@ -19,15 +19,17 @@ Source: socket(7) SO_ATTACH_FILTER; ip(7) IP_MINTTL; include/uapi/linux/in.h, in
 """
 
 import errno
+import resource
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from ..errors import ScanError, ScannerError, UsageError
+from ..errors import ScanError, ScannerError, UsageError, cause_of
 from ..net.netlink import FAMILY, Address
 from .bpf import DROP_ALL, attach
 
 FIRST, LAST = 32768, 60999  # Linux's default ip_local_port_range: ports a client is expected to send from
+ENOUGH_FILES = 1024
 _LEAST_HOPS = {4: (socket.IPPROTO_IP, 21), 6: (socket.IPPROTO_IPV6, 73)}  # IP_MINTTL, IPV6_MINHOPCOUNT
 
 
@@ -55,6 +57,7 @@ def hold(
     itself, where our own ports are targets too and no other machine sees the kernel's resets. Raises UsageError if a
     wanted port is in use or not allowed, ScanError if no run of free ports is left or the system refuses sockets.
     """
+    _allow_descriptors()
     assert count >= 1
     assert wanted is None or 0 < wanted <= 65536 - count
     places = LAST - FIRST + 2 - count  # where a run of so many ports can begin
@@ -69,6 +72,14 @@ def hold(
             if error.errno != errno.EADDRINUSE or wanted is not None:
                 raise _explained(error, address, ports) from error
     raise ScanError(f"no {count} free source ports in a row on {address}: close programs, or use --source-port")
+
+
+def _allow_descriptors() -> None:
+    """Raise the soft limit of open files as far as it may go and is of use: each port takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(ENOUGH_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _hold_all(address: Address, ports: tuple[int, ...], scope: int, quiet: bool) -> ExitStack:
@@ -100,4 +111,4 @@ def _explained(error: OSError, address: Address, ports: tuple[int, ...]) -> Scan
         return UsageError(f"{which} is in use on {address}: choose another with --source-port, or leave it out")
     if error.errno == errno.EACCES:
         return UsageError(f"{which} needs root or CAP_NET_BIND_SERVICE on {address}: choose one above 1023")
-    return ScanError(f"{which} cannot be held on {address}: {error.strerror}")
+    return ScanError(f"{which} cannot be held on {address}: {cause_of(error)}")

@@ -34,7 +34,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from ..errors import ScanError
+from ..errors import ScanError, cause_of
 from ..packet.headers import Bytes, Frames, Ints
 from ..verdict.table import Rejected
 from .bpf import Instructions, attach
@@ -88,9 +88,11 @@ class _Ring:
             # struct tpacket_req: block size, blocks, frame size, frames
             sock.setsockopt(SOL_PACKET, option, struct.pack("IIII", BLOCK, blocks, slot, self.slots))
         except OSError as error:
-            message = f"the kernel gave no packet ring ({error.strerror}); free some memory and try again"
-            raise ScanError(message) from error
-        self._map = mmap.mmap(sock.fileno(), blocks * BLOCK, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            raise ScanError(f"the kernel gave no packet ring: {cause_of(error)}") from error
+        try:
+            self._map = mmap.mmap(sock.fileno(), blocks * BLOCK, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        except OSError as error:
+            raise ScanError(f"no packet ring of {blocks * BLOCK >> 20} MB: {cause_of(error)}") from error
         self.bytes: Bytes = np.frombuffer(self._map, np.uint8)
         self.rows: Bytes = self.bytes.reshape(self.slots, slot)
         self.header = np.ndarray((self.slots,), SLOT_HEADER, self.bytes, strides=(slot,))
@@ -125,6 +127,8 @@ def _open_socket() -> socket.socket:
         return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     except PermissionError as error:
         raise ScanError(NO_PERMISSION) from error
+    except OSError as error:
+        raise ScanError(f"no packet socket: {cause_of(error)}") from error
 
 
 class Receiver:
