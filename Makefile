@@ -12,7 +12,7 @@ PY := .venv/bin/python
 RUN := $(PY)
 READY := .venv/.ready
 .DEFAULT_GOAL := check
-.PHONY: demo test test-lowest check lint fmt dist bench truth golden clean
+.PHONY: demo test test-lowest check lint fmt dist bench truth fuzz golden clean
 
 # make itself turns every failure into exit code 2; for the code itself, .venv/bin/halfopen demo.
 demo: $(READY)
@@ -57,6 +57,10 @@ bench: $(READY)
 # ten minutes. ARGS='--ours --runs 20' runs halfopen alone and checks what it promises, ARGS='--only WORD' some scenes.
 truth: $(READY)
 	$(PY) -m tests.bench.truth $(ARGS)
+
+# Mutations of everything that reads what others wrote, for an hour. ARGS='--seconds 60 --only frames' for less.
+fuzz: $(READY)
+	$(PY) -m tests.fuzz $(ARGS)
 
 # Writes anew the expected verdicts next to the captures and the generated parts of the documents.
 # Read the difference before you commit it.

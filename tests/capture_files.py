@@ -4,9 +4,13 @@ A row is (time in ns, link type, bytes).
 """
 
 import struct
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from scanner.capture.records import SECTION_HEADER
-from scanner.capture.source import NO_TIME
+from scanner.capture.reader import open_captures
+from scanner.capture.records import SECTION_HEADER, SLACK
+from scanner.capture.source import CAPACITY, NO_TIME
+from scanner.packet.link import Cause, network_layer
 
 Row = tuple[int, int, bytes]
 S = 1_000_000_000
@@ -100,3 +104,23 @@ WHOLE: dict[str, tuple[bytes, list[Row]]] = {
     ),
     "pcapng old packets": (section(">") + interface(">", 1) + old_packet(">", 0, T * 10**6 + 1, A), PCAP_ROWS[:1]),
 }  # fmt: skip
+
+
+def drain(data: bytes) -> tuple[int, int]:
+    """Read a capture to its end; frames and pieces of damage. Frames lie inside the buffer, and are not too many."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "capture"
+        path.write_bytes(data)
+        reader = open_captures([str(path)])
+        for frames in reader:
+            assert len(frames.buffer) == CAPACITY + SLACK
+            assert frames.start.min(initial=0) >= 0
+            assert frames.length.min(initial=0) >= 0
+            end = frames.start + frames.length
+            assert end.max(initial=0) <= CAPACITY
+            network = network_layer(frames)
+            assert ((network.version == 0) == (network.cause != Cause.NONE)).all()
+            assert (network.at < end)[network.version > 0].all()
+        assert reader.opened or reader.damage
+        assert reader.frames <= len(data) * 1032 // 16  # deflate packs 1032 to 1 at best
+        return reader.frames, len(reader.damage)

@@ -4,39 +4,16 @@ It delivers no more than the file holds, and where something was wrong it says w
 """
 
 import gzip
-import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanner.capture.reader import open_captures
-from scanner.capture.records import SLACK
-from scanner.capture.source import CAPACITY
-from scanner.packet.link import Cause, network_layer
-from tests.capture_files import WHOLE
+from tests.capture_files import WHOLE, drain
 
 SEEDS = [data for data, _ in WHOLE.values() if len(data) < 4096]
 CHANGES = st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), max_size=6)
-
-
-def drain(data: bytes) -> tuple[int, int]:
-    """Read a capture to its end; frames and pieces of damage. The checks are the invariant."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "fuzz"
-        path.write_bytes(data)
-        reader = open_captures([str(path)])
-        for frames in reader:
-            assert len(frames.buffer) == CAPACITY + SLACK
-            assert frames.start.min() >= 0
-            assert frames.length.min() >= 0
-            assert (frames.start + frames.length).max() <= CAPACITY
-            network = network_layer(frames)
-            assert ((network.version == 0) == (network.cause != Cause.NONE)).all()
-            assert (network.at[network.version > 0] < (frames.start + frames.length)[network.version > 0]).all()
-        assert reader.opened or reader.damage
-        return reader.frames, len(reader.damage)
 
 
 @settings(max_examples=300, deadline=None)
