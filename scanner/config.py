@@ -15,6 +15,7 @@ For the same reason groups have no generated methods but `__init__`: each method
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UsageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .rounds.schedule import Keys
     from .targets.hostspace import Shard
     from .targets.ports import Ports
+    from .targets.spec import Tell
     from .targets.special import Choice
     from .verdict.loss import Bound
 
@@ -202,17 +204,19 @@ def keys_of(config: SynConfig) -> "Keys":
     return Keys(Key.from_bytes(os.urandom(16)), order)
 
 
-def choice_of(options: TargetOptions) -> "Choice":
-    """The hosts to scan. Raises UsageError."""
+def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = None) -> "Choice":
+    """The hosts to scan. `counted`: of how many excludes to count what each took. Raises UsageError.
+
+    `tell` is told how much of a list is read: its path, bytes, and the bytes of the whole list (0: not known).
+    """
     from .targets.spec import read_list, resolve
     from .targets.special import choose
 
-    specs = [*options.targets, *(spec for path in options.targets_file for spec in read_list(path))]
-    if not specs:
+    if not options.targets and not options.targets_file:
         raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
-    excludes = [spec for text in options.exclude for spec in text.split(",")]
-    excludes += [spec for path in options.exclude_file for spec in read_list(path)]
-    return choose(specs, excludes, resolve, options.all_addresses)
+    specs = [options.targets, *(read_list(path, tell) for path in options.targets_file)]
+    excludes = [*(text.split(",") for text in options.exclude), *(read_list(path, tell) for path in options.exclude_file)]
+    return choose(chain(*specs), chain(*excludes), resolve, options.all_addresses, counted)
 
 
 def ports_of(options: TargetOptions) -> "Ports":

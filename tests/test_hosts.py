@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from scanner.errors import UsageError
 from scanner.packet.addresses import from_ints, from_text, to_int, to_ints, to_text
 from scanner.packet.headers import MAPPED
-from scanner.targets.hostspace import HostSpace, edges_of
-from scanner.targets.spec import MOST_BLOCKS, parse_hosts, read_list
+from scanner.targets.blocks import blocks_of, ranges_of
+from scanner.targets.hostspace import HostSpace
+from scanner.targets.lists import words_of
+from scanner.targets.patterns import MOST_BLOCKS
+from scanner.targets.spec import parse_hosts, read_list
 
 NAMES = {"one.example": ["192.0.2.1"], "two.example": ["2001:db8::2", "192.0.2.2"], "1-2.example": ["192.0.2.12"]}
 
@@ -262,12 +265,12 @@ def test_a_set_may_reach_to_the_last_of_all_addresses() -> None:
     hosts = space("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127", "192.0.2.1")
     last = (1 << 128) - 1
     assert numbers(hosts) == [to_int(ipaddress.ip_address("192.0.2.1")), last - 1, last]
-    assert (hosts.spans()[1], hosts.within([(last, last)]).size, hosts.count(edges_of([(5, last)]))) == (
+    assert (hosts.spans()[1], hosts.within([(last, last)]).size, hosts.count(blocks_of(ranges_of([(5, last)])))) == (
         (last - 1, last),
         1,
         3,
     )
-    assert numbers(hosts.without(edges_of([(last, last)]))) == numbers(hosts)[:2]
+    assert numbers(hosts.without(blocks_of(ranges_of([(last, last)])))) == numbers(hosts)[:2]
 
 
 def test_the_largest_pattern_is_quick() -> None:
@@ -310,12 +313,12 @@ def test_a_hundred_thousand_excludes_are_quick() -> None:
 def test_read_list(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbf# a list\r\n192.0.2.1\t192.0.2.2 # two\r\n\r\n  two.example#three\nlast\xff")
-    assert read_list(str(path)) == ["192.0.2.1", "192.0.2.2", "two.example", "last�"]
+    assert words_of(b"".join(read_list(str(path)))) == ["192.0.2.1", "192.0.2.2", "two.example", "last�"]
 
 
 def test_read_list_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"192.0.2.1\n192.0.2.2\n")))
-    assert read_list("-") == ["192.0.2.1", "192.0.2.2"]
+    assert words_of(b"".join(read_list("-"))) == ["192.0.2.1", "192.0.2.2"]
 
 
 @pytest.mark.parametrize(
@@ -330,5 +333,5 @@ def test_unreadable_list(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").write_text("# nothing but a remark\n\n")
     path = str(tmp_path / name)
     with pytest.raises(UsageError) as caught:
-        read_list(path)
+        list(read_list(path))
     assert str(caught.value) == message.format(path)

@@ -97,7 +97,7 @@ SPANS = [
 @pytest.mark.parametrize(("spec", "first", "last"), SPANS)
 def test_the_span_of_a_target_as_written(spec: str, first: str, last: str) -> None:
     ends = parse_hosts([first, last], [], resolve).spans()
-    assert parse_targets([spec], [], resolve, all_addresses=False)[1] == [(ends[0][0], ends[-1][1])]
+    assert parse_targets([spec], [], resolve).written.spans() == [(ends[0][0], ends[-1][1])]
 
 
 ASKED = [

@@ -27,7 +27,6 @@ from ..packet.addresses import to_text
 from ..rounds.rate import BLIND_RATE, IN_FLIGHT
 from ..rounds.trips import UNHEARD_WAIT
 from ..targets.ports import Ports, format_ports
-from ..targets.spec import parse_hosts, resolve
 from ..targets.special import MANY_PUBLIC, Choice, public_hosts
 from ..transport import Transport
 from ..transport.held_ports import HeldPorts
@@ -36,7 +35,7 @@ from ..verdict.sentences import plural
 from .options import ScanRequest
 
 PROBES_SHOWN = 10
-EXCLUDES_COUNTED = 20  # for each of them the target list is read once more
+EXCLUDES_COUNTED = 20
 LABEL_WIDTH = 10
 
 
@@ -75,7 +74,7 @@ class Plan:
 
 def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
-    plan = Plan(choice_of(request.targets), ports_of(request.targets), config_of(request.given))
+    plan = Plan(choice_of(request.targets, EXCLUDES_COUNTED), ports_of(request.targets), config_of(request.given))
     sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan))
     sys.stdout.flush()
     return 0
@@ -107,14 +106,12 @@ def _targets(plan: Plan) -> Iterator[str]:
 
 
 def _left_out(plan: Plan) -> Iterator[str]:
-    excludes = plan.choice.excludes
-    size = parse_hosts(plan.choice.specs, [], resolve).size if excludes else 0
-    for spec in excludes[:EXCLUDES_COUNTED]:
-        count = size - parse_hosts(plan.choice.specs, [spec], resolve).size
+    choice = plan.choice
+    for spec, count in choice.excluded:
         yield f"{plural(count, 'address')} by exclude {spec}"
-    if len(excludes) > EXCLUDES_COUNTED:
-        yield f"… by {len(excludes) - EXCLUDES_COUNTED:,} further excludes"
-    for taken in plan.choice.taken:
+    if choice.excludes > len(choice.excluded):
+        yield f"… by {choice.excludes - len(choice.excluded):,} further excludes"
+    for taken in choice.taken:
         yield f"{plural(taken.addresses, 'address')} of {taken.entry}"
     yield from plan.skipped
 

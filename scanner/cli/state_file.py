@@ -14,7 +14,6 @@ Without `--resume` there is no file: then the methods of `StateFile` do nothing.
 """
 
 import errno
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -140,13 +139,12 @@ def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:
     paths = [os.path.realpath(path) for path in output.output if path != "-"]
     paths += [f"{form}:{os.path.realpath(path)}" for form, path in output.named if path != "-"]
     # Files and names may lead to other hosts now, so the hosts themselves are compared too.
-    spans = hashlib.sha256(repr(hosts.spans()).encode()).hexdigest()[:16]
     return {
         "verb": request.verb,
         **request.fixed(),
         "-p": format_ports(ports),
         "-o": " ".join(paths),
-        "list of hosts (of all targets, files, names and excludes)": f"{hosts.size:,} hosts with sum {spans}",
+        "list of hosts (of all targets, files, names and excludes)": f"{hosts.size:,} hosts with sum {hosts.digest()}",
     }
 
 

@@ -24,7 +24,8 @@ import numpy as np
 from ..errors import UsageError
 from ..packet.addresses import from_ints, to_ints
 from ..packet.headers import MAPPED
-from ..targets.hostspace import HostSpace, Span
+from ..targets.blocks import Span
+from ..targets.hostspace import HostSpace
 from . import netlink
 from .interfaces import Refused, dump, exchange, interfaces
 from .netlink import Address, Interface, Message, RouteType
@@ -143,7 +144,8 @@ def boundaries(version: int) -> list[int]:
 def _groups(hosts: HostSpace) -> list[Span]:
     """The first and the last host between each two neighbouring cuts, where there are any, ascending."""
     cuts = {_IPV4_FIRST, _IPV4_END}
-    ipv4_hosts = hosts.count(from_ints([_IPV4_FIRST, _IPV4_END]))
+    before, through = hosts.below(from_ints([_IPV4_FIRST, _IPV4_END])).tolist()
+    ipv4_hosts = through - before
     if ipv4_hosts:
         cuts.update(MAPPED + boundary for boundary in boundaries(4))
     if ipv4_hosts < hosts.size:

@@ -1,32 +1,29 @@
-"""The hosts of a scan as one numbered set, and the arithmetic of such sets.
+"""The hosts of a scan as one numbered set.
 
 A scan needs address number i, and the number of an address, thousands of times a batch, for sets from one host to all
-of IPv4. The set is therefore a list of sorted, disjoint blocks with cumulative counts. Both questions are one binary
-search, and a /8 costs as much as a single host. Numbers follow the order of the addresses.
+of IPv4. The set is therefore a list of sorted, disjoint blocks (`blocks`) with cumulative counts. Both questions are
+one binary search, and a /8 costs as much as a single host. Numbers follow the order of the addresses.
 
-A set is written as its *edges*: an ADDRESS column in which the first address of a block and the address behind its
-last one alternate. An edge is where membership changes, so one sort and two running sums answer every question about
-two sets (see `_sweep`), whatever overlaps.
+Each family has blocks of its own, because a word is searched faster than 16 bytes and takes less memory: 12 bytes for
+a block of IPv4 addresses, 24 for one of IPv6 addresses. IPv4 lies within IPv6 (mapped), so the numbers of some IPv6
+hosts come before those of all IPv4 hosts, and the others behind them.
 
-Limits: 2^62 hosts, so that numbers, and their sums, fit a signed word. Memory grows with the number of blocks: some
-60 bytes for each.
+Limit: 2^62 hosts, so that numbers, and their sums, fit a signed word.
 """
 
+import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import from_ints, from_words, to_ints
+from ..packet.addresses import from_ipv4, from_words, is_ipv4
 from ..packet.headers import Bools, Ints, Rows
-
-Span = tuple[int, int]  # first and last address, both inside: 128-bit integers with IPv4 mapped
-Keys = npt.NDArray[np.bytes_]
+from .blocks import FIRST_IPV4, LAST_IPV4, Blocks, Edges, Span, blocks_of, edges_of, inside, keys_of, outside
+from .blocks import ranges_of, spans_of, words
 
 MOST_HOSTS = 1 << 62
-_EVERY_ADDRESS = (1 << 128) - 1
-_BIG_ENDIAN = np.dtype([("hi", ">u8"), ("lo", ">u8")])
 
 
 class Shard(NamedTuple):
@@ -47,121 +44,162 @@ class Shard(NamedTuple):
 WHOLE = Shard()
 
 
-def edges_of(spans: Iterable[Span]) -> Rows:
-    """Spans in any order, with any overlaps → their edges, unsorted, ADDRESS[2n].
+class _Family:
+    """The blocks of one family, numbered from 0."""
 
-    The edge behind the last of all addresses is 2^128, which a column cannot hold: it becomes 0.
-    """
-    return from_ints([edge for first, last in spans for edge in (first, (last + 1) & _EVERY_ADDRESS)])
+    def __init__(self, starts: Edges, sizes: Ints) -> None:
+        """`sizes`: 0, and the number of addresses in each block. The array becomes part of this object."""
+        self.starts = starts
+        # Hosts before each block; behind the last one, all of them.
+        self.before = np.cumsum(sizes, out=sizes)
+        self.size = int(self.before[-1])
 
+    def place(self, number: Ints) -> tuple[Any, Ints]:
+        """Numbers → the first address of the block of each, and the offset in it."""
+        block = np.searchsorted(self.before[1:], number, side="right")
+        return self.starts[block], number - self.before[block]
 
-def outside(edges: Rows, holes: Rows) -> Rows:
-    """What lies in `edges` but not in `holes`, as sorted edges of disjoint blocks that do not touch."""
-    return _sweep(edges, holes, covered=False)
+    def lower(self, address: Edges) -> tuple[Ints, Bools]:
+        """Addresses → how many hosts have lower addresses, and whether each is a host itself."""
+        block = np.searchsorted(self.starts, address, side="right") - 1
+        if not self.size:
+            return block + 1, block >= 0
+        size = self.before[block + 1] - self.before[block]
+        offset = _distance(address, self.starts[block])
+        member = (block >= 0) & (offset < size.view(np.uint64))
+        # Outside the block, all hosts up to its end are below: for block -1 those before block 0, none.
+        return np.where(member, self.before[block] + offset.view(np.int64), self.before[block + 1]), member
 
-
-def _sweep(edges: Rows, others: Rows, covered: bool) -> Rows:
-    """Walk over all addresses once, from edge to edge; keep what is in `edges` and (not) `covered` by `others`."""
-    ours, theirs = _steps(edges), _steps(others)
-    both = np.concatenate([edges, others])
-    order = np.lexsort((both["lo"], both["hi"]))
-    both = both[order]
-    # Behind each edge: how many blocks of each set are open there.
-    depth = np.cumsum(np.concatenate([ours, np.zeros_like(theirs)])[order])
-    other_depth = np.cumsum(np.concatenate([np.zeros_like(ours), theirs])[order])
-    kept = (depth > 0) & ((other_depth > 0) == covered)
-    # Of several edges at one address only the last one counts: behind it all of them have been added up.
-    hi, lo = both["hi"], both["lo"]
-    final = np.append((hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1]), np.ones(min(1, len(both)), np.bool_))
-    both, kept = both[final], kept[final]
-    changes = kept != np.append(np.zeros(min(1, len(kept)), np.bool_), kept[:-1])
-    result = both[changes]
-    # A set that is still open at the end reaches to 2^128, which is written as 0.
-    return np.append(result, np.zeros(len(result) % 2, result.dtype))
-
-
-def _steps(edges: Rows) -> Ints:
-    """+1 where a block begins and -1 where it ends; an end at 2^128, written as 0, never comes."""
-    steps = np.ones(len(edges), np.int64)
-    steps[1::2] = -((edges["hi"][1::2] | edges["lo"][1::2]) != 0).astype(np.int64)
-    return steps
-
-
-def _keys(column: Rows) -> Keys:
-    """128-bit numbers as 16 bytes each, whose order is that of the numbers: numpy searches bytes, but no pairs."""
-    return column.astype(_BIG_ENDIAN).view("S16")
+    def edges(self) -> Edges:
+        """The edges of the blocks."""
+        sizes = np.diff(self.before)
+        if self.starts.dtype == np.uint32:
+            return edges_of(self.starts, self.starts + sizes.astype(np.uint32))
+        return edges_of(self.starts, keys_of(*_sum(self.starts, sizes)))
 
 
 class HostSpace:
     """A numbered set of addresses; numbers are 0 … size-1, in the order of the addresses."""
 
-    def __init__(self, edges: Rows) -> None:
-        """`edges` are those of sorted disjoint blocks. Raises OverflowError for more than `MOST_HOSTS` hosts."""
-        start, end = edges[::2], edges[1::2]
-        # Last minus first in two words. The last address is `end` - 1; only so a block of all 2^128 addresses, whose
-        # two edges are both 0, differs from an empty one.
-        rest = end["lo"] - start["lo"] - np.uint64(1)
-        beyond = end["hi"] - start["hi"] - (end["lo"] <= start["lo"])
-        if beyond.any() or sum(rest.tolist()) + len(rest) > MOST_HOSTS:
-            raise OverflowError("more than 2^62 hosts")
-        self._edges, self._keys = edges, _keys(start)
-        self._hi, self._lo = start["hi"].copy(), start["lo"].copy()
-        self._sizes = rest + np.uint64(1)
-        # Hosts before each block; behind the last one, all of them.
-        self._before = np.concatenate([[0], np.cumsum(self._sizes.astype(np.int64))])
-        self.size = int(self._before[-1])
+    def __init__(self, blocks: Blocks) -> None:
+        """Raises OverflowError for more than `MOST_HOSTS` hosts."""
+        self._four = _Family(blocks.ipv4[::2].copy(), _sizes_ipv4(blocks.ipv4))
+        self._six = _Family(blocks.ipv6[::2].copy(), _sizes_ipv6(blocks.ipv6, MOST_HOSTS - self._four.size))
+        self.size = self._four.size + self._six.size
+        # IPv6 hosts below the IPv4 ones.
+        self._below = int(self._six.lower(keys_of(0, np.array([FIRST_IPV4], np.uint64)))[0][0])
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def blocks(self) -> Blocks:
+        """The sorted disjoint blocks that make up the set."""
+        return Blocks(self._four.edges(), self._six.edges())
 
     def pick(self, index: npt.ArrayLike) -> Rows:
         """Numbers uint64[n], each below `size` → ADDRESS[n]."""
         number = np.atleast_1d(np.asarray(index)).astype(np.int64)
         assert not number.size or 0 <= number.min() <= number.max() < self.size
-        block = np.searchsorted(self._before[1:], number, side="right")
-        start = self._lo[block]
-        lo = start + (number - self._before[block]).astype(np.uint64)
-        return from_words(self._hi[block] + (lo < start), lo, len(lo))  # the low word may have run over
+        four = (number >= self._below) & (number < self._below + self._four.size)
+        if four.all():
+            start, offset = self._four.place(number - self._below)
+            return from_ipv4(start + offset)
+        if four.any():
+            column = from_words(0, 0, len(number))
+            column[four], column[~four] = self.pick(number[four]), self.pick(number[~four])
+            return column
+        number -= np.where(number < self._below, 0, self._four.size)
+        return from_words(*_sum(*self._six.place(number)), len(number))
 
     def index_of(self, address: Rows) -> Ints:
         """ADDRESS[n] → numbers int64[n], -1 where the address is not in the set; the inverse of `pick`."""
-        block, offset, member = self._find(address)
-        return np.where(member, self._before[block] + offset, -1)
+        lower, member = self._lower(address)
+        return np.where(member, lower, -1)
 
     def below(self, address: Rows) -> Ints:
         """ADDRESS[n] → how many hosts have lower addresses, int64[n]."""
-        block, offset, member = self._find(address)
-        # Outside the block, all hosts up to its end are below: for block -1 those before block 0, none.
-        return np.where(member, self._before[block] + offset, self._before[block + 1])
+        return self._lower(address)[0]
 
-    def count(self, edges: Rows) -> int:
-        """How many hosts lie in the blocks between `edges`, which are sorted and disjoint."""
-        below = self.below(edges)
-        ends_behind_all = edges["hi"][1::2] | edges["lo"][1::2] == 0
-        below[1::2][ends_behind_all] = self.size
-        return int((below[1::2] - below[::2]).sum())
+    def count(self, blocks: Blocks) -> int:
+        """How many hosts lie in the blocks."""
+        return _count(self._four, blocks.ipv4) + _count(self._six, blocks.ipv6)
 
     def within(self, spans: Iterable[Span]) -> "HostSpace":
         """The hosts whose addresses lie in any span, numbered anew."""
-        return HostSpace(_sweep(self._edges, edges_of(spans), covered=True))
+        blocks = blocks_of(ranges_of(spans))
+        return self if self.count(blocks) == self.size else HostSpace(inside(self.blocks, blocks))
 
-    def without(self, edges: Rows) -> "HostSpace":
-        """The hosts that no block of `edges` holds, numbered anew."""
-        return HostSpace(outside(self._edges, edges))
+    def without(self, blocks: Blocks) -> "HostSpace":
+        """The hosts that no block holds, numbered anew."""
+        return HostSpace(outside(self.blocks, blocks))
 
     def spans(self) -> list[Span]:
-        """The sorted disjoint spans that make up the set."""
-        edges = to_ints(self._edges)
-        return [(first, (end - 1) & _EVERY_ADDRESS) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+        """The sorted disjoint spans that make up the set. Only for sets of few blocks: each takes 200 bytes."""
+        return spans_of(self.blocks)
 
-    def _find(self, address: Rows) -> tuple[Ints, Ints, Bools]:
-        """Each address: the last block that starts at or below it (-1: none), the offset, and whether it is inside."""
-        block = np.searchsorted(self._keys, _keys(address), side="right") - 1
-        if not self.size:
-            return block, block, block >= 0
-        # The distance from its start, a 128-bit difference: its high word is 0 if the high words differ by the borrow.
-        lo, start = address["lo"], self._lo[block]
-        offset = lo - start
-        near = address["hi"] - self._hi[block] == (lo < start)
-        member = (block >= 0) & near & (offset < self._sizes[block])
-        return block, offset.astype(np.int64), member
+    def digest(self) -> str:
+        """16 hexadecimal digits that differ between different sets."""
+        total = hashlib.sha256()
+        for family in (self._four, self._six):
+            for column in (family.starts, family.before):
+                total.update(column.view(np.uint8).data)
+        return total.hexdigest()[:16]
+
+    def _lower(self, address: Rows) -> tuple[Ints, Bools]:
+        """How many hosts have lower addresses, and whether each address is a host."""
+        four = is_ipv4(address)
+        if four.all():
+            lower, member = self._four.lower(address["lo"].astype(np.uint32))
+            return lower + self._below, member
+        hi, lo = address["hi"], address["lo"]
+        lower, member = self._six.lower(keys_of(hi, lo))
+        lower += np.where((hi > 0) | (lo > LAST_IPV4), self._four.size, 0)
+        if four.any():
+            lower[four], member[four] = self._lower(address[four])
+        return lower, member
+
+
+def _sizes_ipv4(edges: Edges) -> Ints:
+    """0, and the number of addresses in each block."""
+    sizes = np.full(len(edges[::2]) + 1, 1 << 32, np.int64)
+    sizes[0] = 0
+    sizes[1 : 1 + len(edges) // 2] = edges[1::2]
+    sizes[1:] -= edges[::2]
+    return sizes
+
+
+def _sizes_ipv6(edges: Edges, most: int) -> Ints:
+    """0, and the number of addresses in each block. Raises OverflowError for more than `most` in all."""
+    hi, lo = words(edges)
+    # A missing last edge is 2^128. The last address is the edge - 1; only so a block of all addresses, whose two edges
+    # would both be 0, differs from an empty one.
+    end_hi, end_lo = (np.append(word[1::2], np.zeros(len(edges) % 2, np.uint64)) for word in (hi, lo))
+    rest = end_lo - lo[::2] - np.uint64(1)
+    beyond = end_hi - hi[::2] - (end_lo <= lo[::2])
+    total = (int((rest >> np.uint64(32)).sum()) << 32) + int((rest & np.uint64(0xFFFFFFFF)).sum()) + len(rest)
+    if beyond.any() or total > most:
+        raise OverflowError("more than 2^62 hosts")
+    return np.append(0, rest.view(np.int64) + 1)
+
+
+def _sum(starts: Edges, offset: Ints) -> tuple[Any, Any]:
+    """IPv6 addresses so far behind others, as two words."""
+    hi, lo = words(starts)
+    end = lo + offset.view(np.uint64)
+    return hi + (end < lo), end  # the low word may have run over
+
+
+def _distance(address: Edges, starts: Edges) -> npt.NDArray[np.uint64]:
+    """How far addresses lie behind others, uint64[n]; a number above all sizes if they do not, or very far."""
+    if address.dtype == np.uint32:
+        return (address.astype(np.int64) - starts).view(np.uint64)
+    (hi, lo), (start_hi, start_lo) = words(address), words(starts)
+    # A 128-bit difference: its high word is 0 if the high words differ by the borrow.
+    return np.where(hi - start_hi == (lo < start_lo), lo - start_lo, np.uint64((1 << 64) - 1))
+
+
+def _count(family: _Family, edges: Edges) -> int:
+    """How many hosts lie in the blocks between edges."""
+    below = np.append(family.lower(edges)[0], [family.size] * (len(edges) % 2))
+    return int((below[1::2] - below[::2]).sum())

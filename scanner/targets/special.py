@@ -18,20 +18,18 @@ Nothing is printed here. Limit: on-link broadcast addresses depend on the machin
 Sources: RFC 6890 and the two registries that it founded; RFC 5771 and RFC 4291 for multicast.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import resources
 from ipaddress import ip_network
 from typing import NamedTuple
 
-import numpy as np
-
 from ..errors import UsageError
 from ..packet.addresses import to_int
-from ..packet.headers import Rows
 from ..verdict.sentences import plural
-from .hostspace import HostSpace, Span, edges_of, outside
-from .spec import Resolve, parse_targets
+from .blocks import Blocks, Ranges, blocks_of, outside, ranges_of, union
+from .hostspace import HostSpace
+from .spec import Resolve, Specs, parse_targets
 
 MANY_PUBLIC = 1 << 20  # public addresses above which a scan needs a confirmation
 _SKIP = "skip"
@@ -63,8 +61,8 @@ class Choice(NamedTuple):
     """The hosts to scan, and how they were chosen."""
 
     hosts: HostSpace
-    specs: Sequence[str]
-    excludes: Sequence[str]
+    excluded: list[tuple[str, int]]  # the first excludes, and how many targets each took, by itself
+    excludes: int
     taken: list[Taken]
 
 
@@ -79,32 +77,39 @@ def entries() -> tuple[Entry, ...]:
     return tuple(sorted(listed, key=lambda entry: (entry.first, -entry.last)))
 
 
-def choose(specs: Sequence[str], excludes: Sequence[str], resolve: Resolve, all_addresses: bool = False) -> Choice:
-    """Specs and excludes → the hosts. Raises UsageError as `parse_hosts` does, and when nothing is left."""
-    hosts, taken = _take_out(*parse_targets(specs, excludes, resolve, all_addresses))
+def choose(
+    specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, counted: int = 0
+) -> Choice:
+    """Specs and excludes → the hosts. `counted`: of how many excludes to count what each took.
+
+    Raises UsageError as `parse_hosts` does, and when nothing is left.
+    """
+    targets = parse_targets(specs, excludes, resolve, all_addresses, counted)
+    hosts, taken = _take_out(targets.hosts, targets.written)
     if not hosts.size:
         blocks = ", ".join(str(taken_out.entry) for taken_out in taken)
         raise UsageError(f"only special-purpose addresses are left, of {blocks}: name a target inside one block")
-    return Choice(hosts, specs, excludes, taken)
+    return Choice(hosts, targets.excluded, targets.excludes, taken)
 
 
-def _take_out(hosts: HostSpace, written: list[Span]) -> tuple[HostSpace, list[Taken]]:
+def _take_out(hosts: HostSpace, written: Ranges) -> tuple[HostSpace, list[Taken]]:
     """The hosts without those of special-purpose blocks that are not meant, and what each entry took.
 
-    `written` are the spans of the targets as they were written, each whole.
+    `written` are the targets as they were written, each whole.
     """
-    holes = edges_of([])
+    holes = blocks_of(ranges_of([]))
     taken = []
     for entry in entries():
-        if not entry.skip or not hosts.count(_edges([entry])):
+        block = _blocks([entry])
+        if not entry.skip or not hosts.count(block):
             continue
         # A target that lies wholly inside the block is meant. What an outer entry took is not counted again.
-        spared = edges_of(span for span in written if entry.first <= span[0] and span[1] <= entry.last)
-        cut = outside(_edges([entry]), np.concatenate([spared, holes]))
+        spared = blocks_of(written.inside(entry.first, entry.last))
+        cut = outside(outside(block, spared), holes)
         count = hosts.count(cut)
         if count:
             taken.append(Taken(entry, count))
-            holes = np.concatenate([holes, cut])
+            holes = union(holes, cut)
     return hosts.without(holes) if taken else hosts, taken
 
 
@@ -115,12 +120,12 @@ def skipped_text(taken: Taken) -> str:
 
 def public_hosts(hosts: HostSpace) -> int:
     """How many of the hosts have addresses of the public Internet."""
-    return hosts.size - hosts.count(_edges(entries()))
+    return hosts.size - hosts.count(_blocks(entries()))
 
 
 def any_public(hosts: HostSpace) -> bool:
     """Whether a scan may reach other people's networks: those of the public Internet, and shared or multicast ones."""
-    return hosts.count(_edges(entry for entry in entries() if entry.private)) < hosts.size
+    return hosts.count(_blocks(entry for entry in entries() if entry.private)) < hosts.size
 
 
 def guard(hosts: HostSpace, yes: bool, ask: Callable[[str], bool] | None) -> None:
@@ -137,6 +142,6 @@ def guard(hosts: HostSpace, yes: bool, ask: Callable[[str], bool] | None) -> Non
         raise UsageError("nothing was sent: name fewer targets, or answer y (or add --yes)")
 
 
-def _edges(blocks: Iterable[Entry]) -> Rows:
-    """The blocks as sorted disjoint edges."""
-    return outside(edges_of((block.first, block.last) for block in blocks), edges_of([]))
+def _blocks(chosen: Iterable[Entry]) -> Blocks:
+    """Entries as a set."""
+    return blocks_of(ranges_of((entry.first, entry.last) for entry in chosen))

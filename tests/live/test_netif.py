@@ -13,7 +13,8 @@ from scanner.lab import Namespace
 from scanner.net import interfaces as netif
 from scanner.net import routes
 from scanner.packet.addresses import to_int
-from scanner.targets.hostspace import HostSpace, edges_of, outside
+from scanner.targets.blocks import blocks_of, ranges_of
+from scanner.targets.hostspace import HostSpace
 from scanner.transport.ring import PACKET_QDISC_BYPASS, SOL_PACKET
 from tests.lab.live import LIVE
 
@@ -111,7 +112,7 @@ def span(text: str) -> tuple[int, int]:
 
 
 def space(*spans: tuple[int, int]) -> HostSpace:
-    return HostSpace(outside(edges_of(spans), edges_of([])))
+    return HostSpace(blocks_of(ranges_of(spans)))
 
 
 def route(address: IPv4Address | IPv6Address, **wishes: Any) -> routes.Route:

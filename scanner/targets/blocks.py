@@ -1,0 +1,207 @@
+"""Sets of addresses as columns, and what can be asked of two sets.
+
+A list of targets may name ten million ranges. As Python objects they need gigabytes, so they are columns from the
+start: a range of IPv4 addresses takes 8 bytes, one of IPv6 addresses 32. Sorting and searching such columns answers
+every question about two sets, whatever overlaps.
+
+A set is kept as its *edges*: the first address of a block and the address behind its last one alternate, sorted. So a
+binary search says whether an address is in the set: it is, if an odd number of edges lies at or below it. A set that
+reaches to the last of all addresses has no edge there, and its number of edges is odd. IPv4 and IPv6 have columns of
+their own, of words and of 16 bytes in the order of the network. No block lies in both.
+
+Limit: a set is made from all its ranges at once, which are sorted; adding one range costs as much as adding all.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..packet.headers import MAPPED, U32, U64, Bools
+
+Span = tuple[int, int]  # first and last address, both inside: 128-bit integers with IPv4 mapped
+Keys = npt.NDArray[np.bytes_]  # 128-bit numbers as 16 bytes each: numpy sorts and searches bytes, but no pairs
+Edges = npt.NDArray[Any]  # of one family, sorted: words or keys
+
+FIRST_IPV4, LAST_IPV4 = MAPPED, MAPPED | 0xFFFFFFFF
+_BIG_ENDIAN = np.dtype([("hi", ">u8"), ("lo", ">u8")])
+
+
+class Blocks(NamedTuple):
+    """A set of addresses: the edges of sorted disjoint blocks that do not touch."""
+
+    ipv4: U32  # unmapped
+    ipv6: Keys
+
+
+class Ranges(NamedTuple):
+    """Ranges in any order, with any overlaps: first and last address of each."""
+
+    ipv4: U32  # [n, 2], unmapped
+    others: Keys  # [m, 2], of IPv6; a range may hold all of IPv4 too
+
+    def inside(self, first: int, last: int) -> "Ranges":
+        """The ranges that lie wholly between two addresses of one family."""
+        if first >> 32 == MAPPED >> 32:
+            low, high = first & 0xFFFFFFFF, last & 0xFFFFFFFF
+            return Ranges(self.ipv4[(self.ipv4[:, 0] >= low) & (self.ipv4[:, 1] <= high)], self.others[:0])
+        others = self.others
+        return Ranges(self.ipv4[:0], others[(others[:, 0] >= _key(first)) & (others[:, 1] <= _key(last))])
+
+    def spans(self) -> list[Span]:
+        """The same as integers, IPv4 first."""
+        ipv4 = [(MAPPED | first, MAPPED | last) for first, last in self.ipv4.tolist()]
+        return ipv4 + [(_number(first), _number(last)) for first, last in self.others.tolist()]
+
+
+def ranges_of(spans: Iterable[Span]) -> Ranges:
+    """Spans as columns."""
+    ipv4, others = [], []
+    for first, last in spans:
+        if FIRST_IPV4 <= first and last <= LAST_IPV4:
+            ipv4 += (first & 0xFFFFFFFF, last & 0xFFFFFFFF)
+        else:
+            others += (_key(first), _key(last))
+    return Ranges(np.array(ipv4, np.uint32).reshape(-1, 2), np.array(others, "S16").reshape(-1, 2))
+
+
+def joined(parts: list[Ranges]) -> Ranges:
+    """The ranges of all parts. Empties the list, so that no more than one column is in memory twice."""
+    ipv4 = np.concatenate([np.zeros((0, 2), np.uint32), *(part.ipv4 for part in parts)])
+    others = np.concatenate([np.zeros((0, 2), "S16"), *(part.others for part in parts)])
+    parts.clear()
+    return Ranges(ipv4, others)
+
+
+def blocks_of(ranges: Ranges) -> Blocks:
+    """The set of all addresses in any of the ranges."""
+    others = ranges.others
+    across = (others[:, 0] <= _key(LAST_IPV4)) & (others[:, 1] >= _key(FIRST_IPV4))
+    if not across.any():
+        return Blocks(_merged(ranges.ipv4), _merged(others))
+    pieces = []
+    for first, last in Ranges(ranges.ipv4[:0], others[across]).spans():
+        cuts = (first, FIRST_IPV4 - 1), (max(first, FIRST_IPV4), min(last, LAST_IPV4)), (LAST_IPV4 + 1, last)
+        pieces += [cut for cut in cuts if cut[0] <= cut[1]]
+    return blocks_of(joined([Ranges(ranges.ipv4, others[~across]), ranges_of(pieces)]))
+
+
+def outside(blocks: Blocks, holes: Blocks) -> Blocks:
+    """What lies in `blocks` but not in `holes`."""
+    return Blocks(_outside(blocks.ipv4, holes.ipv4), _outside(blocks.ipv6, holes.ipv6))
+
+
+def inside(blocks: Blocks, others: Blocks) -> Blocks:
+    """What lies in both sets."""
+    return outside(blocks, _complement(others))
+
+
+def union(blocks: Blocks, others: Blocks) -> Blocks:
+    """What lies in any of the two sets."""
+    return _complement(outside(_complement(blocks), others))
+
+
+def size_of(blocks: Blocks) -> int:
+    """How many addresses the set has."""
+    four, six = (_total(edges[1::2]) - _total(edges[::2]) for edges in blocks)
+    return four + six + (len(blocks.ipv4) % 2 << 32) + (len(blocks.ipv6) % 2 << 128)
+
+
+def spans_of(blocks: Blocks) -> list[Span]:
+    """The blocks as integers, ascending; those that touch where IPv4 begins or ends are one."""
+    four = [MAPPED | edge for edge in blocks.ipv4.tolist()]
+    six = [_number(edge) for edge in blocks.ipv6.tolist()]
+    edges = sorted([*four, *six, *[LAST_IPV4 + 1] * (len(four) % 2), *[1 << 128] * (len(six) % 2)])
+    for border in (FIRST_IPV4, LAST_IPV4 + 1):
+        if edges.count(border) == 2:  # it ends one block and begins the next
+            edges = [edge for edge in edges if edge != border]
+    return [(first, end - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def words(keys: Keys) -> tuple[U64, U64]:
+    """Keys → high and low words."""
+    pairs = np.ascontiguousarray(keys).view(_BIG_ENDIAN)
+    return pairs["hi"].astype(np.uint64), pairs["lo"].astype(np.uint64)
+
+
+def keys_of(hi: npt.ArrayLike, lo: npt.NDArray[Any]) -> Keys:
+    """High and low words → keys."""
+    pairs = np.empty(len(lo), _BIG_ENDIAN)
+    pairs["hi"], pairs["lo"] = hi, lo
+    return pairs.view("S16")
+
+
+def edges_of(starts: Edges, ends: Edges) -> Edges:
+    """The first addresses of sorted blocks, and those behind the last ones (0: the whole space ends there) → edges."""
+    edges = np.empty(2 * len(starts), starts.dtype)
+    edges[::2], edges[1::2] = starts, ends
+    return edges[:-1] if len(edges) and edges[-1] == np.zeros(1, edges.dtype)[0] else edges
+
+
+def _merged(ranges: npt.NDArray[Any]) -> Edges:
+    """Ranges [n, 2] of one family → the edges of their union."""
+    # First and last addresses are sorted apart. At the i-th first address, i ranges have begun before; it begins a new
+    # block if all of them are over, so if the i lowest last addresses lie below it, and not just below it.
+    first, last = np.sort(ranges[:, 0]), np.sort(ranges[:, 1])
+    begins, over = np.ones(len(first), np.bool_), np.ones(len(last), np.bool_)
+    begins[1:] = over[:-1] = (first[1:] > last[:-1]) & (first[1:] != _after(last[:-1]))
+    first, last = first[begins], last[over]
+    return edges_of(first, _after(last))
+
+
+def _after(column: Edges) -> Edges:
+    """The next address of each; 0 after the last of all."""
+    if column.dtype == np.uint32:
+        return np.asarray(column + np.uint32(1))
+    hi, lo = words(column)
+    lo += np.uint64(1)
+    return keys_of(hi + (lo == 0), lo)
+
+
+def _outside(edges: Edges, holes: Edges) -> Edges:
+    if not len(edges) or not len(holes):
+        return edges
+    kept = np.empty(len(edges), np.bool_)
+    kept[::2] = ~_odd(holes, edges[::2], "right")  # a block begins where no hole is
+    kept[1::2] = ~_odd(holes, edges[1::2], "left")  # and ends if its last address is in no hole
+    # The edge of a hole cuts a block if it lies within, and not where the block begins or ends.
+    end = len(holes) if len(edges) % 2 else np.searchsorted(holes, edges[-1])
+    holes = holes[np.searchsorted(holes, edges[0]) : end]
+    cuts = holes[_odd(edges, holes, "left") & _odd(edges, holes, "right")]
+    own = edges[kept]
+    return np.insert(own, np.searchsorted(own, cuts), cuts) if len(cuts) else own
+
+
+def _odd(edges: Edges, addresses: Edges, side: Any) -> Bools:
+    """Whether an odd number of edges lies at or below ("right"), or below ("left") each address."""
+    odd = np.empty(len(addresses), np.bool_)
+    for begin in range(0, len(addresses), 1 << 20):  # in pieces, because positions take 8 bytes each
+        part = slice(begin, begin + (1 << 20))
+        odd[part] = np.searchsorted(edges, addresses[part], side) & 1
+    return odd
+
+
+def _total(column: Edges) -> int:
+    """The sum of addresses."""
+    width = column.dtype.itemsize // 4  # in words of 32 bits, whose sums fit 64 bits
+    words = np.ascontiguousarray(column).view(">u4" if width > 1 else np.uint32).reshape(-1, width)
+    return sum(total << 32 * power for power, total in enumerate(reversed(words.sum(0, np.uint64).tolist())))
+
+
+def _complement(blocks: Blocks) -> Blocks:
+    """Every other address."""
+    four, six = (
+        edges[1:] if len(edges) and edges[0] == zero[0] else np.concatenate([zero, edges])
+        for edges, zero in ((edges, np.zeros(1, edges.dtype)) for edges in blocks)
+    )
+    return Blocks(four, six)
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def _number(key: bytes) -> int:
+    """A key, which numpy gives without the zeros at its end."""
+    return int.from_bytes(key.ljust(16, b"\0"), "big")
