@@ -22,9 +22,9 @@ from .errors import UsageError
 
 if TYPE_CHECKING:
     from .rounds.schedule import Keys
+    from .targets.files import Tell
     from .targets.hostspace import Shard
     from .targets.ports import Ports
-    from .targets.spec import Tell
     from .targets.special import Choice
     from .verdict.loss import Bound
 
@@ -209,20 +209,23 @@ def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = No
 
     `tell` is told how much of a list is read: its path, bytes, and the bytes of the whole list (0: not known).
     """
-    from .targets.spec import read_list, resolve
+    from .targets.files import read_list
+    from .targets.spec import Specs, resolve
     from .targets.special import choose
 
     if not options.targets and not options.targets_file:
         raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
-    specs = [options.targets, *(read_list(path, tell) for path in options.targets_file)]
-    excludes = [*(text.split(",") for text in options.exclude), *(read_list(path, tell) for path in options.exclude_file)]
-    return choose(chain(*specs), chain(*excludes), resolve, options.all_addresses, counted)
+    targets: Specs = chain(options.targets, *(read_list(path, tell) for path in options.targets_file))
+    excludes: Specs = chain(
+        *(text.split(",") for text in options.exclude), *(read_list(path, tell) for path in options.exclude_file)
+    )
+    return choose(targets, excludes, resolve, options.all_addresses, counted)
 
 
 def ports_of(options: TargetOptions) -> "Ports":
     """The ports to scan. Raises UsageError."""
+    from .targets.files import nmap_services
     from .targets.ports import USUAL_PORTS, format_ports, parse_ports, top_ports
-    from .targets.spec import nmap_services
 
     ports, top = options.ports, options.top_ports
     if top is None:

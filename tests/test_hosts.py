@@ -17,10 +17,11 @@ from scanner.errors import UsageError
 from scanner.packet.addresses import from_ints, from_text, to_int, to_ints, to_text
 from scanner.packet.headers import MAPPED
 from scanner.targets.blocks import blocks_of, ranges_of
+from scanner.targets.files import read_list
 from scanner.targets.hostspace import HostSpace
 from scanner.targets.lists import words_of
 from scanner.targets.patterns import MOST_BLOCKS
-from scanner.targets.spec import parse_hosts, read_list
+from scanner.targets.spec import parse_hosts
 
 NAMES = {"one.example": ["192.0.2.1"], "two.example": ["2001:db8::2", "192.0.2.2"], "1-2.example": ["192.0.2.12"]}
 
@@ -271,6 +272,13 @@ def test_a_set_may_reach_to_the_last_of_all_addresses() -> None:
         3,
     )
     assert numbers(hosts.without(blocks_of(ranges_of([(last, last)])))) == numbers(hosts)[:2]
+
+
+def test_equal_sets_have_one_digest() -> None:
+    same = [["10.0.0.0/31", "::1-::2"], ["::2", "10.0.0.1", "::1", "10.0.0.0"]]
+    unlike = [["10.0.0.0/31"], ["10.0.0.0", "10.0.0.2"], ["::1-::2"], ["10.0.0.0/30"], ["::a00:0-::a00:1"]]
+    digests = [space(*specs).digest() for specs in same + unlike]
+    assert (len(set(digests[:2])), len(set(digests)), {len(digest) for digest in digests}) == (1, 6, {16})
 
 
 def test_the_largest_pattern_is_quick() -> None:

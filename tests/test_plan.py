@@ -69,6 +69,8 @@ PARTS = {
     "shard": ("127.0.0.0/24 -p 1 --seed 1 --shard 2/3", "85 targets in shard 2/3"),
     "special": ("127.0.0.1 126.255.255.255-127.0.0.2 --exclude 126.255.255.255",
                 "2 addresses of 127.0.0.0/8 (loopback, RFC 1122)"),
+    "many without a route": ("127.0.0.1 224.0-59.0.1 -p 9",
+                             "skipped 40 more addresses up to 224.59.0.1: each is a multicast address, no host"),
     "ipv6": ("::1 -p 9", "lo, this machine itself, from ::1: 1 address"),
     "no seed": ("127.0.0.1 -p 9", "in another order each time; --seed fixes it; for example:"),
     "retries": ("127.0.0.1 -p 9 --retries 0 --rate 10", "1 (60 bytes) in 1 pass if none answers; at most 1"),

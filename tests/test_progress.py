@@ -9,11 +9,12 @@ import sys
 import termios
 from collections import Counter, deque
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from scanner.cli.progress import Progress, check_form, handling
+from scanner.cli.progress import Progress, check_form, handling, reading
 from scanner.errors import UsageError
 from scanner.rounds.schedule import HostRange, Schedule
 from scanner.rounds.statistics import ScanStats, summary_lines
@@ -123,6 +124,40 @@ def test_json_lines_come_every_second_and_at_the_end(capsys: pytest.CaptureFixtu
     assert (lines[1]["expected_missed"], lines[1]["seconds_left"], lines[0]["rate"]) == (0.25, 10.0, 600)
     names = {*facts, "expected_missed", "seconds_left", "time", "seconds", "rate"}
     assert [line.keys() == names for line in lines] == [True] * 3
+
+
+class Terminal(StringIO):
+    """A terminal that keeps what is drawn on it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, stderr: StringIO, quiet: bool = False) -> list[str]:
+    """What is drawn while two lists are read."""
+    clock = Clock()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with reading(quiet, clock) as tell:
+        tell("a\x1b[2J", 1 << 20, 142_000_000)
+        for done in (40_000_000, 42_000_000):
+            clock.now += 0.6
+            tell("a\x1b[2J", done, 142_000_000)
+            tell("a\x1b[2J", done + 1, 142_000_000)  # too early
+        clock.now += 0.2
+        tell("-", 7_000_000, 0)
+    return stderr.getvalue().split("\r")
+
+
+def test_the_reading_of_long_lists_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = r"a\x1b[2J"
+    assert drawn(monkeypatch, Terminal()) == [
+        "", f"reading {name}: 40 of 142 MB\x1b[K", f"reading {name}: 42 of 142 MB\x1b[K",
+        "reading standard input: 7 MB\x1b[K", "\x1b[K",
+    ]  # fmt: skip
+
+
+def test_the_reading_of_lists_is_not_shown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (drawn(monkeypatch, StringIO()), drawn(monkeypatch, Terminal(), quiet=True)) == ([""], [""])
 
 
 def test_an_unknown_form_is_refused() -> None:

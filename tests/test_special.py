@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import UsageError
+from scanner.targets.files import nmap_services
 from scanner.targets.ports import OURS, top_ports
-from scanner.targets.spec import nmap_services, parse_hosts, parse_targets
+from scanner.targets.spec import parse_hosts, parse_targets
 from scanner.targets.special import any_public, choose, entries, guard, public_hosts, skipped_text
 
 
@@ -57,6 +58,15 @@ def test_nothing_left_is_an_error_that_names_the_blocks() -> None:
         choose(["126.255.255.255-127.0.0.1"], ["126.0.0.0/8"], resolve)
     assert str(error.value) == (
         "only special-purpose addresses are left, of 127.0.0.0/8 (loopback, RFC 1122): name a target inside one block"
+    )
+
+
+def test_what_each_exclude_takes_by_itself() -> None:
+    lines = b"10.0.0.0/30 # a\n10.0.0.2-10.0.0.9\n10.9.9.9 10.0.0.7"
+    choice = choose(["10.0.0.0/28", "fc00::/65"], ["fc00::/66", "fc00::4000:0:0:0/67", lines], resolve, counted=4)
+    assert (choice.excludes, choice.excluded) == (
+        6,
+        [("fc00::/66", 1 << 62), ("fc00::4000:0:0:0/67", 1 << 61), ("10.0.0.0/30", 4), ("10.0.0.2-10.0.0.9", 8)],
     )
 
 

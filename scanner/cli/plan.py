@@ -33,6 +33,7 @@ from ..transport.held_ports import HeldPorts
 from ..verdict.loss import MIN_PASSES_UNANSWERED
 from ..verdict.sentences import plural
 from .options import ScanRequest
+from .progress import reading
 
 PROBES_SHOWN = 10
 EXCLUDES_COUNTED = 20
@@ -74,7 +75,9 @@ class Plan:
 
 def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
-    plan = Plan(choice_of(request.targets, EXCLUDES_COUNTED), ports_of(request.targets), config_of(request.given))
+    with reading() as tell:
+        choice = choice_of(request.targets, EXCLUDES_COUNTED, tell)
+    plan = Plan(choice, ports_of(request.targets), config_of(request.given))
     sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan))
     sys.stdout.flush()
     return 0

@@ -23,12 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, note
 from ..rounds.statistics import ScanStats
+from ..verdict.sentences import printable
 
 if TYPE_CHECKING:
     from ..rounds.session import Session
+    from ..targets.files import Tell
 
 FORMS = ("auto", "json", "none")
 DRAW_INTERVAL, JSON_INTERVAL, KEYS_INTERVAL = 0.2, 1.0, 0.2  # seconds
+READING_DELAY = 0.5  # seconds before the reading of lists is shown
 SPEED_INTERVAL = 0.5  # seconds over which the speed is measured, at least
 LEAST_SHARE = 0.01  # the share of targets probed before there is an estimate of the time left
 
@@ -169,6 +172,33 @@ class Progress:
             with self._while_there():
                 if self._status:
                     self._status.start()
+
+
+@contextmanager
+def reading(quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator["Tell"]:
+    """Show on a terminal how much of a long list has been read. Yields what `config.choice_of` tells it to."""
+    due, drawn = clock() + READING_DELAY, False
+
+    def tell(path: str, done: int, size: int) -> None:
+        nonlocal due, drawn
+        if quiet or clock() < due or not sys.stderr.isatty():
+            return
+        due, drawn = clock() + DRAW_INTERVAL, True
+        name = "standard input" if path == "-" else printable(path)
+        _overwrite(f"reading {name}: {done / 1e6:,.0f}{f' of {size / 1e6:,.0f}' if size else ''} MB")
+
+    try:
+        yield tell
+    finally:
+        if drawn:
+            _overwrite("")
+
+
+def _overwrite(text: str) -> None:
+    """Put a text in place of the last line of the terminal. A closed standard error is ignored."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"\r{text}\x1b[K")  # and erase the rest of the line
+        sys.stderr.flush()
 
 
 @contextmanager

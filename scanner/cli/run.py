@@ -33,7 +33,7 @@ from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from .entry import INTERRUPTED, UNSURE
 from .options import OutputOptions, ScanRequest, command_line
-from .progress import check_form, handling, shown
+from .progress import check_form, handling, reading, shown
 from .state_file import StateFile, open_state
 
 Rows = Iterable[Verdict]
@@ -45,7 +45,8 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     config = config_of(request.given)
     check_form(request.output.progress)
     ports = ports_of(request.targets)
-    choice = choice_of(request.targets)
+    with reading(request.output.quiet) as tell:
+        choice = choice_of(request.targets, tell=tell)
     for taken in choice.taken:
         note(skipped_text(taken))
     guard(choice.hosts, request.targets.yes, _ask if sys.stdin.isatty() else None)

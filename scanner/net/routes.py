@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UsageError
-from ..packet.addresses import from_ints, to_ints
+from ..packet.addresses import from_ints, to_ints, to_text
 from ..packet.headers import MAPPED
 from ..targets.blocks import Span
 from ..targets.hostspace import HostSpace
@@ -30,6 +30,7 @@ from . import netlink
 from .interfaces import Refused, dump, exchange, interfaces
 from .netlink import Address, Interface, Message, RouteType
 
+SPANS_NAMED = 20  # that cannot be scanned for one reason
 _IPV4_FIRST, _IPV4_END, _END = MAPPED, MAPPED + (1 << 32), 1 << 128
 _LINK_LOCAL = IPv6Network("fe80::/10")
 # Destinations that no host has, whatever the tables say (RFC 6890).
@@ -70,7 +71,10 @@ class Route:
 
 
 class Routes(NamedTuple):
-    """The hosts by the route to them, and a line about each span of addresses that cannot be scanned, ascending."""
+    """The hosts by the route to them, and lines about the addresses that cannot be scanned.
+
+    Each span of them has a line, ascending. Where one reason holds for very many, one more line sums up the rest.
+    """
 
     hosts: dict[Route, HostSpace]
     skipped: list[str]
@@ -108,19 +112,25 @@ def find_routes(hosts: HostSpace, *, interface: Interface | None = None, source:
         by_answer.setdefault(answer, []).append(group)
     usable: dict[Route, HostSpace] = {}
     others: list[tuple[Span, _Unusable]] = []
+    further: list[str] = []
     for answer, spans in by_answer.items():
         part = hosts.within(spans)
         if isinstance(answer, Route):
             usable[answer] = part
         else:
-            others += ((span, answer) for span in part.spans())
+            named = part.spans(SPANS_NAMED)
+            others += ((span, answer) for span in named)
+            unnamed = part.size - sum(last - first + 1 for first, last in named)
+            if unnamed:
+                end = to_text(part.pick(part.size - 1))[0]
+                further.append(f"{unnamed:,} more addresses up to {end}: each {answer.reason}")
     others.sort()
     # Addresses that no host has are an error only if nothing else is left.
     errors = [other for other in others if other[1].fatal] or ([] if usable else others)
     if errors:
         span, answer = errors[0]
         raise UsageError(f"{_text(*span)} {answer.reason}")
-    return Routes(usable, [f"{_text(*span)}: {answer.reason}" for span, answer in others])
+    return Routes(usable, [f"{_text(*span)}: {answer.reason}" for span, answer in others] + further)
 
 
 def boundaries(version: int) -> list[int]:

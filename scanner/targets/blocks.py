@@ -25,6 +25,7 @@ Keys = npt.NDArray[np.bytes_]  # 128-bit numbers as 16 bytes each: numpy sorts a
 Edges = npt.NDArray[Any]  # of one family, sorted: words or keys
 
 FIRST_IPV4, LAST_IPV4 = MAPPED, MAPPED | 0xFFFFFFFF
+PIECE = 1 << 20  # edges looked at at once, because numpy's positions of them take 8 bytes each; an even number
 _BIG_ENDIAN = np.dtype([("hi", ">u8"), ("lo", ">u8")])
 
 
@@ -57,9 +58,10 @@ class Ranges(NamedTuple):
 
 def ranges_of(spans: Iterable[Span]) -> Ranges:
     """Spans as columns."""
-    ipv4, others = [], []
+    ipv4: list[int] = []
+    others: list[bytes] = []
     for first, last in spans:
-        if FIRST_IPV4 <= first and last <= LAST_IPV4:
+        if first >= FIRST_IPV4 and last <= LAST_IPV4:
             ipv4 += (first & 0xFFFFFFFF, last & 0xFFFFFFFF)
         else:
             others += (_key(first), _key(last))
@@ -132,10 +134,8 @@ def keys_of(hi: npt.ArrayLike, lo: npt.NDArray[Any]) -> Keys:
     return pairs.view("S16")
 
 
-def edges_of(starts: Edges, ends: Edges) -> Edges:
-    """The first addresses of sorted blocks, and those behind the last ones (0: the whole space ends there) → edges."""
-    edges = np.empty(2 * len(starts), starts.dtype)
-    edges[::2], edges[1::2] = starts, ends
+def trimmed(edges: Edges) -> Edges:
+    """Edges without a last one that is 0, which stands for the end of all addresses."""
     return edges[:-1] if len(edges) and edges[-1] == np.zeros(1, edges.dtype)[0] else edges
 
 
@@ -146,8 +146,11 @@ def _merged(ranges: npt.NDArray[Any]) -> Edges:
     first, last = np.sort(ranges[:, 0]), np.sort(ranges[:, 1])
     begins, over = np.ones(len(first), np.bool_), np.ones(len(last), np.bool_)
     begins[1:] = over[:-1] = (first[1:] > last[:-1]) & (first[1:] != _after(last[:-1]))
-    first, last = first[begins], last[over]
-    return edges_of(first, _after(last))
+    edges = np.empty(2 * np.count_nonzero(begins), first.dtype)
+    edges[::2] = first[begins]
+    del first  # the columns of a long list are much of the memory
+    edges[1::2] = _after(last[over])
+    return trimmed(edges)
 
 
 def _after(column: Edges) -> Edges:
@@ -162,22 +165,31 @@ def _after(column: Edges) -> Edges:
 def _outside(edges: Edges, holes: Edges) -> Edges:
     if not len(edges) or not len(holes):
         return edges
-    kept = np.empty(len(edges), np.bool_)
-    kept[::2] = ~_odd(holes, edges[::2], "right")  # a block begins where no hole is
-    kept[1::2] = ~_odd(holes, edges[1::2], "left")  # and ends if its last address is in no hole
     # The edge of a hole cuts a block if it lies within, and not where the block begins or ends.
     end = len(holes) if len(edges) % 2 else np.searchsorted(holes, edges[-1])
-    holes = holes[np.searchsorted(holes, edges[0]) : end]
-    cuts = holes[_odd(edges, holes, "left") & _odd(edges, holes, "right")]
-    own = edges[kept]
-    return np.insert(own, np.searchsorted(own, cuts), cuts) if len(cuts) else own
+    cuts = holes[np.searchsorted(holes, edges[0]) : end]
+    cuts = cuts[_odd(edges, cuts, "left") & _odd(edges, cuts, "right")]
+    result = np.empty(len(edges) + len(cuts), edges.dtype)
+    size = done = 0
+    for begin in range(0, len(edges), PIECE):
+        own = edges[begin : begin + PIECE]
+        kept = np.empty(len(own), np.bool_)
+        kept[::2] = ~_odd(holes, own[::2], "right")  # a block begins where no hole is
+        kept[1::2] = ~_odd(holes, own[1::2], "left")  # and ends if its last address is in no hole
+        # No cut lies between the last block of a piece and the next one.
+        here = cuts[done : len(cuts) if len(own) % 2 else np.searchsorted(cuts, own[-1])]
+        own = own[kept]
+        own = np.insert(own, np.searchsorted(own, here), here)
+        result[size : size + len(own)] = own
+        size, done = size + len(own), done + len(here)
+    return result[:size]
 
 
 def _odd(edges: Edges, addresses: Edges, side: Any) -> Bools:
     """Whether an odd number of edges lies at or below ("right"), or below ("left") each address."""
     odd = np.empty(len(addresses), np.bool_)
-    for begin in range(0, len(addresses), 1 << 20):  # in pieces, because positions take 8 bytes each
-        part = slice(begin, begin + (1 << 20))
+    for begin in range(0, len(addresses), PIECE):
+        part = slice(begin, begin + PIECE)
         odd[part] = np.searchsorted(edges, addresses[part], side) & 1
     return odd
 
@@ -191,11 +203,12 @@ def _total(column: Edges) -> int:
 
 def _complement(blocks: Blocks) -> Blocks:
     """Every other address."""
-    four, six = (
-        edges[1:] if len(edges) and edges[0] == zero[0] else np.concatenate([zero, edges])
-        for edges, zero in ((edges, np.zeros(1, edges.dtype)) for edges in blocks)
-    )
-    return Blocks(four, six)
+    return Blocks(_others_of(blocks.ipv4), _others_of(blocks.ipv6))
+
+
+def _others_of(edges: Edges) -> Edges:
+    zero = np.zeros(1, edges.dtype)
+    return edges[1:] if len(edges) and edges[0] == zero[0] else np.concatenate([zero, edges])
 
 
 def _key(number: int) -> bytes:

@@ -20,8 +20,21 @@ import numpy.typing as npt
 
 from ..packet.addresses import from_ipv4, from_words, is_ipv4
 from ..packet.headers import Bools, Ints, Rows
-from .blocks import FIRST_IPV4, LAST_IPV4, Blocks, Edges, Span, blocks_of, edges_of, inside, keys_of, outside
-from .blocks import ranges_of, spans_of, words
+from .blocks import (
+    FIRST_IPV4,
+    LAST_IPV4,
+    Blocks,
+    Edges,
+    Span,
+    blocks_of,
+    inside,
+    keys_of,
+    outside,
+    ranges_of,
+    spans_of,
+    trimmed,
+    words,
+)
 
 MOST_HOSTS = 1 << 62
 
@@ -72,10 +85,14 @@ class _Family:
 
     def edges(self) -> Edges:
         """The edges of the blocks."""
-        sizes = np.diff(self.before)
+        edges = np.empty(2 * len(self.starts), self.starts.dtype)
+        edges[::2] = self.starts
         if self.starts.dtype == np.uint32:
-            return edges_of(self.starts, self.starts + sizes.astype(np.uint32))
-        return edges_of(self.starts, keys_of(*_sum(self.starts, sizes)))
+            np.subtract(self.before[1:], self.before[:-1], out=edges[1::2], casting="unsafe")
+            edges[1::2] += self.starts
+        else:
+            edges[1::2] = keys_of(*_sum(self.starts, np.diff(self.before)))
+        return trimmed(edges)
 
 
 class HostSpace:
@@ -134,9 +151,10 @@ class HostSpace:
         """The hosts that no block holds, numbered anew."""
         return HostSpace(outside(self.blocks, blocks))
 
-    def spans(self) -> list[Span]:
-        """The sorted disjoint spans that make up the set. Only for sets of few blocks: each takes 200 bytes."""
-        return spans_of(self.blocks)
+    def spans(self, most: int = MOST_HOSTS) -> list[Span]:
+        """The first `most` of the sorted disjoint spans that make up the set. Each takes 200 bytes."""
+        ipv4, ipv6 = self.blocks
+        return spans_of(Blocks(ipv4[: 2 * most], ipv6[: 2 * most]))[:most]
 
     def digest(self) -> str:
         """16 hexadecimal digits that differ between different sets."""

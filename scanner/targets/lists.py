@@ -147,7 +147,10 @@ def _taken(numbers: _Numbers, kinds: Kinds) -> tuple[Ints, U32]:
 
 def _address(value: U32, at: Ints) -> U32:
     """The address whose octets are four numbers."""
-    return value[at] << 24 | value[at + 1] << 16 | value[at + 2] << 8 | value[at + 3]
+    address = value[at]
+    for octet in range(1, 4):
+        address = address << np.uint32(8) | value[at + octet]
+    return address
 
 
 def _others(lines: bytes, blank: Bools, taken: Ints) -> tuple[list[int], list[str]]:

@@ -9,19 +9,15 @@ A spec of digits, dots, commas, dashes and stars is meant as an address and neve
 `300.1.1.1` are mistakes. Numbers with leading zeros are refused, because some tools read them as octal and others do
 not. A list may name a host twice or overlap itself; each host is numbered once.
 
-Limits: no IPv6 zones (fe80::1%eth0), because an address column has no place for an interface. No IPv6 patterns. A list
-is read in pieces, and ten million lines take some seconds; names and IPv6 addresses take some microseconds each.
+Limits: no IPv6 zones (fe80::1%eth0), because an address column has no place for an interface. No IPv6 patterns. In a
+long list, names, octet patterns and IPv6 blocks take some microseconds each.
 """
 
-import os
 import re
 import socket
-import sys
-from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext, suppress
-from pathlib import Path
-from typing import IO, NamedTuple
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,10 +30,7 @@ from .patterns import pattern
 
 Resolve = Callable[[str], list[str]]
 Specs = Iterable[str | bytes]  # one spec, or whole lines of a list
-Tell = Callable[[str, int, int], None]
 
-NMAP_FOLDERS = (*filter(None, [os.environ.get("NMAPDIR")]), "/usr/share/nmap", "/usr/local/share/nmap")
-PIECE = 1 << 20  # bytes of a list that are read at once
 SPANS_HELD = 1 << 16  # Python integers take ten times the memory of a column
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ADDRESS = r"\.".join([_OCTET] * 4)
@@ -52,7 +45,7 @@ class Listed(NamedTuple):
     blocks: Blocks
     written: Ranges  # each spec whole, from its first to its last address; of a name, its addresses one by one
     largest: str  # the spec that names most addresses; "" if there is none
-    count: int  # of specs
+    specs: int
     head: list[str]  # the first of them
 
 
@@ -68,7 +61,7 @@ class Targets(NamedTuple):
 def parse_hosts(specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False) -> HostSpace:
     """Specs without excludes → the numbered set of their addresses.
 
-    A text is one spec; bytes are whole lines of a list, as `read_list` gives them.
+    A text is one spec; bytes are whole lines of a list, as `files.read_list` gives them.
 
     `resolve` turns a host name into literal addresses, [] (or OSError) if there are none; the first is
     used, or all with `all_addresses`; excluding a name always excludes all. Raises UsageError, naming the
@@ -83,7 +76,7 @@ def parse_targets(
 ) -> Targets:
     """As `parse_hosts`, with more about it. `counted`: of how many excludes to count what each took."""
     include, exclude = _listed(specs, resolve, all_addresses), _listed(excludes, resolve, True, counted)
-    if not include.count:
+    if not include.specs:
         raise UsageError("no targets: name at least one address, range or host name")
     try:
         hosts = HostSpace(outside(include.blocks, exclude.blocks))
@@ -93,56 +86,8 @@ def parse_targets(
     if not hosts:
         largest = include.largest
         raise UsageError(f"every target was excluded (the largest was {largest}): name other targets or exclude less")
-    excluded = [
-        (spec, size_of(inside(_listed([spec], resolve, True).blocks, include.blocks))) for spec in exclude.head
-    ]
-    return Targets(hosts, include.written, excluded, exclude.count)
-
-
-def read_list(path: str, tell: Tell | None = None) -> Iterator[bytes]:
-    """A list file, `-` for standard input, in pieces of whole lines, for `parse_hosts`.
-
-    `tell` is told the path, the bytes read so far, and those of the whole file (0: not known). Raises UsageError,
-    naming the file, when it cannot be read or holds no spec at all.
-    """
-    empty = True
-    try:
-        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
-            for lines in _pieces(file, path, tell or (lambda path, done, size: None)):
-                empty = empty and not words_of(lines)
-                yield lines
-    except OSError as error:
-        raise UsageError(f"cannot read the list {path}: {error.strerror}") from None
-    if empty:
-        raise UsageError(f"the list {path} is empty: write one address, range or host name a line, or leave it out")
-
-
-def _pieces(file: IO[bytes], path: str, tell: Tell) -> Iterator[bytes]:
-    """A file in pieces of about 1 MB that end where a line ends."""
-    size = done = 0
-    with suppress(OSError):  # of no file: a stream that has no descriptor
-        size = os.fstat(file.fileno()).st_size
-    held: list[bytes] = []
-    while data := file.read(PIECE):
-        if not done:
-            data = data.removeprefix(BOM_UTF8)
-        done += len(data)
-        tell(path, done, size)
-        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        if end:
-            yield b"".join([*held, data[:end]])
-            held = [data[end:]]
-        else:
-            held.append(data)
-    yield b"".join(held)
-
-
-def nmap_services(folders: tuple[str, ...] = NMAP_FOLDERS) -> str:
-    """The text of nmap's services file; "" where nmap is not installed."""
-    for folder in folders:
-        with suppress(OSError):
-            return Path(folder, "nmap-services").read_text("utf-8", "replace")
-    return ""
+    excluded = [(spec, size_of(inside(_listed([spec], resolve, True).blocks, include.blocks))) for spec in exclude.head]
+    return Targets(hosts, include.written, excluded, exclude.specs)
 
 
 def resolve(name: str) -> list[str]:
@@ -186,13 +131,21 @@ class _Reader:
     def add_lines(self, lines: bytes) -> None:
         """Whole lines of a list. Raises UsageError."""
         words = read_lines(lines)
-        for spec in words.others[: words.before]:
-            self.add(spec)
+        self._add_all(words.others[: words.before])
         self._compare(words.largest, words.most)
-        for spec in words.others[words.before :]:
-            self.add(spec)
+        self._add_all(words.others[words.before :])
         self._parts.append(words.ranges)
         self._count += len(words.ranges.ipv4)
+
+    def _add_all(self, specs: list[str]) -> None:
+        addresses = _ipv6_addresses(specs)
+        if addresses is None:
+            for spec in specs:
+                self.add(spec)
+        else:
+            self._compare(specs[0], 1)
+            self._count += len(specs)
+            self._parts.append(addresses)
 
     def listed(self, head: list[str]) -> Listed:
         """All that was read. Nothing can be added then."""
@@ -286,3 +239,14 @@ def _ipv6(literal: str) -> Span:
         message = f"{literal} is not an IPv6 address, block or range: ports go to -p, and URLs are not read"
         raise UsageError(message) from None
     return network.first, network.last
+
+
+def _ipv6_addresses(specs: list[str]) -> Ranges | None:
+    """The same for many specs at once if all of them are single IPv6 addresses that are not mapped IPv4 ones."""
+    try:
+        raw = b"".join([socket.inet_pton(socket.AF_INET6, spec) for spec in specs])
+    except (OSError, ValueError):
+        return None
+    if not raw or bytes(10) + b"\xff\xff" in raw:
+        return None
+    return Ranges(np.zeros((0, 2), np.uint32), np.frombuffer(raw, "S16").repeat(2).reshape(-1, 2))

@@ -77,9 +77,7 @@ def entries() -> tuple[Entry, ...]:
     return tuple(sorted(listed, key=lambda entry: (entry.first, -entry.last)))
 
 
-def choose(
-    specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, counted: int = 0
-) -> Choice:
+def choose(specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, counted: int = 0) -> Choice:
     """Specs and excludes → the hosts. `counted`: of how many excludes to count what each took.
 
     Raises UsageError as `parse_hosts` does, and when nothing is left.

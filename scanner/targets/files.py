@@ -1,0 +1,68 @@
+"""The files that targets and ports come from: lists of targets, and nmap's file of services.
+
+A list may be larger than the memory, so it is read in pieces of about 1 MB. Each piece ends where a line ends, so that
+no word and no comment is cut.
+
+Limit: a line is held whole, however long it is.
+"""
+
+import os
+import sys
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import IO
+
+from ..errors import UsageError
+from .lists import words_of
+
+Tell = Callable[[str, int, int], None]
+
+NMAP_FOLDERS = (*filter(None, [os.environ.get("NMAPDIR")]), "/usr/share/nmap", "/usr/local/share/nmap")
+PIECE = 1 << 20  # bytes
+
+
+def read_list(path: str, tell: Tell | None = None) -> Iterator[bytes]:
+    """A list file, `-` for standard input, in pieces of whole lines, for `parse_hosts`.
+
+    `tell` is told the path, the bytes read so far, and those of the whole file (0: not known). Raises UsageError,
+    naming the file, when it cannot be read or holds no spec at all.
+    """
+    empty = True
+    try:
+        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+            for number, piece in enumerate(_pieces(file, path, tell or (lambda path, done, size: None))):
+                lines = piece if number else piece.removeprefix(BOM_UTF8)
+                empty = empty and not words_of(lines)
+                yield lines
+    except OSError as error:
+        raise UsageError(f"cannot read the list {path}: {error.strerror}") from None
+    if empty:
+        raise UsageError(f"the list {path} is empty: write one address, range or host name a line, or leave it out")
+
+
+def _pieces(file: IO[bytes], path: str, tell: Tell) -> Iterator[bytes]:
+    """A file in pieces of about 1 MB that end where a line ends."""
+    size = done = 0
+    with suppress(OSError):  # of no file: a stream that has no descriptor
+        size = os.fstat(file.fileno()).st_size
+    held: list[bytes] = []
+    while data := file.read(PIECE):
+        done += len(data)
+        tell(path, done, size)
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if end:
+            yield b"".join([*held, data[:end]])
+            held = [data[end:]]
+        else:
+            held.append(data)
+    yield b"".join(held)
+
+
+def nmap_services(folders: tuple[str, ...] = NMAP_FOLDERS) -> str:
+    """The text of nmap's services file; "" where nmap is not installed."""
+    for folder in folders:
+        with suppress(OSError):
+            return Path(folder, "nmap-services").read_text("utf-8", "replace")
+    return ""
