@@ -12,6 +12,7 @@ from scanner.config import TargetOptions, choice_of
 from scanner.errors import UsageError
 from scanner.targets import files
 from scanner.targets.blocks import (
+    EVERYTHING,
     Blocks,
     Span,
     blocks_of,
@@ -37,7 +38,7 @@ def resolve(name: str) -> list[str]:
 def meaning(targets: Specs, excludes: Specs = ()) -> object:
     """Everything that a list leads to: hosts and targets as written, or the message."""
     try:
-        chosen = parse_targets(targets, excludes, resolve)
+        chosen = parse_targets(targets, excludes, resolve, around=EVERYTHING)
     except UsageError as error:
         return str(error)
     return chosen.hosts.spans(), sorted(chosen.written.spans())

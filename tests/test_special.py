@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import UsageError
+from scanner.targets.blocks import EVERYTHING
 from scanner.targets.files import nmap_services
 from scanner.targets.ports import OURS, top_ports
 from scanner.targets.spec import parse_hosts, parse_targets
@@ -107,7 +108,7 @@ SPANS = [
 @pytest.mark.parametrize(("spec", "first", "last"), SPANS)
 def test_the_span_of_a_target_as_written(spec: str, first: str, last: str) -> None:
     ends = parse_hosts([first, last], [], resolve).spans()
-    assert parse_targets([spec], [], resolve).written.spans() == [(ends[0][0], ends[-1][1])]
+    assert parse_targets([spec], [], resolve, around=EVERYTHING).written.spans() == [(ends[0][0], ends[-1][1])]
 
 
 ASKED = [

@@ -21,9 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError, note
+from ..errors import UsageError, escaped, note
 from ..rounds.statistics import ScanStats
-from ..verdict.sentences import printable
 
 if TYPE_CHECKING:
     from ..rounds.session import Session
@@ -184,7 +183,7 @@ def reading(quiet: bool = False, clock: Callable[[], float] = time.monotonic) ->
         if quiet or clock() < due or not sys.stderr.isatty():
             return
         due, drawn = clock() + DRAW_INTERVAL, True
-        name = "standard input" if path == "-" else printable(path)
+        name = "standard input" if path == "-" else escaped(path)
         _overwrite(f"reading {name}: {done / 1e6:,.0f}{f' of {size / 1e6:,.0f}' if size else ''} MB")
 
     try:

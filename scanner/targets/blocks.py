@@ -36,19 +36,19 @@ class Blocks(NamedTuple):
     ipv6: Keys
 
 
+NOTHING = Blocks(np.zeros(0, np.uint32), np.zeros(0, "S16"))
+EVERYTHING = Blocks(np.zeros(1, np.uint32), np.zeros(1, "S16"))
+
+
 class Ranges(NamedTuple):
     """Ranges in any order, with any overlaps: first and last address of each."""
 
     ipv4: U32  # [n, 2], unmapped
     others: Keys  # [m, 2], of IPv6; a range may hold all of IPv4 too
 
-    def inside(self, first: int, last: int) -> "Ranges":
-        """The ranges that lie wholly between two addresses of one family."""
-        if first >> 32 == MAPPED >> 32:
-            low, high = first & 0xFFFFFFFF, last & 0xFFFFFFFF
-            return Ranges(self.ipv4[(self.ipv4[:, 0] >= low) & (self.ipv4[:, 1] <= high)], self.others[:0])
-        others = self.others
-        return Ranges(self.ipv4[:0], others[(others[:, 0] >= _key(first)) & (others[:, 1] <= _key(last))])
+    def inside(self, blocks: Blocks) -> "Ranges":
+        """The ranges that lie wholly inside one block each."""
+        return Ranges(_inside(self.ipv4, blocks.ipv4), _inside(self.others, blocks.ipv6))
 
     def spans(self) -> list[Span]:
         """The same as integers, IPv4 first."""
@@ -183,6 +183,15 @@ def _outside(edges: Edges, holes: Edges) -> Edges:
         result[size : size + len(own)] = own
         size, done = size + len(own), done + len(here)
     return result[:size]
+
+
+def _inside(ranges: npt.NDArray[Any], edges: Edges) -> npt.NDArray[Any]:
+    """Those of the ranges [n, 2] that lie inside one block each."""
+    kept = np.empty(len(ranges), np.bool_)
+    for begin in range(0, len(ranges), PIECE):
+        first, last = np.searchsorted(edges, ranges[begin : begin + PIECE], "right").T
+        kept[begin : begin + PIECE] = (first == last) & (first % 2 == 1)
+    return ranges[kept]
 
 
 def _odd(edges: Edges, addresses: Edges, side: Any) -> Bools:

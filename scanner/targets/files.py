@@ -1,9 +1,9 @@
 """The files that targets and ports come from: lists of targets, and nmap's file of services.
 
-A list may be larger than the memory, so it is read in pieces of about 1 MB. Each piece ends where a line ends, so that
-no word and no comment is cut.
+A list may be larger than the memory, so it is read in pieces of about 1 MB. Each piece ends where a line ends, or
+between the words of a very long line, so that no word and no comment is cut.
 
-Limit: a line is held whole, however long it is.
+Limit: a comment is held whole, however long it is.
 """
 
 import os
@@ -43,15 +43,19 @@ def read_list(path: str, tell: Tell | None = None) -> Iterator[bytes]:
 
 
 def _pieces(file: IO[bytes], path: str, tell: Tell) -> Iterator[bytes]:
-    """A file in pieces of about 1 MB that end where a line ends."""
+    """A file in pieces of about 1 MB that end where a line ends, or before a word that no comment holds."""
     size = done = 0
     with suppress(OSError):  # of no file: a stream that has no descriptor
         size = os.fstat(file.fileno()).st_size
     held: list[bytes] = []
+    in_comment = False  # the text that is held, or the line that goes on behind it
     while data := file.read(PIECE):
         done += len(data)
         tell(path, done, size)
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        in_comment = b"#" in data[end:] or (not end and in_comment)
+        if not end and not in_comment:  # a very long line
+            end = max(data.rfind(b" "), data.rfind(b"\t")) + 1
         if end:
             yield b"".join([*held, data[:end]])
             held = [data[end:]]

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..packet.headers import MAPPED
-from .blocks import Blocks, Ranges, Span, blocks_of, inside, joined, outside, ranges_of, size_of, union
+from .blocks import NOTHING, Blocks, Ranges, Span, blocks_of, inside, joined, outside, ranges_of, size_of, union
 from .hostspace import HostSpace
 from .lists import read_lines, words_of
 from .patterns import pattern
@@ -43,14 +43,14 @@ class Listed(NamedTuple):
     """What some specs name."""
 
     blocks: Blocks
-    written: Ranges  # each spec whole, from its first to its last address; of a name, its addresses one by one
+    written: Ranges  # specs whole, from the first to the last address of each; of a name, its addresses one by one
     largest: str  # the spec that names most addresses; "" if there is none
     specs: int
     head: list[str]  # the first of them
 
 
 class Targets(NamedTuple):
-    """The hosts that are left, the targets as they were written, and what the first excludes took, each by itself."""
+    """The hosts that are left, targets as they were written, and what the first excludes took, each by itself."""
 
     hosts: HostSpace
     written: Ranges
@@ -72,10 +72,16 @@ def parse_hosts(specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: 
 
 
 def parse_targets(
-    specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, counted: int = 0
-) -> Targets:
-    """As `parse_hosts`, with more about it. `counted`: of how many excludes to count what each took."""
-    include, exclude = _listed(specs, resolve, all_addresses), _listed(excludes, resolve, True, counted)
+    specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, around: Blocks = NOTHING,
+    counted: int = 0,
+) -> Targets:  # fmt: skip
+    """As `parse_hosts`, with more about it.
+
+    `around`: of targets that lie wholly inside one of these blocks it is kept how they were written. `counted`: of how
+    many excludes to count what each took.
+    """
+    include = _listed(specs, resolve, all_addresses, around=around)
+    exclude = _listed(excludes, resolve, True, counted)
     if not include.specs:
         raise UsageError("no targets: name at least one address, range or host name")
     try:
@@ -147,24 +153,27 @@ class _Reader:
             self._count += len(specs)
             self._parts.append(addresses)
 
-    def listed(self, head: list[str]) -> Listed:
+    def listed(self, head: list[str], around: Blocks) -> Listed:
         """All that was read. Nothing can be added then."""
         self._parts.append(ranges_of(self._spans))
-        written = joined(self._parts)
-        blocks = blocks_of(written)
+        ranges = joined(self._parts)
+        blocks = blocks_of(ranges)
         if self._blocks:
             edges = np.concatenate(self._patterns).reshape(-1, 2) - (0, 1)
-            blocks = union(blocks, blocks_of(Ranges(edges.astype(np.uint32), written.others[:0])))
-            written = joined([written, ranges_of(self._ends)])
-        return Listed(blocks, written, self._largest, self._count, head)
+            blocks = union(blocks, blocks_of(Ranges(edges.astype(np.uint32), ranges.others[:0])))
+            ranges = joined([ranges, ranges_of(self._ends)])
+        return Listed(blocks, ranges.inside(around), self._largest, self._count, head)
 
     def _compare(self, spec: str, size: int) -> None:
         if size > self._most:
             self._largest, self._most = spec, size
 
 
-def _listed(specs: Specs, resolve: Resolve, all_addresses: bool, counted: int = 0) -> Listed:
-    """All specs. The first `counted` texts are kept. Raises UsageError."""
+def _listed(specs: Specs, resolve: Resolve, all_addresses: bool, counted: int = 0, around: Blocks = NOTHING) -> Listed:
+    """All specs. The first `counted` texts are kept, and how specs inside a block of `around` are written.
+
+    Raises UsageError.
+    """
     reader, head = _Reader(resolve, all_addresses), list[str]()
     for spec in specs:
         if len(head) < counted:
@@ -173,7 +182,7 @@ def _listed(specs: Specs, resolve: Resolve, all_addresses: bool, counted: int = 
             reader.add_lines(spec)
         else:
             reader.add(spec)
-    return reader.listed(head)
+    return reader.listed(head, around)
 
 
 def _literals(spec: str, resolve: Resolve, all_addresses: bool) -> list[str]:

@@ -82,7 +82,8 @@ def choose(specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool 
 
     Raises UsageError as `parse_hosts` does, and when nothing is left.
     """
-    targets = parse_targets(specs, excludes, resolve, all_addresses, counted)
+    special = _blocks(entry for entry in entries() if entry.skip)
+    targets = parse_targets(specs, excludes, resolve, all_addresses, special, counted)
     hosts, taken = _take_out(targets.hosts, targets.written)
     if not hosts.size:
         blocks = ", ".join(str(taken_out.entry) for taken_out in taken)
@@ -93,7 +94,7 @@ def choose(specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool 
 def _take_out(hosts: HostSpace, written: Ranges) -> tuple[HostSpace, list[Taken]]:
     """The hosts without those of special-purpose blocks that are not meant, and what each entry took.
 
-    `written` are the targets as they were written, each whole.
+    `written`: each target that lies wholly inside a special-purpose block, as it was written.
     """
     holes = blocks_of(ranges_of([]))
     taken = []
@@ -102,7 +103,7 @@ def _take_out(hosts: HostSpace, written: Ranges) -> tuple[HostSpace, list[Taken]
         if not entry.skip or not hosts.count(block):
             continue
         # A target that lies wholly inside the block is meant. What an outer entry took is not counted again.
-        spared = blocks_of(written.inside(entry.first, entry.last))
+        spared = blocks_of(written.inside(block))
         cut = outside(outside(block, spared), holes)
         count = hosts.count(cut)
         if count:
