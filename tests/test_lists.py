@@ -1,5 +1,6 @@
 """Target lists in bulk: each line means what the grammar makes of it word by word, also where a list is cut."""
 
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from scanner.targets.blocks import (
 )  # fmt: skip
 from scanner.targets.files import read_list
 from scanner.targets.lists import read_lines, words_of
-from scanner.targets.spec import Specs, parse_targets
+from scanner.targets.spec import Specs, parse_hosts, parse_targets
 
 NAMES = {"one.example": ["192.0.2.1"], "six.example": ["2001:db8::6"], "müller.example": ["192.0.2.9"]}
 
@@ -44,7 +45,10 @@ def meaning(targets: Specs, excludes: Specs = ()) -> object:
     return chosen.hosts.spans(), sorted(chosen.written.spans())
 
 
-TAILS = "/ /33 /032 /08 /4294967296 /-1 /٣ - --1 -256 -01 /24-5 -5/24 . .. ,7 :80"
+NUMBERS = "00 01 007 0 255 256 260 999 1000 00000000001 4294967297 +1 1_0 0x1 ٣ １ * 1-2 1,3"
+TAILS = (
+    "-10.0.1/9 -10.0/1.9 -10-0.1.9 -10.0.1-9 / /33 /032 /08 /4294967296 /-1 /٣ - --1 -256 -01 /24-5 -5/24 . .. ,7 :80"
+)
 OTHERS = (
     "one.example six.example/127 müller.example 2001:db8::1 2001:DB8::/126 2001:db8::1-2001:db8::9 ::ffff:10.0.0.1 "
     "::fffe:0:0-::ffff:9.9.9.9 ::/120 10.0-1.0.7,9 10.*.0.1 10.0.0.1,6/31 192.0.2.254-"
@@ -54,9 +58,7 @@ BROKEN = (
     "9.0.0.0-8.0.0.0 http://1.2.3.4 \ufffd \x7f 1.2.3.4\x00 1.2.3.4\u200b 1.2.3.4;"
 )
 octets = st.integers(0, 255).map(str)
-numbers = octets | st.sampled_from(
-    ["00", "01", "007", "256", "999", "1000", "", "+1", "1_0", "0x1", "٣", "１", "*", "1-2"]
-)
+numbers = octets | st.sampled_from(NUMBERS.split(" "))
 addresses = st.lists(octets, min_size=4, max_size=4).map(".".join)
 strange_addresses = st.lists(octets | numbers, min_size=3, max_size=5).map(".".join)
 lengths = st.integers(0, 32).map(str)
@@ -108,6 +110,19 @@ def test_lines_in_bulk_mean_what_their_words_mean(lines: bytes) -> None:
     assert meaning([lines]) == meaning(words_of(lines))
 
 
+ALONE = [
+    *OTHERS.split(" "), *BROKEN.split(" "),
+    *("10.0.0.8" + tail for tail in (*TAILS.split(" "), "", "/0", "/32", "-255", "-7", "-10.0.1.0", "-10.0.0.7")),
+    *(".".join(["1"] * at + [octet] + ["1"] * (3 - at)) for at in range(4) for octet in NUMBERS.split(" ")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ALONE)
+def test_a_word_means_the_same_in_a_list(word: str) -> None:
+    for lines in (f"10.9.9.9 {word}", f"{word}#", f"\t{word}\r\n10.9.9.9"):
+        assert meaning([lines.encode()]) == meaning(words_of(lines.encode()))
+
+
 ALL = ["0.0.0.0/0", "::/1", "8000::/1"]
 
 
@@ -151,6 +166,25 @@ def scattered() -> bytes:
     """Addresses of which no two touch, in no order."""
     number = np.random.default_rng(3).permutation(LINES) * 4 + (11 << 24)
     return "\n".join(f"{n >> 24}.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in number.tolist()).encode()
+
+
+@pytest.mark.parametrize(
+    "line", [b"10.0.0.1\n", b"10.0.0.0/30 # four\r\n", b" 10.0.0.1-9\t10.0.0.3-10.0.0.4\n", b"2001:db8::1\n"]
+)
+def test_no_function_is_called_for_each_line(line: bytes) -> None:
+    """So the time of ten million lines is that of numpy and of the system."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        parse_hosts([line * 20_000], [], resolve)
+    finally:
+        sys.setprofile(None)
+    assert calls < 20_000
 
 
 def test_the_memory_of_a_long_list(tmp_path: Path) -> None:
