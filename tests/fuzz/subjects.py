@@ -22,6 +22,7 @@ from scanner.capture.records import SLACK
 from scanner.classifier.classification import Classification
 from scanner.cli.state_file import StateFile
 from scanner.errors import UsageError
+from scanner.packet.checksum import wrong_checksums
 from scanner.packet.headers import Frames
 from scanner.packet.link import LINK_TYPES
 from scanner.packet.parse import Aside, Segments, parse
@@ -89,16 +90,19 @@ def _laid_out(frames: list[tuple[int, bytes]], gap: bytes) -> Frames:
     buffer = np.frombuffer(b"".join([*pieces, gap, bytes(SLACK)]), np.uint8)
     length = np.array([len(data) for _, data in frames], np.int64)
     links = np.array([link for link, _ in frames], np.uint16)
-    return Frames(buffer, np.array(start, np.int64), length, np.arange(len(frames)), links)
+    return Frames(buffer, np.array(start, np.int64), length, np.zeros(len(frames), np.int64), links)
 
 
 def _parsed(frames: list[tuple[int, bytes]], gap: bytes) -> tuple[dict[int, Any], Counter[str]]:
     """The segment of each frame, and the counts."""
     counts: Counter[str] = Counter()
     aside = Aside()
-    segments: Segments = parse(_laid_out(frames, gap), counts, aside)
+    batch = _laid_out(frames, gap)
+    segments: Segments = parse(batch, counts, aside)
     counts["cut inside the quoted header"] = sum(len(sender) for sender, _ in aside.cut)
-    columns = {name: column.tolist() for name, column in vars(segments).items() if name != "frame"}
+    found = {**vars(segments), "checksum": wrong_checksums(batch, segments)}
+    found["ip_at"] = segments.ip_at - batch.start[segments.frame]
+    columns = {name: column.tolist() for name, column in found.items() if name != "frame"}
     rows = {frame: tuple(columns[name][row] for name in columns) for row, frame in enumerate(segments.frame.tolist())}
     assert len(rows) == len(segments), "two segments of one frame"
     return rows, counts
@@ -109,10 +113,8 @@ def check_frames(frames: list[tuple[int, bytes]]) -> bool:
     rows, counts = _parsed(frames, b"")
     assert _parsed(frames, b"\xff" * 64) == (rows, counts), "bytes outside a frame are read"
     turned, again = _parsed(frames[::-1], b"\x45" * 48)
-    assert (again, {len(frames) - 1 - at: row[1:] for at, row in turned.items()}) == (
-        counts,
-        {at: row[1:] for at, row in rows.items()},
-    ), "frames of a batch change each other"
+    turned = {len(frames) - 1 - at: row for at, row in turned.items()}
+    assert (turned, again) == (rows, counts), "frames of a batch change each other"
     assert len(rows) + sum(counts.values()) >= len(frames), "a frame is neither a segment nor counted"
     return True
 
