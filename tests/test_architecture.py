@@ -24,7 +24,7 @@ IMPURE = {  # they read files, ask the resolver, or start Scapy's process
     "targets.spec", "targets.files", "targets.special", "packet.template",
 }  # fmt: skip
 PURE = {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", "targets", "rounds")} - IMPURE | {
-    f"halfopen.{name}" for name in ("lane", "receive", "scan", "transmit", "neighbours")
+    f"halfopen.{name}" for name in ("lane", "outage", "receive", "scan", "transmit", "neighbours")
 }
 EDGES = ("transport.", "net", "capture", "targets.spec", "targets.files", "lab", "output")
 IO = {

@@ -152,9 +152,9 @@ class _Faults:
             self.errors.append(error)
 
     @property
-    def quiet(self) -> bool:
-        """Whether nothing happened but that the reader of standard output has left."""
-        return bool(self.errors) and all(isinstance(error, BrokenPipeError) for error in self.errors)
+    def failed(self) -> bool:
+        """Whether more happened than that the reader of standard output has left."""
+        return not all(isinstance(error, BrokenPipeError) for error in self.errors)
 
     def raise_first(self) -> None:
         """Say each error once, and raise the first one. A reader who has left matters least."""
@@ -189,9 +189,11 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
         faults.attempt(state.remove)
     if output.stats:
         faults.attempt(_write_stats, stats, output.stats, _may_replace(output, state))
-    if not output.quiet and not faults.quiet:
+    if not output.quiet and not faults.errors:
         for line in lines:
             note(line, "")
+    elif faults.failed and state.kept:
+        note(lines[-1], "")
     faults.raise_first()
     if interrupted:
         return INTERRUPTED

@@ -28,9 +28,11 @@ from ..rounds.statistics import ScanStats
 from ..rounds.trips import FIRST_PROBE, UNHEARD_WAIT, Patience, RoundTrips
 from ..rounds.window import Window
 from ..rounds.windows import Windows
+from ..transport import Transport
 from ..verdict.loss import CONTROL_PROBES, Bound
 from .lane import Lane
 from .neighbours import GATEWAY_PASSES, GatewaySweep
+from .outage import LOOK, Outages
 from .receive import Receive
 from .transmit import FrameSource, Sending, Transmit
 
@@ -73,6 +75,7 @@ class Scan:
         self._gateways = [GatewaySweep(lane, order_key) for lane in lanes if lane.gateway is not None and lane.query]
         self._refresh_at = 0  # when the gateways are queried again, ns
         self.windows = Windows(schedule, self._window, settings.bound, self._waits, self._before_pass)
+        self._outages = Outages(self.windows)
         self.transmit = Transmit(self._transports, self._controller.rate if self._controller else settings.rate or 0.0)
         self.receiver = Receive(
             lanes, self.windows, self.transmit, self._controller, self.round_trips, self._sweep_trips, self.patience,
@@ -98,9 +101,10 @@ class Scan:
     def count(self, stats: ScanStats) -> None:
         """The counters of what was sent and received, and what the path carries."""
         receiver = self.receiver
-        stats.sent, stats.replies, stats.late = self.transmit.sent, receiver.replies, receiver.late
+        stats.sent, stats.replies, stats.late = self.transmit.left, receiver.replies, receiver.late
         stats.bad_checksums, stats.two_macs = receiver.bad_checksums, receiver.two_macs.found
         stats.rejected = Counter({cause: count for cause, count in receiver.rejected.items() if count})
+        stats.shortages = self._outages.causes
         stats.carries = self._controller.carries if self._controller else None
 
     def stop(self) -> None:
@@ -115,9 +119,12 @@ class Scan:
         """Do what is due at `now` (ns since 1970). Returns in how many seconds there is more to do, replies apart."""
         if self.windows.stopped:
             self._gateways.clear()
-        for transport in self._transports:
-            self.receiver.receive(transport, self._gateways)
+        up, back = self._outages.take_in(self._transports, partial(self.receiver.receive, gateways=self._gateways), now)
         self.transmit.account(now)
+        if not up:
+            return LOOK
+        if back:
+            self._go_on(back)
         for gateway in list(self._gateways):
             self._advance_gateway(gateway, now)
         if not any(gateway.first for gateway in self._gateways):
@@ -127,6 +134,14 @@ class Scan:
         self._adapt_rate(now)
         self.windows.advance(now)
         return FULL_RING_PAUSE if full else self._next_due(now)
+
+    def _go_on(self, back: list[Transport]) -> None:
+        """Begin again behind interfaces that were down."""
+        lanes = {number for number, lane in enumerate(self.lanes) if lane.transport in back}
+        if self.windows.stopped:
+            self.windows.abandon()
+        self.windows.restart(lanes)
+        self._gateways = [GatewaySweep(old.lane, self._order_key, old.first) for old in self._gateways]
 
     # ── what leaves ──
 

@@ -9,6 +9,7 @@ import select
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Thread
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..connect.calls import LocalEnd, steady_clock
 from ..connect.verify import find_open_everywhere, verify_window
 from ..errors import ScanError, UsageError
-from ..net.interfaces import interface
+from ..net.interfaces import interface, interfaces
 from ..net.routes import Route
 from ..packet.addresses import to_text
 from ..rounds.schedule import LaneFacts, ResumePoint, Schedule
@@ -65,7 +66,7 @@ class LiveScan:
         self._scan, self._lanes, self._clock, self._order_key = scan, lanes, clock, order_key
         self._excluded_ports = excluded_ports
         self._local_end = LocalEnd(config.source_ip, config.interface)  # of handshakes for --verify
-        self._names = {lane.name for lane in lanes.lanes}
+        self._indices = {interface(lane.name).index for lane in lanes.lanes}  # names may change
         self._dropped_before = self._interface_drops()
         self._ring_drops = self._lost = 0
         self._rejected: Counter[str] = Counter()
@@ -113,14 +114,13 @@ class LiveScan:
 
     def end(self) -> None:
         """Count what this machine lost, and close the sockets while the last rows are written."""
-        drops = [transport.drops() for transport in self._lanes.transports]
-        self._ring_drops = sum(drop.received for drop in drops)
-        self._rejected = sum((drop.rejected for drop in drops), Counter())
-        try:
+        with suppress(ScanError, OSError):  # counters are not worth the rows
+            drops = [transport.drops() for transport in self._lanes.transports]
+            self._ring_drops = sum(drop.received for drop in drops)
+            self._rejected = sum((drop.rejected for drop in drops), Counter())
+            self._lost = sum(drop.sent for drop in drops)
             lost = self._interface_drops() - self._dropped_before - sum(drop.tried_again for drop in drops)
-            self._lost = max(0, lost) + sum(drop.sent for drop in drops)
-        except ScanError:
-            pass  # the interface has gone, so there is nothing to compare
+            self._lost += max(0, lost)
         self._closing = Thread(target=self._lanes.close)
         self._closing.start()
 
@@ -132,7 +132,8 @@ class LiveScan:
             self._lanes.close()
 
     def _interface_drops(self) -> int:
-        return sum(interface(name).tx_dropped for name in self._names)
+        """Of the interfaces that are still there."""
+        return sum(link.tx_dropped for index, link in interfaces().items() if index in self._indices)
 
 
 def syn_session(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..config import SynConfig
 from ..errors import UsageError
 from ..net.interfaces import interface, interfaces
+from ..net.netlink import Address
 from ..net.routes import Route, find_routes
 from ..packet import probe
 from ..packet.addresses import from_ints, to_int
@@ -61,9 +62,11 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, keys: Keys, warn
         held = _hold(routed, config, warn, stack)
         transports = {}
         for wire, route in {_wire(route): route for route in routed}.items():
-            used = [port for other in routed if _wire(other) == wire for port in held[other.source].ports]
+            sources = {other.source for other in routed if _wire(other) == wire}
+            used = [port for source in sources for port in held[source].ports]
             targets = hosts.size * len(ports)
-            transport = stack.enter_context(closing(_open(route, min(used), max(used), targets, config.senders)))
+            transport = _open(route, sources, min(used), max(used), targets, config.senders)
+            stack.enter_context(closing(transport))
             transports[wire] = wrap(transport, route)
         lanes = [
             lane_of(route, part, transports[_wire(route)], held[route.source], ports, config, keys)
@@ -131,12 +134,15 @@ def _scope(route: Route) -> int:
     return next((face.index for face in faces if route.source in face.addresses), route.interface.index)
 
 
-def _open(route: Route, first_port: int, last_port: int, targets: int, senders: int) -> Transport:
+def _open(
+    route: Route, sources: set[Address], first_port: int, last_port: int, targets: int, senders: int
+) -> Transport:
     """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
     face = route.interface
     sieve = program(0 if face.link == LINK_RAW else ETHERNET.itemsize, first_port, last_port)
     blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
     receiver = Receiver(face.name, face.link, sieve, blocks)
+    receiver.link_state.needs = frozenset(sources.intersection(face.addresses))
     if route.local:
         return RawIpTransport(receiver)
     blocks = TX_BLOCKS if senders == 1 else 2 * TX_BLOCKS

@@ -9,6 +9,7 @@ a target filtered whose probe was still in a ring.
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -73,6 +74,8 @@ class _InFlight(NamedTuple):
     until: int
     sending: Sending | None
     target_id: Ints
+    kind: str = ""
+    number: int = 0
 
 
 class Transmit:
@@ -90,6 +93,14 @@ class Transmit:
     def idle(self) -> bool:
         """Whether nothing is owed and everything has left."""
         return not self._owed and not any(self._in_flight.values())
+
+    @property
+    def left(self) -> Counter[str]:
+        """Frames by kind that have left this machine, as far as it is known."""
+        under_way: Counter[str] = Counter()
+        for frames in chain(*self._in_flight.values()):
+            under_way[frames.kind] += frames.number
+        return self.sent - under_way
 
     @property
     def owing(self) -> bool:
@@ -165,7 +176,7 @@ class Transmit:
             lane, passes, target, target_port, our_port, sequence, ack, macs = owed.part(slice(count))
             template, kind = (lane.syn_ack, "syn-ack") if passes else (lane.reset, "reset")
             probe.stamp(template, rows, target, target_port, our_port, sequence, macs, ack=ack)
-            self._commit(transport, count, template.length, kind, _InFlight(0, passes, _NO_IDS))
+            self._commit(transport, count, template.length, _InFlight(0, passes, _NO_IDS, kind, count))
         return count
 
     def _fill(self, source: FrameSource, rows: Bytes, now: int) -> int:
@@ -173,12 +184,12 @@ class Transmit:
         count = len(target_id)
         if count:
             source.stamp(rows[:count], target_id, now)
-            in_flight = _InFlight(0, source.sending, target_id)
-            self._commit(source.transport, count, source.length, source.kind, in_flight)
+            in_flight = _InFlight(0, source.sending, target_id, source.kind, count)
+            self._commit(source.transport, count, source.length, in_flight)
         return count
 
-    def _commit(self, transport: Transport, count: int, length: int, kind: str, frames: _InFlight) -> None:
+    def _commit(self, transport: Transport, count: int, length: int, frames: _InFlight) -> None:
         transport.commit(count, length)
-        self.budget.spend(kind, count)
+        self.budget.spend(frames.kind, count)
         self._committed[id(transport)] += count
         self._in_flight[id(transport)].append(frames._replace(until=self._committed[id(transport)]))

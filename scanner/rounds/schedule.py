@@ -200,6 +200,10 @@ class Schedule:
         self._skip_finished_lanes()
         return host_range
 
+    def put_back(self, host_range: HostRange) -> None:
+        """Hand this range out once more, before the others."""
+        self._left.insert(0, host_range)
+
     def _most_hosts(self, rate: float) -> int:
         most = WINDOW_TARGETS // self._width
         if rate:

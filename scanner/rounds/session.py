@@ -171,7 +171,9 @@ class Session:
                 continue
             self._stats.add_window(window)
             self._latest_loss = window.estimate.loss if window.estimate.loss is not None else self._latest_loss
-            cutoff = self._clock() - int(self.engine.windows.patience(window) * SECOND)
+            # Silence is silence only as long as somebody listened.
+            heard_until = self.engine.windows.deaf_since or self._clock()
+            cutoff = heard_until - int(self.engine.windows.patience(window) * SECOND)
             if not write_silent:
                 self._stats.silent_counted += len(silent_targets(window, cutoff))
             yield self._between_turns(window_rows(window, cutoff, write_silent, only_open))

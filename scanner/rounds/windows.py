@@ -7,7 +7,7 @@ does not grow with the scan.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from ..packet.addresses import networks
 from ..packet.headers import Ints
 from ..verdict.loss import Bound
+from ..verdict.table import Rank
 from .lifecycle import Action, Event, Rule, Wait, WindowState, due_rule, next_wait
 from .measure import assess
 from .pacing import SECOND
@@ -48,6 +49,7 @@ class Windows:
         self.opened: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
         self.found_open = 0
         self.stopped = False
+        self.deaf_since = 0  # when an interface stopped carrying frames, ns; 0: all of them carry frames
         self._make, self._waits, self._before_pass = make, waits, before_pass
         self._count = 0
         self._networks: dict[int, int] = {}  # that have stopped answering, and when, ns
@@ -190,6 +192,13 @@ class Windows:
         self.stop()
         for window in list(self.open):
             self._close(window, interrupted=True)
+
+    def restart(self, lanes: Container[int]) -> None:
+        """Scan the open windows of these lanes anew: nobody knows what they would have heard."""
+        for window in [window for window in self.open if window.host_range.lane in lanes]:
+            self.open.remove(window)
+            self.found_open -= int(np.count_nonzero(window.ledger.rank(slice(None)) == Rank.OPEN))
+            self.schedule.put_back(window.host_range)
 
     def next_due(self, now: int) -> float | None:
         """Seconds until a wait is over; None: there is no wait."""

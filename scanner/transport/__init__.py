@@ -8,7 +8,12 @@ nothing: what to send, when, and what a reply means belong to the scan. The impl
 from collections import Counter
 from typing import NamedTuple, Protocol
 
+from ..errors import ScanError
 from ..packet.headers import Bytes, Frames
+
+
+class LinkDown(ScanError):
+    """The interface is down, or was since the last look: what it should have carried is lost. It may come back."""
 
 
 class Drops(NamedTuple):
@@ -38,7 +43,11 @@ class Transport(Protocol):
         ...
 
     def recv(self) -> Frames:
-        """What has arrived, possibly nothing. The buffer is a view that is valid until the next `recv`."""
+        """What has arrived, possibly nothing. The buffer is a view that is valid until the next `recv`.
+
+        Where nothing has arrived it raises LinkDown while the interface is down, and at least once for each time that
+        it was. Raises ScanError if it has gone.
+        """
         ...
 
     def fileno(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ScanError
 from ..net.netlink import FAMILY
-from ..packet.headers import LINK_RAW, Bytes
+from ..packet.headers import LINK_RAW, Bytes, Frames
 from . import Drops
 from .ring import NO_PERMISSION, Receiver
 
@@ -38,7 +38,7 @@ class RawIpTransport:
             }
         except PermissionError as error:
             raise ScanError(NO_PERMISSION) from error
-        self.recv, self.fileno = receiver.recv, receiver.fileno
+        self.fileno = receiver.fileno
 
     def reserve(self, limit: int) -> Bytes:
         return self._rows[:limit]
@@ -56,6 +56,12 @@ class RawIpTransport:
 
     def sent(self) -> int:
         return self._sent
+
+    def recv(self) -> Frames:
+        frames = self._receiver.recv()
+        if not len(frames):
+            self._receiver.link_state.check()
+        return frames
 
     def drops(self) -> Drops:
         return Drops(self._receiver.dropped(), self._refused)

@@ -38,6 +38,7 @@ from ..errors import ScanError, cause_of
 from ..packet.headers import Bytes, Frames, Ints
 from ..verdict.table import Rejected
 from .bpf import Instructions, attach
+from .link import Link
 
 # include/linux/socket.h, include/uapi/linux/if_packet.h, include/uapi/linux/if_ether.h
 SOL_PACKET = 263
@@ -58,6 +59,7 @@ RX_BLOCKS = 128  # 131,072 frames
 TX_DATA = 32  # TPACKET2_HDRLEN - sizeof(struct sockaddr_ll): where the kernel reads a frame
 FIRST_LOOK = 64  # slots looked at first; a slow scan rarely has more that are ready
 STUCK_SECONDS = 5.0
+STALLED_SECONDS = 0.02
 SEND_TIMEOUT = struct.pack("ll", 0, 100_000)  # struct timeval: 0.1 s
 ENOBUFS_PAUSE = 0.0005  # seconds; within this time a full device queue sends some hundred frames
 
@@ -144,6 +146,7 @@ class Receiver:
         self._dropped = 0
         self.rejected: Counter[str] = Counter()  # frames that are not handed out, by cause
         self._socket.bind((interface, ETH_P_ALL))
+        self.link_state = Link(self._socket, interface)
 
     def recv(self, limit: int = 8192) -> Frames:
         ring = self._ring
@@ -207,6 +210,11 @@ class Sender:
     def reserve(self, limit: int) -> Bytes:
         ring = self._ring
         # A batch has left when its last slot is free, so no slot is written anew before its batch has been counted.
+        # What a link that has stalled does not take now must not leave as a burst later.
+        if self._batches and time.monotonic() - self._progress > STALLED_SECONDS:
+            self.sent()
+            if self._batches:
+                return ring.rows[:0]
         free = ring.slots - (self._committed - self.sent())
         count = ring.run(min(limit, free), ALL_BITS, STATUS_FREE)
         return ring.rows[ring.head : ring.head + count, TX_DATA:]
@@ -240,13 +248,18 @@ class Sender:
             self._check(int(status[self._batches[0][0]]))
         return self._freed
 
+    def wait_for_link(self) -> None:
+        """The interface is known to be down: this is no reason to give up."""
+        self._progress = time.monotonic()
+
     def _check(self, status: int) -> None:
         """Whether the oldest batch, the last slot of which has this status, can still leave."""
         if status & STATUS_WRONG_FORMAT:
             raise ScanError(f"{self.interface} refused a frame as malformed")
         if time.monotonic() - self._progress > STUCK_SECONDS:
             cause = f": {self._failed.strerror}" if self._failed else ""
-            raise ScanError(f"{self.interface} has sent nothing for {STUCK_SECONDS:.0f} s{cause}; is it up?")
+            raise ScanError(f"{self.interface} has sent nothing for {STUCK_SECONDS:.0f} s{cause}; does a rule of "
+                            "this machine (nft, type filter hook egress) drop its frames?")  # fmt: skip
 
     def _pump(self) -> None:
         """Call send() while any slot is requested. After ENOBUFS the slot is still requested: wait a little, go on."""

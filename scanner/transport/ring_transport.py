@@ -8,8 +8,8 @@ all batches before it are, because the scan learns what has left as one running 
 from collections import deque
 from threading import Thread
 
-from ..packet.headers import Bytes
-from . import Drops
+from ..packet.headers import Bytes, Frames
+from . import Drops, LinkDown
 from .ring import Receiver, Sender
 
 
@@ -19,7 +19,7 @@ class RingTransport:
     def __init__(self, receiver: Receiver, senders: list[Sender]) -> None:
         self._receiver, self._senders = receiver, senders
         self.link = receiver.link
-        self.recv, self.fileno = receiver.recv, receiver.fileno
+        self.fileno = receiver.fileno
         self._turn = 0  # the ring that takes the next batch
         self._sent = 0
         self._committed = [0] * len(senders)
@@ -45,6 +45,17 @@ class RingTransport:
         while self._batches and left[self._batches[0][0]] >= self._batches[0][1]:
             self._sent += self._batches.popleft()[2]
         return self._sent
+
+    def recv(self) -> Frames:
+        frames = self._receiver.recv()
+        if not len(frames):  # what arrived before a failure comes first
+            try:
+                self._receiver.link_state.check()
+            except LinkDown:
+                for sender in self._senders:
+                    sender.wait_for_link()
+                raise
+        return frames
 
     def drops(self) -> Drops:
         tried_again = sum(sender.tried_again for sender in self._senders)
