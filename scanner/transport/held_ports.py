@@ -8,19 +8,25 @@ Here each source port is an ordinary listening TCP socket with a one-instruction
 kernel finds an owner for the segment, and the filter drops it in silence. A packet socket still sees the frame, because
 it reads before TCP does. No other program gets the port, and everything is gone when the process is.
 
-Newer kernels let only CAP_NET_ADMIN put a filter on a TCP socket. There the listener requires a hop limit of at least
-255 instead, which needs no rights: segments that have passed a router, or began with 64 or 128, are dropped in silence.
+Newer kernels let only CAP_NET_ADMIN put a filter on a TCP socket. There the listener requires that every segment, from
+anywhere, is signed with a random key (RFC 2385). That needs no rights. The kernel drops segments without a signature in
+silence, before it looks at anything else in them.
 
-Limits: without a filter, replies that arrive with a hop limit of 255 still draw the kernel's reset. The kernel holds
-ports only on an address of this machine; for any other source address (`--source-ip`) there is nothing to hold, and its
-owner answers as it likes. An IPv6 address whose duplicate detection is not over is not local yet.
+Limits: a kernel without TCP signatures (CONFIG_TCP_MD5SIG, or one in FIPS mode) that also refuses the filter gets a
+third remedy: the listener requires a hop limit of at least 255. Then hosts on the link that send with 255 see the port
+as open, and their replies draw the kernel's reset. The kernel holds ports only on an address of this machine. For any
+other source address (`--source-ip`) there is nothing to hold, and its owner answers as it likes. An IPv6 address whose
+duplicate detection is not over is not local yet.
 
-Source: socket(7) SO_ATTACH_FILTER; ip(7) IP_MINTTL; include/uapi/linux/in.h, in6.h.
+Sources: socket(7) SO_ATTACH_FILTER; ip(7) IP_MINTTL; include/uapi/linux/tcp.h (struct tcp_md5sig), in.h, in6.h;
+net/ipv4/tcp_ipv4.c (tcp_v4_rcv).
 """
 
 import errno
+import os
 import resource
 import socket
+import struct
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -30,6 +36,9 @@ from .bpf import DROP_ALL, attach
 
 FIRST, LAST = 32768, 60999  # Linux's default ip_local_port_range: ports a client is expected to send from
 ENOUGH_FILES = 1024
+_TCP_MD5SIG_EXT, _PREFIX_FLAG = 32, 1
+_SIGNATURE = struct.Struct("=128sBBHi80s")  # address, flags, prefix length, length of the key, interface index, key
+_KEY_BYTES = 16
 _LEAST_HOPS = {4: (socket.IPPROTO_IP, 21), 6: (socket.IPPROTO_IPV6, 73)}  # IP_MINTTL, IPV6_MINHOPCOUNT
 
 
@@ -101,8 +110,19 @@ def _hold_port(listener: socket.socket, address: Address, port: int, scope: int,
     try:
         attach(listener, DROP_ALL)
     except PermissionError:
-        listener.setsockopt(*_LEAST_HOPS[address.version], 255)
-    listener.listen(0)  # only after the filter: not one connection is ever accepted
+        _require_signature(listener, address.version)
+    listener.listen(0)  # only after that: not one connection is ever accepted
+
+
+def _require_signature(listener: socket.socket, version: int) -> None:
+    """Let the kernel drop segments that are not signed, or else those that have passed a router."""
+    anywhere = struct.pack("=H", FAMILY[version])  # the address 0, of whose bits none must match
+    key = os.urandom(_KEY_BYTES)
+    try:
+        wanted = _SIGNATURE.pack(anywhere, _PREFIX_FLAG, 0, len(key), 0, key)
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_MD5SIG_EXT, wanted)
+    except OSError:
+        listener.setsockopt(*_LEAST_HOPS[version], 255)
 
 
 def _explained(error: OSError, address: Address, ports: tuple[int, ...]) -> ScannerError:

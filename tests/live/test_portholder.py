@@ -1,7 +1,9 @@
-"""The kernel sends resets from ports that are not held, and none from held ports."""
+"""The kernel answers from ports that are not held, and not from held ports."""
 
 import select
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -43,26 +45,27 @@ def _inside(namespace: Namespace) -> Iterator[None]:
         yield
 
 
-def resets(version: int, ports: list[int], flags: str) -> set[int]:
-    """Send one segment to each of our ports from outside; returns the ports that have sent a reset."""
+def answers(version: int, ports: list[int], flags: str) -> set[int]:
+    """Send one segment to each of our ports from outside, with the largest TTL; returns the ports that answered."""
     from scapy.layers.inet import IP, TCP
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
 
     header = IP if version == 4 else IPv6
-    lead = Ether(src=THEIR_MAC, dst=MAC) / header(src=THEIRS[version], dst=OURS[version])
+    hops = {"ttl": 255} if version == 4 else {"hlim": 255}
+    lead = Ether(src=THEIR_MAC, dst=MAC) / header(src=THEIRS[version], dst=OURS[version], **hops)
     found: set[int] = set()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
         wire.bind(("far0", 3))
         for port in ports:
             wire.send(bytes(lead / TCP(sport=80, dport=port, flags=flags, seq=100, ack=7)))
-        # Nothing holds the last port. When its reset has come, the kernel has dealt with the ports before it.
+        # Nothing holds the last port. When its answer has come, the kernel has dealt with the ports before it.
         wire.send(bytes(lead / TCP(sport=80, dport=UNHELD, flags="S", seq=100)))
         until = time.monotonic() + PATIENCE
         while select.select([wire], [], [], 0.05 if UNHELD in found else max(0, until - time.monotonic()))[0]:
             frame, origin = wire.recvfrom(2048)
             reply = Ether(frame)
-            if origin[2] != socket.PACKET_OUTGOING and TCP in reply and reply[TCP].flags.R:  # type: ignore[attr-defined]
+            if origin[2] != socket.PACKET_OUTGOING and TCP in reply:  # type: ignore[attr-defined]
                 found.add(int(reply[TCP].sport))
     return found - {UNHELD}
 
@@ -72,18 +75,36 @@ def resets(version: int, ports: list[int], flags: str) -> set[int]:
 def test_only_unheld_ports_are_reset(version: int, flags: str) -> None:
     with closing(portholder.hold(ip_address(OURS[version]), None, 3, seed=1234)) as mine:
         ports = [*mine.ports, mine.ports[-1] + 1, mine.ports[0] - 1]
-        drawn = resets(version, ports, flags)
+        drawn = answers(version, ports, flags)
     unheld = set() if flags == "R" else set(ports[3:])  # no host answers a reset with a reset
     assert (mine.held, drawn) == (True, unheld)
+
+
+HOLD = "from scanner.transport.held_ports import hold; from ipaddress import ip_address; import sys\n"
+HOLD += "mine = hold(ip_address(sys.argv[1]), None, 3, seed=77); print(*mine.ports, flush=True); sys.stdin.read()"
+BARE = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+
+
+@pytest.mark.parametrize("flags", ["SA", "S", "A", "R"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_held_ports_of_a_process_without_rights_answer_nothing(version: int, flags: str) -> None:
+    """Newer kernels refuse it the filter. Neighbours that send with TTL 255 get no answer either."""
+    command = [*BARE, sys.executable, "-c", HOLD, OURS[version]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        ports = [int(port) for port in holder.stdout.readline().split()]
+        drawn = answers(version, [*ports, ports[0] - 1], flags)
+        holder.communicate()
+    assert (len(ports), drawn) == (3, set() if flags == "R" else {ports[0] - 1})
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_closing_gives_the_ports_back(version: int) -> None:
     mine = portholder.hold(ip_address(OURS[version]), 40000, 1)
-    held = resets(version, [40000], "SA")
+    held = answers(version, [40000], "SA")
     mine.close()
     mine.close()
-    assert (held, resets(version, [40000], "SA")) == (set(), {40000})
+    assert (held, answers(version, [40000], "SA")) == (set(), {40000})
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -93,7 +114,7 @@ def test_a_port_held_without_quiet_looks_closed(version: int) -> None:
         closing(portholder.hold(address, 40000, 1, quiet=False)),
         closing(portholder.hold(address, None, 1, seed=40000 - 32768)) as next_,
     ):
-        assert (resets(version, [40000], "SA"), next_.ports) == ({40000}, (40001,))
+        assert (answers(version, [40000], "SA"), next_.ports) == ({40000}, (40001,))
 
 
 @pytest.mark.parametrize(("seed", "base"), [(0, 32768), (28227, 60995), (28228, 32768), (28228 * 10**9 + 7, 32775)])
