@@ -117,7 +117,7 @@ def check_new(path: str, force: bool) -> None:
         place = os.path.join(os.path.dirname(path) or ".", "") if stat.S_ISREG(mode) else path
         os.stat(place)
         if not os.access(place, os.W_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def write_new(path: str, force: bool, data: bytes) -> None:

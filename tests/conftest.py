@@ -2,10 +2,18 @@
 
 Hypothesis draws the same examples in every run, so a run does not fail by chance, and it measures no time, because
 tests run in parallel on machines of any speed. `--hypothesis-profile=random` searches for new examples.
+
+Under sudo the program would become the user who called it, who may not write the folders of root's tests. So tests that
+want this set the variables of sudo themselves.
 """
+
+import os
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("random", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
+
+for name in ("SUDO_UID", "SUDO_GID"):
+    os.environ.pop(name, None)

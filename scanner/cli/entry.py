@@ -12,6 +12,8 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from . import privileges
+
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
 UNSURE = 3  # the exit code of --strict
 INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
@@ -21,7 +23,9 @@ def run() -> NoReturn:
     """The entry point: `verbs.main`, then the end of the process with its exit code."""
     gc.set_threshold(GARBAGE_THRESHOLD, 50, 50)
     # The matrices of the loss estimate are small: threads of numpy's BLAS would only take processors from the scan.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # They would also keep the rights that this process gives up.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    privileges.own()
     # SIGUSR1 requests progress. It may come before the scan starts or after it ends, and must not kill the process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _have_standard_streams()

@@ -31,6 +31,7 @@ from ..trace import Watch
 from ..trace.ladder import scan_targets
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
+from . import privileges
 from .entry import INTERRUPTED, UNSURE
 from .options import OutputOptions, ScanRequest, command_line
 from .progress import check_form, handling, reading, shown
@@ -83,8 +84,14 @@ def run_syn(request: ScanRequest) -> int:
     evidence = request.evidence
     drawn = scan_targets(evidence.ladder, hosts, ports)
     watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
+
+    def opened(links: set[int]) -> None:
+        """The sockets are open: what replies say is read, and files are opened, without any right of root."""
+        privileges.give_up()
+        watch.open(links)
+
     session = syn_session(
-        hosts, ports, config, note, watch.see, watch.open, evidence.verify, excluded_ports_of(request.targets),
+        hosts, ports, config, note, watch.see, opened, evidence.verify, excluded_ports_of(request.targets),
         state.resume_point, state.kept,
     )  # fmt: skip
     started = session.now()

@@ -24,6 +24,7 @@ from typer.core import TyperCommand
 
 from ..config import Option, TargetOptions, Texts
 from ..errors import ScannerError, cause_of, note, shortened
+from . import privileges
 from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
 
 app = typer.Typer(
@@ -77,6 +78,7 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
     name = act.__name__
 
     def command(**values: Any) -> None:
+        privileges.limit(name)
         # What was not given is left out, so that the group of options has the one default.
         given = {key: value for key, value in values.items() if value is not None}
         given |= {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
@@ -143,7 +145,7 @@ def syn(given: Given) -> int:
     """
     from ..packet.template import building_ahead
 
-    with building_ahead():  # a child imports Scapy while this process imports numpy and the rest
+    with building_ahead(privileges.give_up):  # a child imports Scapy while this process imports numpy and the rest
         from .run import run_syn
 
         return run_syn(ScanRequest("syn", given))
@@ -250,7 +252,7 @@ def main() -> None:
                 raise ended.__context__ from None
             raise
     except ScannerError as error:
-        note(shortened(str(error)))
+        note(shortened(f"{error}{privileges.hint(error.__cause__)}"))
         sys.exit(error.exit_code)
     except _CommandLineError as error:
         text = error.format_message()
@@ -265,7 +267,8 @@ def main() -> None:
 
         sys.exit(closed_pipe())
     except OSError as error:  # most often a full disk behind standard output
-        note(shortened(f"{error}" if cause_of(error) == error.strerror else cause_of(error)))
+        text = str(error) if cause_of(error) == error.strerror else cause_of(error)
+        note(shortened(text + privileges.hint(error)))
         sys.exit(1)
     except MemoryError:
         note("no memory is left: free some, or raise the limit of this process (ulimit -v)")

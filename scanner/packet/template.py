@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, NoReturn
 
@@ -60,10 +60,13 @@ def build(recipe: Recipe) -> bytes:
 
 
 @contextmanager
-def building_ahead() -> Iterator[None]:
-    """While the context lasts, frames come from a child process if possible. To be entered before any thread starts."""
+def building_ahead(prepare: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """While the context lasts, frames come from a child process if possible. To be entered before any thread starts.
+
+    The child calls `prepare` first.
+    """
     global _child
-    _child, pid = _start() if len(os.sched_getaffinity(0)) > 1 and threading.active_count() == 1 else (None, 0)
+    _child, pid = _start(prepare) if len(os.sched_getaffinity(0)) > 1 and threading.active_count() == 1 else (None, 0)
     try:
         yield
     finally:
@@ -74,7 +77,7 @@ def building_ahead() -> Iterator[None]:
             os.waitpid(pid, 0)
 
 
-def _start() -> tuple[socket.socket | None, int]:
+def _start(prepare: Callable[[], None]) -> tuple[socket.socket | None, int]:
     """Fork the child: the socket to it and its process number; None where the system allows no more processes."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -85,15 +88,16 @@ def _start() -> tuple[socket.socket | None, int]:
     else:
         if not pid:
             ours.close()
-            _serve(theirs)
+            _serve(theirs, prepare)
         return ours, pid
     finally:
         theirs.close()
 
 
-def _serve(requests: socket.socket) -> NoReturn:
+def _serve(requests: socket.socket, prepare: Callable[[], None]) -> NoReturn:
     """The child: import Scapy, then answer recipes until none has come for a while. Ctrl-C is left to the parent."""
     try:
+        prepare()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # These two frames import every layer that the others need.
         _frame(Recipe("query", 6, "::", _NO_MAC))

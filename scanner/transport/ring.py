@@ -204,8 +204,9 @@ class Sender:
         self.tried_again = 0  # frames that a full device queue refused at first
         self._closing = False
         self._ready = threading.Event()
+        # It starts with the first frame: by then the process has given up its rights, and a thread has those of its
+        # creator.
         self._thread = threading.Thread(target=self._pump, name=f"send {interface}", daemon=True)
-        self._thread.start()
 
     def reserve(self, limit: int) -> Bytes:
         ring = self._ring
@@ -232,6 +233,8 @@ class Sender:
         if not self._batches:
             self._progress = time.monotonic()
         self._batches.append(((ring.head - 1) % ring.slots, rows))
+        if self._thread.ident is None:
+            self._thread.start()
         self._ready.set()
 
     def sent(self) -> int:
@@ -282,6 +285,7 @@ class Sender:
     def close(self) -> None:
         self._closing = True
         self._ready.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._ring.close()
         self._socket.close()
