@@ -83,6 +83,8 @@ def scan(
     `config.TargetOptions` (exclude, exclude_ports, all_addresses, yes …) and of `config.SynConfig`: rate (frames per
     second; None: found while scanning), max_rate, retries, max_missed, timeout (seconds), seed, shard …
 
+    The rights of the calling program stay as they are: unlike the command, this function gives none up.
+
     Raises UsageError here for what cannot be read, and at the first row if there is no route. Raises ScanError while
     rows are read, without permission or when an interface fails.
     """

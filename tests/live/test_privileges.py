@@ -261,6 +261,20 @@ def test_a_program_in_a_folder_of_root_works_for_the_user(box: Box, folder: Path
     assert (rows.stat().st_uid, page.stat().st_uid) == (USER, USER)
 
 
+NEEDY = {
+    "a low source port": ["--source-port", "53"],
+    "handshakes through an interface": ["--verify", "-e", "scan0", "--source-ip", "198.18.0.1"],
+    "several senders": ["--senders", "2", "--rate", "0"],
+    "a trace of packets": ["--packet-trace", "--ladder"],
+}
+
+
+@pytest.mark.parametrize("case", NEEDY)
+def test_what_other_programs_need_rights_for_works_for_the_user(box: Box, case: str) -> None:
+    code, errors = run(box, "syn", HOST, "-p", "1-8", *NEEDY[case], variables=SUDO)
+    assert code == 0, errors
+
+
 def test_other_processes_of_the_user_cannot_reach_the_sockets(box: Box) -> None:
     """The files in /proc of a process that cannot be traced belong to root."""
     process = start(box, "syn", *SLOW, variables=SUDO)
