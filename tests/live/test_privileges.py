@@ -217,8 +217,9 @@ def test_a_file_that_the_user_may_not_write_is_refused_before_sending(
     with Tap(box) as tap:
         path = str(closed / FORBIDDEN[option])
         code, errors = run(box, "syn", HOST, "-p", "1-20", *more, option, path, variables=variables)
-        sent = tap.probes()
-    assert (sent, list(closed.iterdir()), code in (1, 2), len(errors)) == (0, [], True, 1)
+        # Not ARP: the kernel looks after the neighbours of the tests before.
+        sent = [segment for segment in tap.segments() if not segment.out]
+    assert (sent, list(closed.iterdir()), code in (1, 2), len(errors)) == ([], [], True, 1)
     assert path in errors[0]
     assert errors[0].endswith(f"(files are opened with the rights of {whose})")
 
