@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -28,8 +28,9 @@ from scanner.packet.link import LINK_TYPES
 from scanner.packet.parse import Aside, Segments, parse
 from scanner.results.read import read_results
 from scanner.rounds.schedule import Schedule
+from scanner.targets.lists import words_of
 from scanner.targets.ports import format_ports, parse_ports
-from scanner.targets.spec import parse_hosts
+from scanner.targets.spec import Specs, parse_hosts
 from scanner.verdict.rows import Verdict
 from scanner.verdict.table import State
 from tests.capture_files import drain
@@ -173,19 +174,74 @@ PORTS = ("22", "1-1024", "22,80,443", "-100", "65000-", "-", "http,https", "T:80
 PORT_WORDS = ("-", ",", "T:", "U:", "*", "?", "http", "0", "65535", "65536", "/tcp", "[", "]", " ", "--", "+1", "1_0")
 
 
+LIST_BLANKS = ("", "", "", " ", "\t ", "\xa0", "\x1f")
+LIST_ENDS = ("\n", "\n", "\n", "\r\n", "\r", " ", " # 192.0.2.9\n", "#\n", "# é\x85", "\x0b", "\u2028", "\n\n")
+
+
 def check_targets(spec: str) -> bool:
-    """Targets are a set whose members are all different."""
+    """Targets are a set whose members are all different, and nothing is left if they are excluded."""
     hosts = parse_hosts([spec], [], lambda name: ["192.0.2.77"])
     assert hosts.size > 0
     number = np.unique(np.linspace(0, hosts.size - 1, 50).astype(np.int64))
     address = hosts.pick(number)
     assert len(np.unique(address)) == len(number)
+    assert hosts.index_of(address).tolist() == number.tolist()
+    assert _hosts_of([spec], [spec])[0] == 0
     return True
 
 
+def _plain_word(rng: random.Random) -> str:
+    """An IPv4 address, block or range; nearly always a right one."""
+    first, last = sorted(rng.choices(range(1 << 32), k=2))
+    tail = rng.choice(("", "", "", f"/{rng.randint(0, 33)}", f"-{IPv4Address(last)}", f"-{first % 256 | 15}"))
+    return f"{IPv4Address(first)}{tail}"
+
+
+def _make_list(rng: random.Random) -> bytes:
+    """Lines of a list, some with strange words, blanks, comments and ends."""
+    text = ""
+    for _ in range(rng.randint(1, 12)):
+        way = rng.random()
+        word = _plain_word(rng) if way < 0.8 else rng.choice(TARGETS[:8])
+        if way > 0.96:
+            word = mutated_text(rng, word, TARGET_WORDS)
+        text += rng.choice(LIST_BLANKS) + word + rng.choice(LIST_ENDS)
+    data = text.encode("utf-8", "surrogatepass")
+    return mutated_bytes(rng, data, [b"192.0.2.1\n", b"# 1.2.3.4\n"]) if rng.random() < 0.2 else data
+
+
+def _hosts_of(targets: Specs, excludes: Specs) -> tuple[int, str]:
+    """The number of hosts and their digest, or 0 and the message."""
+    try:
+        hosts = parse_hosts(targets, excludes, lambda name: ["192.0.2.77"])
+    except UsageError as error:
+        return 0, str(error)
+    return hosts.size, hosts.digest()
+
+
+def check_list(data: bytes) -> bool:
+    """Lines that are read in bulk mean what their words mean one by one, as targets and as excludes."""
+    words = words_of(data)
+    assert _hosts_of([data], []) == _hosts_of(words, [])
+    assert _hosts_of(["0.0.0.0/0"], [data]) == _hosts_of(["0.0.0.0/0"], words)
+    return _hosts_of([data], [])[0] > 0
+
+
+def _numbers_of(spec: str) -> set[int]:
+    """The ports of a specification without names, read in the simplest way; port 0 only if it is named."""
+    found: set[int] = set()
+    for part in spec.split(","):
+        low, dash, high = part.strip().upper().removeprefix("T:").partition("-")
+        first = int(low or 1)
+        found.update(range(first, (int(high or 65535) if dash else first) + 1))
+    return found
+
+
 def check_ports(spec: str) -> bool:
-    """Ports are sorted and different, and are the same when they are written and read again."""
+    """Ports are sorted, different and those that are written, also when they are written and read again."""
     ports = parse_ports(spec)
+    if not set(spec) - set("0123456789-, T:t"):
+        assert set(ports.tolist()) == _numbers_of(spec)
     assert len(ports) > 0
     assert (np.diff(ports.astype(np.int64)) > 0).all()
     assert parse_ports(format_ports(ports)).tolist() == ports.tolist()
@@ -274,6 +330,7 @@ SUBJECTS: dict[str, Subject] = {
     "captures": Subject(_make_capture, check_capture),
     "classify": Subject(_make_capture, check_classified),
     "targets": Subject(lambda rng: mutated_text(rng, rng.choice(TARGETS), TARGET_WORDS), check_targets),
+    "lists": Subject(_make_list, check_list),
     "ports": Subject(lambda rng: mutated_text(rng, rng.choice(PORTS), PORT_WORDS), check_ports),
     "results": Subject(_make_results, check_results),
     "states": Subject(_make_state, check_state),
