@@ -194,7 +194,12 @@ def _plain_word(rng: random.Random) -> str:
     """An IPv4 address, block or range; nearly always a right one."""
     first, last = sorted(rng.choices(range(1 << 32), k=2))
     tail = rng.choice(("", "", "", f"/{rng.randint(0, 33)}", f"-{IPv4Address(last)}", f"-{first % 256 | 15}"))
-    return f"{IPv4Address(first)}{tail}"
+    address = str(IPv4Address(first))
+    if rng.random() < 0.02:
+        address = address.replace(
+            rng.choice(address.split(".")), rng.choice(("256", "300", "01", "0256", "1.1", "")), 1
+        )
+    return address + tail
 
 
 def _make_list(rng: random.Random) -> bytes:
