@@ -12,10 +12,12 @@ fast. Level 3 packs 2.4 M verdicts/s to a fifteenth of their size. Level 9 packs
 import gzip
 import io
 import zlib
+from typing import Any, cast
 
 SUFFIX = ".gz"
 MAGIC = b"\x1f\x8b"
 WINDOW_BITS = 31  # of zlib: the largest window, with gzip's header and checksum
+_DENSEST, _ALWAYS = 400, 1 << 26  # times as large as its packed form; bytes that any file may unpack to
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)  # what a reader of damaged or cut gzip data raises
 
 
@@ -34,5 +36,42 @@ def unpacked(raw: io.BufferedReader) -> io.BufferedReader:
     """The content of an opened file, unpacked if its first bytes are gzip's. Reading may raise one of DAMAGED."""
     if raw.peek(len(MAGIC))[: len(MAGIC)] != MAGIC:
         return raw
-    stream: io.BufferedReader = io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    return stream
+    return io.BufferedReader(_Unpacker(raw))
+
+
+class TooDense(gzip.BadGzipFile):
+    """The data was made to fill memory. gzip packs zeros to a thousandth, and rows that differ to a thirtieth."""
+
+    def __init__(self) -> None:
+        super().__init__(f"its gzip data unpacks to more than {_DENSEST} times its size")
+
+
+class _Unpacker(io.RawIOBase):
+    """The unpacked content; TooDense ends it where it grows too fast."""
+
+    def __init__(self, raw: io.BufferedReader) -> None:
+        self._packed = _Counted(raw)
+        self._gzip = gzip.GzipFile(fileobj=cast(io.BufferedReader, self._packed))
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size: int = self._gzip.readinto(buffer)
+        self._count += size
+        if self._count > max(_ALWAYS, _DENSEST * self._packed.count):
+            raise TooDense
+        return size
+
+
+class _Counted:
+    """A file that counts the bytes that were read from it."""
+
+    def __init__(self, raw: io.BufferedReader) -> None:
+        self.count, self._raw = 0, raw
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._raw.read(size)
+        self.count += len(data)
+        return data

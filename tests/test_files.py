@@ -1,6 +1,7 @@
 """How output files are opened: what exists is kept, links are not followed, devices and pipes are written."""
 
 import os
+import resource
 import stat
 import threading
 from collections.abc import Callable
@@ -166,6 +167,21 @@ def test_a_whole_file_that_cannot_be_written_leaves_nothing(folder: Path, monkey
         with pytest.raises(OSError, match="No space"):
             write_new(path, force, b"{}")
     assert listing() == before
+
+
+@pytest.mark.parametrize("old", [{}, {"page.html": OLD}])
+def test_a_page_that_cannot_be_written_leaves_what_was_there(
+    old: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in old.items():
+        Path(name).write_text(text)
+    before, limits = listing(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # stands for a full disk
+    try:
+        code = halfopen("report", "rows.jsonl", "-q", "-o", "page.html", "--force")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (code, listing()) == (1, before)
 
 
 @pytest.mark.parametrize("target", ["victim", "missing", "/dev/null"])

@@ -186,7 +186,7 @@ REFUSED = {
     "another XML": (b"<html/>", ": its XML is <html>, not nmap's <nmaprun>"),
     "entities": (
         b'<!DOCTYPE x [<!ENTITY a "aa">]><nmaprun>&a;</nmaprun>',
-        ": it declares XML entities, which nmap never does",
+        ": it declares XML entities or attributes, which nmap never does",
     ),
     "ports backwards": (
         NEW_NMAP.replace("20-21", "21-20").encode(),

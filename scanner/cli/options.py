@@ -23,6 +23,7 @@ INPUT, EVIDENCE, OUTPUT, RESUME = "Input", "Evidence", "Output", "Resume"
 LADDER = (None, EVIDENCE, "Draw the packets of a target; without a value, of up to 8 targets.", "", "[IP:PORT]")
 FORCE = (False, OUTPUT, "Overwrite output files.")
 EVERYTHING = (False, OUTPUT, "Every row: none is folded, summed or left out.", "--all")
+MAX_MEMORY = ("512M", INPUT, "The most memory to use, such as 2G; 0: no limit.", "", "SIZE")
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 
 
@@ -112,6 +113,7 @@ class ReportOptions:
     """What `report` reads and writes."""
 
     results: Texts = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", None)
+    max_memory: str = option(*MAX_MEMORY)
     output: str = option(MISSING, OUTPUT, "The page; - is stdout.", "-o --output", "FILE")
     title: str | None = option(None, OUTPUT, "The heading of the page.")
     force: bool = option(*FORCE)
@@ -124,6 +126,7 @@ class DiffOptions:
 
     old: str = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", None)
     new: str = option(MISSING, INPUT, "The same of a later scan, in any of these formats.", None)
+    max_memory: str = option(*MAX_MEMORY)
     form: str | None = option(None, OUTPUT, "table or jsonl.", "-f --format")
     reasons: bool = option(False, OUTPUT, "A new reason for the same state is a change, too.")
     only_open: bool = option(False, OUTPUT, "Only changes from or to open.", "--open")

@@ -215,8 +215,11 @@ def report(given: Given) -> int:
       nmap -oX - 192.0.2.7 | halfopen report - -o scan.html
     """
     from ..report import run_report
+    from ..results.memory import at_most
 
-    return run_report(**vars(group(ReportOptions, given)))
+    options = vars(group(ReportOptions, given))
+    with at_most(options.pop("max_memory")):
+        return run_report(**options)
 
 
 @_verb
@@ -228,8 +231,11 @@ def diff(given: Given) -> int:
       halfopen diff nmap.xml scan.pcapng --open -f jsonl
     """
     from ..results.diff import run_diff
+    from ..results.memory import at_most
 
-    return run_diff(**vars(group(DiffOptions, given)))
+    options = vars(group(DiffOptions, given))
+    with at_most(options.pop("max_memory")):
+        return run_diff(**options)
 
 
 def _ladder_of_each(arguments: list[str]) -> list[str]:

@@ -146,7 +146,8 @@ class Stream:
         """Close the file and leave the folder as it was. This does nothing more after `begin` than to close it."""
         if self._new:
             self._new.abandon()
-        self._raw.close()
+        if not self.person:
+            self._raw.close()
 
     def close(self) -> None:
         """Close the file; standard output stays open. Raises ScanError: some file systems report errors only here."""

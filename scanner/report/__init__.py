@@ -16,6 +16,7 @@ Limit: sums, charts and map count every row; the table holds 100,000 rows, the s
 
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from hashlib import sha256
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from importlib.util import find_spec
 from .._version import __version__
 from ..capture.source import file_name
 from ..errors import UsageError, note
+from ..files import check_new
 from ..output.stream import create, standard_output
 from ..results.columns import Vocabulary
 from ..results.read import read_results
@@ -40,13 +42,19 @@ def run_report(*, results: Sequence[str], output: str, title: str | None, force:
         raise UsageError("a report needs jinja2: pip install jinja2")
     if results.count("-") > 1:
         raise UsageError("standard input is named twice, and can be read once")
+    if output != "-":
+        check_new(output, force)  # before minutes of reading
     notes: list[str] = []
     texts = Vocabulary()
     rows = texts.rows(read_results(results, notes.append))
     model = Model(texts, rows, title or "Scan report", list(map(file_name, results)), notes)
+    page = render(model)
     stream = standard_output() if output == "-" else create(output, force)
-    stream.write(render(model))
-    stream.begin()
+    with ExitStack() as undo:
+        undo.callback(stream.abandon)
+        stream.write(page)
+        stream.begin()
+        undo.pop_all()  # the page is whole
     stream.close()
     if not quiet:
         for line in (*notes, f"{plural(model.targets, 'target')} of {plural(model.hosts, 'host')} in {stream.name}"):

@@ -24,6 +24,7 @@ ROW = np.dtype(
     [("hi", np.uint64), ("lo", np.uint64), ("port", np.int32), ("kind", np.uint32), ("service", np.uint32),
      ("sender", np.uint32), ("scanner", np.uint32), ("ttl", np.int32), ("rtt", np.float32), ("time", np.float64)]
 )  # fmt: skip
+TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind")])  # what a comparison needs
 HOST_ONLY = -1  # the port of a row about a host as a whole
 UNKNOWN_TTL = -1
 
@@ -104,6 +105,14 @@ class Vocabulary:
         rows["rtt"] = np.array(rtt, np.float32)  # None becomes NaN
         rows["time"] = np.array(time, np.float64)
         return rows
+
+
+def targets_only(rows: Rows) -> Rows:
+    """ROW columns → TARGET columns, in less than half of the memory."""
+    kept = np.empty(len(rows), TARGET)
+    for name in TARGET.names or ():
+        kept[name] = rows[name]
+    return kept
 
 
 def strongest(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Rows:

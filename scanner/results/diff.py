@@ -29,9 +29,10 @@ from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import services
 from ..verdict.sentences import printable
 from ..verdict.table import State
-from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest
+from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest, targets_only
 from .read import read_results
 
+_CHUNK = 1 << 16
 FOLD = 25  # changes of one kind, none of them about an open port, that a host still shows one by one
 _OPEN, _UNKNOWN = State.OPEN.value, State.UNKNOWN.value
 
@@ -72,7 +73,7 @@ class Comparison(NamedTuple):
 
 
 def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only_open: bool = False) -> Comparison:
-    """ROW columns with the same texts → the differences, by address, protocol and port.
+    """ROW or TARGET columns with the same texts → the differences, by address, protocol and port.
 
     `reasons`: a new reason for the same state is a change, too. `only_open`: only changes from or to open.
     """
@@ -96,7 +97,7 @@ def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only
 
 def _joined(texts: Vocabulary, old: Rows, new: Rows) -> tuple[Rows, Ints, Ints]:
     """A row for each target of either side, and the number of its kind on the old and the new side (-1: no row)."""
-    sides = [strongest(texts, rows) for rows in (old, new)]
+    sides = [strongest(texts, targets_only(rows)) for rows in (old, new)]
     rows = np.concatenate(sides)
     side = np.repeat([0, 1], [len(rows) for rows in sides])
     order = np.lexsort((side, rows["port"], texts.protocols()[rows["kind"]], rows["lo"], rows["hi"]))
@@ -125,12 +126,14 @@ def _host_has_rows(rows: Rows, was: Ints, now: Ints) -> Bools:
 
 
 def _differences(kinds: list[RowKind], rows: Rows, was: Ints, now: Ints, elsewhere: Bools) -> Iterator[Difference]:
-    columns = (rows["hi"], rows["lo"], rows["port"], was, now, elsewhere)
-    for hi, lo, port, before, after, host_elsewhere in zip(*(column.tolist() for column in columns), strict=True):
-        old, new = (kinds[at] if at >= 0 else None for at in (before, after))
-        change = _change(old, new, port == HOST_ONLY and host_elsewhere)
-        protocol = kinds[max(before, after)].protocol
-        yield Difference(word_text(hi, lo), None if port == HOST_ONLY else port, protocol, change, old, new)
+    every = (rows["hi"], rows["lo"], rows["port"], was, now, elsewhere)
+    for first in range(0, len(rows), _CHUNK):  # Python's numbers take ten times the memory of columns
+        columns = (column[first : first + _CHUNK].tolist() for column in every)
+        for hi, lo, port, before, after, host_elsewhere in zip(*columns, strict=True):
+            old, new = (kinds[at] if at >= 0 else None for at in (before, after))
+            change = _change(old, new, port == HOST_ONLY and host_elsewhere)
+            protocol = kinds[max(before, after)].protocol
+            yield Difference(word_text(hi, lo), None if port == HOST_ONLY else port, protocol, change, old, new)
 
 
 def _change(old: RowKind | None, new: RowKind | None, host_elsewhere: bool) -> Change:
@@ -208,7 +211,7 @@ def run_diff(
     if old == new == "-":
         raise UsageError("both sides are standard input: name a file for one of them")
     texts = Vocabulary()
-    before, after = (texts.rows(read_results([path], note)) for path in (old, new))
+    before, after = (targets_only(texts.rows(read_results([path], note))) for path in (old, new))
     comparison = compare(texts, before, after, reasons, only_open)
     tally: Counter[Change] = Counter()
     rows = _counted(comparison.differences, tally)

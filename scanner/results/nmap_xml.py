@@ -4,14 +4,17 @@ nmap folds what many ports of a host share into `extraports`, a count. Newer rel
 files they follow from `scaninfo` (the scanned ports minus the listed ones), as long as a host has only one such
 group. Ports that do not follow are left out, and a note says how many: a guess would look like a change.
 
-Files come from strangers, so Expat itself parses them: memory holds one host, an entity declaration (nmap never
-writes one) ends the reading before entities could multiply, and nothing outside the file is ever opened. A file without
+Files come from strangers. Expat parses them, and nothing outside the file is ever opened. Memory holds those elements
+of one host that matter here. Declarations inside the file (nmap never writes one) end the reading before entities or
+default values could multiply. So do elements that are deeper, longer or of more kinds than nmap writes, and a host with
+more ports than there are. What defusedxml forbids is forbidden here too, and it does not bound the rest. A file without
 its end, as an interrupted scan leaves it, is refused: a missing row would look like a port that vanished.
 
 Source: nmap.dtd; reasons are nmap's own words, without the plurals of releases before 7.40 or so.
 """
 
 from collections.abc import Callable, Iterator
+from reprlib import repr as brief
 from typing import IO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -23,12 +26,19 @@ _PIECE = 1 << 16
 _SCANNER = "scanner "
 _WORDS = {reason.word for reason in Reason}
 _UNKNOWN = "unknown-response"  # nmap's word for a reason that it cannot name
+_HALFOPEN = "halfopen-evidence"  # the script whose output is our evidence
+_KEPT = {"nmaprun", "host", "status", "address", "ports", "port", "state", "service", "extraports", "extrareasons"}
+_PORTS = 1 << 16
+_MOST_ROWS = 4 * _PORTS  # of a host: nmap scans TCP, UDP, SCTP and IP protocols
+_DEEPEST, _MOST_NAMES = 100, 2000  # elements within each other; names of elements and attributes
+_LONGEST = 4 << 20  # bytes of one tag: a command line may have 2 MB
 
 
 class NotNmap(Exception):
     """What is wrong with the file, as words that follow its name."""
 
 
+_NO_MEMORY = expat.errors.codes[expat.errors.XML_ERROR_NO_MEMORY]
 _Named = list[tuple[str, list[int], str]]  # of ports in one state: (protocol, ports, reason)
 
 
@@ -41,17 +51,26 @@ class _Reader:
         self._scanned: dict[str, str] = {}  # protocol → ports
         self._builder = TreeBuilder()
         self._root: Element | None = None
+        self._names: set[str] = set()
+        self._is_kept: list[bool] = []  # of each element that has not ended
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        element = self._builder.start(name, attributes)
+        self._names.update((name, *attributes))
+        if len(self._is_kept) == _DEEPEST or len(self._names) > _MOST_NAMES:
+            raise NotNmap("its XML is deeper, or has more kinds of elements, than nmap writes")
+        kept = name in _KEPT or not self._is_kept or (name == "script" and attributes.get("id") == _HALFOPEN)
+        self._is_kept.append(kept)
+        element = self._builder.start(name, attributes) if kept else None
         if self._root is None:
             self._root = element
             if name != "nmaprun":
-                raise NotNmap(f"its XML is <{name}>, not nmap's <nmaprun>")
+                raise NotNmap(f"its XML is <{name[:40]}>, not nmap's <nmaprun>")
         if name == "scaninfo":
             self._scanned[attributes.get("protocol", "tcp")] = attributes.get("services", "")
 
     def end(self, name: str) -> None:
+        if not self._is_kept.pop():
+            return
         element = self._builder.end(name)
         if name == "host" and self._root is not None:
             self.done += self._host(element)
@@ -73,7 +92,7 @@ class _Reader:
         listed = [row for port in host.iter("port") if (row := _port(port, ip, scanner))]
         yield from listed
         folded = list(host.iter("extraports"))
-        named = list(map(_named_ports, folded))
+        named = _named_ports(folded, _MOST_ROWS - len(listed))
         if named.count([]) == 1:
             # Scanned ports that are neither listed nor named belong to the one group without names.
             known = {row.port for row in listed} | {port for names in named for _, ports, _ in names for port in ports}
@@ -81,7 +100,7 @@ class _Reader:
             named[at] = self._rest(folded[at], known)
         for group, names in zip(folded, named, strict=True):
             if not names:
-                self.left_out += int(group.attrib["count"])
+                self.left_out += _port_number(group.attrib["count"], _PORTS)
             for protocol, ports, reason in names:
                 for port in ports:
                     yield Verdict(ip, port, group.attrib["state"], reason or _UNKNOWN, protocol, scanner_ip=scanner)
@@ -101,11 +120,10 @@ def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
     state, service = port.find("state"), port.find("service")
     if state is None or not state.attrib["state"]:
         return None
-    scripts = (script for script in port.iter("script") if script.get("id") == "halfopen-evidence")
-    evidence = next((script.get("output", "").replace(",", " ").split() for script in scripts), [])
+    evidence = next((script.get("output", "").replace(",", " ").split() for script in port.iter("script")), [])
     return Verdict(
         ip,
-        int(port.attrib["portid"]),
+        _port_number(port.attrib["portid"]),
         state.attrib["state"],
         _singular(state.get("reason", "")) or _UNKNOWN,
         port.get("protocol", "tcp"),
@@ -117,10 +135,19 @@ def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
     )
 
 
-def _named_ports(group: Element) -> _Named:
-    """The ports of an `extraports` element by reason, where nmap names them."""
-    given = [reasons.attrib for reasons in group.iter("extrareasons") if "ports" in reasons.attrib]
-    return [(names.get("proto", "tcp"), list(_numbers(names["ports"])), _singular(names["reason"])) for names in given]
+def _named_ports(groups: list[Element], most: int) -> list[_Named]:
+    """The ports of each `extraports` element by reason, where nmap names them; `most` in all of them."""
+    named: list[_Named] = []
+    for group in groups:
+        given = [reasons.attrib for reasons in group.iter("extrareasons") if "ports" in reasons.attrib]
+        named.append([])
+        for names in given:
+            ports = list(_numbers(names["ports"]))
+            most -= len(ports)
+            if most < 0:
+                raise NotNmap("a host in it has more ports than there are")
+            named[-1].append((names.get("proto", "tcp"), ports, _singular(names["reason"])))
+    return named
 
 
 def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict]:
@@ -132,14 +159,20 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict
     parser = expat.ParserCreate()
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
-    parser.EntityDeclHandler = _refuse_entity
+    parser.StartDoctypeDeclHandler = _refuse_declarations
+    fed = 0
     try:
         while piece := stream.read(_PIECE):
             parser.Parse(piece)
+            fed += len(piece)
+            if fed - parser.CurrentByteIndex > _LONGEST:  # Expat keeps what has not ended
+                raise NotNmap("a tag in it is longer than nmap writes")
             yield from reader.done
             reader.done.clear()
         parser.Parse(b"", True)
     except expat.ExpatError as error:
+        if error.code == _NO_MEMORY:
+            raise MemoryError from error
         cause = expat.errors.messages[error.code]
         unfinished = cause in (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)
         text = "the XML is not finished, the scan was interrupted" if unfinished else f"broken XML ({cause})"
@@ -150,8 +183,9 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict
         note(f"{reader.left_out:,} ports that nmap only counted are left out; nmap -d names each port")
 
 
-def _refuse_entity(*_: object) -> None:
-    raise NotNmap("it declares XML entities, which nmap never does")
+def _refuse_declarations(name: str, system_id: str | None, public_id: str | None, has_internal_subset: bool) -> None:
+    if has_internal_subset:
+        raise NotNmap("it declares XML entities or attributes, which nmap never does")
 
 
 def _singular(reason: str) -> str:
@@ -162,10 +196,19 @@ def _singular(reason: str) -> str:
 
 
 def _numbers(ports: str) -> Iterator[int]:
-    """`22,80-82` → 22 80 81 82. Raises ValueError."""
+    """`22,80-82` → 22 80 81 82. Raises ValueError, also for more ports than there are."""
+    room = _PORTS
     for part in filter(None, ports.split(",")):
         first, _, last = part.partition("-")
         low, high = int(first), int(last or first)
-        if not 0 <= low <= high <= 65535:
-            raise ValueError(f"ports {part!r}")
+        room -= high + 1 - low
+        if not 0 <= low <= high < _PORTS or room < 0:
+            raise ValueError(f"ports {brief(part)}")
         yield from range(low, high + 1)
+
+
+def _port_number(text: str, most: int = _PORTS - 1) -> int:
+    number = int(text)
+    if not 0 <= number <= most:
+        raise ValueError(f"port {brief(text)}")
+    return number

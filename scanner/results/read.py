@@ -7,6 +7,9 @@ A result that was read wrong is worse than one that was not read. A torn line or
 one `UsageError` that names file, line and cause, because a row left out would show as a port that vanished. A damaged
 capture is the exception: many captures end in the middle of a packet, so a note says what was not judged.
 
+Files come from strangers. Lines, words and numbers have limits, so that no single row costs much. How many rows there
+may be is a matter of memory: see `memory`.
+
 Limits: `.txt` and `.gnmap` files are for people and old scripts and do not hold every row. A capture must be a regular
 file (it is opened twice); from a pipe, `classify` turns it into JSON lines first.
 """
@@ -17,8 +20,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address
+from reprlib import repr as brief
 from types import NoneType
 from typing import Any
 
@@ -27,7 +31,7 @@ from ..capture.pcapng import MAGIC
 from ..capture.source import file_name
 from ..classifier.classification import Classification
 from ..errors import UsageError
-from ..gzipped import DAMAGED, unpacked
+from ..gzipped import DAMAGED, TooDense, unpacked
 from ..verdict.rows import Verdict
 from ..verdict.table import State
 from .nmap_xml import NotNmap, read_xml
@@ -37,6 +41,9 @@ Note = Callable[[str], None]
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # in UTF-8
 _FORMS = "give JSON lines (-f jsonl), CSV, nmap's XML, or a capture"
 _NEEDED = ("ip", "port", "state", "reason")
+_LONGEST_LINE = 1 << 17  # characters; halfopen's lines have some 300
+_LONGEST_WORD, _MOST_WORDS = 200, 100  # characters of a state, a reason and the like; words of evidence
+_LARGEST = {"ttl": 255, "rtt_ms": 1e9, "time": 253402300799, "pass": 1 << 31}  # the time is the end of the year 9999
 
 # The columns of a result in the order of a Verdict's fields, and what a value is if it is known.
 _FIELDS: dict[str, type] = {
@@ -114,7 +121,9 @@ class _File:
     def lines(self) -> Iterator[str]:
         """The lines of the text; the place moves with them."""
         with io.TextIOWrapper(self.stream, "utf-8-sig", "replace", newline="") as text:
-            for self._line, line in enumerate(text, 1):
+            for self._line, line in enumerate(iter(partial(text.readline, _LONGEST_LINE), ""), 1):
+                if len(line) == _LONGEST_LINE:
+                    raise self.wrong(f"is longer than {_LONGEST_LINE:,} characters")
                 yield line
 
 
@@ -124,6 +133,8 @@ def _read(file: _File) -> Iterator[Verdict]:
         begin = file.stream.peek(64).removeprefix(_BYTE_ORDER_MARK).lstrip()
         reader = {b"{": _json_lines, b"<": _xml, b"": _empty}.get(begin[:1], _csv)
         yield from reader(file)
+    except TooDense as error:
+        raise file.wrong(str(error)) from error
     except DAMAGED as error:
         raise file.wrong("its gzip data is damaged or ends early") from error
     except OSError as error:
@@ -141,7 +152,7 @@ def _empty(file: _File) -> Iterator[Verdict]:
 def _xml(file: _File) -> Iterator[Verdict]:
     try:
         for verdict in read_xml(file.stream, lambda text: file.note(f": {text}")):
-            yield verdict._replace(ip=_address(verdict.ip, file))
+            yield _checked(verdict._replace(ip=_address(verdict.ip, file)), file)
     except NotNmap as error:
         raise file.wrong(str(error)) from error
 
@@ -182,7 +193,7 @@ def _typed(cells: dict[str, str], file: _File) -> dict[str, Any]:
             if cell:
                 row[name] = cell.split(";") if kind is list else kind(cell)
         except ValueError as error:
-            raise file.wrong(f"{name} {cell!r} is not a number") from error
+            raise file.wrong(f"{name} {brief(cell)} is not a number") from error
     return row
 
 
@@ -190,19 +201,39 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
     """One row of a file, checked: each value has the type that a verdict has there."""
     values = list(map(row.get, _FIELDS))
     if wrong := _mistyped(tuple(map(type, values))):
-        raise file.wrong(f"{wrong} {row[wrong]!r} is not what a verdict holds")
+        raise file.wrong(f"{wrong} {brief(row[wrong])} is not what a verdict holds")
     ip, port, state, reason, protocol, ttl, service, evidence, *rest = values
     # Only a host that is down has no port.
     if not (ip and state and reason) or (port is None and state != State.DOWN.value):
         missing = next(name for name in _NEEDED if row.get(name) in (None, ""))
         raise file.wrong(f"has no {missing!r}, so it is no verdict")
     if port is not None and not 0 <= port <= 65535:
-        raise file.wrong(f"port {port} is not one")
+        raise file.wrong(f"port {brief(port)} is not one")
     if evidence and not all(isinstance(word, str) for word in evidence):
-        raise file.wrong(f"evidence {evidence!r} is not a list of words")
-    return Verdict(
-        _address(ip, file), port, state, reason, protocol or "tcp", ttl, service, tuple(evidence or ()), *rest
+        raise file.wrong(f"evidence {brief(evidence)} is not a list of words")
+    return _checked(
+        Verdict(_address(ip, file), port, state, reason, protocol or "tcp", ttl, service, tuple(evidence or ()), *rest),
+        file,
     )
+
+
+def _checked(verdict: Verdict, file: _File) -> Verdict:
+    """The verdict, if its numbers and words are such as a scan can find."""
+    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, router, scanner = verdict
+    for name, number in (("ttl", ttl), ("rtt_ms", rtt_ms), ("time", time), ("pass", pass_)):
+        if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
+            raise file.wrong(f"{name} {brief(number)} is out of range")
+    if not _are_words(state, reason, protocol, service, router, scanner, evidence):
+        raise file.wrong("has a word that is too long, or too many of them")
+    return verdict
+
+
+@lru_cache(maxsize=1 << 10)
+def _are_words(*words: str | tuple[str, ...] | None) -> bool:
+    """Whether all of these are short. The rows of a file share a few combinations."""
+    *texts, evidence = words
+    assert isinstance(evidence, tuple)
+    return len(evidence) <= _MOST_WORDS and all(len(text or "") <= _LONGEST_WORD for text in (*texts, *evidence))
 
 
 @lru_cache(maxsize=1 << 10)
@@ -218,7 +249,7 @@ def _address(text: str, file: _File) -> str:
     try:
         return _canonical(text)
     except ValueError as error:
-        raise file.wrong(f"{text!r} is not an address") from error
+        raise file.wrong(f"{brief(text)} is not an address") from error
 
 
 @lru_cache(maxsize=1 << 16)
