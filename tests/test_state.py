@@ -183,16 +183,3 @@ def test_files_that_are_not_trusted(case: str, state: Path, capsys: pytest.Captu
     except PermissionError:
         pytest.skip("only root can give files away")
     assert words in refused(state, capsys)
-
-
-def test_root_under_sudo_takes_the_state_of_the_user_who_called_it(
-    state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if os.geteuid():
-        pytest.skip("only root is called by sudo")
-    try:
-        os.chown(state, 12345, -1)
-    except OSError:
-        pytest.skip("this user namespace has no other user")
-    monkeypatch.setenv("SUDO_UID", "12345")
-    assert halfopen("connect", *USUAL) == 0

@@ -51,6 +51,7 @@ def _bytes(text: str) -> int:
 
 def _memory() -> tuple[int, int]:
     """What this process has reserved for data, and what of its memory is resident, in bytes (proc(5))."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text("ascii").splitlines())
+    text = Path("/proc/self/status").read_text("utf-8", "replace")  # it begins with the name of the program
+    lines = map(str.split, text.splitlines())
     fields = {words[0]: int(words[1]) << 10 for words in lines if len(words) == 3 and words[2] == "kB"}
     return fields.get("VmData:", 0), fields.get("VmRSS:", 0)
