@@ -210,8 +210,9 @@ def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = No
     `tell` is told how much of a list is read: its path, bytes, and the bytes of the whole list (0: not known).
     """
     from .targets.files import read_list
-    from .targets.spec import Specs, resolve
+    from .targets.spec import Specs, resolve, zones_in
     from .targets.special import choose
+    from .targets.zones import noted
 
     if not options.targets and not options.targets_file:
         raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
@@ -219,7 +220,10 @@ def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = No
     excludes: Specs = chain(
         *(text.split(",") for text in options.exclude), *(read_list(path, tell) for path in options.exclude_file)
     )
-    return choose(targets, excludes, resolve, options.all_addresses, counted)
+    zoned: list[str] = []
+    choice = choose(noted(targets, zoned), excludes, resolve, options.all_addresses, counted)
+    choice.hosts.zones = zones_in(zoned)
+    return choice
 
 
 def ports_of(options: TargetOptions) -> "Ports":

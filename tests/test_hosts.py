@@ -99,7 +99,7 @@ BAD = [
     ("::1/129", "::1/129 is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
     ("192.0.2.1:80", "192.0.2.1:80 is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
     ("http://a/", "http://a/ is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
-    ("fe80::1%eth0", "fe80::1%eth0: zones (%) are not supported: scan a global address of that host instead"),
+    ("fe80::1%", "fe80::1% is not an address with a zone: write fe80::1%eth0, or fe80::%eth0/120"),
     ("nobody.example", "cannot resolve 'nobody.example': check the spelling, or give its address"),
     ("broken.example", "cannot resolve 'broken.example': check the spelling, or give its address"),
     ("one.example/33", "/33 in 192.0.2.1/33 is not a prefix length: IPv4 blocks go from /0 to /32"),

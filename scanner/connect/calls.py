@@ -30,6 +30,7 @@ from typing import Generic, NamedTuple
 from ..errors import ScanError
 from ..rounds.pacing import SECOND, Budget
 from .handshake import FIRST_REPEAT, LATER_REPEATS, Call, Owner
+from .local_end import ANYWHERE, LocalEnd
 from .outcomes import ABOUT_TARGET, OUTCOMES, RETRY, unexpected
 
 WaitOf = Callable[[Owner, int], float]  # owner and target id → seconds
@@ -41,7 +42,6 @@ SPARE_DESCRIPTORS = 64  # for outputs, libraries and the terminal
 MOST_CALLS = 16_384  # at once, whatever the descriptor limit
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-_IP_BIND_ADDRESS_NO_PORT = 24  # include/uapi/linux/in.h: the port is chosen by connect(), for the whole 4-tuple
 
 
 def steady_clock() -> Callable[[], int]:
@@ -59,16 +59,6 @@ def descriptor_room() -> int:
     if room < 1:
         raise ScanError(f"the descriptor limit of {hard} leaves no room for connections; raise it (ulimit -n 1024)")
     return room
-
-
-class LocalEnd(NamedTuple):
-    """Where calls come from, if the routes are not to decide: an address of this machine, the name of an interface."""
-
-    address: str | None = None
-    interface: str | None = None
-
-
-ANYWHERE = LocalEnd()
 
 
 class Outcome(NamedTuple, Generic[Owner]):
@@ -135,10 +125,10 @@ class Calls(Generic[Owner]):
         except OSError as error:
             return self._short(error.errno or 0)
         if not self._plain:
-            self._bind(connection)
+            self.local_end.bind(connection)
         call = Call(connection, owner, target_id, started)
         call.hold_ack()
-        code = connection.connect_ex((host, port))
+        code = connection.connect_ex(self.local_end.name_of(host, port))
         if code == errno.EINPROGRESS:
             # On loopback and virtual links the answer arrives while connect() runs; a look is cheaper than epoll.
             code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.EINPROGRESS
@@ -177,18 +167,6 @@ class Calls(Generic[Owner]):
             raise unexpected(code)
         self.shortage = code
         return 0
-
-    def _bind(self, call: socket.SocketType) -> None:
-        try:
-            if self.local_end.interface:
-                call.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.local_end.interface.encode())
-            if self.local_end.address:
-                call.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                call.bind((self.local_end.address, 0))
-        except OSError as error:
-            call.close()
-            wanted = " ".join(filter(None, self.local_end))
-            raise ScanError(f"cannot connect from {wanted}: {error.strerror}; is it this machine's?") from error
 
     def collect(self, seconds: float) -> None:
         """Take in answers, and send what is owed. Waits up to `seconds` for the first answer, or for the rate."""

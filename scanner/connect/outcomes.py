@@ -45,5 +45,5 @@ def error_text(code: int) -> str:
 
 def unexpected(code: int) -> ScanError:
     """The error that stops the scan for any other error number."""
-    hint = "a link-local address (fe80::) needs --interface" if code == errno.EINVAL else "see connect(2)"
+    hint = "a link-local address needs a zone (fe80::1%eth0)" if code == errno.EINVAL else "see connect(2)"
     return ScanError(f"connect() failed with {error_text(code)}: {hint}")

@@ -24,7 +24,8 @@ from ..rounds.window import Window
 from ..targets.hostspace import HostSpace
 from ..verdict.ledger import Mark, blank
 from ..verdict.table import Reason
-from .calls import LONG_PATIENCE, PATIENCE, LocalEnd, Outcome
+from .calls import LONG_PATIENCE, PATIENCE, Outcome
+from .local_end import LocalEnd
 from .outcomes import OUTCOMES
 
 SCOUTS = 3  # calls to a host

@@ -25,6 +25,8 @@ import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..errors import ScanError, UsageError
+from ..net.interfaces import interface
+from ..net.routes import zone_interface
 from ..rounds.measure import judge_pass
 from ..rounds.pacing import SECOND, Budget, TokenBucket
 from ..rounds.rate import RateController
@@ -39,7 +41,8 @@ from ..targets.permutation import Permutation
 from ..targets.special import any_public
 from ..verdict.loss import CONTROL_PROBES
 from ..verdict.table import Rank, Reason
-from .calls import Calls, LocalEnd, descriptor_room, steady_clock
+from .calls import Calls, descriptor_room, steady_clock
+from .local_end import LocalEnd
 from .outcomes import OUTCOMES, error_text
 from .probing import Probing, neighbours_of
 
@@ -70,7 +73,9 @@ class ConnectScan:
         self._room = descriptor_room()
         self._limit = min(FIRST_CALLS, self._room)
         self._trips, self._timeout = RoundTrips(), config.timeout
-        self._calls: Calls[Probing] = Calls(self._budget, LocalEnd(config.source_ip, config.interface), clock=clock)
+        self._calls: Calls[Probing] = Calls(
+            self._budget, LocalEnd(config.source_ip, config.interface, hosts.zones), clock=clock
+        )
         self._probing: dict[int, Probing] = {}  # by id of the window
         self._neighbours: list[HostSpace] | None = None  # the hosts on the link
         self._replies = 0
@@ -240,6 +245,8 @@ def connect_session(
     """A connect scan. `resume`: the scan goes on from there. Raises UsageError or ScanError."""
     if config.source_port is not None:
         raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
+    for zone in hosts.zones:
+        zone_interface(zone.name, interface(config.interface) if config.interface else None)
     keys = resume.keys if resume else keys_of(config)
     lanes = [LaneFacts("", 0, config.shard.count(hosts.size), "")]  # one lane: the kernel finds the routes
     schedule = Schedule([lane.hosts for lane in lanes], len(ports), *(resume.restart(lanes) if resume else ()))

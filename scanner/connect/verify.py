@@ -33,8 +33,9 @@ from ..targets.permutation import Permutation
 from ..targets.ports import Ports
 from ..verdict.ledger import Mark
 from ..verdict.table import Rank, Reason
-from .calls import ANYWHERE, PATIENCE, Calls, LocalEnd, Outcome, descriptor_room
+from .calls import PATIENCE, Calls, Outcome, descriptor_room
 from .handshake import CLOSE_WAIT, CLOSED, INFO_BYTES, Call
+from .local_end import ANYWHERE, LocalEnd
 from .outcomes import OUTCOMES, error_text
 
 CONCURRENT = 256

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, keys_of
-from ..connect.calls import LocalEnd, steady_clock
+from ..connect.calls import steady_clock
+from ..connect.local_end import LocalEnd
 from ..connect.verify import find_open_everywhere, verify_window
 from ..errors import ScanError, UsageError
 from ..net.interfaces import interface, interfaces
@@ -30,6 +31,7 @@ from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.ports import NO_PORTS, Ports
 from ..targets.special import any_public
+from ..targets.zones import Zones
 from ..transport import Transport
 from ..transport.steady import Steady
 from ..transport.tap import See, Tap
@@ -60,12 +62,12 @@ class LiveScan:
 
     def __init__(
         self, scan: Scan, lanes: Lanes, config: SynConfig, clock: Clock, order_key: int,
-        excluded_ports: Ports = NO_PORTS,
+        excluded_ports: Ports = NO_PORTS, zones: Zones = (),
     ) -> None:  # fmt: skip
         self.windows: Windows = scan.windows
         self._scan, self._lanes, self._clock, self._order_key = scan, lanes, clock, order_key
         self._excluded_ports = excluded_ports
-        self._local_end = LocalEnd(config.source_ip, config.interface)  # of handshakes for --verify
+        self._local_end = LocalEnd(config.source_ip, config.interface, zones)  # of handshakes for --verify
         self._indices = {interface(lane.name).index for lane in lanes.lanes}  # names may change
         self._dropped_before = self._interface_drops()
         self._ring_drops = self._lost = 0
@@ -172,7 +174,7 @@ def syn_session(
         schedule = Schedule([lane.hosts for lane in facts], len(ports), *(resume.restart(facts) if resume else ()))
         scan = Scan(opened.lanes, settings_of(config, hosts), keys.order, schedule)
         before_frames(links)
-        engine = LiveScan(scan, opened, config, clock, keys.order, excluded_ports)
+        engine = LiveScan(scan, opened, config, clock, keys.order, excluded_ports, hosts.zones)
     except (UsageError, ScanError):
         opened.close()
         raise

@@ -26,6 +26,7 @@ from ..packet.addresses import from_ints, to_ints, to_text
 from ..packet.headers import MAPPED
 from ..targets.blocks import Span
 from ..targets.hostspace import HostSpace
+from ..targets.zones import Zones, zone_at
 from . import netlink
 from .interfaces import Refused, dump, exchange, interfaces
 from .netlink import Address, Interface, Message, RouteType
@@ -107,7 +108,7 @@ def find_routes(hosts: HostSpace, *, interface: Interface | None = None, source:
     # All hosts of a group have the same answer (see the module), so its first host stands for it.
     groups = _groups(hosts)
     by_answer: dict[_Answer, list[Span]] = {}
-    answers = _answers([_address(first) for first, _ in groups], _Wish(interface, source))
+    answers = _answers_by_zone([first for first, _ in groups], hosts.zones, _Wish(interface, source))
     for answer, group in zip(answers, groups, strict=True):
         by_answer.setdefault(answer, []).append(group)
     usable: dict[Route, HostSpace] = {}
@@ -153,7 +154,7 @@ def boundaries(version: int) -> list[int]:
 
 def _groups(hosts: HostSpace) -> list[Span]:
     """The first and the last host between each two neighbouring cuts, where there are any, ascending."""
-    cuts = {_IPV4_FIRST, _IPV4_END}
+    cuts = {_IPV4_FIRST, _IPV4_END, *(edge for zone in hosts.zones for edge in (zone.first, zone.last + 1))}
     before, through = hosts.below(from_ints([_IPV4_FIRST, _IPV4_END])).tolist()
     ipv4_hosts = through - before
     if ipv4_hosts:
@@ -166,6 +167,29 @@ def _groups(hosts: HostSpace) -> list[Span]:
     some = begin < end
     ends = to_ints(hosts.pick(begin[some])), to_ints(hosts.pick(end[some] - 1))
     return list(zip(*ends, strict=True))
+
+
+def _answers_by_zone(targets: list[int], zones: Zones, wish: _Wish) -> list[_Answer]:
+    """What becomes of each target, in order. A zone takes the place of -e. Raises UsageError for an unknown zone."""
+    names = [zone_at(zones, target) for target in targets]
+    found: dict[int, _Answer] = {}
+    for name in dict.fromkeys(names):
+        rows = [row for row, other in enumerate(names) if other == name]
+        here = wish if not name else wish._replace(interface=zone_interface(name, wish.interface))
+        found.update(zip(rows, _answers([_address(targets[row]) for row in rows], here), strict=True))
+    return [found[row] for row in range(len(targets))]
+
+
+def zone_interface(name: str, wanted: Interface | None) -> Interface:
+    """The interface of a zone: a name, or a number (RFC 4007 11.2). `wanted`: that of -e. Raises UsageError."""
+    known = interfaces()
+    by_name = {face.name: face for face in known.values()}
+    face = by_name.get(name) or (known.get(int(name)) if name.isascii() and name.isdigit() else None)
+    if face is None:
+        raise UsageError(f"no interface {name!r} for the zone %{name}; there are: {', '.join(sorted(by_name))}")
+    if wanted is not None and face.index != wanted.index:
+        raise UsageError(f"the zone %{name} is not the interface of -e, {wanted.name}: leave one of them out")
+    return face
 
 
 def _answers(targets: list[Address], wish: _Wish) -> list[_Answer]:
@@ -183,7 +207,7 @@ def _known(target: Address, wish: _Wish) -> _Unusable | None:
     if wish.source is not None and wish.source.version != target.version:
         return _Unusable(f"is IPv{target.version}, unlike the source address {wish.source}: one family at a time", True)
     if target in _LINK_LOCAL and wish.interface is None:
-        return _Unusable("is link-local, every interface has its own: choose one with -e", False)
+        return _Unusable("is link-local, every interface has its own: write fe80::1%eth0, or choose one with -e", False)
     for network, reason in _NOT_HOSTS.items():
         if target in network:
             return _Unusable(f"is {reason}", False)

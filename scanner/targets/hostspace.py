@@ -35,6 +35,7 @@ from .blocks import (
     trimmed,
     words,
 )
+from .zones import Zones
 
 MOST_HOSTS = 1 << 62
 
@@ -96,7 +97,12 @@ class _Family:
 
 
 class HostSpace:
-    """A numbered set of addresses; numbers are 0 … size-1, in the order of the addresses."""
+    """A numbered set of addresses; numbers are 0 … size-1, in the order of the addresses.
+
+    `zones`: the links of link-local addresses. Subsets do not keep them.
+    """
+
+    zones: Zones = ()
 
     def __init__(self, blocks: Blocks) -> None:
         """Raises OverflowError for more than `MOST_HOSTS` hosts."""

@@ -9,8 +9,8 @@ A spec of digits, dots, commas, dashes and stars is meant as an address and neve
 `300.1.1.1` are mistakes. Numbers with leading zeros are refused, because some tools read them as octal and others do
 not. A list may name a host twice or overlap itself; each host is numbered once.
 
-Limits: no IPv6 zones (fe80::1%eth0), because an address column has no place for an interface. No IPv6 patterns. In a
-long list, names, octet patterns and IPv6 blocks take some microseconds each.
+Limits: no IPv6 patterns. The zone of fe80::1%eth0 stands beside the set (`zones`). In a long list, names, octet
+patterns and IPv6 blocks take some microseconds each.
 """
 
 import re
@@ -27,6 +27,7 @@ from .blocks import NOTHING, Blocks, Ranges, Span, blocks_of, inside, joined, ou
 from .hostspace import HostSpace
 from .lists import read_lines, words_of
 from .patterns import pattern
+from .zones import Zones, joined_zones, without_zone, zone_of
 
 Resolve = Callable[[str], list[str]]
 Specs = Iterable[str | bytes]  # one spec, or whole lines of a list
@@ -237,8 +238,7 @@ def _ipv6(literal: str) -> Span:
         return address, address
     import netaddr  # here, because it takes 11 ms that a scan of IPv4 targets does not need
 
-    if "%" in literal:
-        raise UsageError(f"{literal}: zones (%) are not supported: scan a global address of that host instead")
+    literal, _ = without_zone(literal)  # `zones` keeps them
     first, dash, last = literal.partition("-")
     try:
         if dash:
@@ -248,6 +248,11 @@ def _ipv6(literal: str) -> Span:
         message = f"{literal} is not an IPv6 address, block or range: ports go to -p, and URLs are not read"
         raise UsageError(message) from None
     return network.first, network.last
+
+
+def zones_in(specs: Iterable[str]) -> Zones:
+    """The zones of specs that have one. Raises UsageError."""
+    return joined_zones(zone_of(spec, *_ipv6(spec)) for spec in specs)
 
 
 def _ipv6_addresses(specs: list[str]) -> Ranges | None:

@@ -43,9 +43,9 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def command(*arguments: str) -> list[str]:
-    """`halfopen syn …` with JSON lines."""
-    return [sys.executable, "-m", "scanner", "syn", "-f", "jsonl", *arguments]
+def command(*arguments: str, verb: str = "syn") -> list[str]:
+    """`halfopen syn …`, or another verb, with JSON lines."""
+    return [sys.executable, "-m", "scanner", verb, "-f", "jsonl", *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -58,12 +58,12 @@ def done(code: int, out: str, errors: str) -> Done:
     return Done(code, [json.loads(line) for line in out.splitlines()], errors.splitlines())
 
 
-def scan(box: Box, *arguments: str, under: Sequence[str] = ()) -> Done:
+def scan(box: Box, *arguments: str, under: Sequence[str] = (), verb: str = "syn") -> Done:
     """A whole scan in the scanner's namespace; `under` is a program that starts it (setpriv …)."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = ROOT
     try:
-        ended = box.scanner.run([*under, *command(*arguments)])
+        ended = box.scanner.run([*under, *command(*arguments, verb=verb)])
     finally:
         if before is None:
             del os.environ["PYTHONPATH"]

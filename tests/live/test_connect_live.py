@@ -10,7 +10,8 @@ import pytest
 
 from scanner.config import SynConfig
 from scanner.connect import verify
-from scanner.connect.calls import Calls, LocalEnd, descriptor_room, steady_clock
+from scanner.connect.calls import Calls, descriptor_room, steady_clock
+from scanner.connect.local_end import LocalEnd
 from scanner.connect.scan import connect_session
 from scanner.errors import ScanError
 from scanner.halfopen.session import syn_session
@@ -252,7 +253,7 @@ def test_a_source_address_and_interface(box: Box) -> None:
         (
             LocalEnd(),
             "fe80::1",
-            "connect() failed with EINVAL (Invalid argument): a link-local address (fe80::) needs --interface",
+            "connect() failed with EINVAL (Invalid argument): a link-local address needs a zone (fe80::1%eth0)",
         ),
     ],
 )

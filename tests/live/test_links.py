@@ -132,3 +132,60 @@ def test_a_vlan_interface() -> None:
         box.listen([22])
         done = scan(box, box.target_ip, "-p", "22,23")
         assert (done.code, answered(done)) == (0, {box.target_ip: BOTH})
+
+
+ZONED = """
+address add fe80::b:1/64 dev near0 nodad
+address add fe80::c:1/64 dev far0 nodad
+"""
+
+
+@pytest.fixture(scope="module")
+def zoned(box: Box) -> Box:
+    """Link-local addresses: fe80::7 on the near link, fe80::a:2 on the far one."""
+    box.scanner.ip(lines(ZONED))
+    box.target.ip(["address add fe80::7/64 dev peer0 nodad"])
+    return box
+
+
+ZONES = {"fe80::7%near0": "fe80::7", "fe80::a:2%far0": "fe80::a:2"}
+
+
+@pytest.mark.parametrize("verb", ["syn", "connect"])
+def test_zones_choose_the_link_of_each_target(zoned: Box, verb: str) -> None:
+    done = scan(zoned, *ZONES, "198.18.0.2", "-p", "22,23", verb=verb)
+    assert (done.code, answered(done)) == (0, dict.fromkeys([*ZONES.values(), "198.18.0.2"], BOTH))
+
+
+def test_a_handshake_needs_the_zone_as_well(zoned: Box) -> None:
+    done = scan(zoned, *ZONES, "-p", "22,23", "--verify")
+    assert (done.code, answered(done)) == (0, dict.fromkeys(ZONES.values(), BOTH))
+    assert {tuple(row["evidence"]) for row in done.rows if row["port"] == 22} <= {
+        ("silent-after-handshake",),
+        ("handshake-completed",),
+    }
+
+
+def test_a_block_with_a_zone_and_an_exclude(zoned: Box) -> None:
+    done = scan(zoned, "fe80::%near0/125", "-p", "22,23", "--exclude", "fe80::1-fe80::4,fe80::6%far0", "--all")
+    down = [("fe80::", None, "down"), ("fe80::5", None, "down")]
+    assert (done.code, done.brief("ip", "port", "state")) == (
+        0, sorted([*down, *(("fe80::7", *row) for row in BOTH)], key=repr)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fe80::7%gone0"], "no interface 'gone0' for the zone %gone0; there are: far0, lo, near0, small0"),
+        (["fe80::7%near0", "fe80::7%far0"], "one address has two zones (%far0 and %near0): scan one "
+                                               "link after the other"),
+        (["fe80::7%near0", "-e", "far0"], "the zone %near0 is not the interface of -e, far0: leave one of them out"),
+        (["2001:db8::2%near0"], "2001:db8::2%near0: only link-local addresses (fe80::/10) have a zone; choose an "
+                                "interface with -e"),
+        (["fe80::7"], "fe80::7 is link-local, every interface has its own: write fe80::1%eth0, or choose one with -e"),
+    ],
+)  # fmt: skip
+def test_zones_that_choose_nothing(zoned: Box, arguments: list[str], message: str) -> None:
+    done = scan(zoned, *arguments, "-p", "22")
+    assert (done.code, done.rows, done.errors) == (2, [], [f"halfopen: {message}"])

@@ -177,7 +177,7 @@ UNUSABLE = [
     ("2001:db8:3::1", None, None, f"cannot be reached (no route, or one of type unreachable): {REMEDY}"),
     ("2001:db8:4::1", None, None, f"cannot be reached (a route of type blackhole): {REMEDY}"),
     ("2001:db8:5::1", None, None, f"cannot be reached (a route of type prohibit): {REMEDY}"),
-    ("fe80::2", None, None, "is link-local, every interface has its own: choose one with -e"),
+    ("fe80::2", None, None, "is link-local, every interface has its own: write fe80::1%eth0, or choose one with -e"),
     ("ff02::1", None, None, "is a multicast address, no host"),
     ("::", None, None, "is the unspecified address, no host"),
     ("198.18.0.2", None, "2001:db8::1", "is IPv4, unlike the source address 2001:db8::1: one family at a time"),
