@@ -70,6 +70,7 @@ HOSTILE: dict[str, tuple[Callable[[], str | bytes], str]] = {
     ),
     "an attribute of 100 MB": (lambda: HEAD + '<host comment="' + "x" * 100_000_000, "a tag in it is longer"),
     "a comment of 100 MB": (lambda: HEAD + "<!--" + "x" * 100_000_000, "a tag in it is longer"),
+    "an unknown encoding": (lambda: HEAD.replace("?>", ' encoding="none"?>', 1), "unknown encoding: none"),
     "attributes by default": (
         lambda: '<!DOCTYPE nmaprun [<!ATTLIST host a CDATA "x">]><nmaprun/>', "declares XML entities or attributes",
     ),

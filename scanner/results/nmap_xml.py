@@ -179,6 +179,8 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict
         raise NotNmap(f"{text}, line {error.lineno}") from error
     except (KeyError, IndexError, ValueError) as error:
         raise NotNmap(f"an element near line {parser.CurrentLineNumber} lacks what nmap writes ({error})") from error
+    except LookupError as error:  # the encoding that the first line names
+        raise NotNmap(str(error)) from error
     if reader.left_out:
         note(f"{reader.left_out:,} ports that nmap only counted are left out; nmap -d names each port")
 
