@@ -96,10 +96,9 @@ def give_up() -> None:
     if not _limited:
         return
     _capset(0)
-    left = [task.name for task in Path("/proc/self/task").iterdir() if _capabilities(task / "status")]
-    if left:
+    if any(_capabilities(task / "status") for task in Path("/proc/self/task").iterdir()):
         raise ScanError(
-            f"{len(left)} threads that a library started keep capabilities: unset the variables that give it threads "
+            "a thread that a library started keeps capabilities: unset the variables that give it threads "
             "(OMP_NUM_THREADS, MKL_NUM_THREADS)"
         )
 
@@ -202,5 +201,8 @@ def _capset(bits: int) -> None:
 
 def _capabilities(status: Path) -> int:
     """The permitted capabilities of a thread, as bits; `status` is its file in /proc."""
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return int(fields["CapPrm"], 16)
+    try:
+        lines = status.read_text().splitlines()
+    except OSError:  # the thread has just ended
+        return 0
+    return int(next(line.split()[1] for line in lines if line.startswith("CapPrm:")), 16)

@@ -318,3 +318,17 @@ ENVIRONMENTS = [
 @pytest.mark.parametrize(("variables", "caller"), ENVIRONMENTS)
 def test_who_called_sudo(variables: Mapping[str, str], caller: Caller | None) -> None:
     assert caller_of(variables) == caller
+
+
+def test_a_thread_that_keeps_rights_ends_the_program_before_it_sends(box: Box) -> None:
+    program = (
+        "import threading; from scanner.cli import privileges\n"
+        "privileges.own(); privileges.limit('syn'); end = threading.Event()\n"
+        "thread = threading.Thread(target=end.wait); thread.start()\n"
+        "try: privileges.give_up()\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "end.set(); thread.join(); privileges.give_up()"
+    )
+    with box.scanner.entered():
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("ScanError a thread that a library started keeps capabilities"), done.stderr
