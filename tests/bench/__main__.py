@@ -23,7 +23,7 @@ from scanner.lab.permissions import run_inside
 
 from .result import Plan, Result, as_json, tables
 
-MEASURES = ("transmit", "receive", "forged", "startup", "scans", "scale", "offline")
+MEASURES = ("transmit", "receive", "forged", "startup", "scans", "scale", "lists", "offline")
 
 
 def main() -> int:
