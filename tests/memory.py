@@ -217,6 +217,9 @@ class MemoryTransport:
     def fileno(self) -> int:
         return -1
 
+    def refused(self) -> dict[int, str]:
+        return {}
+
     def drops(self) -> Drops:
         return Drops()
 

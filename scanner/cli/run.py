@@ -191,8 +191,9 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
         faults.attempt(state.save, session, outputs)  # before the ends of the files are written
         if state.kept:
             lines[-1] = f"interrupted: to go on, {command_line()}"
+    before = len(faults.errors)
     faults.attempt(outputs.finish, Summary("\n".join(lines), interrupted=interrupted))
-    if not interrupted and not faults.errors:
+    if not interrupted and len(faults.errors) == before:
         faults.attempt(state.remove)
     if output.stats:
         faults.attempt(_write_stats, stats, output.stats, _may_replace(output, state))

@@ -31,7 +31,7 @@ from ..errors import ScanError
 from ..rounds.pacing import SECOND, Budget
 from .handshake import FIRST_REPEAT, LATER_REPEATS, Call, Owner
 from .local_end import ANYWHERE, LocalEnd
-from .outcomes import ABOUT_TARGET, OUTCOMES, RETRY, unexpected
+from .outcomes import ABOUT_TARGET, OUTCOMES, REFUSALS, RETRY, unexpected
 
 WaitOf = Callable[[Owner, int], float]  # owner and target id → seconds
 
@@ -52,9 +52,8 @@ def steady_clock() -> Callable[[], int]:
 
 def descriptor_room() -> int:
     """How many calls may be open at once: the soft descriptor limit is raised to the hard one first."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     room = MOST_CALLS if hard == resource.RLIM_INFINITY else min(MOST_CALLS, hard - SPARE_DESCRIPTORS)
     if room < 1:
         raise ScanError(f"the descriptor limit of {hard} leaves no room for connections; raise it (ulimit -n 1024)")
@@ -84,6 +83,7 @@ class Calls(Generic[Owner]):
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:  # fmt: skip
         self.ended: list[Outcome[Owner]] = []
+        self.refused: list[tuple[Owner, int, int]] = []  # calls that this machine refused: owner, target id, error
         self.shortage = 0  # the error number of the latest start that failed for lack of something
         self.budget = budget
         self.local_end, self._keep, self._clock = local_end, keep, clock
@@ -117,7 +117,7 @@ class Calls(Generic[Owner]):
         """Call host:port, as a frame of this kind. Returns how many tokens that took out of the bucket.
 
         `patience`: the most seconds until the call is given up. `on_link`: the kernel asks for the MAC address of the
-        host. 0: nothing was started, this machine is short of `shortage`.
+        host. 0: nothing was started, this machine is short of `shortage`. See also `refused`.
         """
         started = self._clock()
         try:
@@ -129,6 +129,11 @@ class Calls(Generic[Owner]):
         call = Call(connection, owner, target_id, started)
         call.hold_ack()
         code = connection.connect_ex(self.local_end.name_of(host, port))
+        if code in REFUSALS:
+            connection.close()
+            self.refused.append((owner, target_id, code))
+            self.budget.bucket.spend(1)  # nothing has left, but refusals must not keep the machine busy
+            return 1
         if code == errno.EINPROGRESS:
             # On loopback and virtual links the answer arrives while connect() runs; a look is cheaper than epoll.
             code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.EINPROGRESS
@@ -136,15 +141,14 @@ class Calls(Generic[Owner]):
             connection.close()
             return self._short(code)
         self.budget.spend(kind, 1)
-        paid = 1
-        if on_link and host not in self._asked:
+        asks = on_link and host not in self._asked
+        if asks:
             self._asked.add(host)
             self.budget.spend("query")
-            paid += 1
         if code == errno.EINPROGRESS:
-            return paid + self._wait_for(call, patience)
+            return 1 + asks + self._wait_for(call, patience)
         self._settle(call, code, self._clock())
-        return paid
+        return 1 + asks
 
     def _wait_for(self, call: Call[Owner], patience: float) -> int:
         """An answer is to come. Returns how many tokens were taken for a SYN that the kernel may repeat."""

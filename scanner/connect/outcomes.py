@@ -1,9 +1,12 @@
 """What connect() can say about a target: an error number → a reason.
 
-Some errors speak of this machine and not of the target (`RETRY`). Any other error stops the scan with its name.
+Some errors speak of this machine and not of the target (`RETRY`, `REFUSALS`). Any other error stops the scan
+with its name.
 
 Limit: the kernel maps several ICMP codes to one error: a port unreachable arrives as "refused", a prohibited host as
 "unreachable".
+
+A firewall rule that drops our SYNs on their way out is not told by connect(): they look like any silence.
 
 Sources: connect(2), tcp(7); net/ipv4/icmp.c (icmp_err_convert); net/ipv4/tcp_input.c (tcp_reset: ECONNREFUSED only
 while the SYN is out, ECONNRESET only after the SYN/ACK).
@@ -34,6 +37,11 @@ OUTCOMES: dict[int, Reason] = {
     errno.EADDRNOTAVAIL: RETRY,
     errno.ENOBUFS: RETRY,
 }
+
+# What connect() itself returns at once is no word of the target but of this machine: its firewall or security module
+# (EPERM), a prohibiting rule (EACCES), no route. Later, as the error of a socket, the same numbers are ICMP.
+GONE = (errno.ENETUNREACH, errno.ENETDOWN)
+REFUSALS = (errno.EPERM, errno.EACCES, *GONE)
 
 ABOUT_TARGET = {code for code, reason in OUTCOMES.items() if reason is not RETRY}
 

@@ -80,6 +80,12 @@ class Probing:
             self._scouts_of[host] += 1
             self._scouts.add(target_id)
 
+    def refuse(self, call_id: int) -> bool:
+        """This machine has refused a call. Returns whether its target has been called before."""
+        target_id = np.array([call_id if call_id >= 0 else ~call_id])
+        (self.window.passes if call_id >= 0 else self.window.control).refused(target_id)
+        return bool(self.window.ledger.was_probed()[target_id[0]])
+
     def drop_waiting(self) -> None:
         """What was taken and not started counts as not probed."""
         passes, control = self.window.passes, sum(call_id < 0 for call_id in self.waiting)

@@ -43,7 +43,7 @@ from ..verdict.loss import CONTROL_PROBES
 from ..verdict.table import Rank, Reason
 from .calls import Calls, descriptor_room, steady_clock
 from .local_end import LocalEnd
-from .outcomes import OUTCOMES, error_text
+from .outcomes import GONE, OUTCOMES, error_text
 from .probing import Probing, neighbours_of
 
 BATCH = 256  # calls started between two looks at the answers
@@ -79,6 +79,7 @@ class ConnectScan:
         self._probing: dict[int, Probing] = {}  # by id of the window
         self._neighbours: list[HostSpace] | None = None  # the hosts on the link
         self._replies = 0
+        self.refusals: Counter[str] = Counter()  # calls that this machine refused, by cause
         self._shortages: Counter[str] = Counter()
         self._paused_until = self._short_since = 0  # ns
 
@@ -211,7 +212,17 @@ class ConnectScan:
         if not len(self._calls) and now - self._short_since > SHORTAGE_LIMIT * SECOND:
             raise ScanError(f"connect() keeps failing with {cause}: close other programs, or lower --rate")
 
+    def _take_refused(self) -> None:
+        """Calls that this machine refused. Raises ScanError where the way to a target has gone since it was called."""
+        refused, self._calls.refused = self._calls.refused, []
+        for probing, call_id, code in refused:
+            self.refusals[error_text(code)] += 1
+            if probing.refuse(call_id) and code in GONE:
+                self.windows.deaf_since = 1  # nobody knows since when
+                raise ScanError(f"a target that was called before cannot be called any more: {error_text(code)}")
+
     def _fold(self) -> None:
+        self._take_refused()
         ended = self._calls.take()
         self._limit = min(self._room, self._limit + len(ended))
         for probing in {id(outcome.owner): outcome.owner for outcome in ended}.values():

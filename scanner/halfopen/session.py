@@ -88,6 +88,11 @@ class LiveScan:
         """Whether frames are due."""
         return self._scan.sending
 
+    @property
+    def refusals(self) -> Counter[str]:
+        """Probes that this machine refused to send, by cause."""
+        return self._scan.transmit.refusals
+
     def turn(self, now: int) -> float:
         """One step of the scan. Raises ScanError at its end where some targets could not be scanned."""
         wait = self._scan.step(now)

@@ -37,6 +37,8 @@ class Sending(Protocol):
 
     def left(self, target_id: Ints, now: int) -> None: ...
 
+    def refused(self, target_id: Ints) -> None: ...
+
 
 class FrameSource(NamedTuple):
     """Frames to send: queries or probes of one pass, or control probes. `stamp` writes them into rows, at a time."""
@@ -88,6 +90,9 @@ class Transmit:
         self._committed = {id(transport): 0 for transport in transports}
         self._in_flight: dict[int, deque[_InFlight]] = {id(transport): deque() for transport in transports}
         self._owed: deque[_Owed] = deque()
+        self._refused: dict[int, dict[int, str]] = {id(transport): {} for transport in transports}
+        self.unsent: Counter[str] = Counter()  # frames that the system refused to send, by kind
+        self.refusals: Counter[str] = Counter()  # probes among them, by cause
 
     @property
     def idle(self) -> bool:
@@ -100,7 +105,7 @@ class Transmit:
         under_way: Counter[str] = Counter()
         for frames in chain(*self._in_flight.values()):
             under_way[frames.kind] += frames.number
-        return self.sent - under_way
+        return self.sent - under_way - self.unsent
 
     @property
     def owing(self) -> bool:
@@ -142,10 +147,24 @@ class Transmit:
             queue = self._in_flight[id(transport)]
             if queue:
                 sent = transport.sent()
+                refused = self._refused[id(transport)]
+                refused |= transport.refused()
                 while queue and queue[0].until <= sent:
-                    entry = queue.popleft()
+                    entry = self._without(queue.popleft(), refused) if refused else queue.popleft()
                     if entry.sending:
                         entry.sending.left(entry.target_id, now)
+
+    def _without(self, entry: _InFlight, refused: dict[int, str]) -> _InFlight:
+        """The entry without what the system has refused to send: those targets have not been probed."""
+        first = entry.until - entry.number
+        rows = [row for row in range(entry.number) if first + row in refused]
+        causes = [refused.pop(first + row) for row in rows]
+        self.unsent[entry.kind] += len(rows)
+        if not (rows and entry.sending and len(entry.target_id)):
+            return entry
+        self.refusals.update(causes)
+        entry.sending.refused(entry.target_id[rows])
+        return entry._replace(target_id=np.delete(entry.target_id, rows))
 
     def send(self, sources: Iterable[FrameSource], now: int) -> bool:
         """What is owed, then each source in turn, as the rate allows. Returns whether a transport had no room."""

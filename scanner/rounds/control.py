@@ -134,6 +134,12 @@ class ControlProbes:
         """These control probes have left the machine."""
         self.outstanding -= len(target_id)
 
+    def refused(self, target_id: Ints) -> None:
+        """This machine has refused to send these control probes, which says nothing of the path."""
+        self.outstanding -= len(target_id)
+        for target in target_id.tolist():
+            self._back[self._index[target, self.pass_no]] = True
+
     def stop(self) -> None:
         """Hand out nothing more in this pass."""
         self._stopped = True

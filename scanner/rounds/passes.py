@@ -132,6 +132,10 @@ class Passes:
             self.first_ended = now
         self.tracker.probed(target_id)
 
+    def refused(self, target_id: Ints) -> None:
+        """This machine has refused to send to these targets: they have not been probed in this pass."""
+        self.outstanding -= len(target_id)
+
     @property
     def handed_out(self) -> bool:
         """Whether the pass under way has no further targets."""

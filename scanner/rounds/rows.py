@@ -65,6 +65,8 @@ def silent_targets(window: Window, cutoff: int) -> Ints:
     if window.stopped_at.any():
         target_id = np.setdiff1d(target_id, stopped_targets(window))
     # A scan that measures its own round trips counts a target as probed when its call has ended, answered or not.
+    if window.interrupted and cutoff < window.passes.began and window.target_trips is not None:
+        return target_id[:0]  # its calls ended while this machine had no network
     if window.interrupted and len(target_id) and window.target_trips is None:
         target_id = target_id[window.passes.sent_before(target_id, cutoff)]
     return target_id

@@ -4,7 +4,7 @@ The session drives an engine, half-open or connect, turn by turn. The engine kno
 arrives; everything else is the same for both and stands here. The clock is handed in, and only the engine sleeps.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -13,6 +13,7 @@ from typing import Protocol
 from ..errors import ScanError, cause_of
 from ..packet.addresses import to_text
 from ..verdict.rows import Verdict
+from ..verdict.sentences import plural
 from .pacing import SECOND
 from .rows import silent_targets, window_rows
 from .schedule import HostRange, Keys, LaneFacts, ResumePoint
@@ -35,6 +36,9 @@ class Engine(Protocol):
 
     @property
     def sending(self) -> bool: ...
+
+    @property
+    def refusals(self) -> Counter[str]: ...  # probes that this machine refused to send, by cause
 
     def turn(self, now: int) -> float: ...  # do what is due; returns the seconds until there is more to do
 
@@ -129,6 +133,15 @@ class Session:
             self.stats()
             self._end()
             self.engine.close()
+        if self.engine.windows.unsent and not self.interrupted:
+            raise ScanError(self._refused())
+
+    def _refused(self) -> str:
+        causes = ", ".join(sorted(self.engine.refusals))
+        return (
+            f"this machine refused to send to {plural(self.engine.windows.unsent, 'target')} ({causes}): see its "
+            "firewall and its routes; such targets have no row"
+        )
 
     def _turn(self) -> float:
         """One turn of the engine; seconds until there is more to do. Raises ScanError."""

@@ -49,6 +49,7 @@ class Windows:
         self.opened: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
         self.found_open = 0
         self.stopped = False
+        self.unsent = 0  # targets to which this machine refused to send every probe, in windows that have closed
         self.deaf_since = 0  # when an interface stopped carrying frames, ns; 0: all of them carry frames
         self._make, self._waits, self._before_pass = make, waits, before_pass
         self._count = 0
@@ -179,6 +180,8 @@ class Windows:
         self._handed_closed += window.passes.handed_first
         self.open.remove(window)
         self.closed.append(window)
+        if not interrupted:
+            self.unsent += int(np.count_nonzero(window.ledger.silent(slice(None)) & ~window.ledger.was_probed()))
 
     def stop(self) -> None:
         """Send nothing new. The waits under way are waited out: only then silence may be claimed."""

@@ -39,7 +39,11 @@ class Transport(Protocol):
         ...
 
     def sent(self) -> int:
-        """How many committed frames have left so far. Raises ScanError when sending has stopped for good."""
+        """How many committed frames have left so far, or were refused. Raises ScanError when sending has stopped."""
+        ...
+
+    def refused(self) -> dict[int, str]:
+        """Frames that the system has refused to send since the last call: number in the order of `commit`, cause."""
         ...
 
     def recv(self) -> Frames:

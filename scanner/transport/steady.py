@@ -29,6 +29,7 @@ class Steady:
         self._read = clock()  # when frames were read last
         self.link = transport.link
         self.reserve, self.commit, self.sent = transport.reserve, transport.commit, transport.sent
+        self.refused = transport.refused
         self.fileno, self.drops, self.close = transport.fileno, transport.drops, transport.close
 
     def recv(self) -> Frames:

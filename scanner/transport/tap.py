@@ -23,6 +23,7 @@ class Tap:
         self._header = ETHERNET.itemsize if link == LINK_ETHERNET and transport.link == LINK_RAW else 0
         self._shown = link
         self.link = transport.link
+        self.refused = transport.refused
         self.sent, self.fileno, self.drops, self.close = (
             transport.sent,
             transport.fileno,

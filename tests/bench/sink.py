@@ -51,6 +51,9 @@ class Sink:
     def fileno(self) -> int:
         return -1
 
+    def refused(self) -> dict[int, str]:
+        return {}
+
     def drops(self) -> Drops:
         return Drops()
 

@@ -1,0 +1,115 @@
+"""Probes that this machine itself does not let out: they are said once, and make no row."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scanner.lab import Box, Listeners, Namespace
+from scanner.lab.box import INTERFACE
+from tests.lab.live import LIVE
+from tests.lab.networks import direct_box
+from tests.live.syn_wire import ROOT, SYN, Done, Tap, done, environment, scan
+from tests.processes import PATIENCE, wait_until
+
+pytestmark = LIVE
+
+NO_ROW = "see its firewall and its routes; such targets have no row"
+
+
+@pytest.fixture
+def alone() -> Iterator[Namespace]:
+    with Namespace.create() as made:
+        made.ip(["link set lo up"])
+        yield made
+
+
+def forbid(namespace: Namespace, rule: str, hook: str = "inet t { chain o { type filter hook output") -> None:
+    """Add a firewall rule for what leaves the namespace."""
+    ended = namespace.run(["nft", "-f", "-"], f"table {hook} priority 0 ; {rule}\n }}\n }}\n")
+    assert "syntax" not in ended.stderr
+    if ended.returncode:
+        pytest.skip(f"nft: {ended.stderr.strip()}")
+
+
+def run(namespace: Namespace, verb: str, *arguments: str) -> Done:
+    line = [sys.executable, "-m", "scanner", verb, "-f", "jsonl", "-q", *arguments]
+    with namespace.popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        out, said = process.communicate(timeout=PATIENCE)
+    return done(process.returncode, out.decode(), said.decode())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_what_the_own_firewall_keeps_back_is_not_called_filtered(alone: Namespace, address: str) -> None:
+    """Kept: the rows of the other half."""
+    forbid(alone, "tcp flags & (syn | ack) == syn tcp dport 1-100 drop")
+    ended = run(alone, "syn", address, "-p", "1-200")
+    assert ended.brief("port", "state") == sorted([(port, "closed") for port in range(101, 201)], key=repr)
+    line = f"halfopen: this machine refused to send to 100 targets (Operation not permitted): {NO_ROW}"
+    assert (ended.code, ended.errors) == (1, [line])
+
+
+def test_a_scan_whose_every_probe_is_kept_back_has_no_row(alone: Namespace) -> None:
+    forbid(alone, "tcp dport 1-200 drop")
+    ended = run(alone, "syn", "127.0.0.1", "-p", "1-200")
+    assert (ended.code, ended.rows, len(ended.errors)) == (1, [], 1)
+
+
+def test_a_rule_that_keeps_back_our_resets_costs_no_row(alone: Namespace) -> None:
+    """Such rules are common on machines that scan. Kept: everything."""
+    forbid(alone, "tcp flags & (rst | ack) == rst drop")
+    with Listeners(alone, [22]):
+        ended = run(alone, "syn", "127.0.0.1", "-p", "22")
+    assert (ended.code, ended.brief("port", "state"), ended.errors) == (0, [(22, "open")], [])
+
+
+def test_a_rule_behind_the_ring_stops_the_scan(tmp_path: Path) -> None:
+    """An egress rule drops frames of packet sockets. Kept: what had answered; no target is called filtered."""
+    with direct_box() as box:
+        forbid(box.scanner, "tcp dport 23 drop", f"netdev t {{ chain o {{ type filter hook egress device {INTERFACE}")
+        ended = scan(box, "198.19.0.0/28", "-p", "22,23", "--rate", "100", "-q")
+    assert (ended.code, len(ended.errors), {row["state"] for row in ended.rows} - {"closed"}) == (1, 1, set())
+    assert "egress" in ended.errors[0]
+
+
+# ── connect ──
+
+
+def test_connect_tells_a_prohibiting_route_from_a_target(alone: Namespace) -> None:
+    """Kept: the rows of the other target."""
+    alone.ip(["route add prohibit 198.18.5.0/24"])
+    ended = run(alone, "connect", "127.0.0.1", "198.18.5.1", "203.0.113.9", "-p", "22,23")
+    assert ended.brief("ip", "port", "state") == [("127.0.0.1", 22, "closed"), ("127.0.0.1", 23, "closed")]
+    causes = "EACCES (Permission denied), ENETUNREACH (Network is unreachable)"
+    assert (ended.code, ended.errors) == (
+        1,
+        [f"halfopen: this machine refused to send to 4 targets ({causes}): {NO_ROW}"],
+    )
+
+
+def test_connect_without_its_interface_ends_with_what_it_knows(tmp_path: Path) -> None:
+    """Kept: the rows of what had answered. Every target answers, so no row is false."""
+    with direct_box() as box:
+        box.listen([22])
+        line = ["-p", "22,23", "198.19.0.0/21", "--rate", "2000", "-o", str(tmp_path / "out.jsonl")]
+        process = start_connect(box, *line)
+        with Tap(box) as tap:
+            seen: list[int] = []
+            assert wait_until(
+                lambda: bool(seen.extend(s.dport for s in tap.segments() if s.flags == SYN)) or len(seen) > 1000
+            )
+        box.scanner.ip([f"link delete {INTERFACE}"])
+        _, said = process.communicate(timeout=PATIENCE)
+    found: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert (process.returncode, len(said.decode().splitlines())) == (1, 1)
+    assert [row for row in found if row["state"] != {22: "open", 23: "closed"}[row["port"]]] == []
+    assert 900 < len(found) < 4096
+
+
+def start_connect(box: Box, *arguments: str) -> "subprocess.Popen[bytes]":
+    line = [sys.executable, "-m", "scanner", "connect", "-q", *arguments]
+    return box.scanner.popen(line, stdout=-3, stderr=subprocess.PIPE, env=environment())
