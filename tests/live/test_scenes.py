@@ -32,7 +32,7 @@ def tell(scene: Scene, seed: int, file: Path, *options: str) -> Told:
     with built(scene, seed) as box:
         if box.unavailable:
             pytest.skip(f"not available here: {box.unavailable}")
-        stats = ["--stats", str(file), "--seed", str(seed), "--all"]
+        stats = ["--stats", str(file), "--force", "--seed", str(seed), "--all"]
         done = scan(box, scene.targets, "-p", scene.port_list, *stats, *options)
     assert (done.code, done.errors[:0]) == (0, [])
     rows = {(row["ip"], row["port"]): row for row in done.rows if row.get("port") is not None}
