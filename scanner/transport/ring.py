@@ -134,10 +134,15 @@ def _open_socket() -> socket.socket:
 
 
 class Receiver:
-    """The receive half: a filtered ring on one interface, the frames of which have the link type `link`."""
+    """The receive half: a filtered ring on one interface, the frames of which have the link type `link`.
 
-    def __init__(self, interface: str, link: int, program: Instructions, blocks: int = RX_BLOCKS) -> None:
-        self.link = link
+    `any_mac`: frames to other MAC addresses are handed out, too, as a bridge needs it.
+    """
+
+    def __init__(
+        self, interface: str, link: int, program: Instructions, blocks: int = RX_BLOCKS, any_mac: bool = False
+    ) -> None:
+        self.link, self._any_mac = link, any_mac
         self._socket = _open_socket()
         attach(self._socket, program)
         self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -164,7 +169,7 @@ class Receiver:
         frames = Frames(ring.bytes, start, length, when, np.full(count, self.link, np.uint16))
         # The kernel takes a VLAN tag out of the frame. It would drop both kinds of frames behind this socket.
         tagged = (header["status"] & STATUS_VLAN_VALID > 0) & (header["vlan_tci"] & VLAN_NUMBER > 0)
-        elsewhere = ~tagged & (header["packet_type"] == PACKET_OTHERHOST)
+        elsewhere = ~tagged & (header["packet_type"] == PACKET_OTHERHOST) & (not self._any_mac)
         if not (tagged | elsewhere).any():
             return frames
         self.rejected[Rejected.VLAN_TAG.value] += int(np.count_nonzero(tagged))

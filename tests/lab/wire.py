@@ -107,7 +107,7 @@ class _Direction:
     """From one interface to the other."""
 
     def __init__(self, source: str, sink: str, number: int, passage: Passage, neighbours: bool) -> None:
-        self._receiver = Receiver(source, LINK_ETHERNET, [(0x06, 0, 0, ACCEPT)])
+        self._receiver = Receiver(source, LINK_ETHERNET, [(0x06, 0, 0, ACCEPT)], any_mac=True)
         self._sender = Sender(sink, slot=SLOT)
         self.fileno = self._receiver.fileno
         self._passage, self._neighbours, self._number = passage, neighbours, number
