@@ -200,7 +200,7 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     if not output.quiet and not faults.errors:
         for line in lines:
             note(line, "")
-    elif faults.failed and state.kept:
+    elif interrupted and faults.failed and state.kept:
         note(lines[-1], "")
     faults.raise_first()
     if interrupted:
