@@ -56,7 +56,7 @@ def test_without_a_step_the_times_are_those_of_the_kernel() -> None:
 
     class Ready:
         link = LINK_RAW
-        reserve = commit = sent = fileno = drops = close = None
+        reserve = commit = sent = refused = fileno = drops = close = None
 
         def recv(self) -> Frames:
             return frames
