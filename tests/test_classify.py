@@ -13,7 +13,13 @@ from tests.golden import PCAPS
 
 RAW = PCAPS / "raw-ip.pcap"
 DEMO = PCAPS / "demo.pcapng.gz"
-HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 105)
+HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 119)
+PACKED = {  # by the program that unpacks it
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "xz": b"\xfd7zXZ\0",
+    "bzip2": b"BZh91AY",
+    "lz4": b"\x04\x22\x4d\x18",
+}
 FILES = {
     "text.pcap": b"hello\n",
     "empty.pcap": b"",
@@ -22,6 +28,7 @@ FILES = {
     "radio.pcap": HEADER + struct.pack("<IIII", 0, 0, 4, 4) + b"wlan",
     "claim.pcap": HEADER + struct.pack("<IIII", 0, 0, 1 << 30, 4) + b"wlan",
 }
+FILES |= {f"{name}.pcap": begin + b"..." for name, begin in PACKED.items()}
 ONE_ROW = """\
 198.18.1.3
 PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
@@ -53,14 +60,14 @@ BAD = {
     ),
     "a link type that nobody reads": (
         "radio.pcap",
-        ["1 packet: 0 probes to 0 targets", "1 packet of link type 105 not supported"],
+        ["1 packet: 0 probes to 0 targets", "1 packet of link type 119 not supported"],
         0,
     ),
     "one file of two": (
         "radio.pcap nothing.pcap",
         [
             "1 packet: 0 probes to 0 targets",
-            "1 packet of link type 105 not supported",
+            "1 packet of link type 119 not supported",
             "nothing.pcap: byte 0: cannot open: No such file or directory",
         ],
         1,
@@ -79,7 +86,7 @@ BAD = {
         "radio.pcap --ladder",
         [
             "1 packet: 0 probes to 0 targets",
-            "1 packet of link type 105 not supported",
+            "1 packet of link type 119 not supported",
             "--ladder: no probe in this capture to draw; --orphans adds replies without one",
         ],
         2,
@@ -94,6 +101,19 @@ BAD = {
         ["--ladder reads a capture twice, and standard input can be read once: name a file"],
         2,
     ),
+}
+
+
+BAD |= {
+    f"data packed by {name}": (
+        f"{name}.pcap",
+        [
+            f"{name}.pcap: byte 0: {'LZ4' if name == 'lz4' else name} data, which must be unpacked first: "
+            f"{name} -dc FILE | halfopen classify -"
+        ],
+        2,
+    )
+    for name in PACKED
 }
 
 

@@ -22,7 +22,7 @@ def frames(*pairs: tuple[int, bytes]) -> Frames:
 def found(*pairs: tuple[int, bytes]) -> list[tuple[int, int, Cause]]:
     """(where IP begins in the frame, or -1; version; cause) for every frame."""
     batch = frames(*pairs)
-    at, version, cause = network_layer(batch)
+    at, version, cause, _ = network_layer(batch)
     inside = np.where(version > 0, at - batch.start, -1)
     return [(int(a), int(v), Cause(c)) for a, v, c in zip(inside, version, cause, strict=True)]
 
@@ -39,7 +39,23 @@ def nflog(*fields: tuple[int, bytes]) -> bytes:
     return b"\x02\x00\x00\x07" + b"".join(one(*field) for field in fields)
 
 
+def radiotap(*present: int, fields: bytes = b"", version: int = 0) -> bytes:
+    """The header before an 802.11 frame: its "present" words, then the fields."""
+    words = struct.pack(f"<{len(present)}I", *present)
+    return struct.pack("<BBH", version, 0, 4 + len(words) + len(fields)) + words + fields
+
+
+def wifi(control: int, *more: bytes, sequence: int = 0) -> bytes:
+    """An 802.11 header: frame control, duration, three addresses, sequence control, then what only some have."""
+    return struct.pack("<H", control) + bytes(20) + struct.pack("<H", sequence) + b"".join(more)
+
+
+def pflog(length: int, family: int) -> bytes:
+    return bytes([length, family]) + bytes((length + 3 & ~3) - 2)
+
+
 SNAP = b"\xaa\xaa\x03\0\0\0"
+DATA, QOS = 0x0008, 0x0088
 CARRIERS = {
     "ethernet": (1, MAC + b"\x08\0"),
     "vlan": (1, MAC + vlan(0x8100) + b"\x08\0"),
@@ -73,6 +89,35 @@ CARRIERS = {
     "cisco hdlc, multicast, as 50": (50, b"\x8f\0\x08\0"),
     "pppoe as 51": (51, b"\x11\0\0\1\0\x16\0\x21"),
     "cisco hdlc": (104, b"\x0f\0\x08\0"),
+    "cisco hdlc as 9": (9, b"\x0f\0\x08\0"),
+    "cisco metadata": (1, MAC + b"\x89\x09\1\1\0\1\0\x2a\x08\0"),
+    "cisco metadata in a vlan": (1, MAC + vlan(0x8100) + b"\x89\x09\1\1\0\1\0\x2a\x08\0"),
+    "pflog of OpenBSD": (117, pflog(100, 2)),
+    "pflog of macOS, padded": (117, pflog(61, 2)),
+    "pflog of FreeBSD, padded": (117, pflog(69, 2)),
+    "enc little-endian": (109, b"\2\0\0\0" + bytes(8)),
+    "enc big-endian": (109, b"\0\0\0\2" + bytes(8)),
+    "802.11": (105, wifi(DATA) + SNAP + b"\x08\0"),
+    "radiotap": (127, radiotap(0) + wifi(DATA) + SNAP + b"\x08\0"),
+    "radiotap with flags": (127, radiotap(2, fields=b"\x10") + wifi(DATA) + SNAP + b"\x08\0"),
+    "radiotap with a time, flags and more": (
+        127,
+        radiotap(0x2F, fields=b"\x44" * 4 + bytes(8) + b"\x10" + bytes(5)) + wifi(DATA) + SNAP + b"\x08\0",
+    ),
+    "radiotap with three words, of which one says that flags are there": (
+        127,
+        radiotap(0x80000002, 0xA0000002, 0x2, fields=b"\x10" + bytes(7)) + wifi(DATA) + SNAP + b"\x08\0",
+    ),
+    "radiotap without flags, and a byte that looks like them": (
+        127,
+        radiotap(4, fields=b"\x40") + wifi(DATA) + SNAP + b"\x08\0",
+    ),
+    "qos data": (127, radiotap(0) + wifi(QOS, b"\0\0") + SNAP + b"\x08\0"),
+    "qos data, padded": (127, radiotap(2, fields=b"\x20") + wifi(QOS, b"\0\0", b"??") + SNAP + b"\x08\0"),
+    "qos data with ht control": (127, radiotap(0) + wifi(QOS | 0x8000, b"\0\0", bytes(4)) + SNAP + b"\x08\0"),
+    "data between access points": (127, radiotap(0) + wifi(DATA | 0x300, bytes(6)) + SNAP + b"\x08\0"),
+    "qos data between access points": (127, radiotap(0) + wifi(QOS | 0x300, bytes(6), b"\0\0") + SNAP + b"\x08\0"),
+    "the first fragment of data": (127, radiotap(0) + wifi(DATA | 0x400, sequence=0x10) + SNAP + b"\x08\0"),
     "nflog": (239, nflog((1, b"\x08\0\0\0"), (10, b"prefix\0")) + b"\x18\0\x09\0"),
 }
 
@@ -98,6 +143,12 @@ CARRIERS6 = {
     "ppp": (9, b"\xff\x03\0\x57"),
     "ppp with a short protocol": (50, b"\x57"),
     "cisco hdlc": (104, b"\x0f\0\x86\xdd"),
+    "cisco metadata": (1, MAC + b"\x89\x09\1\1\0\1\0\x2a\x86\xdd"),
+    "pflog of OpenBSD": (117, pflog(100, 24)),
+    "pflog of FreeBSD": (117, pflog(69, 28)),
+    "enc of OpenBSD": (109, b"\x18\0\0\0" + bytes(8)),
+    "802.11": (105, wifi(DATA) + SNAP + b"\x86\xdd"),
+    "radiotap": (127, radiotap(0) + wifi(DATA) + SNAP + b"\x86\xdd"),
 }
 
 
@@ -136,7 +187,25 @@ REFUSED = {
     "arp in a vlan": ((1, MAC + vlan(0x8100) + b"\x08\x06" + bytes(28)), Cause.ARP),
     "arp, cooked": ((113, bytes(14) + b"\x08\x06" + bytes(28)), Cause.ARP),
     "arp, cut": ((1, MAC + b"\x08\x06"), Cause.ARP),
-    "lldp": ((1, MAC + b"\x88\xcc" + bytes(28)), Cause.NOT_IP),
+    "lldp": ((1, MAC + b"\x88\xcc" + bytes(28)), Cause.ETHERTYPE),
+    "a wake-up call in cisco metadata": ((1, MAC + b"\x89\x09\1\1\0\1\0\x2a\x08\x42"), Cause.ETHERTYPE),
+    "a beacon": ((127, radiotap(0) + wifi(0x80) + bytes(40)), Cause.NO_DATA),
+    "an acknowledgement, which is shorter": ((127, radiotap(0) + b"\xd4" + bytes(9)), Cause.TRUNCATED),
+    "null data": ((127, radiotap(0) + wifi(0x48) + bytes(40)), Cause.NO_DATA),
+    "encrypted data": ((127, radiotap(0) + wifi(QOS | 0x4000, b"\0\0") + bytes(40)), Cause.ENCRYPTED),
+    "several packets": ((127, radiotap(0) + wifi(QOS, b"\x80\0") + bytes(40)), Cause.AGGREGATE),
+    "a later fragment": ((127, radiotap(0) + wifi(DATA, sequence=0x11) + SNAP + b"\x08\0" + V4), Cause.NOT_IP),
+    "a frame that the radio has damaged": (
+        (127, radiotap(2, fields=b"\x40") + wifi(DATA) + SNAP + b"\x08\0" + V4),
+        Cause.MALFORMED,
+    ),
+    "radiotap of another version": (
+        (127, radiotap(0, version=1) + wifi(DATA) + SNAP + b"\x08\0" + V4),
+        Cause.MALFORMED,
+    ),
+    "radiotap that is too short": ((127, b"\0\0\7\0" + bytes(60)), Cause.MALFORMED),
+    "pflog that is too short": ((117, b"\x2c\2" + bytes(42) + V4), Cause.MALFORMED),
+    "pflog of another family": ((117, pflog(100, 99) + V4), Cause.NOT_IP),
     "spanning tree": ((1, MAC + b"\0\x26\x42\x42\x03" + bytes(35)), Cause.NOT_IP),
     "snap of Cisco": ((1, MAC + b"\0\x26\xaa\xaa\x03\0\0\x0c\x20\0" + bytes(35)), Cause.NOT_IP),
     "pppoe discovery": ((1, MAC + b"\x88\x64\x11\x09\0\0\0\4" + bytes(35)), Cause.NOT_IP),
@@ -149,7 +218,7 @@ REFUSED = {
     "tags without end": ((1, MAC + vlan(0x8100) * 90), Cause.MALFORMED),
     "nflog field of two bytes": ((239, b"\2\0\0\7\2\0\1\0" + V4), Cause.MALFORMED),
     "nflog of another version": ((239, b"\2\1\0\7\x18\0\x09\0" + V4), Cause.NOT_IP),
-    "radio": ((105, V4), Cause.LINK_TYPE),
+    "prism": ((119, V4), Cause.LINK_TYPE),
     "link type beyond the list": ((65535, V4), Cause.LINK_TYPE),
 }
 
@@ -171,4 +240,4 @@ def test_no_frames() -> None:
 def test_a_tiny_buffer() -> None:
     one = np.zeros(1, np.int64)
     batch = Frames(np.array([0x45], np.uint8), one, one + 1, one, np.array([101], np.uint16))
-    assert [column.tolist() for column in network_layer(batch)] == [[0], [4], [0]]
+    assert [column.tolist() for column in network_layer(batch)[:3]] == [[0], [4], [0]]

@@ -177,10 +177,10 @@ def test_counted(name: str) -> None:
 
 # The least captured length that gives a row, and for ICMP the least that gives its ports.
 CUT = {
-    "tcp": (segment(options=FULL, payload=b"payload"), 40, 40),
-    "tcp, ipv6": (segment(version=6, options=FULL, payload=b"payload"), 60, 60),
-    "tcp, ip options": (bytes(IP(**FOUR, options=b"\x01" * 8) / SEGMENT), 48, 48),
-    "tcp, extension header": (six(IPv6ExtHdrDestOpt(), SEGMENT), 68, 68),
+    "tcp": (segment(options=FULL, payload=b"payload"), 34, 34),
+    "tcp, ipv6": (segment(version=6, options=FULL, payload=b"payload"), 54, 54),
+    "tcp, ip options": (bytes(IP(**FOUR, options=b"\x01" * 8) / SEGMENT), 42, 42),
+    "tcp, extension header": (six(IPv6ExtHdrDestOpt(), SEGMENT), 62, 62),
     "icmp": (unreachable(), 48, 56),
     "icmpv6": (unreachable(6), 88, 96),
 }

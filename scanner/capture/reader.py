@@ -20,6 +20,15 @@ from .pcap import MAGICS, pcap_batches
 from .pcapng import MAGIC, pcapng_batches
 from .source import CAPACITY, NO_TIME, Capture, CaptureFile, Damage, file_name
 
+# First bytes of packed files (RFC 8878; the xz file format 2.1.1.1; bzip2; the LZ4 frame format; APPNOTE.TXT of zip).
+_PACKED = {
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
+    b"\xfd7zXZ\0": ("xz", "xz -dc"),
+    b"BZh": ("bzip2", "bzip2 -dc"),
+    b"\x04\x22\x4d\x18": ("LZ4", "lz4 -dc"),
+    b"PK\x03\x04": ("zip", "unzip -p"),
+}
+_LONGEST_MAGIC = 6
 _PEEK = 1 << 20  # buffer for a look at the first record; holds the largest record there is
 
 
@@ -46,11 +55,24 @@ def _file_batches(path: str, capture: Capture, capacity: int = CAPACITY) -> Iter
         if magic in MAGICS or magic == MAGIC:
             yield from map(capture.count, pcapng_batches(file) if magic == MAGIC else pcap_batches(file))
         elif magic:
-            file.damaged("not a pcap or pcapng file", 0)
+            file.damaged(_not_a_capture(file.view(_LONGEST_MAGIC)), 0)
         elif not capture.damage or capture.damage[-1].file != file.name:  # or damaged gzip data have left nothing
             file.damaged("the file is empty", 0)
     finally:
         file.close()
+
+
+def _not_a_capture(begin: bytes) -> str:
+    packed = packed_with(begin)
+    if not packed:
+        return "not a pcap or pcapng file"
+    form, command = packed
+    return f"{form} data, which must be unpacked first: {command} FILE | halfopen classify -"
+
+
+def packed_with(begin: bytes) -> tuple[str, str] | None:
+    """The form of packed data that begin so, and the command that unpacks them; None for what is not known."""
+    return next((packed for magic, packed in _PACKED.items() if begin.startswith(magic)), None)
 
 
 # ── several files as one ──

@@ -7,6 +7,7 @@ prober did next is part of the row.
 It needs Python and numpy only: no privileges, no network, no packet socket.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from ..capture.reader import open_captures
 from ..capture.source import Capture
 from ..packet.headers import Bools, Ints
 from ..packet.link import Cause
-from ..packet.parse import UNSUPPORTED_LINK
+from ..packet.parse import ETHERTYPE, UNSUPPORTED_LINK
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
 from ..verdict.rows import Verdict
@@ -27,6 +28,7 @@ from .judge import Judged, judge, retire, rows, settle, settle_crossing_syns
 
 DEFAULT_TIMEOUT = 1.0
 _OPEN = RANK[Reason.SYN_ACK]
+_MOST_NAMED = 8  # EtherTypes
 
 
 class Selection:
@@ -122,13 +124,7 @@ class Classification:
             return damage
         probes = int(np.count_nonzero(self.flows.table["probes"])) + int(self.flows.retired.rows["attempts"].sum())
         read = f"{plural(self.capture.frames, 'packet')}: {plural(probes, 'probe')} to {plural(self.targets, 'target')}"
-        links, others = [], []
-        for cause, count in sorted(self.flows.counts.items()):
-            if cause.startswith(UNSUPPORTED_LINK):
-                links.append(f"{plural(count, 'packet')} of {cause} not supported")
-            elif count and cause != Cause.ARP.words:  # ARP is expected in a capture
-                others.append(f"{count:,} {cause}")
-        lines = [read, *links, *(["not judged: " + ", ".join(others)] if others else [])]
+        lines = [read, *unread_lines(self.flows.counts), *self.flows.arp.lines()]
         if self.flows.bad_checksums:
             lines.append(f"{plural(self.flows.bad_checksums, 'reply')} with a wrong checksum, judged like the others")
         if self.orphaned:
@@ -138,3 +134,19 @@ class Classification:
             f"{plural(count, 'record')} skipped: {cause}" for cause, count in sorted(self.capture.skipped.items())
         ]
         return lines + damage
+
+
+def unread_lines(counts: Counter[str]) -> list[str]:
+    """Frames by cause, in words: a line for each link type that is not supported, and one for everything else."""
+    lines, others, unknown = [], [], Counter[str]()
+    for cause, count in sorted(counts.items()):
+        if cause.startswith(UNSUPPORTED_LINK):
+            lines.append(f"{plural(count, 'packet')} of {cause} not supported")
+        elif cause.startswith(ETHERTYPE):
+            unknown[cause] = count
+        elif count and cause != Cause.ARP.words:  # ARP is expected in a capture
+            others.append(f"{count:,} {cause}")
+    others += [f"{count:,} {cause}" for cause, count in unknown.most_common(_MOST_NAMED)]
+    rest = [count for _, count in unknown.most_common()[_MOST_NAMED:]]  # a hostile file may hold thousands
+    others += [f"{sum(rest):,} of {len(rest):,} other EtherTypes"] if rest else []
+    return [*lines, "not judged: " + ", ".join(others)] if others else lines

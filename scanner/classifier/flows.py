@@ -25,6 +25,7 @@ from ..verdict.evidence import IcmpSenders, marks_of
 from ..verdict.ledger import Ledger, Mark, Replies, blank
 from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, classify_icmp, classify_tcp
+from .arp import ArpScans
 from .keys import AddressNumbers, FlowKey, Numbering, TargetKey, flow_key, target_key
 
 NEVER = np.iinfo(np.int64).max
@@ -87,6 +88,7 @@ class Flows:
         self.retired = TargetTable()
         self.counts: Counter[str] = Counter()  # what was not understood, by cause
         self.bad_checksums = 0  # replies
+        self.arp = ArpScans()
         self.senders = IcmpSenders()
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
         self.reached: set[int] = set()  # addresses that something was sent to, apart from SYNs
@@ -167,21 +169,19 @@ class Flows:
     def _take_aside(self, aside: Aside) -> None:
         """Packets of other protocols give no verdict, but they show that packets towards an address are recorded."""
         for towards in aside.towards:
-            self._reach(self._numbers_of(np.unique(towards)))
+            self.reached.update(self._numbers_of(np.unique(towards)).tolist())
+        self.arp.see(aside.arp)
         for sender, receiver in aside.cut:
             self._note_cut_quotes(self._numbers_of(receiver), self._numbers_of(sender))
 
     def _numbers_of(self, address: Rows) -> Ints:
         return self.addresses.numbers(address, is_ipv4(address))
 
-    def _reach(self, address: Ints) -> None:
-        self.reached.update(np.unique(address).tolist())
-
     def _note_cut_quotes(self, us: Ints, them: Ints) -> None:
         """ICMP errors that quote too little: at best the target's address is known, its port is not."""
         self.counts["icmp-quote-truncated"] += len(us)
         self.cut_quotes.update(zip(us.tolist(), them.tolist(), strict=True))
-        self._reach(us)
+        self.reached.update(np.unique(us).tolist())
 
     def _take_probes(self, segments: Segments, src: Ints, dst: Ints, row: Ints) -> None:
         """SYNs: each makes its flow, or is one more probe of it."""
@@ -203,7 +203,7 @@ class Flows:
 
     def _take_others(self, frames: Frames, segments: Segments, src: Ints, dst: Ints) -> None:
         """Replies, and what probers send after them."""
-        self._reach(dst)
+        self.reached.update(np.unique(dst).tolist())
         row, flow = self._take_aftermath(segments, src, dst)
         later = np.zeros(len(segments), np.bool_)
         later[row] = True

@@ -99,6 +99,11 @@ def read(buffer: Bytes, at: Ints, header: np.dtype[Any]) -> Rows:
     return everywhere[np.clip(at, 0, last)].view(header)
 
 
+def number(buffer: Bytes, at: Ints, kind: str) -> Ints:
+    """A field at every position of `at`, of a numpy type such as ">u2"; returns int64[len(at)], as `read` does."""
+    return read(buffer, at, np.dtype(kind)).astype(np.int64)
+
+
 def overlay(rows: Bytes, at: int, header: np.dtype[Any]) -> Rows:
     """`header` as a writable view at offset `at` of every row of uint8[n, width]; returns a structured array[n]."""
     return rows[:, at : at + header.itemsize].view(header)[:, 0]

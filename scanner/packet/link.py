@@ -8,10 +8,11 @@ causes are counted.
 
 Plain Ethernet with IP inside, which nearly all frames are, has a path of its own: one gather and two comparisons.
 
-Limits: at most 24 layers; radio (802.11), USB and the like are "not supported"; NFLOG of little-endian machines only.
+Limits: at most 24 layers; USB and the like are "not supported"; NFLOG of little-endian machines only.
 
 Sources: the LINKTYPE_ list of tcpdump.org; IEEE 802.1Q, 802.2; RFC 1042 (SNAP), RFC 3032 (MPLS), RFC 2516 (PPPoE),
-RFC 1661 and 1662 (PPP), RFC 1547 (Cisco HDLC); include/uapi/linux/netfilter/nfnetlink_log.h (NFLOG).
+RFC 1661 and 1662 (PPP), RFC 1547 (Cisco HDLC); include/uapi/linux/netfilter/nfnetlink_log.h (NFLOG); OpenBSD's
+net/if_pflog.h and net/if_enc.h; draft-smith-kandula-sxp (Cisco metadata); `radio` has those of 802.11.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import radio
 from .headers import (
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
@@ -30,8 +32,10 @@ from .headers import (
     Bytes,
     Frames,
     Ints,
+    number,
     read,
 )
+from .radio import Radio
 
 
 class Cause(IntEnum):
@@ -43,6 +47,10 @@ class Cause(IntEnum):
     ARP = 3
     NOT_IP = 4
     MALFORMED = 5
+    ETHERTYPE = 6
+    NO_DATA = 7
+    ENCRYPTED = 8
+    AGGREGATE = 9
 
     @property
     def words(self) -> str:
@@ -51,15 +59,22 @@ class Cause(IntEnum):
 
 
 # In the order of the numbers above.
-_WORDS = ("IP", "link type not supported", "cut off before IP begins", "ARP", "not IP", "malformed link layer")
+_WORDS = (
+    "IP", "link type not supported", "cut off before IP begins", "ARP", "not IP", "malformed link layer",
+    "another EtherType", "802.11 without data", "encrypted 802.11", "several packets in one 802.11 frame",
+)  # fmt: skip
 
 
 class Network(NamedTuple):
-    """`at` is where IP begins in frames.buffer (if it does), `version` 4, 6 or 0 for none, `cause` why none."""
+    """`at` is where IP begins in frames.buffer (if it does), `version` 4, 6 or 0 for none, `cause` why none.
+
+    `ethertype` is what stands at `at` where the cause is ETHERTYPE; elsewhere it has no meaning.
+    """
 
     at: Ints
     version: U8
     cause: U8
+    ethertype: Ints
 
 
 # What may stand at a row's position. From 0x600 up it is an EtherType; below, it is a length, and 802.2 LLC follows, as
@@ -67,15 +82,22 @@ class Network(NamedTuple):
 _LLC, _MIN_ETHERTYPE = 0, 0x600
 _MPLS, _MPLS_MULTICAST, _PPPOE = 0x8847, 0x8848, 0x8864
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)  # 802.1Q, 802.1ad, and two numbers in use before 802.1ad
+_CISCO_METADATA = 0x8909
 _RAW, _ETHERNET, _AF, _COOKED, _COOKED2, _PPP, _SERIAL, _CISCO, _NFLOG, _NFLOG_FIELD = range(0x10000, 0x1000A)
-_NOT_IP, _BROKEN, _UNKNOWN_LINK = range(0x1000A, 0x1000D)  # no step exists for these
+_PFLOG, _ENC, _RADIOTAP, _WIFI, _WIFI_PADDED, _WIFI_DAMAGED, _AMSDU = range(0x1000A, 0x10011)
+_NOT_IP, _BROKEN, _UNKNOWN_LINK, _NO_DATA, _ENCRYPTED, _AGGREGATE = range(0x10011, 0x10017)  # no step exists for these
+_CAUSES: dict[int, int] = {
+    _NOT_IP: Cause.NOT_IP, _RAW: Cause.NOT_IP, _BROKEN: Cause.MALFORMED, _UNKNOWN_LINK: Cause.LINK_TYPE,
+    ETHERTYPE_ARP: Cause.ARP, _NO_DATA: Cause.NO_DATA, _ENCRYPTED: Cause.ENCRYPTED, _AGGREGATE: Cause.AGGREGATE,
+}  # fmt: skip
 _IP = (ETHERTYPE_IPV4, ETHERTYPE_IPV6, _RAW)  # _RAW: the version in the header decides
 
-# By LINKTYPE_ number: NULL and LOOP, ETHERNET, PPP, PPP_HDLC, PPP_ETHER, C_HDLC, LINUX_SLL and SLL2, RAW under three
-# numbers, IPV4, IPV6, NFLOG.
+# By LINKTYPE_ number: NULL and LOOP, ETHERNET, PPP (which may hold Cisco HDLC), PPP_HDLC, PPP_ETHER, C_HDLC, LINUX_SLL
+# and SLL2, RAW under three numbers, IPV4, IPV6, NFLOG, PFLOG, ENC, IEEE802_11 and IEEE802_11_RADIOTAP.
 LINK_TYPES = {
-    0: _AF, 108: _AF, LINK_ETHERNET: _ETHERNET, 9: _PPP, 50: _SERIAL, 51: _PPPOE, 104: _CISCO, 113: _COOKED,
+    0: _AF, 108: _AF, LINK_ETHERNET: _ETHERNET, 9: _SERIAL, 50: _SERIAL, 51: _PPPOE, 104: _CISCO, 113: _COOKED,
     276: _COOKED2, 12: _RAW, 14: _RAW, LINK_RAW: _RAW, 228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6, 239: _NFLOG,
+    117: _PFLOG, 109: _ENC, 105: _WIFI, 127: _RADIOTAP,
 }  # fmt: skip
 
 # AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
@@ -83,8 +105,13 @@ _ADDRESS_FAMILIES = {2: ETHERTYPE_IPV4, 10: ETHERTYPE_IPV6, 24: ETHERTYPE_IPV6, 
 # IANA's PPP DLL protocol numbers. Behind the address and control bytes ff 03 the protocol follows (RFC 1662 3.1).
 _PPP_PROTOCOLS = {0x21: ETHERTYPE_IPV4, 0x57: ETHERTYPE_IPV6, 0x281: _MPLS, 0x283: _MPLS_MULTICAST, 0xFF03: _PPP}
 
-_U8, _U16, _U32 = np.dtype("u1"), np.dtype(">u2"), np.dtype(">u4")
-_LITTLE_U16, _LITTLE_U32 = np.dtype("<u2"), np.dtype("<u4")
+_RADIO: dict[int, int] = {
+    Radio.FRAME: _WIFI, Radio.PADDED_FRAME: _WIFI_PADDED, Radio.DAMAGED: _WIFI_DAMAGED, Radio.LLC: _LLC,
+    Radio.NO_DATA: _NO_DATA, Radio.ENCRYPTED: _ENCRYPTED, Radio.AGGREGATE: _AMSDU,
+}  # fmt: skip
+_SHORTEST_PFLOG = 45  # of OpenBSD before 4.0
+
+_U8 = np.dtype("u1")
 _MOST_LAYERS = 24
 
 
@@ -99,7 +126,7 @@ def network_layer(frames: Frames) -> Network:
     """Find IP in every frame: at int64[n], version uint8[n], cause uint8[n] (numbers of Cause). Accepts any bytes."""
     buffer, start, length = frames.buffer, frames.start, frames.length
     at = start + 14
-    ethertype = read(buffer, start + 12, _U16)
+    ethertype = number(buffer, start + 12, ">u2")
     nibble = read(buffer, at, _U8).astype(np.uint8) >> 4  # the version, if IP begins here
     is_ipv4 = (ethertype == ETHERTYPE_IPV4) & (nibble == 4)
     plain = is_ipv4 | ((ethertype == ETHERTYPE_IPV6) & (nibble == 6))
@@ -108,8 +135,8 @@ def network_layer(frames: Frames) -> Network:
     cause = np.zeros(len(frames), np.uint8)
     rest = np.flatnonzero(~plain)
     if len(rest):
-        at[rest], version[rest], cause[rest] = _walk(frames.take(rest))
-    return Network(at, version, cause)
+        at[rest], version[rest], cause[rest], ethertype[rest] = _walk(frames.take(rest))
+    return Network(at, version, cause, ethertype)
 
 
 def _walk(frames: Frames) -> Network:
@@ -128,7 +155,7 @@ def _walk(frames: Frames) -> Network:
         for kind in np.unique(here).tolist():
             same = rows[here == kind]
             at[same], protocol[same] = _STEPS[kind].move(buffer, at[same])
-    version = read(buffer, at, _U8).astype(np.uint8) >> 4
+    version = number(buffer, at, "u1") >> 4
     # The version in the header must be that of the EtherType; without an EtherType it decides itself.
     expected = np.where(protocol == ETHERTYPE_IPV4, 4, np.where(protocol == ETHERTYPE_IPV6, 6, version))
     is_ip, left = np.isin(protocol, _IP), end - at
@@ -136,12 +163,11 @@ def _walk(frames: Frames) -> Network:
     # A protocol that has a step is no place to end: its bytes are missing, or there were too many layers.
     needs = np.where(is_ip, 1, _lookup(_NEEDS, protocol, 0))
     cause = np.select(
-        [good, needs > left, protocol == _RAW, (needs > 0) | (protocol == _BROKEN), protocol == ETHERTYPE_ARP,
-         protocol == _UNKNOWN_LINK],
-        [Cause.NONE, Cause.TRUNCATED, Cause.NOT_IP, Cause.MALFORMED, Cause.ARP, Cause.LINK_TYPE],
-        Cause.NOT_IP,
-    )  # fmt: skip
-    return Network(at, np.where(good, version, np.uint8(0)), cause.astype(np.uint8))
+        [good, needs > left, (needs > 0) & (protocol != _RAW)],
+        [np.uint8(cause) for cause in (Cause.NONE, Cause.TRUNCATED, Cause.MALFORMED)],
+        _lookup(_CAUSES, protocol, Cause.ETHERTYPE),
+    )
+    return Network(at, np.where(good, version, np.uint8(0)), cause.astype(np.uint8), protocol)
 
 
 def _lookup(table: dict[int, int], keys: Ints, default: int) -> Ints:
@@ -151,15 +177,11 @@ def _lookup(table: dict[int, int], keys: Ints, default: int) -> Ints:
     return np.where(known[place] == keys, values[place], default)
 
 
-def _u(buffer: Bytes, at: Ints, kind: np.dtype) -> Ints:
-    return read(buffer, at, kind).astype(np.int64)
-
-
 def _typed(type_at: int, payload_at: int) -> _Step:
     """A header that holds an EtherType, or a length, at a fixed place, and nothing else of interest."""
 
     def move(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
-        ethertype = _u(buffer, at + type_at, _U16)
+        ethertype = number(buffer, at + type_at, ">u2")
         return at + payload_at, np.where(ethertype < _MIN_ETHERTYPE, _LLC, ethertype)
 
     return _Step(payload_at, move)
@@ -167,50 +189,77 @@ def _typed(type_at: int, payload_at: int) -> _Step:
 
 def _llc(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """802.2: SNAP (aa aa 03) with OUI 0, that of EtherTypes, goes on (RFC 1042); everything else is not IP."""
-    snap = (_u(buffer, at, _U32) == 0xAAAA0300) & (_u(buffer, at + 4, _U16) == 0)
-    ethertype = _u(buffer, at + 6, _U16)
+    snap = (number(buffer, at, ">u4") == 0xAAAA0300) & (number(buffer, at + 4, ">u2") == 0)
+    ethertype = number(buffer, at + 6, ">u2")
     return at + 8, np.where(snap & (ethertype >= _MIN_ETHERTYPE), ethertype, _NOT_IP)
 
 
 def _mpls(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """One label. Behind the last one (bit 8 is set) only the version tells what follows (RFC 3032 2.1, 2.2)."""
-    return at + 4, np.where(_u(buffer, at, _U32) & 0x100, _RAW, _MPLS)
+    return at + 4, np.where(number(buffer, at, ">u4") & 0x100, _RAW, _MPLS)
 
 
 def _pppoe(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """Version 1, type 1, code 0 is session data; other codes are discovery (RFC 2516 4)."""
-    return at + 6, np.where(_u(buffer, at, _U16) == 0x1100, _PPP, _NOT_IP)
+    return at + 6, np.where(number(buffer, at, ">u2") == 0x1100, _PPP, _NOT_IP)
 
 
 def _ppp(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """The bytes ff 03 may be left out; a protocol whose first byte is odd is one byte long (RFC 1661 2, 6.5, 6.6)."""
-    first, both = _u(buffer, at, _U8), _u(buffer, at, _U16)
+    first, both = number(buffer, at, "u1"), number(buffer, at, ">u2")
     short = (first & 1 == 1) & (both != 0xFF03)
     return at + np.where(short, 1, 2), _lookup(_PPP_PROTOCOLS, np.where(short, first, both), _NOT_IP)
 
 
+def _pflog(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    """The length, which differs between systems and leaves out the padding to four bytes; then the address family."""
+    size = number(buffer, at, "u1")
+    protocol = _lookup(_ADDRESS_FAMILIES, number(buffer, at + 1, "u1"), _NOT_IP)
+    return at + (size + 3 & ~3), np.where(size < _SHORTEST_PFLOG, _BROKEN, protocol)
+
+
+def _radiotap(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+    at, kind = radio.radiotap(buffer, at)
+    return at, _lookup(_RADIO, kind, _NOT_IP)
+
+
+def _wifi(padded: bool) -> _Step:
+    """The header of an 802.11 frame."""
+
+    def move(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
+        at, kind = radio.frame(buffer, at, padded)
+        return at, _lookup(_RADIO, kind, _NOT_IP)
+
+    return _Step(24, move)
+
+
+def _end(needs: int, protocol: int) -> _Step:
+    """An end that was told by bytes which lie in the frame only if `needs` more bytes do."""
+    return _Step(needs, lambda _, at: (at, np.full(len(at), protocol)))
+
+
 def _serial(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """PPP in HDLC framing, or Cisco HDLC, which begins with 0f (unicast) or 8f (multicast)."""
-    first = _u(buffer, at, _U8)
+    first = number(buffer, at, "u1")
     return at, np.where((first == 0x0F) | (first == 0x8F), _CISCO, _PPP)
 
 
 def _af(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """An address family of the capturing machine, in its byte order: of both readings the small one is right."""
-    family = _u(buffer, at, _U32)
-    family = np.where(family > 0xFFFF, _u(buffer, at, _LITTLE_U32), family)
+    family = number(buffer, at, ">u4")
+    family = np.where(family > 0xFFFF, number(buffer, at, "<u4"), family)
     return at + 4, _lookup(_ADDRESS_FAMILIES, family, _NOT_IP)
 
 
 def _nflog(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """Family, version 0, resource number; then fields of length, type and value."""
-    return at + 4, np.where(_u(buffer, at + 1, _U8) == 0, _NFLOG_FIELD, _NOT_IP)
+    return at + 4, np.where(number(buffer, at + 1, "u1") == 0, _NFLOG_FIELD, _NOT_IP)
 
 
 def _nflog_field(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """Type 9 (NFULA_PAYLOAD) is the packet; other fields are skipped, padded to four bytes."""
-    size = _u(buffer, at, _LITTLE_U16)
-    payload = _u(buffer, at + 2, _LITTLE_U16) & 0x7FFF == 9
+    size = number(buffer, at, "<u2")
+    payload = number(buffer, at + 2, "<u2") & 0x7FFF == 9
     protocol = np.where(size < 4, _BROKEN, np.where(payload, _RAW, _NFLOG_FIELD))
     return at + np.where(payload, 4, (size + 3) & ~3), protocol
 
@@ -228,6 +277,14 @@ _STEPS = {
     _PPP: _Step(2, _ppp),
     _SERIAL: _Step(2, _serial),
     _CISCO: _typed(2, 4),
+    _CISCO_METADATA: _typed(6, 8),
+    _PFLOG: _Step(4, _pflog),
+    _ENC: _Step(12, lambda buffer, at: (at + 12, _af(buffer, at)[1])),
+    _RADIOTAP: _Step(8, _radiotap),
+    _WIFI: _wifi(padded=False),
+    _WIFI_PADDED: _wifi(padded=True),
+    _WIFI_DAMAGED: _end(24, _BROKEN),
+    _AMSDU: _end(8, _AGGREGATE),
     _NFLOG: _Step(4, _nflog),
     _NFLOG_FIELD: _Step(4, _nflog_field),
 }

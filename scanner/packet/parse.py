@@ -12,6 +12,8 @@ Each length is checked once, at its layer, before the table of that layer is lai
 where TCP ends, so trailing bytes (padding, frame check sequence) are never read as payload. Checksums are
 not looked at here: they reject nothing (see `checksum`).
 
+Frames may be cut short: 14 bytes of TCP hold ports, numbers and flags, and they are enough for a verdict.
+
 Limit: only first fragments are read, and what `ip` can follow.
 
 Sources: RFC 9293 (TCP), RFC 792 (ICMP), RFC 4443 (ICMPv6), RFC 826 (ARP).
@@ -21,6 +23,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from .addresses import from_ipv4
 from .headers import (
@@ -36,6 +39,7 @@ from .headers import (
     U8,
     U16,
     U32,
+    U64,
     Bools,
     Frames,
     Ints,
@@ -46,8 +50,16 @@ from .ip import Packets, ip_layer
 from .link import Cause, network_layer
 
 UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
+ETHERTYPE = "EtherType"  # counts of frames that hold another protocol are keyed "EtherType 0x88cc (LLDP)"
+# Protocols that a reader of captures meets beside IP (IANA, "IEEE 802 Numbers").
+_ETHERTYPES = {
+    0x0842: "wake-on-LAN", 0x8808: "flow control", 0x8809: "LACP", 0x8863: "PPPoE discovery", 0x888E: "802.1X",
+    0x88CC: "LLDP", 0x88E5: "MACsec", 0x88F7: "PTP", 0x8902: "CFM", 0x8906: "FCoE", 0x9000: "loopback test",
+    0x894F: "NSH", 0x88E7: "PBB",
+}  # fmt: skip
+_LEAST_TCP, _TO_WINDOW = 14, 16  # bytes: up to the flags, and up to the window
 QUOTE_BYTES = 8  # of TCP, that every ICMP error must quote (RFC 792)
-_ARP_REPLY = 2
+_ARP_REQUEST, _ARP_REPLY = 1, 2
 # ICMP types that quote the packet at fault, by family: unreachable, quench, redirect, time exceeded and parameter
 # problem (RFC 792); unreachable, too big, time exceeded and parameter problem (RFC 4443).
 _ERRORS = {4: np.isin(np.arange(256), [3, 4, 5, 11, 12]), 6: np.isin(np.arange(256), [1, 2, 3, 4])}
@@ -75,7 +87,7 @@ class Segments:
     seq: U32
     ack: U32
     flags: U8
-    window: U16
+    window: npt.NDArray[np.int32]  # -1: cut off
     size: U32  # sequence numbers that the segment takes besides its SYN: its data, and 1 for FIN
     ttl: U8
     tos: U8
@@ -98,11 +110,13 @@ class Aside:
     """What a batch holds besides segments, as ADDRESS columns.
 
     `towards`: destinations of other IP packets and of ARP replies; `cut`: sender and receiver of ICMP errors that
-    were cut off inside the quoted IP header.
+    were cut off inside the quoted IP header; `arp`: requests and replies, each as the IPv4 address that asks << 32 |
+    the address that is asked for.
     """
 
     towards: list[Rows] = field(default_factory=list)
     cut: list[tuple[Rows, Rows]] = field(default_factory=list)
+    arp: list[tuple[U64, U64]] = field(default_factory=list)
 
 
 def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> Segments:
@@ -110,11 +124,11 @@ def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> S
 
     `aside`, where given, is filled with addresses that no verdict rests on.
     """
-    at, version, cause = network_layer(frames)
+    at, version, cause, ethertype = network_layer(frames)
     if cause.any():
-        _count_unread(frames, cause, counts)
+        _count_unread(frames, cause, ethertype, counts)
         if aside and (cause == Cause.ARP).any():
-            aside.towards.append(_arp_targets(frames, at, np.flatnonzero(cause == Cause.ARP)))
+            _take_arp(frames, at, np.flatnonzero(cause == Cause.ARP), aside)
     end = frames.start + frames.length
     parts: list[Segments] = []
     for family in (4, 6):
@@ -125,20 +139,33 @@ def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> S
     return parts[0] if len(parts) == 1 else _join(parts)
 
 
-def _arp_targets(frames: Frames, at: Ints, rows: Ints) -> Rows:
-    """The addresses to which ARP replies were sent."""
+def _take_arp(frames: Frames, at: Ints, rows: Ints, aside: Aside) -> None:
+    """Who asks for which address, and to whom replies were sent."""
     rows = rows[at[rows] + ARP.itemsize <= (frames.start + frames.length)[rows]]
     body = read(frames.buffer, at[rows], ARP)
-    body = body[(body["operation"] == _ARP_REPLY) & (body["protocol_length"] == 4)]
-    return from_ipv4(body["target"])
+    body = body[body["protocol_length"] == 4]
+    request, reply = body[body["operation"] == _ARP_REQUEST], body[body["operation"] == _ARP_REPLY]
+    aside.towards.append(from_ipv4(reply["target"]))
+    aside.arp.append((_pairs(request["sender"], request["target"]), _pairs(reply["target"], reply["sender"])))
 
 
-def _count_unread(frames: Frames, cause: U8, counts: Counter[str]) -> None:
-    """Count frames without an IP header by cause, those of unsupported link types by the number of the type."""
-    pairs, numbers = np.unique((cause.astype(np.int64) << 16 | frames.link)[cause > 0], return_counts=True)
+def _pairs(asker: Rows, asked: Rows) -> U64:
+    return np.asarray(asker.astype(np.uint64) << np.uint64(32) | asked.astype(np.uint64))
+
+
+def _count_unread(frames: Frames, cause: U8, ethertype: Ints, counts: Counter[str]) -> None:
+    """Count frames without an IP header by cause: link types and EtherTypes that are not read by their number."""
+    detail = np.where(cause == Cause.LINK_TYPE, frames.link, np.where(cause == Cause.ETHERTYPE, ethertype, 0))
+    pairs, numbers = np.unique((cause.astype(np.int64) << 16 | detail)[cause > 0], return_counts=True)
     for pair, number in zip(pairs.tolist(), numbers.tolist(), strict=True):
-        code, link = divmod(pair, 1 << 16)
-        counts[f"{UNSUPPORTED_LINK} {link}" if code == Cause.LINK_TYPE else Cause(code).words] += number
+        code, detail = divmod(pair, 1 << 16)
+        words = {Cause.LINK_TYPE: f"{UNSUPPORTED_LINK} {detail}", Cause.ETHERTYPE: _ethertype_words(detail)}
+        counts[words.get(Cause(code), Cause(code).words)] += number
+
+
+def _ethertype_words(number: int) -> str:
+    name = f" ({_ETHERTYPES[number]})" if number in _ETHERTYPES else ""
+    return f"{ETHERTYPE} 0x{number:04x}{name}"
 
 
 def _join(parts: list[Segments]) -> Segments:
@@ -166,11 +193,15 @@ def _family(
 
 
 def _tcp(frames: Frames, family: int, packets: Packets, counts: Counter[str]) -> Segments:
-    whole = packets.at + TCP.itemsize <= packets.end
+    whole = (packets.at + _LEAST_TCP <= packets.end) & (packets.length >= TCP.itemsize)
     if not whole.all():
         counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
         packets = packets.take(whole)
-    return _segments(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
+    segments = _segments(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
+    short = packets.at + _TO_WINDOW > packets.end
+    if short.any():
+        segments.window[short] = -1
+    return segments
 
 
 def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], aside: Aside | None) -> Segments:
@@ -236,7 +267,7 @@ def _segments(time: Ints, tcp: Rows, packets: Packets, family: int) -> Segments:
         seq=tcp["seq"].astype(np.uint32),
         ack=tcp["ack"].astype(np.uint32),
         flags=tcp["flags"],
-        window=tcp["window"].astype(np.uint16),
+        window=tcp["window"].astype(np.int32),
         size=_data_size(tcp, packets.length),
         ttl=packets.ttl,
         tos=packets.tos,

@@ -28,6 +28,7 @@ from typing import Any
 
 from ..capture.pcap import MAGICS
 from ..capture.pcapng import MAGIC
+from ..capture.reader import packed_with
 from ..capture.source import file_name
 from ..classifier.classification import Classification
 from ..errors import UsageError
@@ -131,6 +132,8 @@ def _read(file: _File) -> Iterator[Verdict]:
     """Rows of a file of text. Everything that goes wrong in it becomes one line with the place."""
     try:
         begin = file.stream.peek(64).removeprefix(_BYTE_ORDER_MARK).lstrip()
+        if packed := packed_with(begin):
+            raise file.wrong(f"is {packed[0]} data, which must be unpacked first ({packed[1]})")
         reader = {b"{": _json_lines, b"<": _xml, b"": _empty}.get(begin[:1], _csv)
         yield from reader(file)
     except TooDense as error:

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from ..packet.parse import ETHERTYPE
 from ..verdict.loss import at_most
 from ..verdict.sentences import plural, printable
 from .stopped import stopped_hosts
 from .window import Window
 
 _UNSAVED = ("opened", "remaining", "measured")  # fields that only a running scan uses
-_OTHER_TRAFFIC = ("other-protocol", "other-icmp", "arp", "not-to-us", "own-probe", "ARP", "not IP", "not-ip")
+_OTHER_TRAFFIC = (  # how causes begin
+    "other-protocol", "other-icmp", "arp", "not-to-us", "own-probe", "ARP", "not IP", "not-ip", ETHERTYPE,
+)  # fmt: skip
 _OTHER_FRAMES = (  # kinds that only some scans send
     ("syn-ack", "SYN/ACK"),
     ("handshake", "handshake"),
@@ -175,7 +178,7 @@ def summary_lines(stats: ScanStats) -> list[str]:
     ]
     if stats.carries and not stats.stopped:  # hosts that stop look like a path that is too narrow
         lines.append(f"the path carries about {stats.carries:,.0f}/s")
-    rejected = {cause: count for cause, count in stats.rejected.items() if cause not in _OTHER_TRAFFIC}
+    rejected = {cause: count for cause, count in stats.rejected.items() if not cause.startswith(_OTHER_TRAFFIC)}
     if rejected:
         lines.append("rejected: " + ", ".join(f"{count:,} {cause}" for cause, count in sorted(rejected.items())))
     lines += _two_macs(stats)

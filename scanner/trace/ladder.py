@@ -146,7 +146,7 @@ def _step(packet: Segments, from_us: bool) -> LadderStep:
         our_port=int((packet.sport if from_us else packet.dport)[0]),
         seq=int(packet.seq[0]),
         ack=int(packet.ack[0]) if flags & ACK else None,
-        window=None if icmp or flags & RST else int(packet.window[0]),
+        window=None if icmp or flags & RST or packet.window[0] < 0 else int(packet.window[0]),
         router=to_text(packet.sender)[0] if icmp and packet.sender[0] != packet.src[0] else None,
     )
 
