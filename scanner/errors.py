@@ -14,6 +14,8 @@ import errno
 import sys
 from contextlib import suppress
 
+# Exit codes: of --strict; of a shell for SIGINT and SIGPIPE, which are 128 and the number of the signal.
+UNSURE, INTERRUPTED, NO_READER = 3, 130, 141
 LONGEST = 2000  # characters of an error: a value in it may come from a file
 
 

@@ -12,11 +12,10 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from ..errors import INTERRUPTED
 from . import privileges
 
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
-UNSURE = 3  # the exit code of --strict
-INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
 
 
 def run() -> NoReturn:

@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
-from ..errors import ScanError, UsageError, escaped, note
+from ..errors import INTERRUPTED, UNSURE, ScanError, UsageError, escaped, note
 from ..files import check_new, write_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
@@ -32,7 +32,6 @@ from ..trace.ladder import scan_targets
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from . import privileges
-from .entry import INTERRUPTED, UNSURE
 from .options import OutputOptions, ScanRequest, command_line
 from .progress import check_form, handling, reading, shown
 from .state_file import StateFile, open_state

@@ -21,12 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from ..errors import ScanError, UsageError
+from ..errors import NO_READER, ScanError, UsageError
 from ..files import NewFile, open_again, open_new
 from ..gzipped import pack, split_suffix
 from ..verdict.rows import Verdict
-
-CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell reports for any program that the closed pipe ended
 
 
 @dataclass(frozen=True)
@@ -198,4 +196,4 @@ def closed_pipe() -> int:
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, sys.stdout.fileno())
     os.close(sink)
-    return CLOSED_PIPE
+    return NO_READER
