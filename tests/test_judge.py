@@ -314,17 +314,18 @@ def test_flows_that_are_over_may_be_forgotten(
     flows = Flows()
     ports = range(1, 40)
     again = [[syn(dport=1000, sport=port) for port in ports], [rst(sport=1000, dport=port, seq=0) for port in ports]]
-    every = [*frames, *again[0], *again[1]]
+    every, forgot = [*frames, *again[0], *again[1]], False
     for first in range(0, len(every), size):
         fresh = flows.count
         flows.feed(batch(*every[first : first + size], times=range(first + 1, first + size + 1)))
         retire(flows, fresh)
+        forgot = forgot or flows.forgotten.count > 0
     settle(flows)
     given = [
         (row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence)
         for row in rows(flows, judge(flows, NEVER, False, False))
     ]
-    assert flows.retired.rows["attempts"].any()
+    assert forgot
     assert [row for row in given if row[2] != 1000] == expected
 
 
@@ -377,19 +378,6 @@ RARE = {
 @pytest.mark.parametrize(("frames", "times", "expected"), RARE.values(), ids=RARE)
 def test_rare_cases(frames: list[bytes], times: Sequence[int], expected: list[Row]) -> None:
     assert sorted(verdicts(frames, list(times), False, size=1 << 17)) == sorted(expected)
-
-
-def test_a_slow_answer_is_not_given_up_among_many_silent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FEW_FLOWS", 8)
-    flows = Flows()
-    every = [syn(), *(syn(dport=1000, sport=port) for port in range(1, 60)), synack()]
-    times = [1, *range(2, 61), SECOND]
-    for at, frame in enumerate(every):
-        fresh = flows.count
-        flows.feed(batch(frame, times=[times[at]]))
-        retire(flows, fresh, times[at])
-    settle(flows)
-    assert [row.state for row in rows(flows, judge(flows, NEVER, False, False)) if row.port == 443] == ["open"]
 
 
 def test_many_routers_are_numbered() -> None:

@@ -81,7 +81,7 @@ class Classification:
         for frames in self.capture:
             fresh = self.flows.count
             self.flows.feed(frames)
-            retire(self.flows, fresh, self.capture.largest_time)
+            retire(self.flows, fresh)
             if "-" in self.paths:
                 settle_crossing_syns(self.flows)
                 ready, waiting = waiting, np.setdiff1d(self._open_targets(), given)
@@ -122,8 +122,8 @@ class Classification:
         damage = [str(damage) for damage in self.capture.damage]
         if not self.capture.opened:
             return damage
-        probes = int(np.count_nonzero(self.flows.table["probes"])) + int(self.flows.retired.rows["attempts"].sum())
-        read = f"{plural(self.capture.frames, 'packet')}: {plural(probes, 'probe')} to {plural(self.targets, 'target')}"
+        probes = plural(self.flows.probes, "probe")
+        read = f"{plural(self.capture.frames, 'packet')}: {probes} to {plural(self.targets, 'target')}"
         lines = [read, *unread_lines(self.flows.counts), *self.flows.arp.lines()]
         if self.flows.bad_checksums:
             lines.append(f"{plural(self.flows.bad_checksums, 'reply')} with a wrong checksum, judged like the others")

@@ -6,8 +6,8 @@ the same target. A SYN/ACK or RST names its flow by the acknowledgement number, 
 quotes, and a later packet of the prober (RST, ACK) by its own sequence number. So a reply finds its flow also where it
 stands before its probe in the file, and it does not matter which program sent the probes.
 
-Only what a flow's row gathers is kept of a packet: memory grows with distinct flows (about 110 bytes each), not with
-packets. When flows become many, `judge.retire` folds those that are over into `TargetTable`, one row a target.
+Only what a flow's row gathers is kept of a packet: memory grows with distinct flows, not with packets. When flows
+become many, `judge.retire` moves the older half to `forgotten`, 32 bytes each.
 
 Limits: packets of a connection that carry data are ignored. A later packet of the prober counts only where its SYN
 stands before it in the file; otherwise every segment of every connection would need a flow. The same holds for the ACK
@@ -26,7 +26,8 @@ from ..verdict.ledger import Ledger, Mark, Replies, blank
 from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, classify_icmp, classify_tcp
 from .arp import ArpScans
-from .keys import AddressNumbers, FlowKey, Numbering, TargetKey, flow_key, target_key
+from .forgotten import FACTS, MOST, Forgotten, TargetTable
+from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, flow_key, target_key
 
 NEVER = np.iinfo(np.int64).max
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
@@ -36,6 +37,8 @@ FLOW = np.dtype(
     [
         ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
         ("probes", "u4"),  # SYNs
+        ("seen", "u4"),  # one bit for each reason that replies gave before the flow was forgotten and recalled
+        ("replies", "u2"),  # so many came before that; saturates
         ("marks", "u2"),  # Mark bits of what the prober did afterwards, ENDING, TAKEN
         ("tos", "u1"),  # TOS byte of the SYN
         ("ttl", "u1"),  # of the latest SYN
@@ -43,39 +46,7 @@ FLOW = np.dtype(
     ],
     align=True,
 )
-TARGET = np.dtype(
-    [
-        ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
-        ("trip", "i8"),  # round trip of the reply that came at `trip_end`, ns; -1: not known
-        ("trip_end", "i8"),
-        ("attempts", "u4"),  # flows
-        ("seen", "u4"),  # one bit for each reason that any reply gave
-    ],
-    align=True,
-)
-_NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0), FLOW)
-_NO_FLOWS = np.array((NEVER, -1, 0, 0, 0), TARGET)
-
-
-class TargetTable:
-    """What flows leave at their target: `rows` (TARGET) and `ledger`, by target number; `grow` before use."""
-
-    def __init__(self) -> None:
-        self.rows = np.zeros(0, TARGET)
-        self.ledger = Ledger(0)
-
-    def grow(self, count: int) -> None:
-        """Make room for `count` targets."""
-        self.rows = _grown(self.rows, count, _NO_FLOWS)
-        self.ledger.grow(count)
-
-    def add_replies(self, target: Ints, record: Rows, trip: Ints) -> None:
-        """Fold flows that were answered: RECORD[n], and the round trips in ns (-1: not known)."""
-        self.ledger.fold(Replies(target, record))
-        # The ledger takes each record for one reply, but a flow may have had several: their reasons are kept here.
-        np.bitwise_or.at(self.rows["seen"], target, record["seen"])
-        known = (trip >= 0) & (self.ledger.records(target)["time"] == record["time"])
-        self.rows["trip"][target[known]], self.rows["trip_end"][target[known]] = trip[known], record["time"][known]
+_NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0, 0, 0), FLOW)
 
 
 class Flows:
@@ -85,7 +56,9 @@ class Flows:
         self.addresses = AddressNumbers()
         self.targets = Numbering()
         self.ledger = Ledger(0)
-        self.retired = TargetTable()
+        self.retired = TargetTable()  # what replies to flows said that were forgotten
+        self.forgotten = Forgotten()
+        self.limit = 0  # flows in the tables above which some are to be forgotten
         self.counts: Counter[str] = Counter()  # what was not understood, by cause
         self.bad_checksums = 0  # replies
         self.arp = ArpScans()
@@ -95,7 +68,7 @@ class Flows:
         self._numbers = Numbering()
         self._table = np.zeros(0, FLOW)
         self._probers = np.zeros(0, np.int64)  # addresses that have sent a SYN, ascending
-        self._long: dict[tuple[int, int, int], int] = {}  # flows of SYNs with data or FIN, by what acknowledges it all
+        self.long_syns = LongSyns()
 
     # ── rows by key, keys by row ──
 
@@ -121,29 +94,56 @@ class Flows:
         """The number of each flow, -1 where there is none."""
         return self._numbers.find(*key.words())
 
-    def find_long(self, key: FlowKey) -> Ints:
-        """The flow whose SYN, with its data and FIN, ends at `seq`; -1 where there is none."""
-        if not self._long:
-            return np.full(len(key.target), -1, np.int64)
-        keys = zip(*(column.tolist() for column in key), strict=True)
-        return np.array([self._long.get(end, -1) for end in keys], np.int64)
-
     def _intern(self, key: FlowKey) -> Ints:
         number = self._numbers.intern(*key.words())
         self._table = _grown(self._table, self.count, _NO_PROBE)
         self.ledger.grow(self.count)
         return number
 
-    def keep(self, flow: Ints) -> None:
-        """Forget all other flows; those that stay get new numbers."""
-        keys = self._numbers.keys[flow]
+    @property
+    def probes(self) -> int:
+        """How many flows have a SYN, in the tables or not."""
+        return int(np.count_nonzero(self.table["probes"])) + self.forgotten.count
+
+    def facts(self, flow: Ints) -> Rows:
+        """FACTS of the given flows."""
+        facts, record, table = np.zeros(len(flow), FACTS), self.ledger.records(flow), self.table[flow]
+        facts["target"], facts["our_port"], facts["seq"] = self.keys().take(flow)
+        for name in ("first", "marks", "tos", "ttl", "reply_tos"):
+            facts[name] = table[name]
+        facts["seen"] = table["seen"] | record["seen"]
+        facts["probes"] = np.minimum(table["probes"], MOST)
+        facts["replies"] = np.minimum(table["replies"] + record["replies"].astype(np.uint32), MOST)
+        return facts
+
+    def forget(self, flow: Ints) -> None:
+        """Move flows from the tables to `forgotten`; the others get new numbers."""
+        self.forgotten.add(self.facts(flow))
+        left = np.ones(self.count, np.bool_)
+        left[flow] = False
+        kept = np.flatnonzero(left)
+        keys = self._numbers.keys[kept]
         self._numbers = Numbering()
         number = self._numbers.intern(keys[:, 0].copy(), keys[:, 1].copy())
-        old = np.empty_like(flow)
-        old[number] = flow
+        old = np.empty_like(kept)
+        old[number] = kept
         self.ledger, self._table = self.ledger.kept(old), self._table[old]
-        new = dict(zip(flow.tolist(), number.tolist(), strict=True)) if self._long else {}
-        self._long = {key: new[flow] for key, flow in self._long.items() if flow in new}
+
+    def recall(self, facts: Rows) -> None:
+        """Bring forgotten flows back to the tables, FACTS[n] with each flow once."""
+        flow = self._intern(FlowKey(facts["target"].astype(np.int64), facts["our_port"], facts["seq"]))
+        table = self.table
+        # A reset that came in the meantime is the latest one.
+        reset = facts["seen"] & ~self.ledger.records(flow)["seen"] & (1 << Reason.RESET) > 0
+        table["reply_tos"][flow[reset]] = facts["reply_tos"][reset]
+        fresh = table["probes"][flow] == 0
+        for name in ("tos", "ttl"):
+            table[name][flow[fresh]] = facts[name][fresh]
+        table["first"][flow] = np.minimum(table["first"][flow], facts["first"])
+        table["probes"][flow] += facts["probes"]
+        table["replies"][flow] = facts["replies"]
+        for name in ("seen", "marks"):
+            table[name][flow] |= facts[name]
 
     # ── a batch ──
 
@@ -192,12 +192,7 @@ class Flows:
         np.minimum.at(table["first"], flow, segments.time[row])
         np.add.at(table["probes"], flow, np.uint32(1))
         table["tos"][flow], table["ttl"][flow] = segments.tos[row], segments.ttl[row]
-        long = np.flatnonzero(segments.size[row])
-        if long.size:
-            # A reply may acknowledge the SYN alone or also its data and FIN (RFC 9293, 3.10.7.4; RFC 7413).
-            end = (segments.seq + segments.size)[row[long]]
-            keys = zip(target[long].tolist(), our_port[long].tolist(), end.tolist(), strict=True)
-            self._long.update(zip(keys, flow[long].tolist(), strict=True))
+        self.long_syns.add(FlowKey(target, our_port, segments.seq[row]), segments.size[row])
         if not np.isin(us, self._probers).all():
             self._probers = np.union1d(self._probers, us)
 
@@ -227,7 +222,8 @@ class Flows:
         # The SYN took one sequence number: the reset of a half-open scan and the handshake's ACK carry the next one.
         key = FlowKey(target, segments.sport[row], segments.seq[row] - np.uint32(1))
         flow = self.find(key)
-        flow = np.where(flow < 0, self.find_long(key), flow)
+        if self.long_syns.count:
+            flow = np.where(flow < 0, self.find(self.long_syns.syn(key)), flow)
         row, flow = row[flow >= 0], flow[flow >= 0]
         reset = segments.flags[row] & RST != 0
         mark = np.where(reset, np.uint16(Mark.HALF_OPEN), np.uint16(Mark.HANDSHAKE_COMPLETED))
@@ -276,10 +272,8 @@ class Flows:
         odd = np.flatnonzero((flow < 0) & reset)
         flow[odd] = self.find(FlowKey(target, segments.dport, segments.ack).take(odd))
         odd = np.flatnonzero(flow < 0)
-        flow[odd] = self.find_long(key.take(odd))
-        odd = np.flatnonzero(flow < 0)
         if odd.size:
-            flow[odd] = self._intern(key.take(odd))
+            flow[odd] = self._intern(self.long_syns.syn(key.take(odd)))
         return flow
 
 

@@ -23,15 +23,16 @@ from ..packet.addresses import raw_text, to_text
 from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import services
 from ..verdict.evidence import HostFacts, host_facts, words_of
-from ..verdict.ledger import Mark, Replies, blank, count_bits
+from ..verdict.ledger import Replies, blank
 from ..verdict.rows import Verdict, record_rows
 from ..verdict.table import RANK, Rank, Reason
-from .flows import ENDING, NEVER, TAKEN, Flows, TargetTable
+from .flows import ENDING, TAKEN, Flows
+from .forgotten import TargetTable, merged
 from .keys import FlowKey, Numbering
+from .sums import target_sums
 
 ANSWERED_WITHIN = 3_000_000_000  # ns between a SYN and one that answers it
-GIVEN_UP = 3_000_000_000  # ns without an answer, where flows are too many to be kept
-FEW_FLOWS = 1 << 19  # so many are kept in any case
+FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
 _MOST_ATTEMPTS = 31  # what a record's bits can tell apart
 
 
@@ -60,14 +61,17 @@ def settle(flows: Flows) -> None:
 
     Early replies stand before their probe in the file, and their acknowledgement is not the SYN's number + 1.
     """
-    early = np.flatnonzero((flows.table["probes"] == 0) & flows.ledger.was_answered())
+    recall(flows)
+    flows.forgotten.merge(flows.targets.count)
+    early = _early(flows)
     records, key = flows.ledger.records(early), flows.keys().take(early)
     # These replies made flows of their own, named by the acknowledgement - 1. A reset that acknowledges the SYN's own
     # number is one below its probe; an answer to data behind a SYN has the number of the data's last byte.
     probe = flows.find(FlowKey(key.target, key.our_port, key.seq + 1))
     probe[records["reason"] != Reason.RESET] = -1
-    long = flows.find_long(key)
-    probe = np.where(long >= 0, long, probe)
+    if flows.long_syns.count:
+        long = flows.find(flows.long_syns.syn(key))
+        probe = np.where((long >= 0) & (long != early), long, probe)
     settled = np.flatnonzero((probe >= 0) & (flows.table["probes"][probe] > 0))
     flows.ledger.fold(Replies(probe[settled], records[settled]))
     flows.table["marks"][early[settled]] |= TAKEN
@@ -76,10 +80,10 @@ def settle(flows: Flows) -> None:
 
 def settle_crossing_syns(flows: Flows) -> None:
     """SYNs that answer an earlier SYN the other way: they are replies, and no probes of their own."""
-    us, them, port = flows.target_keys(np.arange(flows.targets.count))
-    both = np.isin(us, them) & np.isin(them, us)
+    both = _both_ways(flows)
     if not both.any():
         return
+    us, them, port = flows.target_keys(np.arange(flows.targets.count))
     target, our_port, seq = flows.keys()
     first = flows.table["first"]
     candidate = np.flatnonzero((flows.table["probes"] > 0) & both[target])
@@ -94,6 +98,12 @@ def settle_crossing_syns(flows: Flows) -> None:
             _fold_crossing_syn(flows, probe, flow)
         else:
             unanswered.setdefault((*ours, *theirs), []).append(flow)
+
+
+def _both_ways(flows: Flows) -> Bools:
+    """By target: whether its prober is a target of somebody, and the target a prober."""
+    us, them, _ = flows.target_keys(np.arange(flows.targets.count))
+    return np.isin(us, them) & np.isin(them, us)
 
 
 def _may_answer(flows: Flows, probe: int, syn: int) -> bool:
@@ -116,69 +126,61 @@ def _fold_crossing_syn(flows: Flows, probe: int, syn: int) -> None:
 # ── from flows to targets ──
 
 
-def retire(flows: Flows, fresh: int, now: int = NEVER) -> None:
-    """Fold flows that are over into their targets, if flows have become many; those from number `fresh` on stay.
-
-    A capture larger than memory has more flows than memory holds, but few targets. What only the flow knew is lost: a
-    further reply to it counts as one without a probe (which changes nothing for a probed target), and what its prober
-    did later is not noticed. `now`: the largest time so far, ns; a flow without an answer is given up only when one
-    would have come by now.
-    """
-    if flows.count <= max(FEW_FLOWS, flows.targets.count * 5 // 4):  # with one flow a target there is little to save
+def retire(flows: Flows, fresh: int) -> None:
+    """If flows have become many: forget the older half of those with a SYN. Those from number `fresh` on stay."""
+    if flows.count <= max(FEW_FLOWS, flows.limit):
         return
     settle_crossing_syns(flows)  # it needs both flows, and one of them may be about to go
-    probed = (flows.table["probes"] > 0) & (np.arange(flows.count) < fresh)
-    over = probed & (flows.ledger.rank(slice(flows.count)) > Rank.UNPROVED)  # a proof may follow
-    if 2 * np.count_nonzero(over) < flows.count:  # few have an answer: those that have none by now go too
-        over |= probed & (flows.table["first"] < now - GIVEN_UP)
-    _fold(flows, np.flatnonzero(over), flows.retired)
-    flows.keep(np.flatnonzero(~over))
+    if 2 * len(_early(flows)) > flows.count:
+        recall(flows)
+    first = flows.table["first"]
+    # A bare SYN has come to some: its proof may follow.
+    probed = (flows.table["probes"] > 0) & (flows.ledger.rank(slice(flows.count)) != Rank.UNPROVED)
+    probed[fresh:] = False
+    over = np.flatnonzero(probed)
+    if over.size:
+        over = over[first[over] <= np.partition(first[over], len(over) // 2)[len(over) // 2]]
+        _fold(flows, over, flows.retired)
+        flows.forget(over)
+    # Each recall goes through all that is forgotten, and what cannot be forgotten is not to be tried again at once.
+    flows.limit = max(2 * flows.count, flows.forgotten.count // 4)
+
+
+def _early(flows: Flows) -> Ints:
+    """Flows that were answered, and whose SYN is not in the tables."""
+    return np.flatnonzero((flows.table["probes"] == 0) & flows.ledger.was_answered())
+
+
+def recall(flows: Flows) -> None:
+    """Bring back the forgotten flows that something in the tables belongs to, or that may be part of a crossing."""
+    if not flows.forgotten.count:
+        return
+    wanted, early = Numbering(), _early(flows)
+    reset = early[flows.ledger.records(early)["reason"] == Reason.RESET]
+    key = flows.keys()
+    odd = key.take(reset)  # see `settle`
+    for each in (key, odd._replace(seq=odd.seq + 1), flows.long_syns.syn(key.take(early))):
+        wanted.intern(*each.words())
+    target = np.zeros(flows.targets.count, np.bool_)
+    target[key.target] = True
+    both = _both_ways(flows)
+
+    def belongs(facts: Rows) -> Bools:
+        found = target[facts["target"]]
+        rows = facts[found]
+        mine = FlowKey(rows["target"].astype(np.int64), rows["our_port"], rows["seq"])
+        found[found] = wanted.find(*mine.words()) >= 0
+        return np.asarray(found | (both[facts["target"]] & (facts["seen"] == 0)))
+
+    flows.recall(merged(flows.forgotten.take(belongs)))
 
 
 def _fold(flows: Flows, flow: Ints, into: TargetTable) -> None:
-    """Add the given flows to the rows of their targets."""
+    """Add what replies to the given flows said to their targets."""
     into.grow(flows.targets.count)
-    target = flows.keys().target
-    replied = flow[flows.ledger.was_answered()[flow]]
-    record = _flow_records(flows, replied)
-    record["pass"] = np.minimum(_attempt(flows, into.rows["attempts"])[replied], _MOST_ATTEMPTS)
-    np.minimum.at(into.rows["first"], target[flow], flows.table["first"][flow])
-    np.add.at(into.rows["attempts"], target[flow], np.uint32(1))
-    # The round trip is not known where several SYNs were sent (which one was answered?) or times make no sense.
-    first, time = flows.table["first"][replied], record["time"]
-    sound = (flows.table["probes"][replied] == 1) & (first != NO_TIME) & (time >= first)
-    into.add_replies(target[replied], record, np.where(sound, time - first, -1))
-
-
-def _flow_records(flows: Flows, flow: Ints) -> Rows:
-    """RECORD[n] of the given flows, with what is known only from the probe: TOS marks and repeats."""
-    record, table = flows.ledger.records(flow), flows.table
-    probes, tos, marks = table["probes"][flow], table["tos"][flow], table["marks"][flow] & ~(ENDING | TAKEN)
-    completed = (marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0) | (record["reason"] == Reason.SPLIT_HANDSHAKE_SYN)
-    marks[completed] &= ~np.uint16(Mark.HALF_OPEN)  # a connection that was made and then reset
-    marks[RANK[record["reason"]] < RANK[Reason.SYN_ACK]] = 0  # only behind an open port do they mean something
-    # A Linux host copies the probe's TOS byte into its reset, a firewall's forged reset has none (see `evidence`).
-    reset = (record["reason"] == Reason.RESET) & (tos > 0)
-    same = table["reply_tos"][flow] == tos
-    marks[reset & same] |= np.uint16(Mark.RESET_MARKED)
-    marks[reset & ~same] |= np.uint16(Mark.RESET_UNMARKED)
-    # Replies that contradict each other are no repeats: each reason has one reply of its own.
-    surplus = record["replies"] - np.maximum(count_bits(record["seen"]), 1) + 1
-    marks[surplus > np.maximum(probes, 1)] |= np.uint16(Mark.REPEAT)
-    record["marks"] |= marks
-    return record
-
-
-def _attempt(flows: Flows, before: Ints) -> Ints:
-    """Which of its target's flows each flow is, in the order of their first SYNs, behind those counted in `before`."""
-    target = flows.keys().target
-    order = np.lexsort((flows.table["first"], target))
-    place = np.arange(len(target))
-    # In this order the flows of a target are neighbours; `begin` is the place of the first of them.
-    begin = np.maximum.accumulate(np.where(np.diff(target[order], prepend=-1) > 0, place, 0))
-    attempt = np.empty_like(place)
-    attempt[order] = place - begin + 1
-    return attempt + before[target]
+    flow = flow[flows.ledger.was_answered()[flow]]
+    key, record = flows.keys().take(flow), flows.ledger.records(flow)
+    into.add(key.target, record, key.seq)
 
 
 # ── from targets to verdicts ──
@@ -194,22 +196,26 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     key = flows.keys()
     # Replies to targets that nothing in the capture probed. The ends of other connections are none.
     lost = ~probed & (flows.table["marks"] & (ENDING | TAKEN) == 0) & ~chosen[key.target]
-    wanted = probed | lost if orphans else probed
+    wanted = np.flatnonzero(probed | lost if orphans else probed)
     table = deepcopy(flows.retired)  # a pipe is judged again and again
-    _fold(flows, np.flatnonzero(wanted), table)
+    _fold(flows, wanted, table)
+    sums = target_sums(flows, wanted, table)
     orphan = ~chosen
     chosen[key.target[wanted]] = True
     target = np.flatnonzero(chosen)
-    sums, record = table.rows.take(target), table.ledger.records(target)
-    record["seen"], record["replies"] = sums["seen"], 0  # what is a repeat was judged flow by flow
+    sums, record = sums.take(target), table.ledger.records(target)
     silent = record["reason"] == Reason.NONE
-    record["reason"][silent] = np.where(sums["first"][silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
+    record["seen"], record["replies"] = sums.seen, 0  # what is a repeat was judged flow by flow
+    record["marks"] |= sums.marks
+    record["pass"][~silent] = np.minimum(sums.earlier[~silent] + 1, _MOST_ATTEMPTS)
+    record["reason"][silent] = np.where(sums.first[silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
     us, them, _ = flows.target_keys(target)
     if not both_ways:
         # The capture holds the way back to a prober if anything in it went there, a SYN included.
         reached = np.isin(us, list(flows.reached)) | np.isin(us, them[~orphan[target]])
         record["reason"][silent & ~reached] = Reason.ONE_WAY_CAPTURE
-    rtt = np.where(sums["trip_end"] == record["time"], sums["trip"], -1)
+    sound = sums.alone & (sums.sent != NO_TIME) & (record["time"] >= sums.sent)
+    rtt = np.where(sound, record["time"] - sums.sent, -1)
     # A host is one address as one prober saw it.
     host = Numbering().intern(us.view(np.uint64), them.view(np.uint64))
     facts = host_facts(host, np.bincount(host), record)
@@ -218,8 +224,9 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
 
 def _probed_targets(flows: Flows) -> Bools:
     """By target: whether a SYN was sent to it."""
-    probed, retired = np.zeros(flows.targets.count, np.bool_), flows.retired.rows["first"]
-    probed[: len(retired)] = retired[: len(probed)] < NEVER
+    probed = np.zeros(flows.targets.count, np.bool_)
+    for facts in flows.forgotten:
+        probed[facts["target"]] = True
     probed[flows.keys().target[flows.table["probes"] > 0]] = True
     return probed
 

@@ -184,3 +184,32 @@ class AddressNumbers:
         words = self._six.keys[number[six] & _LOW]
         address["hi"][six], address["lo"][six] = words[:, 0], words[:, 1]
         return address
+
+
+class LongSyns:
+    """SYNs with data or FIN. A reply may acknowledge such a SYN alone or all of it (RFC 9293, 3.10.7.4; RFC 7413)."""
+
+    def __init__(self) -> None:
+        self._ends = Numbering()  # flows as they would be if `seq` were the last number that the SYN takes
+        self._seq = np.zeros(0, np.uint32)  # of the SYN itself
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._ends.count
+
+    def add(self, key: FlowKey, size: Column) -> None:
+        """Flows of SYNs that take `size` further sequence numbers, which may be none."""
+        row = np.flatnonzero(size)
+        if row.size:
+            key, size = key.take(row), size[row]
+            number = self._ends.intern(*key._replace(seq=key.seq + size).words())
+            self._seq = np.append(self._seq, np.zeros(self.count - len(self._seq), np.uint32))
+            self._seq[number] = key.seq
+
+    def syn(self, key: FlowKey) -> FlowKey:
+        """Where `seq` is the last number of such a SYN: the SYN's own number in its place."""
+        if not self.count:
+            return key
+        number = self._ends.find(*key.words())
+        return key._replace(seq=np.where(number >= 0, self._seq[number], key.seq & _LOW))

@@ -1,0 +1,126 @@
+"""What is kept of flows that the tables forget, so that a late answer still finds its probe.
+
+The tables of `flows` are for flows that packets still belong to. A large capture has more flows than these tables
+should hold. Most are over, but nobody knows which ones: Linux repeats a SYN/ACK after 1, 3 and 7 s, and a capture may
+hold everything that was sent before everything that came back. So a flow that is forgotten leaves its key and what was
+counted of it here, 32 bytes in columns without a table. What its replies said goes to the ledger of the targets.
+
+An answer to such a flow makes a flow of its own, like any answer that stands before its probe in the file. `recall`
+then goes once through all columns and brings back the flows that something belongs to. So the order of packets and the
+size of the tables do not change what is found.
+
+Limit: what a prober sends behind a SYN is noticed only while the flow is in the tables.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..packet.headers import Bools, Ints, Rows
+from ..verdict.ledger import Ledger, Replies
+from .keys import Column
+
+FACTS = np.dtype(
+    [
+        ("first", "i8"),  # time of the first SYN, ns
+        ("target", "u4"),
+        ("seq", "u4"),  # of the SYN
+        ("seen", "u4"),  # one bit for each reason that any reply gave
+        ("our_port", "u2"),
+        ("probes", "u2"),  # SYNs; saturates
+        ("replies", "u2"),  # saturates
+        ("marks", "u2"),  # as in FLOW
+        ("tos", "u1"),  # TOS byte and TTL of the SYN, TOS byte of the latest reset
+        ("ttl", "u1"),
+        ("reply_tos", "u1"),
+    ],
+    align=True,
+)
+MOST = 0xFFFF  # of what saturates
+_PIECE = 1 << 18  # rows that are handled at once
+_KEY = ("target", "our_port", "seq")
+
+
+class TargetTable:
+    """What replies said of each target: `ledger`, and `seq`, the sequence number of the SYN that the winner answers."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger(0)
+        self.seq = np.zeros(0, np.uint32)
+
+    def grow(self, count: int) -> None:
+        """Make room for `count` targets."""
+        self.ledger.grow(count)
+        if count > len(self.seq):
+            grown = np.zeros(max(count, 2 * len(self.seq)), np.uint32)
+            grown[: len(self.seq)] = self.seq
+            self.seq = grown
+
+    def add(self, target: Ints, record: Rows, seq: Column) -> None:
+        """Fold records of flows, RECORD[n], whose SYNs have these sequence numbers."""
+        self.ledger.fold(Replies(target, record))
+        winner = self.ledger.records(target)
+        won = (winner["time"] == record["time"]) & (winner["port"] == record["port"])
+        won &= winner["reason"] == record["reason"]
+        self.seq[target[won]] = seq[won]
+
+
+class Forgotten:
+    """Flows that left the tables, in columns."""
+
+    def __init__(self) -> None:
+        self._parts: list[Rows] = []
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Rows]:
+        """FACTS, in pieces."""
+        return iter(self._parts)
+
+    def add(self, facts: Rows) -> None:
+        """FACTS[n] of flows that are forgotten now."""
+        self._parts += [facts[at : at + _PIECE] for at in range(0, len(facts), _PIECE)]
+        self.count += len(facts)
+
+    def take(self, wanted: Callable[[Rows], Bools]) -> Rows:
+        """Remove the rows for which `wanted` (FACTS[n] → bool[n]) is true, and return them."""
+        taken, parts = [np.zeros(0, FACTS)], []
+        for part in self._parts:
+            mask = wanted(part)
+            if mask.any():
+                taken.append(part[mask])
+                part = part[~mask]
+            parts.append(part)
+        self._parts = [part for part in parts if len(part)]
+        rows = np.concatenate(taken)
+        self.count -= len(rows)
+        return rows
+
+    def merge(self, targets: int) -> None:
+        """Make one row of all rows of a flow: its SYN was sent again after the flow had been forgotten."""
+        flows = np.zeros(targets, np.uint32)
+        for part in self._parts:
+            np.add.at(flows, part["target"], np.uint32(1))
+        # Some targets at a time, so that few rows are held twice.
+        places = np.cumsum(np.where(flows > 1, flows, 0), dtype=np.int64) // (4 * _PIECE)
+        for group in range(int(places[-1]) + 1 if (flows > 1).any() else 0):
+            chosen = (flows > 1) & (places == group)
+            self.add(merged(self.take(lambda part, chosen=chosen: chosen[part["target"]])))  # type: ignore[misc]
+
+
+def merged(facts: Rows) -> Rows:
+    """FACTS[n] → one row for each flow."""
+    facts = facts[np.lexsort([facts[name] for name in _KEY])]
+    new = np.ones(len(facts), np.bool_)
+    new[1:] = np.logical_or.reduce([facts[name][1:] != facts[name][:-1] for name in _KEY])
+    if new.all():
+        return facts
+    at = np.flatnonzero(new)
+    rows = facts[at]
+    rows["first"] = np.minimum.reduceat(facts["first"], at)
+    for name in ("probes", "replies"):
+        rows[name] = np.minimum(np.add.reduceat(facts[name].astype(np.uint32), at), MOST)
+    for name in ("seen", "marks"):
+        rows[name] = np.bitwise_or.reduceat(facts[name], at)
+    for name in ("tos", "ttl", "reply_tos"):
+        rows[name] = np.maximum.reduceat(facts[name], at)
+    return rows
