@@ -4,6 +4,7 @@ This module opens no sockets and imports no module that does, so it works where 
 `--ladder` reads the captures twice: first for the verdicts, then for the packets of the rows to be drawn.
 """
 
+import gc
 from collections.abc import Iterable, Iterator
 
 from ..capture.reader import open_captures
@@ -34,6 +35,8 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
                 drawn.append(verdict)
             yield verdict
 
+    # Rows are tuples of text and numbers without cycles. The collector would go through all of them, again and again.
+    gc.disable()
     for rows in reading.batches():
         outputs.write(noting(rows))
     lines = list(map(escaped, reading.report()))  # files are named
