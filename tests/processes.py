@@ -23,7 +23,12 @@ def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[Any] | 
 
 def wait_until_it_scans(process: "subprocess.Popen[Any]") -> None:
     """Until the scan has opened its outputs and installed its signal handlers; SIGUSR1's is the last one."""
-    wait_until(lambda: _catches(process.pid, signal.SIGUSR1), process)
+    wait_until_it_catches(process, signal.SIGUSR1)
+
+
+def wait_until_it_catches(process: "subprocess.Popen[Any]", number: signal.Signals) -> None:
+    """Until the process has a handler for this signal."""
+    wait_until(lambda: _catches(process.pid, number), process)
 
 
 def _catches(pid: int, number: signal.Signals) -> bool:

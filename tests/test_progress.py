@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scanner.cli.progress import Progress, check_form, handling, reading
+from scanner.cli.progress import Progress, check_form, reading
+from scanner.cli.signals import handling
 from scanner.errors import UsageError
 from scanner.rounds.schedule import HostRange, Schedule
 from scanner.rounds.statistics import ScanStats, summary_lines

@@ -2,9 +2,12 @@
 
 A file, a pipe or standard input is read in pieces into one buffer of a few megabytes, so memory stays flat whatever the
 size; the unfinished record at the end moves to the front before more is read. A memory map would save that copy, but
-its pages count as ours, and a file that shrinks meanwhile kills the process. From a pipe, whatever has arrived is
-given on at once, so that `tcpdump -U -w - |` is judged as it goes. gzip is known by its first bytes, may have several
-members, and may be cut or damaged: everything before the damage is unpacked.
+its pages count as ours, and a file that shrinks meanwhile kills the process. gzip is known by its first bytes, may have
+several members, and may be cut or damaged: everything before the damage is unpacked.
+
+What arrives from a pipe is gathered for a moment (GATHER), so that `tcpdump -U -w - |` is judged as it goes, and a fast
+writer costs no more batches than a file. Reading can be stopped at any time. A file then ends at once. The writer of a
+pipe has a moment (HAND_OVER) to write what it still holds: Ctrl-C stops tcpdump as well, and it has a buffer.
 
 Strange bytes never raise an error. Each piece of damage becomes one line that names the file, the byte offset and the
 cause; what was readable before it has been delivered.
@@ -15,6 +18,7 @@ Source: RFC 1952 (gzip).
 import os
 import select
 import stat
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -30,7 +34,10 @@ from .records import SLACK
 
 NO_TIME = -(1 << 63)  # the `time` of a frame whose record carries no time stamp
 CAPACITY = 1 << 22
+GATHER = 0.1  # seconds from the first bytes of a batch that a pipe has given to the last
+HAND_OVER = 1.0  # seconds for the writer of a pipe, after reading was stopped
 _PIECE = 1 << 18  # bytes taken from the file at once
+_LOOK = 0.2  # seconds of waiting for a writer, between looks at whether reading was stopped
 
 
 class Damage(NamedTuple):
@@ -51,7 +58,7 @@ class Capture:
     The other fields say what was found; they are complete once the iteration has ended. Times are nanoseconds since
     1970. `largest_time` is that of the frames and `end_time` the latest isb_endtime of a pcapng file; both are NO_TIME
     while there is none. `both_ways`: some pcapng file is the recording of a scan, which holds what was sent and what
-    came back. `skipped` counts records that were passed over, by cause.
+    came back. `skipped` counts records that were passed over, by cause. `stopped_at`: when `stop` was called.
     """
 
     batches: Iterator[Frames] = field(default_factory=lambda: iter(()))
@@ -63,6 +70,12 @@ class Capture:
     has_untimed: bool = False
     end_time: int = NO_TIME
     both_ways: bool = False
+    stopped_at: float | None = None  # by the steady clock, in seconds
+
+    def stop(self) -> None:
+        """End the iteration soon. May be called at any time, also by a signal."""
+        if self.stopped_at is None:
+            self.stopped_at = time.monotonic()
 
     def __iter__(self) -> Iterator[Frames]:
         return self.batches
@@ -134,25 +147,37 @@ class CaptureFile:
         self.buffer[:rest] = self.buffer[self.begin : self.end]
         self._dropped += self.begin
         self.begin, self.end = 0, rest
-        # Fill the buffer as long as no writer of a pipe must be waited for.
-        while not self._ended and self.end < limit and (self.end == rest or self._ready()):
+        until = None  # for the first bytes there is no hurry
+        while not self._ended and self.end < limit and self._ready(until):
             data = self._unpack(limit - self.end) if self._packed is not None else self._read(limit - self.end)
             self.buffer.data[self.end : self.end + len(data)] = data
             self.end += len(data)
+            if until is None and self.end > rest:
+                until = time.monotonic() + GATHER
             self._ended = self._ended or (self._packed is None and self._all_read)
         return self.end > rest
 
     def damaged(self, cause: str, offset: int | None = None) -> None:
-        """Note damage, here or at `offset`."""
+        """Note damage, here or at `offset`. Where reading was stopped, a cut is none."""
+        if self.capture.stopped_at is not None:
+            return
         self.capture.damage.append(Damage(self.name, self.offset if offset is None else offset, cause))
 
     def close(self) -> None:
         """Close the file (standard input stays open)."""
         self._file.close()
 
-    def _ready(self) -> bool:
-        """Whether more can be read without waiting."""
-        return self._regular or bool(self._packed) or bool(select.select([self._file], [], [], 0)[0])
+    def _ready(self, until: float | None) -> bool:
+        """Wait until more can be read, or the end. False at `until` (None: never), or when reading was stopped."""
+        while True:
+            stopped, now = self.capture.stopped_at, time.monotonic()
+            if stopped is not None and (self._regular or now >= stopped + HAND_OVER):
+                return False
+            wait = _LOOK if until is None else max(0.0, min(_LOOK, until - now))
+            if self._regular or self._packed or select.select([self._file], [], [], wait)[0]:
+                return True
+            if until is not None and now >= until:
+                return False
 
     def _read(self, most: int) -> bytes:
         """Read once; a failing disk ends the file and is noted."""

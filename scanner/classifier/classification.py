@@ -1,8 +1,8 @@
 """Captures in, verdicts out: the offline half of the program from end to end.
 
 This reads anything that `capture` can read, gathers flows, judges them at the end, and reports what was not used. From
-a pipe, open ports are given out early, because a pipe may never end: one batch after they were seen, so that what the
-prober did next is part of the row.
+a pipe, open ports are given out when they are found, because a pipe may never end. Such a row says what the flows of
+its batch show, and its target gets no other row. Reading may be stopped, and then what was read is judged.
 
 It needs Python and numpy only: no privileges, no network, no packet socket.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..capture.reader import open_captures
 from ..capture.source import Capture
-from ..packet.headers import Bools, Ints
+from ..packet.headers import Bools
 from ..packet.link import Cause
 from ..packet.parse import ETHERTYPE, UNSUPPORTED_LINK
 from ..targets.ports import parse_ports
@@ -24,7 +24,7 @@ from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
 from .flows import NEVER, Flows
-from .judge import Judged, judge, retire, rows, settle, settle_crossing_syns
+from .judge import Judged, judge, judge_accepted, retire, rows, settle
 
 DEFAULT_TIMEOUT = 1.0
 _OPEN = RANK[Reason.SYN_ACK]
@@ -74,25 +74,32 @@ class Classification:
     targets: int = 0  # judged, before the selection
     orphaned: int = 0  # targets that replied, but whose probe was not captured
 
+    def __post_init__(self) -> None:
+        self.capture = open_captures(self.paths)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether reading was stopped."""
+        return self.capture.stopped_at is not None
+
     def batches(self) -> Iterator[Iterator[Verdict]]:
         """The verdicts; one batch at the end of the capture, and for a pipe one whenever ports were found open."""
-        self.capture = open_captures(self.paths)
-        given = waiting = np.zeros(0, np.int64)  # open targets: given out; to be given out after the next batch
+        given = np.zeros(0, np.bool_)  # by target
         for frames in self.capture:
             fresh = self.flows.count
             self.flows.feed(frames)
+            if "-" in self.paths and self.flows.accepted.size:
+                given = _grown(given, self.flows.targets.count)
+                judged = judge_accepted(self.flows)
+                fresh_target = ~given[judged.target]
+                given[judged.target] = True
+                if fresh_target.any():
+                    yield self._rows(judged, fresh_target)
             retire(self.flows, fresh)
-            if "-" in self.paths:
-                settle_crossing_syns(self.flows)
-                ready, waiting = waiting, np.setdiff1d(self._open_targets(), given)
-                if ready.size:
-                    given, waiting = np.union1d(given, ready), np.setdiff1d(waiting, ready)
-                    judged = self._judge()
-                    yield self._rows(judged, np.isin(judged.target, ready))
         settle(self.flows)
         judged = self._judge()
         self.targets, self.orphaned = int(np.count_nonzero(~judged.orphan)), judged.orphaned
-        yield self._rows(judged, ~np.isin(judged.target, given))
+        yield self._rows(judged, ~_grown(given, self.flows.targets.count)[judged.target])
 
     def _judge(self) -> Judged:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when
@@ -105,11 +112,6 @@ class Classification:
     def _rows(self, judged: Judged, wanted: Bools) -> Iterator[Verdict]:
         return rows(self.flows, judged.take(wanted & self.selection.chosen(self.flows, judged)))
 
-    def _open_targets(self) -> Ints:
-        """Targets that are open by what was read so far."""
-        opened = self.flows.ledger.rank(slice(0, self.flows.count)) == _OPEN
-        return np.unique(self.flows.keys().target[opened & (self.flows.table["probes"] > 0)])
-
     @property
     def exit_code(self) -> int:
         """0; 1 if anything was damaged; 2 if nothing could be opened."""
@@ -120,7 +122,7 @@ class Classification:
     def report(self) -> list[str]:
         """What was read, and everything that was not understood, as lines."""
         damage = [str(damage) for damage in self.capture.damage]
-        if not self.capture.opened:
+        if not self.capture.opened and not self.interrupted:
             return damage
         probes = plural(self.flows.probes, "probe")
         read = f"{plural(self.capture.frames, 'packet')}: {probes} to {plural(self.targets, 'target')}"
@@ -133,6 +135,8 @@ class Classification:
         lines += [
             f"{plural(count, 'record')} skipped: {cause}" for cause, count in sorted(self.capture.skipped.items())
         ]
+        if self.interrupted:
+            lines.append("interrupted: only what had been read by then is judged")
         return lines + damage
 
 
@@ -150,3 +154,9 @@ def unread_lines(counts: Counter[str]) -> list[str]:
     rest = [count for _, count in unknown.most_common()[_MOST_NAMED:]]  # a hostile file may hold thousands
     others += [f"{sum(rest):,} of {len(rest):,} other EtherTypes"] if rest else []
     return [*lines, "not judged: " + ", ".join(others)] if others else lines
+
+
+def _grown(given: Bools, count: int) -> Bools:
+    """With room for `count` targets."""
+    more = max(count, 2 * len(given)) - len(given)
+    return given if count <= len(given) else np.concatenate([given, np.zeros(more, np.bool_)])

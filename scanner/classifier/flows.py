@@ -63,6 +63,7 @@ class Flows:
         self.bad_checksums = 0  # replies
         self.arp = ArpScans()
         self.senders = IcmpSenders()
+        self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
         self.reached: set[int] = set()  # addresses that something was sent to, apart from SYNs
         self._numbers = Numbering()
@@ -82,9 +83,9 @@ class Flows:
         """FLOW[count], writable; void when the next batch is fed."""
         return self._table[: self.count]
 
-    def keys(self) -> FlowKey:
-        """The keys of all flows."""
-        return flow_key(self._numbers.keys)
+    def keys(self, flow: Ints | slice = slice(None)) -> FlowKey:
+        """The keys of the given flows."""
+        return flow_key(self._numbers.keys[flow])
 
     def target_keys(self, target: Ints) -> TargetKey:
         """The keys of the given targets."""
@@ -108,7 +109,7 @@ class Flows:
     def facts(self, flow: Ints) -> Rows:
         """FACTS of the given flows."""
         facts, record, table = np.zeros(len(flow), FACTS), self.ledger.records(flow), self.table[flow]
-        facts["target"], facts["our_port"], facts["seq"] = self.keys().take(flow)
+        facts["target"], facts["our_port"], facts["seq"] = self.keys(flow)
         for name in ("first", "marks", "tos", "ttl", "reply_tos"):
             facts[name] = table[name]
         facts["seen"] = table["seen"] | record["seen"]
@@ -149,7 +150,7 @@ class Flows:
 
     def feed(self, frames: Frames) -> None:
         """Take in a batch of frames."""
-        aside = Aside()
+        aside, self.accepted = Aside(), np.zeros(0, np.int64)
         segments = parse(frames, self.counts, aside)
         self._take_aside(aside)
         if not len(segments):
@@ -188,8 +189,7 @@ class Flows:
         us, our_port = src[row], segments.sport[row]
         target = self.targets.intern(*TargetKey(us, dst[row], segments.dport[row]).words())
         flow = self._intern(FlowKey(target, our_port, segments.seq[row]))
-        table = self.table
-        np.minimum.at(table["first"], flow, segments.time[row])
+        np.minimum.at((table := self.table)["first"], flow, segments.time[row])
         np.add.at(table["probes"], flow, np.uint32(1))
         table["tos"][flow], table["ttl"][flow] = segments.tos[row], segments.ttl[row]
         self.long_syns.add(FlowKey(target, our_port, segments.seq[row]), segments.size[row])
@@ -258,7 +258,7 @@ class Flows:
         record["marks"], record["sender"] = marks_of(frames, segments, 0), self.senders.numbers(segments)
         self.bad_checksums += int(np.count_nonzero(record["marks"] & Mark.CHECKSUM_WRONG))
         self.ledger.fold(Replies(flow, record))
-        table = self.table
+        self.accepted, table = flow[reason == Reason.SYN_ACK], self.table
         table["reply_tos"][flow[reset]] = segments.tos[reset]
         # A reset that answers a SYN has sequence number 0 (RFC 9293, 3.10.7.1); any other one ends some connection.
         table["marks"][flow[reset & (segments.seq != 0)]] |= ENDING

@@ -13,7 +13,6 @@ before. Otherwise they are two probes that cross.
 """
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +27,8 @@ from ..verdict.rows import Verdict, record_rows
 from ..verdict.table import RANK, Rank, Reason
 from .flows import ENDING, TAKEN, Flows
 from .forgotten import TargetTable, merged
-from .keys import FlowKey, Numbering
-from .sums import target_sums
+from .keys import FlowKey, Numbering, TargetKey
+from .sums import Sums, sums_of, target_sums
 
 ANSWERED_WITHIN = 3_000_000_000  # ns between a SYN and one that answers it
 FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
@@ -179,7 +178,7 @@ def _fold(flows: Flows, flow: Ints, into: TargetTable) -> None:
     """Add what replies to the given flows said to their targets."""
     into.grow(flows.targets.count)
     flow = flow[flows.ledger.was_answered()[flow]]
-    key, record = flows.keys().take(flow), flows.ledger.records(flow)
+    key, record = flows.keys(flow), flows.ledger.records(flow)
     into.add(key.target, record, key.seq)
 
 
@@ -191,35 +190,64 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
 
     `too_late`: a probe that was first sent after this time (ns) may have a reply after the end of the capture.
     `both_ways`: the capture is known to hold both directions, also where no reply is in it.
+    Call it once: the flows are folded into `flows.retired`.
     """
     probed, chosen = flows.table["probes"] > 0, _probed_targets(flows)
     key = flows.keys()
     # Replies to targets that nothing in the capture probed. The ends of other connections are none.
     lost = ~probed & (flows.table["marks"] & (ENDING | TAKEN) == 0) & ~chosen[key.target]
     wanted = np.flatnonzero(probed | lost if orphans else probed)
-    table = deepcopy(flows.retired)  # a pipe is judged again and again
+    table = flows.retired
     _fold(flows, wanted, table)
     sums = target_sums(flows, wanted, table)
     orphan = ~chosen
     chosen[key.target[wanted]] = True
     target = np.flatnonzero(chosen)
-    sums, record = sums.take(target), table.ledger.records(target)
+    record, rtt = _records(table, sums, target)
     silent = record["reason"] == Reason.NONE
-    record["seen"], record["replies"] = sums.seen, 0  # what is a repeat was judged flow by flow
-    record["marks"] |= sums.marks
-    record["pass"][~silent] = np.minimum(sums.earlier[~silent] + 1, _MOST_ATTEMPTS)
-    record["reason"][silent] = np.where(sums.first[silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
+    record["reason"][silent] = np.where(sums.first[target][silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
     us, them, _ = flows.target_keys(target)
     if not both_ways:
         # The capture holds the way back to a prober if anything in it went there, a SYN included.
         reached = np.isin(us, list(flows.reached)) | np.isin(us, them[~orphan[target]])
         record["reason"][silent & ~reached] = Reason.ONE_WAY_CAPTURE
-    sound = sums.alone & (sums.sent != NO_TIME) & (record["time"] >= sums.sent)
-    rtt = np.where(sound, record["time"] - sums.sent, -1)
     # A host is one address as one prober saw it.
     host = Numbering().intern(us.view(np.uint64), them.view(np.uint64))
     facts = host_facts(host, np.bincount(host), record)
     return Judged(target, record, rtt, orphan[target], facts, len(np.unique(key.target[lost])))
+
+
+def _records(table: TargetTable, sums: Sums, target: Ints) -> tuple[Rows, Ints]:
+    """What all flows of each target show: RECORD[n], and the round trip of the winning reply in ns (-1: not known)."""
+    sums, record = sums.take(target), table.ledger.records(target)
+    answered = record["reason"] != Reason.NONE
+    record["seen"], record["replies"] = sums.seen, 0  # what is a repeat was judged flow by flow
+    record["marks"] |= sums.marks
+    record["pass"][answered] = np.minimum(sums.earlier[answered] + 1, _MOST_ATTEMPTS)
+    sound = sums.alone & (sums.sent != NO_TIME) & (record["time"] >= sums.sent)
+    return record, np.where(sound, record["time"] - sums.sent, -1)
+
+
+def judge_accepted(flows: Flows) -> Judged:
+    """The open targets of the latest batch, by the flows that its SYN/ACKs answered: for rows that do not wait.
+
+    What only the whole capture shows is not in these rows: which attempt was answered, what other flows say, and what
+    the ports of a host show together. A SYN/ACK may answer a SYN that was a reply itself; that waits for `settle`.
+    """
+    flow = np.unique(flows.accepted)
+    key = flows.keys(flow)
+    us, them, _ = flows.target_keys(key.target)
+    crossed = flows.targets.find(*TargetKey(them, us, key.our_port).words()) >= 0
+    flow = flow[(flows.table["probes"][flow] > 0) & ~crossed]
+    target, row = np.unique(flows.keys(flow).target, return_inverse=True)
+    facts, table = flows.facts(flow), TargetTable()
+    table.grow(len(target))
+    table.add(row, flows.ledger.records(flow), facts["seq"])
+    facts["target"] = row
+    record, rtt = _records(table, sums_of(lambda: [facts], len(target), table), np.arange(len(target)))
+    record["pass"] = 0
+    nothing = np.zeros(len(target), np.bool_)
+    return Judged(target, record, rtt, nothing, HostFacts(*[nothing] * len(HostFacts._fields)), 0)
 
 
 def _probed_targets(flows: Flows) -> Bools:

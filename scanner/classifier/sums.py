@@ -6,7 +6,7 @@ afterwards, repeats, and the marks of resets. These sums are made at the end, in
 in which flows were seen or forgotten.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -40,16 +40,20 @@ class Sums(NamedTuple):
 
 def target_sums(flows: Flows, flow: Ints, table: TargetTable) -> Sums:
     """The sums over all forgotten flows and the given ones. The winners are those of `table`."""
-    n = flows.targets.count
-    table.grow(n)
+    table.grow(flows.targets.count)
+    return sums_of(lambda: _pieces(flows, flow), flows.targets.count, table)
+
+
+def sums_of(pieces: Callable[[], Iterable[Rows]], n: int, table: TargetTable) -> Sums:
+    """The sums over FACTS in `pieces`, whose targets are numbered up to `n` as in `table`."""
     sums = Sums(
         np.full(n, NEVER), np.zeros(n, np.uint32), np.zeros(n, np.uint32), np.zeros(n, np.uint16),
         np.full(n, NEVER), np.zeros(n, np.bool_), np.zeros(n, np.uint32),
     )  # fmt: skip
-    for facts in _pieces(flows, flow):
+    for facts in pieces():
         _add(sums, facts, table)
     if (sums.attempts > 1).any():
-        for facts in _pieces(flows, flow):
+        for facts in pieces():
             target = facts["target"]
             np.add.at(sums.earlier, target[facts["first"] < sums.sent[target]], np.uint32(1))
     return sums

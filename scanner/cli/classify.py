@@ -2,31 +2,34 @@
 
 This module opens no sockets and imports no module that does, so it works where only Python and numpy are installed.
 `--ladder` reads the captures twice: first for the verdicts, then for the packets of the rows to be drawn.
+
+The first Ctrl-C ends the reading, and what was read is judged and written. The second one ends the process at once.
 """
 
 import gc
+import sys
 from collections.abc import Iterable, Iterator
 
 from ..capture.reader import open_captures
 from ..classifier.classification import Classification, Selection
-from ..errors import UsageError, escaped, note
+from ..errors import INTERRUPTED, UsageError, escaped, note
 from ..output import Run, Summary
 from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
 from ..verdict.rows import Verdict
 from .options import ClassifyOptions, OutputOptions, command_line
+from .signals import stopped_by_signals
 
 LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
 
 
 def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
-    """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read. Raises UsageError."""
+    """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read, 130. Raises UsageError."""
     if not 0 <= options.timeout <= LONGEST_TIMEOUT:
         raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
     if options.ladder and "-" in options.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
     selection = _selection(options, output.only_open)
     reading = Classification(list(options.captures), options.timeout, options.orphans, selection)
-    outputs = output.open(Run(command_line()))
     drawn: list[Verdict] = []
 
     def noting(rows: Iterable[Verdict]) -> Iterator[Verdict]:
@@ -35,18 +38,25 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
                 drawn.append(verdict)
             yield verdict
 
+    def stop() -> None:
+        if reading.interrupted:
+            sys.exit(INTERRUPTED)
+        reading.capture.stop()
+
     # Rows are tuples of text and numbers without cycles. The collector would go through all of them, again and again.
     gc.disable()
-    for rows in reading.batches():
-        outputs.write(noting(rows))
-    lines = list(map(escaped, reading.report()))  # files are named
-    outputs.finish(Summary("\n".join(lines)))
+    with stopped_by_signals(stop, lambda: reading.interrupted):
+        outputs = output.open(Run(command_line()))
+        for rows in reading.batches():
+            outputs.write(noting(rows))
+        lines = list(map(escaped, reading.report()))  # files are named
+        outputs.finish(Summary("\n".join(lines), interrupted=reading.interrupted))
     if reading.exit_code or not output.quiet:
         for line in lines:
             note(line)
-    if options.ladder and reading.capture.opened:
+    if options.ladder and reading.capture.opened and not reading.interrupted:
         output.print_ladders(_ladders(options, drawn))
-    return reading.exit_code
+    return INTERRUPTED if reading.interrupted else reading.exit_code
 
 
 def _selection(options: ClassifyOptions, only_open: bool) -> Selection:

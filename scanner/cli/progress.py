@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, escaped, note
 from ..rounds.statistics import ScanStats
+from .signals import handling
 
 if TYPE_CHECKING:
     from ..rounds.session import Session
@@ -211,17 +212,6 @@ def shown(session: "Session", quiet: bool, verbose: bool, form: str) -> Iterator
             progress.finish()
         finally:
             progress.hide()
-
-
-@contextmanager
-def handling(act: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Call `act` on these signals, instead of what they did before."""
-    before = {number: signal.signal(number, lambda *_: act()) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 The request becomes checked values, the session gives batches of rows, and rows and statistics go to the outputs. The
 first Ctrl-C stops the probes and waits for replies under way. The second one ends the scan at once. The rows that
-are decided by then are written in both cases. SIGHUP, the sign of a lost terminal, is a first Ctrl-C however often it
-comes, because the kernel and the shell both send it. Under `nohup` it stays ignored.
+are decided by then are written in both cases (`signals`).
 
 Nothing that is decided is lost by a fault. When an output or an interface fails, the scan ends, its last rows go to
 every output that still works, and the state of `--resume` stays usable. Then the fault is said, in one line. Only a
@@ -12,10 +11,9 @@ terminal that has gone ends nothing by itself: the scan goes on for its files.
 
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
@@ -33,7 +31,8 @@ from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from . import privileges
 from .options import OutputOptions, ScanRequest, command_line
-from .progress import check_form, handling, reading, shown
+from .progress import check_form, reading, shown
+from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
 
 Rows = Iterable[Verdict]
@@ -124,7 +123,7 @@ def run_session(
         outputs = output.open(run, state.written)
         state.save(session, outputs)
         faults = _Faults()
-        with _stopped_by_signals(session):
+        with stopped_by_signals(session.stop, lambda: session.interrupted):
             with (
                 shown(session, output.quiet, output.verbose, output.progress) as progress,
                 closing(session.batches(write_silent, progress.tick, output.only_open)) as batches,
@@ -169,17 +168,6 @@ class _Faults:
             note(str(error))
         for first in [*said.values(), *self.errors]:
             raise first
-
-
-@contextmanager
-def _stopped_by_signals(session: Session) -> Iterator[None]:
-    """Until the files are closed, signals stop the scan instead of the process."""
-    lost = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
-    with (
-        handling(session.stop, signal.SIGINT, signal.SIGTERM),
-        handling(lambda: None if session.interrupted else session.stop(), *lost),
-    ):
-        yield
 
 
 def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: StateFile, faults: _Faults) -> int:
