@@ -3,11 +3,12 @@
 Everything is recorded in the lab: this scanner, other scanners and ordinary clients against hosts whose ports are all
 known, in network namespaces without a route out. Forms that tcpdump does not write here (the other byte order, a file
 cut in the middle) are made from one of those recordings, byte by byte, by the functions at the end. Nothing is copied
-from elsewhere. It needs tcpdump, nmap, masscan, zmap and hping3.
+from elsewhere. It needs tcpdump, nmap, masscan, zmap, hping3, nc and curl.
 """
 
 import gzip
 import os
+import random
 import signal
 import socket
 import struct
@@ -224,6 +225,112 @@ def _serve(server: socket.socket) -> None:
     second.recv(100)
     second.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     second.close()
+
+
+# ── many tools, each from an address of its own ──
+
+TOOLS_NET = "198.18.0"
+PLAIN_PORTS = ",".join(str(port) for port in range(20, 50))
+SCAPY = """
+from scapy.all import IP, TCP, conf, send
+conf.verb = 0
+send([IP(src="{source}", dst="{target}") / TCP(dport=port) for port in range(20, 40)])
+"""
+# By the last byte of the source address. `-S` and `-a` choose the address; other programs have that of the route.
+BY_ADDRESS: dict[int, list[str]] = {
+    11: [f"nmap -n -Pn -sS -T2 -p {FEW} --max-retries 1 -e scan0 -S {TOOLS_NET}.11 {TO4}"],
+    12: [f"nmap -n -Pn -sS -T4 -p {PLAIN_PORTS} -e scan0 -S {TOOLS_NET}.12 {TO4}"],
+    13: [f"nmap -n -Pn -sS -T5 -p {PORTS4} -e scan0 -S {TOOLS_NET}.13 {TO4}"],
+    14: [f"nmap -n -Pn -sT -T2 -p {FEW} --max-retries 1 {TO4}"],
+    15: [f"nmap -n -Pn -sT -T4 -p {PLAIN_PORTS} {TO4}"],
+    16: [f"nmap -n -Pn -sT -T5 -p {PORTS4} {TO4}"],
+    17: [f"nc -n -z -w 1 {TO4} 20-30", f"nc -n -z -w 1 {TO4} 80", f"nc -n -z -w 1 {TO4} 443"],
+    18: [f"curl -s -m 2 http://{TOOLS_NET}.{host}:8000/README.md" for host in (201, 202, 203, 204)],
+    19: ["scapy"],
+    20: [f"hping3 -S -p ++20 -c 30 -i u2000 -a {TOOLS_NET}.20 {TO4}"],
+    21: [f"nmap -n -Pn -sF -p {FEW} --max-retries 1 -e scan0 -S {TOOLS_NET}.21 {TO4}"],
+    22: [f"nmap -n -Pn -sN -p {FEW} --max-retries 1 -e scan0 -S {TOOLS_NET}.22 {TO4}"],
+    23: [f"nmap -n -Pn -sX -p {FEW} --max-retries 1 -e scan0 -S {TOOLS_NET}.23 {TO4}"],
+    24: [f"nmap -n -Pn -sA -p {PLAIN_PORTS} -e scan0 -S {TOOLS_NET}.24 {TO4}"],
+    25: [f"nmap -n -Pn -sU -T5 -p {PLAIN_PORTS} --max-retries 1 -e scan0 -S {TOOLS_NET}.25 {TO4}"],
+    26: [
+        f"nmap -n -Pn -sS -T4 -p {PLAIN_PORTS} -e scan0 -S {TOOLS_NET}.26 {TO4}",
+        f"masscan {TO4} -p {PORTS4} --rate 500 --wait 1 --adapter scan0 --adapter-ip {TOOLS_NET}.26 "
+        f"--adapter-mac 02:00:00:00:00:01 --router-mac {GATE}",
+        f"nmap -n -Pn -sT -T4 -p {FEW} {TO4}",
+    ],
+}  # fmt: skip
+
+
+@makes("who-tools.pcap.gz")
+def who_tools(path: Path) -> None:
+    """Port scanners, and clients, one after the other."""
+    with demo_box() as box, tcpdump(box, path, "-s", "192"):  # short slots: more fit
+        box.scanner.ip([f"addr add {TOOLS_NET}.{host}/24 dev scan0" for host in BY_ADDRESS])
+        box.target.ip([f"addr add {TOOLS_NET}.{host}/24 dev host0" for host in (201, 202, 203, 204)])
+        server = box.target.popen([sys.executable, "-m", "http.server", "8000"], cwd=PCAPS, stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        for host, commands in BY_ADDRESS.items():
+            source = f"{TOOLS_NET}.{host}"
+            box.scanner.ip([f"route replace {TOOLS_NET}.0/24 dev scan0 src {source}"])
+            for command in commands:
+                script = [sys.executable, "-c", SCAPY.format(source=source, target=TO4)]
+                subprocess_in(box, script if command == "scapy" else command.split()).communicate(timeout=60)
+        server.terminate()
+        server.wait(10)
+
+
+# ── made from the published formulas of tools that are not here ──
+
+
+def _syn(
+    address: int, target: str, port: int, seq: int, ip_id: int, ttl: int, window: int, options: str, sport: int
+) -> bytes:
+    """A SYN in IPv4 from 198.18.0.`address`; in IPv6 where the target is such an address. Checksums are 0."""
+    extra = bytes.fromhex(options)
+    tcp = struct.pack(">HHIIBBHHH", sport, port, seq, 0, (20 + len(extra)) << 2, 2, window, 0, 0) + extra
+    if ":" in target:
+        source, far = (socket.inet_pton(socket.AF_INET6, text) for text in (f"2001:db8::{address}", target))
+        return struct.pack(">IHBB", 6 << 28, len(tcp), 6, ttl) + source + far + tcp
+    source, far = (socket.inet_aton(text) for text in (f"198.18.0.{address}", target))
+    return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), ip_id, 0, ttl, 6, 0) + source + far + tcp
+
+
+MSS, WINDOWS_OPTIONS = "020405b4", "020405b40103030801010402"
+LINUX_OPTIONS = "020405b40402080a{clock:08x}0000000001030307"
+
+
+def _formula(draw: random.Random) -> Iterator[bytes]:
+    """24 probes of each tool to as many targets."""
+    for n in range(24):
+        far, port = f"198.18.{n}.{draw.randrange(1, 255)}", draw.choice((22, 23, 80, 443))
+        word = struct.unpack(">I", socket.inet_aton(far))[0]
+        seq, seq32, ip_id, sport = (
+            draw.randrange(1 << 32),
+            draw.randrange(1 << 32),
+            draw.randrange(65536),
+            32768 + n * 7,
+        )
+        mass = (word ^ port ^ seq) & 0xFFFF
+        yield _syn(51, far, 23, word, ip_id, 52, draw.randrange(65536), "", 40000)  # Mirai
+        yield _syn(52, far, port, n, 0, 64, 1024, MSS, 40001)  # naabu with its counter
+        yield _syn(53, far, port, seq32, 0, 64, 1024, MSS, 40002)  # naabu with its SYN cookie
+        yield _syn(54, far, port, seq, mass, 245, 1025, MSS, 40003)  # masscan 1.3.9
+        yield _syn(55, f"2001:db8::{n + 256:x}", port, seq, 0, 245, 1025, MSS, 40004)  # masscan in IPv6
+        yield _syn(56, far, port, seq, ip_id, 250, 65535, WINDOWS_OPTIONS, sport)  # ZMap since 2024
+        yield _syn(57, far, port, seq, ip_id, 250, 65535, LINUX_OPTIONS.format(clock=seq32), sport)  # the same
+        yield _syn(58, far, port, 1105024978, 54321, 64, 14600, "", 43591)  # a scanner in C that many copied
+        yield _syn(59, far, port, seq, 0, 64, 29200, LINUX_OPTIONS.format(clock=seq32), sport)  # no clock: no stack
+
+
+@makes("who-formula.pcap.gz")
+def who_formula(path: Path) -> None:
+    header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, LINK_RAW)
+    records = [
+        struct.pack("<IIII", 1_700_000_000, 1000 * n, len(data), len(data)) + data
+        for n, data in enumerate(_formula(random.Random(13)))
+    ]
+    path.write_bytes(gzip.compress(header + b"".join(records), 9, mtime=0))
 
 
 # ── made from those ──

@@ -17,15 +17,17 @@ MODULES = {
 # Bottom up: a package may import those before it and itself. `errors`, `config` and the version are open to all.
 PACKAGES = (
     "packet", "verdict", "targets", "net", "capture", "transport", "output", "rounds", "connect", "halfopen",
-    "trace", "classifier", "results", "report", "lab", "cli",
+    "trace", "classifier", "who", "results", "report", "lab", "cli",
 )  # fmt: skip
 OPEN_TO_ALL = {"", "errors", "config", "files", "gzipped", "_version"}
 IMPURE = {  # they read files, ask the resolver, or start Scapy's process
     "targets.spec", "targets.files", "targets.special", "packet.template",
 }  # fmt: skip
-PURE = {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", "targets", "rounds")} - IMPURE | {
-    f"halfopen.{name}" for name in ("lane", "outage", "receive", "scan", "transmit", "neighbours")
-}
+PURE = (
+    {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", "targets", "rounds")} - IMPURE
+    | {f"halfopen.{name}" for name in ("lane", "outage", "receive", "scan", "transmit", "neighbours")}
+    | {f"who.{name}" for name in ("fields", "marks", "claims")}
+)
 EDGES = ("transport.", "net", "capture", "targets.spec", "targets.files", "lab", "output")
 IO = {
     "socket", "os", "select", "selectors", "subprocess", "time", "random", "secrets", "signal", "threading", "pathlib",

@@ -8,14 +8,14 @@ It needs Python and numpy only: no privileges, no network, no packet socket.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..capture.reader import open_captures
 from ..capture.source import Capture
-from ..packet.headers import Bools
+from ..packet.headers import Bools, Frames
 from ..packet.link import Cause
 from ..packet.parse import ETHERTYPE, UNSUPPORTED_LINK
 from ..targets.ports import parse_ports
@@ -96,10 +96,24 @@ class Classification:
                 if fresh_target.any():
                     yield self._rows(judged, fresh_target)
             retire(self.flows, fresh)
+        judged = self._settled()
+        yield self._rows(judged, ~_grown(given, self.flows.targets.count)[judged.target])
+
+    def judged(self, see: Callable[[Frames], None]) -> Judged:
+        """Read everything, judge once, and show each batch of frames to `see` on the way: for readers of columns."""
+        for frames in self.capture:
+            fresh = self.flows.count
+            self.flows.feed(frames)
+            see(frames)
+            retire(self.flows, fresh)
+        return self._settled()
+
+    def _settled(self) -> Judged:
+        """The verdicts at the end of the capture."""
         settle(self.flows)
         judged = self._judge()
         self.targets, self.orphaned = int(np.count_nonzero(~judged.orphan)), judged.orphaned
-        yield self._rows(judged, ~_grown(given, self.flows.targets.count)[judged.target])
+        return judged
 
     def _judge(self) -> Judged:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when

@@ -1,8 +1,8 @@
 """The options that only the command line has, and which verb has which options.
 
 The options of a scan itself are declared in `config`. The groups here say what else a scan records and where results
-go, and hold the options of `classify`, `report` and `diff`. `OPTIONS` lists the options of each verb, and the functions
-at the end make groups from what a user gave.
+go, and hold the options of `classify`, `who`, `report` and `diff`. `OPTIONS` lists the options of each verb, and the
+functions at the end make groups from what a user gave.
 
 Limit: as for `config`, this module imports neither numpy nor Typer.
 """
@@ -24,6 +24,9 @@ LADDER = (None, EVIDENCE, "Draw the packets of a target; without a value, of up 
 FORCE = (False, OUTPUT, "Overwrite output files.")
 EVERYTHING = (False, OUTPUT, "Every row: none is folded, summed or left out.", "--all")
 MAX_MEMORY = ("512M", INPUT, "The most memory to use, such as 2G; 0: no limit.", "", "SIZE")
+CAPTURES = (
+    MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.", None,
+)  # fmt: skip
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 
 
@@ -96,16 +99,24 @@ class OutputOptions:
 class ClassifyOptions:
     """Which captures are read, and which rows are wanted."""
 
-    captures: Texts = option(
-        MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.",
-        None,
-    )  # fmt: skip
+    captures: Texts = option(*CAPTURES)
     scanner: Texts = option((), INPUT, "Only probes of this scanner; repeatable.")
     target: Texts = option((), INPUT, "Only these targets; repeatable.")
     ports: str | None = option(None, INPUT, "Only these ports.", "-p --ports")
     timeout: float = option(1.0, EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
     orphans: bool = option(False, EVIDENCE, "Also rows for replies whose probe was not captured.")
     ladder: str | None = option(*LADDER)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class WhoOptions:
+    """Which captures `who` reads, and whom it lists."""
+
+    captures: Texts = option(*CAPTURES)
+    min_targets: int = option(3, INPUT, "List those who probed at least N targets.", "", "N")
+    form: str | None = option(None, OUTPUT, "table, jsonl or csv (default: table).", "-f --format")
+    everything: bool = option(False, OUTPUT, "Also clients whose connections carry data.", "--all")
+    quiet: bool = option(*QUIET)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -140,6 +151,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
     "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes")),
     "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "progress", "stats", "resume")),
+    "who": declared(WhoOptions),
     "demo": {},
     "report": declared(ReportOptions),
     "diff": declared(DiffOptions),

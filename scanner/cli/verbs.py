@@ -24,8 +24,8 @@ from typer.core import TyperCommand
 
 from ..config import Option, TargetOptions, Texts
 from ..errors import ScannerError, cause_of, note, shortened
-from . import privileges
-from .options import OPTIONS, ClassifyOptions, DiffOptions, Given, OutputOptions, ReportOptions, ScanRequest, group
+from . import options, privileges
+from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
 
 app = typer.Typer(
     name="halfopen",
@@ -116,6 +116,7 @@ def _root(
       sudo halfopen syn 192.0.2.0/24 -p 22,80        the scan
       halfopen connect 192.0.2.7 --top-ports 100     without privileges
       halfopen classify capture.pcapng               verdicts from recorded packets
+      halfopen who capture.pcapng                    who probed whom there, with which tool
     """
 
 
@@ -189,7 +190,21 @@ def classify(given: Given) -> int:
     """
     from .classify import run_classify
 
-    return run_classify(group(ClassifyOptions, given), group(OutputOptions, given))
+    return run_classify(group(options.ClassifyOptions, given), group(OutputOptions, given))
+
+
+@_verb
+def who(given: Given) -> int:
+    """Who probed whom in recorded packets, and which tool the probes show. Needs no privileges and no network.
+
+    Examples:
+      halfopen who capture.pcap
+      halfopen who rotated-*.pcap.gz --min-targets 20 -f jsonl
+      tcpdump -r capture.pcap -w - tcp or icmp | halfopen who -
+    """
+    from .who import run_who
+
+    return run_who(group(options.WhoOptions, given))
 
 
 @_verb
@@ -217,9 +232,9 @@ def report(given: Given) -> int:
     from ..report import run_report
     from ..results.memory import at_most
 
-    options = vars(group(ReportOptions, given))
-    with at_most(options.pop("max_memory")):
-        return run_report(**options)
+    chosen = vars(group(options.ReportOptions, given))
+    with at_most(chosen.pop("max_memory")):
+        return run_report(**chosen)
 
 
 @_verb
@@ -233,9 +248,9 @@ def diff(given: Given) -> int:
     from ..results.diff import run_diff
     from ..results.memory import at_most
 
-    options = vars(group(DiffOptions, given))
-    with at_most(options.pop("max_memory")):
-        return run_diff(**options)
+    chosen = vars(group(options.DiffOptions, given))
+    with at_most(chosen.pop("max_memory")):
+        return run_diff(**chosen)
 
 
 def _ladder_of_each(arguments: list[str]) -> list[str]:

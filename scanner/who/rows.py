@@ -1,0 +1,111 @@
+"""Rows of probers as text: a table for people, JSON lines and CSV for programs.
+
+All three have the same facts. JSON lines and CSV have the columns of `COLUMNS` in this order; in CSV an unknown value
+is an empty cell, and the tools are joined by `;`. The table leaves out what does not fit: of a long list of ports it
+shows the beginning and the number.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ..output.csv import quote
+from .gather import NEVER
+from .reading import STATES, ProberRow
+
+COLUMNS = ("prober", "first", "last", "probes", "targets", "hosts", "ports", "port_count", "rate", "kind", "shape",
+           *STATES, "tools", "not_told")  # fmt: skip
+FORMS = ("table", "jsonl", "csv")
+_LONGEST_PORTS = 40  # characters in the table
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LATEST = 253_402_300_799_999_999_000  # ns: the end of the year 9999
+
+
+def texts(rows: Iterable[ProberRow], form: str) -> Iterator[str]:
+    """The rows in one of FORMS, as pieces of whole lines."""
+    if form == "csv":
+        yield ",".join(COLUMNS) + "\n"
+        yield from map(_csv, rows)
+    elif form == "jsonl":
+        yield from (json.dumps(fields(row)) + "\n" for row in rows)
+    else:
+        yield from _table(list(rows))
+
+
+def fields(row: ProberRow) -> dict[str, Any]:
+    """The columns of one row, as JSON takes them. Times are UTC, the rate is in probes per second."""
+    tools = [
+        {"tool": claim.tool, "probes": claim.syns, "chance": _chance(claim.chance), "seen": claim.seen}
+        for claim in row.claims
+    ]
+    return {
+        "prober": row.prober,
+        "first": moment(row.first),
+        "last": moment(row.last),
+        "probes": row.probes,
+        "targets": row.targets,
+        "hosts": row.hosts,
+        "ports": row.ports,
+        "port_count": row.port_count,
+        "rate": None if row.rate is None else round(row.rate, 3),
+        "kind": row.kinds,
+        "shape": row.shape,
+        **dict(zip(STATES, row.states, strict=True)),
+        "tools": tools,
+        "not_told": row.not_told,
+    }
+
+
+def moment(ns: int) -> str | None:
+    """A time in UTC, to the microsecond; None where it is not known."""
+    if not 0 <= ns < min(NEVER, _LATEST):
+        return None
+    return (_EPOCH + timedelta(microseconds=ns // 1000)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _chance(log10: float | None) -> str | None:
+    """The chance as text, because a float ends at 10^-308."""
+    return None if log10 is None else f"1e{round(log10)}"
+
+
+def tools_text(row: ProberRow) -> str:
+    """The tools, each with its number of probes where there are several."""
+    words = [claim.tool for claim in row.claims]
+    if len(words) > 1 or (words and row.not_told):
+        words = [f"{claim.tool} ({claim.syns:,})" for claim in row.claims]
+        words += [f"not told ({row.not_told:,})"] if row.not_told else []
+    return "; ".join(words) or "not told"
+
+
+def _csv(row: ProberRow) -> str:
+    cells = fields(row)
+    cells |= {"kind": ";".join(row.kinds), "tools": ";".join(claim.tool for claim in row.claims)}
+    return ",".join(quote("" if cells[name] is None else str(cells[name])) for name in COLUMNS) + "\n"
+
+
+def ports_text(row: ProberRow) -> str:
+    """The ports, and how many there are if that cannot be counted at a glance."""
+    text, count = row.ports.replace(",", ", "), f" ({row.port_count:,} in all)"
+    if len(text) > _LONGEST_PORTS:
+        return text[:_LONGEST_PORTS].rpartition(", ")[0] + ", …" + count
+    return text + count if "-" in text else text
+
+
+_HEADS = ("PROBER", "FIRST (UTC)", "LAST", "PROBES", "HOSTS", "PORTS", "RATE", "KIND", "SHAPE", "ANSWERED", "TOOL")
+
+
+def _table(rows: list[ProberRow]) -> Iterator[str]:
+    cells = [_HEADS, *map(_cells, rows)] if rows else []
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+
+
+def _cells(row: ProberRow) -> tuple[str, ...]:
+    first, last = moment(row.first) or "-", moment(row.last) or "-"
+    times = (first[:19].replace("T", " "), last[11:19] if last[:10] == first[:10] else last[:19].replace("T", " "))
+    rate = "-" if row.rate is None else f"{row.rate:,.0f}/s" if row.rate >= 10 else f"{row.rate:.2g}/s"
+    numbers = (f"{row.probes:,}", f"{row.hosts:,}", ports_text(row), rate)
+    answers = [f"{count:,} {word.replace('_', '-')}" for word, count in zip(STATES, row.states, strict=True) if count]
+    return (row.prober, *times, *numbers, ", ".join(row.kinds), row.shape, ", ".join(answers) or "-", tools_text(row))

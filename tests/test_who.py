@@ -1,0 +1,368 @@
+"""`halfopen who`: who probed whom, and which tool is named. None may be named wrongly; "not told" is always right."""
+
+import gzip
+import json
+import struct
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from scanner.cli import verbs as cli
+from scanner.who.claims import EITHER, NAABU, NMAP, STACK, log10_chance
+from scanner.who.marks import SOURCES, Look
+from scanner.who.reading import ProberRow, Who
+from scanner.who.rows import COLUMNS
+from tests.golden import PCAPS, captures
+
+NET = "198.18.0."
+Named = dict[str, list[tuple[str, int]]]  # the tools of each prober, with their SYNs
+
+
+def who(*names: str, min_targets: int = 3, everything: bool = False) -> list[ProberRow]:
+    return list(Who([str(PCAPS / name) for name in names], min_targets, everything).rows())
+
+
+def named(rows: Iterable[ProberRow]) -> Named:
+    return {row.prober: [(claim.tool, claim.syns) for claim in row.claims] for row in rows}
+
+
+# ── every tool at hand ──
+
+OF_CAPTURES: dict[str, Named] = {
+    "demo.pcapng.gz": {"198.18.0.1": [("halfopen", 50)], "2001:db8::1": [("halfopen", 52)]},
+    "nmap-syn.pcap.gz": {"198.18.0.1": [(NMAP, 23)]},
+    "nmap-syn-v6.pcap.gz": {"2001:db8::1": [(NMAP, 25)]},
+    "nmap-connect.pcap.gz": {"198.18.0.1": [(STACK, 22)]},
+    "masscan.pcap.gz": {"198.18.0.1": [("masscan", 19)]},
+    "zmap.pcap.gz": {"198.18.0.1": [("ZMap (before 2024)", 38)]},
+    "hping3.pcap.gz": {"198.18.0.1": [("hping", 80)]},
+    "two-scanners.pcap": {"198.18.0.1": [(NMAP, 6)], "198.18.0.3": [(NMAP, 6)]},
+    "only-sent.pcap": {"198.18.0.1": [(NMAP, 6)]},
+    "only-received.pcap": {},
+    "clients.pcap": {},
+    "snap54.pcap": {"198.18.0.1": []},  # without the options
+    "vlan.pcap": {"2001:db8::1": [(NMAP, 25)]},
+    "who-tools.pcap.gz": {
+        f"{NET}11": [(NMAP, 7)],  # -T2
+        f"{NET}12": [(NMAP, 30)],  # -T4
+        f"{NET}13": [(NMAP, 23)],  # -T5
+        f"{NET}14": [(STACK, 7)],  # nmap -sT, the same timings
+        f"{NET}15": [(STACK, 30)],
+        f"{NET}16": [(STACK, 24)],
+        f"{NET}17": [(STACK, 13)],  # nc
+        f"{NET}19": [("Scapy (defaults)", 20)],
+        f"{NET}20": [("hping", 30)],
+        f"{NET}21": [], f"{NET}22": [], f"{NET}23": [], f"{NET}24": [], f"{NET}25": [],  # no SYNs
+        f"{NET}26": [(NMAP, 30), ("masscan", 19), (STACK, 7)],
+    },
+    # Built from published formulas (tests/make_pcaps.py), because these tools are not at hand.
+    "who-formula.pcap.gz": {
+        f"{NET}51": [("Mirai or its heirs", 24)],
+        f"{NET}52": [(NAABU, 24)],
+        f"{NET}53": [(EITHER, 24)],  # naabu with its SYN cookie
+        f"{NET}54": [("masscan", 24)],
+        "2001:db8::55": [],  # masscan has no mark in IPv6
+        f"{NET}56": [], f"{NET}57": [],  # ZMap since 2024, with the options of two systems
+        f"{NET}58": [],  # another program with ZMap's IP ID
+        f"{NET}59": [],  # the options of Linux, and no sign of a stack
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_CAPTURES)
+def test_every_tool_is_named_right_or_not_told(name: str) -> None:
+    assert named(who(name)) == OF_CAPTURES[name]
+
+
+@pytest.mark.parametrize("path", captures(), ids=lambda path: path.name)
+def test_no_capture_of_the_project_names_a_tool_that_is_not_in_it(path: Path) -> None:
+    """The captures of this program hold halfopen, those of others hold what their names and pcaps/README.md say."""
+    tools = {claim.tool for row in who(path.name, min_targets=1, everything=True) for claim in row.claims}
+    ours = path.name.startswith(("demo", "loss", "two-interfaces", "router", "raw-ip"))
+    others = {"masscan": {"masscan"}, "zmap": {"ZMap (before 2024)"}, "hping3": {"hping"}, "begun-late": {"hping"},
+              "nmap-connect": {STACK}, "clients": {STACK}}  # fmt: skip
+    if not path.name.startswith("who-"):
+        assert tools <= ({"halfopen"} if ours else others.get(path.name.split(".")[0], {NMAP}))
+
+
+def test_each_timing_and_kind_of_scan() -> None:
+    kinds = {row.prober.removeprefix(NET): (row.kinds, row.shape) for row in who("who-tools.pcap.gz")}
+    expected = {
+        "11": "half-open", "12": "half-open", "13": "half-open", "14": "full connections", "15": "full connections",
+        "16": "full connections", "17": "full connections", "19": "half-open", "20": "half-open", "21": "FIN",
+        "22": "NULL", "23": "Xmas", "24": "ACK", "25": "UDP", "26": "half-open",
+    }  # fmt: skip
+    assert {host: (list(words), shape) for host, (words, shape) in kinds.items()} == {
+        host: ([word], "vertical") for host, word in expected.items()
+    }
+
+
+def test_what_answered_by_state() -> None:
+    (row,) = who("nmap-syn.pcap.gz")
+    rows = [json.loads(line) for line in (PCAPS / "nmap-syn.jsonl").read_text().splitlines()]
+    count = Counter("no_response" if row["reason"] == "no-response" else row["state"] for row in rows)
+    assert row.states == tuple(count[word] for word in ("open", "closed", "filtered", "no_response", "unknown"))
+
+
+# ── chance and contrast ──
+
+
+def ip(text: str) -> int:
+    return int.from_bytes(bytes(map(int, text.split("."))), "big")
+
+
+def segment(
+    src: str, dst: str, port: int, *, seq: int = 7, ip_id: int = 0, window: int = 9, sport: int = 40000,
+    options: str = "", flags: int = 2, ack: int = 0, data: int = 0, ttl: int = 60, protocol: int = 6,
+) -> bytes:  # fmt: skip
+    extra = bytes.fromhex(options)
+    body = struct.pack(">HHIIBBHHH", sport, port, seq, ack, (20 + len(extra)) << 2, flags, window, 0, 0)
+    body = body + extra + bytes(data) if protocol == 6 else struct.pack(">HHHH", sport, port, 8 + data, 0) + bytes(data)
+    head = struct.pack(">BBHHHBBHII", 0x45, 0, 20 + len(body), ip_id, 0, ttl, protocol, 0, ip(src), ip(dst))
+    return head + body
+
+
+def capture(path: Path, packets: Iterable[bytes], start: int = 1_700_000_000) -> str:
+    """A capture with a packet each 0.1 s."""
+    out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)]
+    for n, data in enumerate(packets):
+        out.append(struct.pack("<IIII", start + n // 10, n % 10 * 100_000, len(data), len(data)) + data)
+    path.write_bytes(b"".join(out))
+    return str(path)
+
+
+def masscan(src: str, n: int) -> bytes:
+    dst, port, seq = f"10.0.{n}.7", 80 + n, n * 2654435761 & 0xFFFFFFFF
+    return segment(src, dst, port, seq=seq, ip_id=(ip(dst) ^ port ^ seq) & 0xFFFF, window=1024, ttl=250)
+
+
+A, B = "192.0.2.1", "198.51.100.1"
+NOT_TOLD = {
+    "two packets of masscan": [masscan(A, n) for n in range(1, 3)],
+    "one packet of masscan again and again": [masscan(A, 1)] * 50,
+    "one target, whose address is the sequence number": [segment(A, B, 23, seq=ip(B))] * 50,
+    "IP ID 54321 with another window": [segment(A, B, n, seq=n << 20, ip_id=54321) for n in range(50)],
+    "IP ID 54321 and one sequence number": [segment(A, B, n, ip_id=54321, window=65535) for n in range(50)],
+    "window 1024 with another MSS": [segment(A, B, n, window=1024, options="020405a0") for n in range(50)],
+    "window 512 without an acknowledgement number": [segment(A, B, n, window=512) for n in range(50)],
+    "window 512 and one acknowledgement number": [segment(A, B, n, window=512, ack=5) for n in range(50)],
+    "window 8192 and changing sequence numbers": [segment(A, B, n, window=8192, seq=n << 9) for n in range(50)],
+    "IP ID 0, as the XOR of halves that are equal": [segment(A, B, n, seq=n << 16 | n) for n in range(50)],
+}
+
+
+@pytest.mark.parametrize("case", NOT_TOLD)
+def test_without_enough_packets_or_a_contrast_nothing_is_told(case: str, tmp_path: Path) -> None:
+    rows = list(Who([capture(tmp_path / "a.pcap", NOT_TOLD[case])], 1).rows())
+    assert [(row.prober, row.claims, row.not_told) for row in rows] == [(A, [], len(NOT_TOLD[case]))]
+
+
+def test_three_different_marks_of_16_bits_are_enough_and_the_odds_are_said(tmp_path: Path) -> None:
+    (row,) = Who([capture(tmp_path / "a.pcap", [masscan(A, n) for n in range(1, 4)])]).rows()
+    ((tool, syns, chance, seen),) = row.claims
+    assert (tool, syns, round(chance or 0), seen) == (
+        "masscan", 3, -14, "IP ID is target address ^ port ^ sequence number"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("hits", "trials", "expected"), [(3, 3, -14.4), (3, 1000, -6.2), (20, 10**6, 0.0), (0, 9, 0)])
+def test_the_chance_grows_with_the_packets_looked_at(hits: int, trials: int, expected: float) -> None:
+    assert log10_chance(hits, trials, -16 * 0.693147) == pytest.approx(expected, abs=0.1)
+
+
+def test_every_mark_has_a_source() -> None:
+    assert set(SOURCES) == set(Look) - {Look.OTHER}
+
+
+def test_frames_that_are_cut_before_the_options_name_nobody_wrongly(tmp_path: Path) -> None:
+    """34 bytes of each packet: IP, and TCP up to its flags. The marks in the IP header and in the numbers are there."""
+    whole = capture(tmp_path / "a.pcap", [masscan(A, n) for n in range(9)])
+    data, cut = Path(whole).read_bytes(), bytearray()
+    for at in range(24, len(data), 56):
+        second, micro, _, length = struct.unpack_from("<4I", data, at)
+        cut += struct.pack("<4I", second, micro, 34, length) + data[at + 16 : at + 50]
+    (tmp_path / "b.pcap").write_bytes(data[:24] + cut)
+    assert named(Who([str(tmp_path / "b.pcap")]).rows()) == {A: [("masscan", 9)]}
+    options = [segment(A, B, n, seq=9, window=1024, options="020405b4") for n in range(50)]
+    short = [struct.pack("<4I", 0, n, 34, 44) + packet[:34] for n, packet in enumerate(options)]
+    (tmp_path / "c.pcap").write_bytes(data[:24] + b"".join(short))
+    assert named(Who([str(tmp_path / "c.pcap")]).rows()) == {A: []}
+
+
+# ── who gets a row ──
+
+
+def conversation(client: str, server: str, port: int, sport: int) -> list[bytes]:
+    """A connection with data both ways."""
+    there, back = (client, server, port), (server, client, sport)
+    linux = "020405b40402080a000000010000000001030307"
+    return [
+        segment(*there, sport=sport, seq=100, window=64240, options=linux),
+        segment(*back, sport=port, seq=500, ack=101, flags=0x12),
+        segment(*there, sport=sport, seq=101, ack=501, flags=0x10),
+        segment(*there, sport=sport, seq=101, ack=501, flags=0x18, data=40),
+        segment(*back, sport=port, seq=501, ack=141, flags=0x18, data=400),
+        segment(*there, sport=sport, seq=141, ack=901, flags=0x11),
+        segment(*back, sport=port, seq=901, ack=142, flags=0x11),
+        segment(*there, sport=sport, seq=142, ack=902, flags=0x10),
+    ]
+
+
+BROWSER = [packet for n in range(1, 60) for packet in conversation(A, f"203.0.113.{n}", 443, 40000 + n)]
+NAMES = [
+    packet
+    for n in range(60)
+    for packet in (
+        segment(A, B, 53, sport=50000 + n, protocol=17, data=30),
+        segment(B, A, 50000 + n, sport=53, protocol=17, data=90),
+    )
+]
+ORDINARY = {
+    "a browser": BROWSER,
+    "a browser, captured from its middle": [packet for n, packet in enumerate(BROWSER) if n % 8 > 2],
+    "downloads, captured in one direction from their middle": [
+        segment(A, f"203.0.113.{n % 20}", 443, sport=40000 + n % 20, ack=1460 * n, flags=0x10) for n in range(2000)
+    ],
+    "keep-alives": [
+        packet
+        for n in range(1, 60)
+        for packet in (
+            segment(A, f"203.0.113.{n}", 22, sport=n, flags=0x10, seq=99),
+            segment(f"203.0.113.{n}", A, n, sport=22, flags=0x10, ack=100),
+        )
+    ],
+    "questions to a name server": NAMES,
+    "answers of a name server, without the questions": NAMES[1::2],
+    "peers of a tunnel": [
+        segment(*hosts, 4789, sport=49152 + n, protocol=17, data=9)
+        for n in range(50)
+        for hosts in ((A, f"203.0.113.{n % 25}"), (f"203.0.113.{n % 25}", A))
+    ],
+    "multicast": [segment(A, f"239.0.0.{n}", 1900 + n, protocol=17, data=9) for n in range(50)],
+    "a victim of spoofed SYNs": [segment(B, f"10.1.{n}.1", n, sport=80, flags=0x12, ack=n) for n in range(99)],
+}
+
+
+@pytest.mark.parametrize("case", ORDINARY)
+def test_ordinary_traffic_has_no_row(case: str, tmp_path: Path) -> None:
+    assert list(Who([capture(tmp_path / "a.pcap", ORDINARY[case])]).rows()) == []
+
+
+def test_clients_are_counted_and_listed_on_request(tmp_path: Path) -> None:
+    path = capture(tmp_path / "a.pcap", BROWSER)
+    reading = Who([path])
+    assert (list(reading.rows()), reading.left_out) == (
+        [], ["1 client whose connections carry data; --all lists them"]
+    )  # fmt: skip
+    (row,) = Who([path], everything=True).rows()
+    assert (row.kinds, row.claims[0].tool, row.hosts) == ({"connections with data": 59}, STACK, 59)
+
+
+def test_a_flood_from_spoofed_addresses_is_summed_up(tmp_path: Path) -> None:
+    flood = [segment(f"10.{n // 250}.{n % 250}.9", B, 80, seq=n * 77777) for n in range(5000)]
+    reading = Who([capture(tmp_path / "a.pcap", [*flood, *(masscan(A, n) for n in range(9))])], 1)
+    assert [row.prober for row in reading.rows()] == [A]
+    assert reading.left_out == [
+        f"5,000 addresses that sent one SYN each, 5,000 of them to {B}: a flood from spoofed addresses looks like this"
+    ]
+
+
+def test_probers_with_few_targets_are_counted(tmp_path: Path) -> None:
+    reading = Who([capture(tmp_path / "a.pcap", [segment(A, B, n) for n in range(9)])], 10)
+    assert (list(reading.rows()), reading.left_out) == ([], ["1 address with fewer than 10 targets, 9 probes"])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "ports", "shape"),
+    [(30, 2, "horizontal"), (2, 30, "vertical"), (9, 9, "block"), (1, 3, "vertical"), (3, 1, "horizontal")],
+)
+def test_horizontal_or_vertical(hosts: int, ports: int, shape: str, tmp_path: Path) -> None:
+    probes = [segment(A, f"10.0.0.{host}", port) for host in range(hosts) for port in range(ports)]
+    (row,) = Who([capture(tmp_path / "a.pcap", probes)]).rows()
+    assert (row.shape, row.hosts, row.port_count, row.targets) == (shape, hosts, ports, hosts * ports)
+
+
+def test_rotated_files_and_gzip_are_one_capture(tmp_path: Path) -> None:
+    probes = [masscan(A, n) for n in range(60)]
+    whole = list(Who([capture(tmp_path / "a.pcap", probes)]).rows())
+    first, second = capture(tmp_path / "b", probes[:30]), capture(tmp_path / "c", probes[30:], 1_700_000_003)
+    packed = tmp_path / "c.gz"
+    packed.write_bytes(gzip.compress(Path(second).read_bytes()))
+    assert list(Who([str(packed), first]).rows()) == whole
+    assert (whole[0].first, whole[0].last, whole[0].rate) == (1_700_000_000 * 10**9, 1_700_000_005_900_000_000, 10.0)
+
+
+# ── the command ──
+
+
+def halfopen(*arguments: str, stdin: bytes = b"") -> tuple[str, list[str], int]:
+    done = subprocess.run(
+        [sys.executable, "-m", "scanner", "who", *arguments], input=stdin, capture_output=True, check=False
+    )
+    return done.stdout.decode(), done.stderr.decode().splitlines(), done.returncode
+
+
+TABLE = """\
+PROBER      FIRST (UTC)          LAST      PROBES  HOSTS  PORTS                         RATE      KIND  SHAPE     \
+ANSWERED   TOOL
+198.18.0.1  2026-11-21 03:47:05  03:47:05  6       1      22, 23, 113, 135, 3001, 3013  11,111/s  SYN   vertical  \
+6 unknown  nmap -sS
+"""
+
+
+def test_the_table() -> None:
+    path = str(PCAPS / "only-sent.pcap")
+    assert halfopen(path) == (TABLE, ["halfopen: 7 packets: 6 probes to 6 targets"], 0)
+    assert halfopen("-", "-q", stdin=Path(path).read_bytes()) == (TABLE, [], 0)
+
+
+def test_the_formats_agree() -> None:
+    path = str(PCAPS / "who-tools.pcap.gz")
+    lines = [json.loads(line) for line in halfopen(path, "-f", "jsonl")[0].splitlines()]
+    head, *rows = halfopen(path, "-f", "csv")[0].splitlines()
+    assert [tuple(line) for line in lines] == [COLUMNS] * 15
+    assert head == ",".join(COLUMNS)
+    assert [row.split(",")[:4] for row in rows] == [
+        [line["prober"], line["first"], line["last"], str(line["probes"])] for line in lines
+    ]
+    assert lines[0]["tools"][1] == {
+        "tool": "masscan", "probes": 19, "chance": "1e-68",
+        "seen": "IP ID is target address ^ port ^ sequence number",
+    }  # fmt: skip
+
+
+BAD = {
+    "an unknown format": (["-f", "xml"], "format 'xml' is not known: use one of table, jsonl, csv", 2),
+    "no targets": (["--min-targets", "0"], "--min-targets 0 is not a number of targets: give 1 or more", 2),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_done_is_one_line(case: str) -> None:
+    arguments, line, code = BAD[case]
+    assert halfopen(str(PCAPS / "only-sent.pcap"), *arguments) == ("", [f"halfopen: {line}"], code)
+
+
+def test_a_capture_without_probes_says_so(tmp_path: Path) -> None:
+    path = capture(tmp_path / "a.pcap", [segment(A, B, 80, flags=0x18, data=9)])
+    assert halfopen(path, "-f", "jsonl") == (
+        "",
+        ["halfopen: 1 packet: 0 probes to 0 targets", "halfopen: no probes in this capture: nobody is listed"],
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"hello", 2), (gzip.decompress((PCAPS / "cut.pcap.gz").read_bytes()), 1)]
+)
+def test_damage_has_the_exit_code_of_classify(content: bytes, code: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.pcap"
+    path.write_bytes(content)
+    assert halfopen(str(path))[2] == code
+    with pytest.raises(SystemExit) as ended:
+        cli.app(args=["classify", str(path), "-q"])
+    assert ended.value.code == code
