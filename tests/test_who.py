@@ -2,16 +2,22 @@
 
 import gzip
 import json
+import os
+import signal
 import struct
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from scanner.capture.reader import open_captures
+from scanner.classifier import classification
 from scanner.cli import verbs as cli
+from scanner.packet.headers import Frames
 from scanner.who.claims import EITHER, NAABU, NMAP, STACK, log10_chance
 from scanner.who.marks import SOURCES, Look
 from scanner.who.reading import ProberRow, Who
@@ -333,6 +339,27 @@ def test_the_formats_agree() -> None:
         "tool": "masscan", "probes": 19, "chance": "1e-68",
         "seen": "IP ID is target address ^ port ^ sequence number",
     }  # fmt: skip
+
+
+def test_ctrl_c_writes_what_was_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The signal comes behind the first of two batches."""
+    whole = open_captures([str(PCAPS / "nmap-syn.pcap.gz")])
+    (frames,) = list(whole)
+    half, rest = frames.take(np.arange(20)), frames.take(np.arange(20, len(frames)))
+
+    def batches() -> Iterator[Frames]:
+        yield half
+        os.kill(os.getpid(), signal.SIGINT)
+        if whole.stopped_at is None:
+            yield rest
+
+    whole.batches = batches()
+    monkeypatch.setattr(classification, "open_captures", lambda paths: whole)
+    with pytest.raises(SystemExit) as ended:
+        cli.app(args=["who", "any", "-f", "jsonl"])
+    out, said = capsys.readouterr()
+    assert (ended.value.code, json.loads(out)["tools"][0]["tool"]) == (130, NMAP)
+    assert said.splitlines()[-1] == "halfopen: interrupted: only what had been read by then is judged"
 
 
 BAD = {
