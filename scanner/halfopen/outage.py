@@ -39,6 +39,9 @@ class Outages:
                 receive(transport)
             except LinkDown as error:
                 self._lost(transport, error, now)
+            except ScanError:
+                self._windows.deaf_since = self._windows.deaf_since or self._looked or now
+                raise
             else:
                 if self._down.pop(id(transport), None):
                     back.append(transport)

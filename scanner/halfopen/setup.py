@@ -145,6 +145,7 @@ def _open(
     receiver.link_state.needs = frozenset(sources.intersection(face.addresses))
     if route.local:
         return RawIpTransport(receiver)
+    receiver.link_state.mac = face.mac
     blocks = TX_BLOCKS if senders == 1 else 2 * TX_BLOCKS
     return RingTransport(receiver, [Sender(face.name, blocks) for _ in range(senders)])
 

@@ -113,6 +113,32 @@ def test_a_scan_whose_interface_was_deleted_is_taken_up_again(box: Box, tmp_path
     assert len({(row["ip"], row["port"]) for row in found}) == TARGETS
 
 
+ANOTHER_MAC = f"link set {INTERFACE} address 02:00:00:00:77:01"
+MAC_CHANGED = [f"halfopen: the interface {INTERFACE} has got another MAC address"]
+
+
+def test_an_interface_that_gets_another_mac_address(box: Box, tmp_path: Path) -> None:
+    """Kept: the rows of what had answered. Replies to the old address are lost, and no target is called filtered."""
+    out = tmp_path / "out.jsonl"
+    process = start(box, out, *MANY)
+    probed(box, 1000)
+    box.scanner.ip([ANOTHER_MAC])
+    assert ended(process) == (1, MAC_CHANGED)
+    assert (false(rows(out)), 900 < len(rows(out)) < TARGETS) == ([], True)
+
+
+def test_an_interface_that_comes_back_with_another_mac_address(box: Box, tmp_path: Path) -> None:
+    """Kept: the state. Both parts together hold each target once."""
+    out, state = tmp_path / "out.jsonl", tmp_path / "state"
+    process = start(box, out, *MANY, "--resume", str(state))
+    probed(box, 1000)
+    box.scanner.ip([f"link set {INTERFACE} down", ANOTHER_MAC, f"link set {INTERFACE} up"])
+    box.scanner.ip([f"route replace 198.19.0.0/16 via {TARGET[0]}"])
+    assert ended(process) == (1, MAC_CHANGED)
+    code, _ = ended(start(box, out, *MANY, "--resume", str(state)))
+    assert (code, false(rows(out)), len(rows(out))) == (0, [], TARGETS)
+
+
 @pytest.mark.parametrize("around", [("link set scan0 down", "link set other0 up"), ()])
 def test_a_renamed_interface_is_still_the_same(box: Box, tmp_path: Path, around: tuple[str, ...]) -> None:
     """Kept: everything, because the scan goes on."""
