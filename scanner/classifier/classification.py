@@ -20,7 +20,7 @@ from ..packet.link import Cause
 from ..packet.parse import ETHERTYPE, UNSUPPORTED_LINK
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
-from ..verdict.rows import Verdict
+from ..verdict.columns import Columns
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
 from .flows import NEVER, Flows
@@ -82,7 +82,7 @@ class Classification:
         """Whether reading was stopped."""
         return self.capture.stopped_at is not None
 
-    def batches(self) -> Iterator[Iterator[Verdict]]:
+    def batches(self) -> Iterator[Columns]:
         """The verdicts; one batch at the end of the capture, and for a pipe one whenever ports were found open."""
         given = np.zeros(0, np.bool_)  # by target
         for frames in self.capture:
@@ -123,7 +123,7 @@ class Classification:
             too_late = NEVER
         return judge(self.flows, too_late, self.capture.both_ways, self.orphans)
 
-    def _rows(self, judged: Judged, wanted: Bools) -> Iterator[Verdict]:
+    def _rows(self, judged: Judged, wanted: Bools) -> Columns:
         return rows(self.flows, judged.take(wanted & self.selection.chosen(self.flows, judged)))
 
     @property

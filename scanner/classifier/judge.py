@@ -14,16 +14,17 @@ before. Otherwise they are two probes that cross.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from ..capture.source import NO_TIME
-from ..packet.addresses import raw_text, to_text
+from ..packet.addresses import raw_text
 from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import services
-from ..verdict.evidence import HostFacts, host_facts, words_of
+from ..verdict.columns import Columns, Services
+from ..verdict.evidence import HostFacts, host_facts, numbered_words
 from ..verdict.ledger import Replies, blank
-from ..verdict.rows import Verdict, record_rows
 from ..verdict.table import RANK, Rank, Reason
 from .flows import ENDING, TAKEN, Flows
 from .forgotten import TargetTable, merged
@@ -259,34 +260,35 @@ def _probed_targets(flows: Flows) -> Bools:
     return probed
 
 
-def rows(flows: Flows, judged: Judged) -> Iterator[Verdict]:
+def rows(flows: Flows, judged: Judged) -> Columns:
     """The judged targets as verdicts, by prober, address and port."""
     keys = flows.target_keys(judged.target)
     order = np.lexsort((keys.port, keys.them, keys.us))
-    us, them, port = keys.us[order], keys.them[order], keys.port[order].tolist()
-    record, rtt = judged.record.take(order), judged.rtt[order]
-    answered = RANK[record["reason"]] > 0
-    words = words_of(record, judged.facts.take(order))
-    for row in np.flatnonzero(judged.orphan[order]).tolist():
-        words[row] = (*words[row], "probe-not-captured")
-    for row in np.flatnonzero(~answered).tolist() if flows.cut_quotes else ():
+    us, them, record = keys.us[order], keys.them[order], judged.record.take(order)
+    evidence, words = numbered_words(record, judged.facts.take(order))
+    more: dict[tuple[str, ...], int] = {}
+    for row, word in _further_words(flows, us, them, record, judged.orphan[order]):
+        longer = (*evidence[words[row]], word)
+        words[row] = more.setdefault(longer, len(evidence))
+        if words[row] == len(evidence):
+            evidence.append(longer)
+    return Columns(
+        flows.addresses.addresses(them), keys.port[order].astype(np.uint16), record, judged.rtt[order],
+        record["time"] != NO_TIME, words, flows.addresses.addresses(us), evidence, _services(),
+        [None, *map(raw_text, flows.senders.names[1:])],
+    )  # fmt: skip
+
+
+def _further_words(flows: Flows, us: Ints, them: Ints, record: Rows, orphan: Bools) -> Iterator[tuple[int, str]]:
+    """Words that follow from more than the replies, with their rows."""
+    for row in np.flatnonzero(orphan).tolist():
+        yield row, "probe-not-captured"
+    silent = RANK[record["reason"]] == 0
+    for row in np.flatnonzero(silent).tolist() if flows.cut_quotes else ():
         if (us[row], them[row]) in flows.cut_quotes:
-            words[row] = (*words[row], "icmp-quote-truncated")
-    senders = [None, *map(raw_text, flows.senders.names[1:])]
-    return record_rows(
-        _texts(flows, them),
-        port,
-        record,
-        map(services().get, port),
-        words,
-        rtt,
-        icmp_from=map(senders.__getitem__, record["sender"].tolist()),
-        timed=record["time"] != NO_TIME,
-        scanner_ip=_texts(flows, us),
-    )
+            yield row, "icmp-quote-truncated"
 
 
-def _texts(flows: Flows, address: Ints) -> Iterator[str]:
-    """Numbers of addresses as text, each made once."""
-    distinct, back = np.unique(address, return_inverse=True)
-    return map(to_text(flows.addresses.addresses(distinct)).__getitem__, back.tolist())
+@cache
+def _services() -> Services:
+    return Services.of(services())

@@ -48,7 +48,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     with stopped_by_signals(stop, lambda: reading.interrupted):
         outputs = output.open(Run(command_line()))
         for rows in reading.batches():
-            outputs.write(noting(rows))
+            outputs.write(noting(rows) if options.ladder else rows)
         lines = list(map(escaped, reading.report()))  # files are named
         outputs.finish(Summary("\n".join(lines), interrupted=reading.interrupted))
     if reading.exit_code or not output.quiet:

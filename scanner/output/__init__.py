@@ -83,7 +83,8 @@ class Outputs:
 
     def write(self, verdicts: Iterable[Verdict]) -> None:
         """A batch to every sink. The first error is raised after all of them have been served."""
-        rows = list(verdicts) if len(self._sinks) > 1 else verdicts  # a generator can be read only once
+        # A generator can be read only once.
+        rows = list(verdicts) if len(self._sinks) > 1 and isinstance(verdicts, Iterator) else verdicts
         self._serve(lambda sink: sink.write(rows))
 
     def finish(self, summary: Summary) -> None:

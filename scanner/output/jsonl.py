@@ -14,15 +14,21 @@ A network that sends a new TTL with every reply to every service makes this slow
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 
+import numpy as np
+
+from ..packet.headers import Bytes
+from ..verdict.columns import Columns
 from ..verdict.rows import Verdict
-from ..verdict.table import State
+from ..verdict.table import RANK, State
 from .stream import Format
+from .text import addresses, chosen, fractions, joined, numbers, where
 
 CHUNK = 4096  # lines in one write
+LATEST = 1 << 52  # microseconds up to which a float has every digit
 
 Middle = tuple[str, str, str, int | None, str | None, tuple[str, ...]]  # state, reason … evidence
 
@@ -59,6 +65,39 @@ def chunks(texts: Iterator[str], size: int = CHUNK) -> Iterator[str]:
         yield text
 
 
+def lines_of(rows: Columns) -> str:
+    """A piece of columns as lines, as `line` writes each of them."""
+    record = rows.record
+    trip, time = (rows.trip + 500) // 1000, (record["time"] + 500) // 1000
+    answered = RANK[record["reason"]] > 0
+    timed = answered & rows.timed
+    tripped = rows.trip >= 0
+    trip, time = np.where(tripped, trip, 0), np.where(timed, time, 0)
+    if time.min() < 0 or time.max() > LATEST or trip.max() > LATEST:  # floats would be rounded in another way
+        return "".join(map(line, rows))
+    shared, number = rows.shared()
+    sender = record["sender"].astype(np.int64)
+    parts: list[Bytes | str] = [
+        '{"ip": "', addresses(rows.ip), '", "port": ', numbers(rows.port.astype(np.int64)), ", ",
+        chosen(list(map(_middle, shared)), number),
+    ]  # fmt: skip
+    if tripped.any():
+        parts.append(where(tripped, ', "rtt_ms": ', fractions(trip, 3)))
+    if timed.any():
+        parts.append(where(timed, ', "time": ', fractions(time, 6)))
+    if answered.any():
+        parts.append(where(record["pass"] > 0, ', "pass": ', numbers(record["pass"].astype(np.int64))))
+    if sender.any():
+        parts.append(where(sender > 0, ', "icmp_from": "', chosen([f'{name or ""}"' for name in rows.senders], sender)))
+    return joined(*parts, ', "scanner_ip": "', addresses(rows.scanner), '"}\n')
+
+
 def json_format() -> Format:
     """The Format of one file: a line for each verdict, in the order given."""
-    return Format(lambda verdicts: chunks(map(line, verdicts)))
+
+    def texts(verdicts: Iterable[Verdict]) -> Iterator[str]:
+        if isinstance(verdicts, Columns):
+            return map(lines_of, verdicts.pieces())
+        return chunks(map(line, verdicts))
+
+    return Format(texts)

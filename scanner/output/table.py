@@ -14,11 +14,16 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
+from ..packet.headers import Ints
+from ..verdict.columns import Columns
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural, printable
 from ..verdict.table import Reason, State
 from .hosts import FIREWALL_RESET, Details, HostRows, details_of, fold_key, gather
 from .jsonl import chunks
+from .lines import Hosts, details, lines, widest
 from .stream import Format, Summary
 
 FEW = 8  # silent or down hosts that are still named
@@ -76,15 +81,45 @@ class _Table:
 
     def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
         """A batch: its hosts in address order; hosts without any answer are kept for the end."""
+        if isinstance(verdicts, Columns):
+            yield from self._columns(verdicts)
+        else:
+            yield from self._rows(verdicts)
+
+    def _columns(self, rows: Columns) -> Iterator[str]:
+        """A batch of columns: silent hosts are summed, and hosts of one row each drawn, without a loop over rows."""
+        hosts = Hosts.of(rows)
+        if len(hosts.first) < 2:
+            yield from self._rows(rows)
+            return
+        if len(self._scanners) < 2:
+            self._scanners.update(row.scanner_ip for row in rows.take(_ends(rows)))
+        if not self._everything:
+            silent = hosts.first[hosts.silent]
+            for row in rows.take(silent[:FEW]):
+                self._silent.add(self._name(row.ip, row.scanner_ip))
+            self._silent.count += len(silent[FEW:])
+            hosts = Hosts._make(column[~hosts.silent] for column in hosts)
+        if (hosts.size == 1).all():
+            if len(hosts.first):
+                yield from self._column_lines(rows.take(hosts.first))
+            return
+        shown = np.zeros(len(rows) + 1, np.int64)
+        shown[hosts.first] += 1
+        np.subtract.at(shown, hosts.first + hosts.size, 1)
+        yield from self._rows(rows.take(np.cumsum(shown[:-1]) > 0), several=True)
+
+    def _rows(self, verdicts: Iterable[Verdict], several: bool = False) -> Iterator[str]:
+        """A batch, row by row. `several`: it had more than one host."""
         hosts = gather(verdicts, self._everything)
         if len(self._scanners) < 2:
             self._scanners.update(host.scanner for host in hosts)
         # A silent host is shown if it is the only one: the table of a scan of one host must not be empty.
-        alone = len(hosts) == 1 and not self._begun and not self._silent.count
+        alone = len(hosts) == 1 and not several and not self._begun and not self._silent.count
         shown = [host for host in hosts if not self._absent(host, alone)]
         row_count = sum(len(group.ports) for host in shown for group in host.groups.values())
         one_each = row_count == len(shown) > 0  # no host is without a row
-        if one_each and (len(hosts) > 1 or self._compact):
+        if one_each and (len(hosts) > 1 or several or self._compact):
             yield self._lines(shown)
         else:
             yield from chunks(map(self._block, shown))
@@ -129,7 +164,10 @@ class _Table:
 
     def _title(self, host: HostRows) -> str:
         """The host, and who scanned it where a capture holds several scanners."""
-        return f"{host.ip} (scanner {host.scanner})" if len(self._scanners) > 1 and host.scanner else host.ip
+        return self._name(host.ip, host.scanner)
+
+    def _name(self, ip: str, scanner: str | None) -> str:
+        return f"{ip} (scanner {scanner})" if len(self._scanners) > 1 and scanner else ip
 
     def _block(self, host: HostRows) -> str:
         """One host: its name, what is folded, its ports."""
@@ -138,7 +176,7 @@ class _Table:
         if folded:
             text += "Not shown: " + ", ".join(_sum(-minus, *key) for minus, key in folded) + "\n"
         if rows := host.shown():
-            tails, widths = _draw(rows, _WIDTHS, self._colour)
+            tails, widths = _draw(list(map(details_of, rows)), _WIDTHS, self._colour)
             text += f"{'PORT':<{_PORT}}  {_pad(_HEADS, widths, False)}"
             text += "".join(f"{_port(row):<{_PORT}}  {tail}" for row, tail in zip(rows, tails, strict=True))
         self._begun, self._compact = True, ()
@@ -150,20 +188,41 @@ class _Table:
         least, *others = self._compact or (_HOST, *_WIDTHS)
         titles = [self._title(host) for host in hosts]
         width = max(least, *map(len, titles))
-        tails, widths = _draw(rows, tuple(others), self._colour)
-        head = "\n" * self._begun + f"{'HOST':<{width}}  {'PORT':<{_PORT}}  {_pad(_HEADS, widths, False)}"
-        lines = [
+        tails, widths = _draw(list(map(details_of, rows)), tuple(others), self._colour)
+        texts = [
             f"{title:<{width}}  {_port(row):<{_PORT}}  {tail}"
             for title, row, tail in zip(titles, rows, tails, strict=True)
         ]
-        text = ("" if self._compact else head) + "".join(lines)
-        self._begun, self._compact = True, (width, *widths)
+        return self._head((width, *widths)) + "".join(texts)
+
+    def _column_lines(self, rows: Columns) -> Iterator[str]:
+        """The same for columns."""
+        least, *others = self._compact or (_HOST, *_WIDTHS)
+        scanners = len(self._scanners) > 1
+        width = max(least, widest(rows, scanners))
+        every, number = details(rows)
+        tails, widths = _draw(every, tuple(others), self._colour)
+        yield self._head((width, *widths))
+        yield from lines(rows, scanners, width, _PORT, tails, number)
+
+    def _head(self, widths: _Widths) -> str:
+        """What stands before the lines of a batch, which may continue those of the batch before it."""
+        width, *others = widths
+        head = "\n" * self._begun + f"{'HOST':<{width}}  {'PORT':<{_PORT}}  {_pad(_HEADS, tuple(others), False)}"
+        text = "" if self._compact else head
+        self._begun, self._compact = True, widths
         return text
 
 
-def _draw(rows: list[Verdict], least: _Widths, colour: bool) -> tuple[list[str], _Widths]:
+def _ends(rows: Columns) -> Ints:
+    """Rows of two probers, if there are two."""
+    other = (rows.scanner["lo"] != rows.scanner["lo"][0]) | (rows.scanner["hi"] != rows.scanner["hi"][0])
+    return np.unique([0, int(np.argmax(other))])
+
+
+def _draw(rows: list[Details], least: _Widths, colour: bool) -> tuple[list[str], _Widths]:
     """STATE to EVIDENCE of each row, and the widths used. Rows share few distinct cells; each is padded once."""
-    all_cells = [_cells(details_of(row)) for row in rows]
+    all_cells = list(map(_cells, rows))
     distinct = set(all_cells)
     columns = zip(least, *distinct, strict=True)
     widths = tuple(max(width, *map(len, column)) for width, *column in columns)

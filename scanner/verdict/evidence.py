@@ -226,6 +226,12 @@ def repeated(records: Rows) -> Bools:
 
 def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     """The evidence of each record: RECORD[n] and what its host shows → n tuples of words."""
+    table, number = numbered_words(records, facts)
+    return list(map(table.__getitem__, number.tolist()))
+
+
+def numbered_words(records: Rows, facts: HostFacts) -> tuple[list[Words], Ints]:
+    """The same as a table of tuples, and the place of each record's there."""
     # All that decides the words of a row as a 64-bit key: the reasons that lost (from bit 32), marks (16), reason (8),
     # a repeat (7), and what the host shows (from 0).
     repeat = repeated(records)
@@ -234,8 +240,7 @@ def words_of(records: Rows, facts: HostFacts) -> list[Words]:
     key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(16)
     key |= records["reason"].astype(np.uint64) << np.uint64(8) | repeat.astype(np.uint64) << np.uint64(7) | host_bits
     distinct, back = np.unique(key, return_inverse=True)
-    table = [_words(word) for word in distinct.tolist()]
-    return [table[number] for number in back.ravel().tolist()]
+    return [_words(word) for word in distinct.tolist()], back.ravel()
 
 
 def _words(key: int) -> Words:

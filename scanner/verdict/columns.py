@@ -1,0 +1,116 @@
+"""Rows of a capture as columns: a million rows without an object for each.
+
+`Columns` are iterated like any rows, in pieces. Formats that write many rows take the columns themselves: what repeats
+from row to row (state, reason, TTL, service, evidence) has one number for each combination, and the rest are numbers
+and addresses (see `output.text`).
+
+Limit: all rows have an address, a port and a prober, as those of captures do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+
+from ..packet.addresses import to_text
+from ..packet.headers import U16, Bools, Ints, Rows
+from .evidence import Words
+from .rows import Verdict, record_rows
+from .table import RANK, REASON_WORD, STATE_WORD
+
+PIECE = 1 << 15  # rows that are handled at once
+
+Shared = tuple[str, str, str, int | None, str | None, Words]  # state, reason, protocol, TTL, service, evidence
+
+
+class Services(NamedTuple):
+    """The names of ports: `names` by number (0: none), and the number of each port, int64[65536]."""
+
+    names: list[str | None]
+    number: Ints
+
+    @classmethod
+    def of(cls, known: dict[int, str]) -> "Services":
+        """From names by port."""
+        names = [None, *dict.fromkeys(known.values())]
+        place = {name: at for at, name in enumerate(names)}
+        number = np.zeros(1 << 16, np.int64)
+        number[list(known)] = [place[name] for name in known.values()]
+        return cls(names, number)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """`n` rows by prober, address and port; a piece has the same tables."""
+
+    ip: Rows  # ADDRESS[n]
+    port: U16
+    record: Rows  # RECORD[n]
+    trip: Ints  # ns; -1: not known
+    timed: Bools  # the record has a time
+    words: Ints  # number of the evidence
+    scanner: Rows  # ADDRESS[n]
+    evidence: list[Words]  # by number
+    services: Services
+    senders: list[str | None]  # of ICMP errors, by number
+
+    def __len__(self) -> int:
+        return len(self.port)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        for piece in self.pieces():
+            yield from piece._rows()
+
+    def take(self, rows: Ints | Bools | slice) -> "Columns":
+        """Some of the rows."""
+        same = ("evidence", "services", "senders")
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Columns(**{name: value if name in same else value[rows] for name, value in columns.items()})
+
+    def pieces(self) -> Iterator["Columns"]:
+        """The rows, some at a time."""
+        for at in range(0, len(self), PIECE):
+            yield self.take(slice(at, at + PIECE))
+
+    def shared(self) -> tuple[list[Shared], Ints]:
+        """The distinct combinations of what repeats, and the number of each row's."""
+        reason, record = self.record["reason"], self.record
+        answered = RANK[reason] > 0
+        service = self.services.number[self.port]
+        ttl = np.where(answered, record["ttl"].astype(np.int64), 256)
+        key = ((self.words << 16 | service) << 9 | ttl) << 8 | reason
+        distinct, number = np.unique(key, return_inverse=True)
+        return [
+            (
+                STATE_WORD[each & 0xFF],
+                REASON_WORD[each & 0xFF],
+                "tcp",
+                None if each >> 8 & 0x1FF == 256 else each >> 8 & 0x1FF,
+                self.services.names[each >> 17 & 0xFFFF],
+                self.evidence[each >> 33],
+            )
+            for each in distinct.tolist()
+        ], number.ravel()
+
+    def _rows(self) -> Iterator[Verdict]:
+        port = self.port.tolist()
+        return record_rows(
+            _texts(self.ip),
+            port,
+            self.record,
+            map(self.services.names.__getitem__, self.services.number[self.port].tolist()),
+            map(self.evidence.__getitem__, self.words.tolist()),
+            self.trip,
+            icmp_from=map(self.senders.__getitem__, self.record["sender"].tolist()),
+            scanner_ip=_texts(self.scanner),
+            timed=self.timed,
+        )
+
+
+def _texts(address: Rows) -> Iterator[str]:
+    """Each text is made once for a run of equal addresses."""
+    new = np.ones(len(address), np.bool_)
+    new[1:] = (address["lo"][1:] != address["lo"][:-1]) | (address["hi"][1:] != address["hi"][:-1])
+    texts = to_text(address[new])
+    return map(texts.__getitem__, (np.cumsum(new) - 1).tolist())
