@@ -222,6 +222,13 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[], object], str]] = {
     ),
     "a folder": (changed("scan.state", "."), lambda: None, "cannot read the state"),
     "a folder that is not": (changed("scan.state", "no/scan.state"), lambda: None, "there is no folder no"),
+    "a state that is not finished is an output": (
+        (*USUAL, "-oX", "scan.state.new"), lambda: None, "is also a file to be written by -o",
+    ),
+    "somebody's file beside the state": (
+        USUAL, lambda: Path("scan.state.new").write_text("mine\n"), "scan.state.new is in the way of the state",
+    ),
+    "the statistics are an output": ((*USUAL, "--stats", "scan.xml"), lambda: None, "also a file to be written by -o"),
     "the state is an output": (changed("scan.state", "scan.xml"), lambda: None, "is also a file to be written"),
     "places that there are not": (
         USUAL, lambda: forge(lambda state: state["resume_point"]["at"].update(lane=7)), "do not exist",
@@ -273,14 +280,41 @@ def test_a_finished_scan_leaves_no_state(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hosts", "scan.jsonl", "scan.xml"]
 
 
-def test_a_note_that_cannot_be_written_ends_the_scan_with_one_line(tmp_path: Path) -> None:
-    (tmp_path / "hosts").write_text("127.0.0.1\n")
-    (tmp_path / "scan.state.new").mkdir()
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", "scanner", "connect", *USUAL]
-    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "halfopen: cannot keep the state in scan.state: Is a directory\n"
+def test_a_note_that_cannot_be_written_ends_the_scan_with_one_line(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The old state stays, and nothing is left beside it."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = kept.read_bytes()
+    capsys.readouterr()
+    monkeypatch.setattr("scanner.cli.state_file.os.fsync", full)
+    assert halfopen("connect", *USUAL) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("interrupted: to go on, halfopen connect")
+    assert said[1:] == ["halfopen: cannot keep the state in scan.state: No space left on device"]
+    assert (kept.read_bytes(), kept.with_name("scan.state.new").exists()) == (before, False)
+
+
+@pytest.mark.parametrize("length", [0, 20, 1 << 20])
+def test_a_state_that_was_not_finished_is_no_obstacle(length: int, kept: Path) -> None:
+    """`kill -9` while it was written."""
+    beside = kept.with_name("scan.state.new")
+    beside.write_bytes(kept.read_bytes()[:length])
+    beside.chmod(0o600)
+    assert (halfopen("connect", *USUAL), beside.exists()) == (0, False)
+
+
+def test_a_folder_for_the_state_that_cannot_be_written_is_refused_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hosts").write_text("127.0.0.1\n")
+    monkeypatch.setattr("scanner.cli.state_file.os.access", lambda *_, **__: False)  # root may write everywhere
+    assert (halfopen("connect", *USUAL), os.listdir()) == (2, ["hosts"])
+    assert "you may not write to the folder" in capsys.readouterr().err
 
 
 def test_the_state_holds_the_keys_and_only_its_owner_may_read_it(kept: Path) -> None:
@@ -290,9 +324,7 @@ def test_the_state_holds_the_keys_and_only_its_owner_may_read_it(kept: Path) -> 
         found = json.loads(kept.read_text())["resume_point"]
         return [found["cookie_key"], found["order_key"]]
 
-    before, beside = keys(), kept.with_name("scan.state.new")
-    beside.write_text("")
-    beside.chmod(0o666)
+    before = keys()
     kept.chmod(0o644)
     assert halfopen("connect", *USUAL) == 0
     assert (keys(), oct(kept.stat().st_mode)) == (before, "0o100600")

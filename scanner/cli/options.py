@@ -7,12 +7,14 @@ functions at the end make groups from what a user gave.
 Limit: as for `config`, this module imports neither numpy nor Typer.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import Option, SynConfig, TargetOptions, Texts, declared, option
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..output import Outputs, Run, Written
@@ -181,6 +183,23 @@ class ScanRequest:
         self.targets = group(TargetOptions, given)
         self.evidence = group(EvidenceOptions, given)
         self.output = group(OutputOptions, given)
+
+    def check_names(self) -> None:
+        """Refuse two options that write one file, or the name beside a file at which its replacement is made.
+
+        Devices and pipes may be named twice. Raises UsageError.
+        """
+        named = [("-o", path) for path in self.output.files]
+        others = ("--record", self.evidence.record), ("--stats", self.output.stats), ("--resume", self.output.resume)
+        taken: dict[str, str] = {}
+        for flag, path in [*named, *((flag, path) for flag, path in others if path)]:
+            place = os.path.realpath(path)
+            if os.path.exists(place) and not os.path.isfile(place):
+                continue
+            for name in (place, f"{place}.new"):
+                if taken.setdefault(name, flag) != flag:
+                    raise UsageError(f"{flag} {path} is also a file to be written by {taken[name]}: give each its own")
+        # Several files of -o are compared where they are opened.
 
     def fixed(self) -> dict[str, str]:
         """The options that a resumed scan must share with its earlier part, by flag, without empty ones."""

@@ -43,6 +43,7 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     # What needs neither a file nor a name server comes first.
     config = config_of(request.given)
     check_form(request.output.progress)
+    request.check_names()
     ports = ports_of(request.targets)
     with reading(request.output.quiet) as tell:
         choice = choice_of(request.targets, tell=tell)
@@ -121,8 +122,10 @@ def run_session(
     run = Run(command_line(), request.verb, format_ports(ports), len(ports), started)
     with closing(session):  # also if an output cannot be opened
         outputs = output.open(run, state.written)
-        state.save(session, outputs)
         faults = _Faults()
+        faults.attempt(state.save, session, outputs)
+        if faults.errors:  # nothing is sent, and the files get their ends
+            session.stop()
         with stopped_by_signals(session.stop, lambda: session.interrupted):
             with (
                 shown(session, output.quiet, output.verbose, output.progress) as progress,
@@ -176,7 +179,7 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     lines = list(map(escaped, summary_lines(stats)))  # hosts that stopped are named by the state too
     if interrupted:
         faults.attempt(state.save, session, outputs)  # before the ends of the files are written
-        if state.kept:
+        if state.saved:
             lines[-1] = f"interrupted: to go on, {command_line()}"
     before = len(faults.errors)
     faults.attempt(outputs.finish, Summary("\n".join(lines), interrupted=interrupted))
@@ -187,7 +190,7 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     if not output.quiet and not faults.errors:
         for line in lines:
             note(line, "")
-    elif interrupted and faults.failed and state.kept:
+    elif interrupted and faults.failed and state.saved:
         note(lines[-1], "")
     faults.raise_first()
     if interrupted:

@@ -26,6 +26,7 @@ from ..errors import UsageError
 
 MOST_BYTES = 16 << 20
 MOST_VALUES = 1 << 20
+OPENING = b'{"format": "halfopen scan state, version '  # of every state, also of other versions
 _LONGEST_NUMBER = 40  # digits
 _SCHEMA = Path(__file__).parents[1] / "data" / "state.schema.json"
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -16,6 +16,7 @@ Without `--resume` there is no file: then the methods of `StateFile` do nothing.
 import errno
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -28,7 +29,7 @@ from ..rounds.statistics import ScanStats, stats_of
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports
 from .options import ScanRequest
-from .state_document import NotAState, decode, encode, read_private
+from .state_document import OPENING, NotAState, decode, encode, read_private
 
 INTERVAL = 2.0  # the shortest time between two saves, in seconds
 LONGEST_SHOWN = 200  # characters of an input that differs
@@ -52,6 +53,8 @@ class StateFile:
         self._path, self._inputs, self._stats = path, inputs or {}, stats and os.path.realpath(stats)
         self.kept = path is not None  # then the session keeps what an interrupt leaves unfinished
         self._saved = 0.0  # when, in monotonic seconds
+        self._begun = False  # whether this process has tried to save
+        self.saved = False  # whether there is a state to go on from
         self._earlier: ScanStats | None = None  # of the earlier parts
         if path is None:
             return
@@ -67,8 +70,8 @@ class StateFile:
                 )
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise _damaged(path, error) from error
-        elif not os.path.isdir(os.path.dirname(path) or "."):
-            raise UsageError(f"cannot keep the state in {path}: there is no folder {os.path.dirname(path)}")
+            self.saved = True
+        _check_folder(path)
 
     def total(self, stats: ScanStats) -> ScanStats:
         """The statistics of all parts of the scan; `stats` are those of this part."""
@@ -92,16 +95,12 @@ class StateFile:
             "stats": {**stats.as_json(), "stopped": dict(stats.stopped.most_common(MOST_STOPPED))},
             "outputs": [output._asdict() for output in outputs.written()],
         })  # fmt: skip
-        beside = self._path + ".new"
-        # A crash at any moment leaves a whole file: the new one has its name only when the disk has its data.
-        # The key of the cookies is in it, so nobody else may read it, whatever mode an earlier file had.
         try:
-            Path(beside).unlink(missing_ok=True)
-            with open(beside, "xb", opener=_private) as file:
-                file.write(document)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self._path)
+            if not self._begun:  # the outputs are locked now, so no other scan writes this state
+                _remove_unfinished(self._path)
+            self._begun = True
+            _replace(self._path, document)
+            self.saved = True
         except OSError as error:
             raise ScanError(f"cannot keep the state in {self._path}: {error.strerror}") from error
 
@@ -110,10 +109,54 @@ class StateFile:
         if self._path is None:
             return
         try:
-            for path in (self._path, self._path + ".new"):
-                Path(path).unlink(missing_ok=True)
+            Path(self._path).unlink(missing_ok=True)
         except OSError as error:
             raise ScanError(f"cannot remove the state {self._path}: {error.strerror}; the scan is complete") from error
+
+
+def _replace(path: str, document: bytes) -> None:
+    """Replace the state in one step. Raises OSError; the old one is then still there, and nothing else.
+
+    A crash at any moment leaves a whole file: the new one has its name only when the disk has its data. The key of the
+    cookies is in it, so nobody else may read it, whatever mode an earlier file had.
+    """
+    beside = path + ".new"
+    with open(beside, "xb", opener=_private) as file:  # fails for whatever has the name already
+        try:
+            file.write(document)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(beside, path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(beside)
+            raise
+
+
+def _check_folder(path: str) -> None:
+    """Refuse a place where a state cannot be kept. Creates nothing. Raises UsageError."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UsageError(f"cannot keep the state in {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise UsageError(f"cannot keep the state in {path}: you may not write to the folder {folder}")
+    beside = path + ".new"
+    if os.path.lexists(beside) and not _is_unfinished(beside):
+        raise UsageError(f"{beside} is in the way of the state {path}: remove it, or name another state")
+
+
+def _is_unfinished(path: str) -> bool:
+    """Whether this is a state, or the beginning of one, that a process could not finish (`kill -9`)."""
+    try:
+        found = read_private(path)
+    except (OSError, UsageError):
+        return False
+    return found.startswith(OPENING) or OPENING.startswith(found)
+
+
+def _remove_unfinished(path: str) -> None:
+    if _is_unfinished(path + ".new"):
+        os.unlink(path + ".new")
 
 
 def _private(path: str, flags: int) -> int:
@@ -122,14 +165,11 @@ def _private(path: str, flags: int) -> int:
 
 def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile:
     """The state that `--resume` names. Raises UsageError if it does not fit the request."""
-    path, files = request.output.resume, request.output.files
+    path = request.output.resume
     if path is None:
         return StateFile()
-    if not files:
+    if not request.output.files:
         raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
-    others = [*files, *filter(None, (request.evidence.record, request.output.stats))]
-    if os.path.realpath(path) in map(os.path.realpath, others):
-        raise UsageError(f"--resume {path} is also a file to be written: give the state a name of its own")
     return StateFile(path, _inputs(request, hosts, ports), request.output.stats)
 
 
