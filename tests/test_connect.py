@@ -180,3 +180,11 @@ def test_control_ports(probed: str, expected: int) -> None:
     allowed = set(range(HIGH[0], HIGH[1] + 1)) - set(ports.tolist())
     assert (len(chosen), set(chosen) - allowed) == (expected, set())
     assert len(np.unique(chosen)) == expected
+
+
+@pytest.mark.parametrize("target", ["0.0.0.0", "::"])
+def test_an_unspecified_address_is_no_host(target: str) -> None:
+    """The kernel would connect to this machine, also where its addresses are excluded."""
+    hosts = parse_hosts([target], [], lambda name: [])
+    with pytest.raises(UsageError, match="is no host"):
+        connect_session(hosts, np.array([5555], np.uint16), SynConfig())

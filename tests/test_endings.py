@@ -14,7 +14,7 @@ import pytest
 
 from scanner.lab import Namespace
 from tests.lab.live import live
-from tests.processes import PATIENCE
+from tests.processes import PATIENCE, wait_until_it_catches
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTS = 3000
@@ -50,6 +50,17 @@ def test_sighup_ends_a_scan_as_one_ctrl_c_does(tmp_path: Path, times: int) -> No
     found = rows(tmp_path / "out.jsonl")
     assert (scan.returncode, {row["state"] for row in found} - {"open"}) == (130, {"closed"})
     assert 100 < len(found) < PORTS
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_any_verb_as_ctrl_c_does(number: signal.Signals) -> None:
+    """Also before a scan has begun, and in verbs that do not scan."""
+    line = [*HALFOPEN, "diff", "-", "README.md"]
+    with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=-3, stderr=subprocess.PIPE) as verb:
+        wait_until_it_catches(verb, number)
+        verb.send_signal(number)
+        said = verb.communicate(timeout=PATIENCE)[1]
+    assert (verb.returncode, b"Traceback" in said) == (130, False)
 
 
 def test_under_nohup_sighup_changes_nothing(tmp_path: Path) -> None:

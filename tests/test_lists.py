@@ -237,3 +237,11 @@ def test_operations_on_sets(ours: list[Span], theirs: list[Span]) -> None:
     assert [size_of(result) for result in results] == [
         sum(last - first + 1 for first, last in spans) for spans in listed
     ]
+
+
+@pytest.mark.parametrize("line", [b"a" * (17 << 20), b"#" + b"a" * (17 << 20)], ids=["word", "comment"])
+def test_a_line_without_an_end_is_refused(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(line)
+    with pytest.raises(UsageError, match="more than 16 MB"):
+        list(read_list(str(path)))

@@ -25,6 +25,10 @@ def run() -> NoReturn:
     # They would also keep the rights that this process gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     privileges.own()
+    # SIGTERM and SIGHUP end every verb as Ctrl-C does, from here on. A scan has handlers of its own later.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is ignored under nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     # SIGUSR1 requests progress. It may come before the scan starts or after it ends, and must not kill the process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _have_standard_streams()

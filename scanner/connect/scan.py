@@ -27,6 +27,7 @@ from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..errors import ScanError, UsageError
 from ..net.interfaces import interface
 from ..net.routes import zone_interface
+from ..packet.headers import MAPPED
 from ..rounds.measure import judge_pass
 from ..rounds.pacing import SECOND, Budget, TokenBucket
 from ..rounds.rate import RateController
@@ -256,6 +257,10 @@ def connect_session(
     """A connect scan. `resume`: the scan goes on from there. Raises UsageError or ScanError."""
     if config.source_port is not None:
         raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
+    # The kernel connects to this machine instead, also where its addresses are excluded.
+    for unspecified in (MAPPED, 0):
+        if hosts.within([(unspecified, unspecified)]).size:
+            raise UsageError(f"{'0.0.0.0' if unspecified else '::'} is no host: write the address of the machine")
     for zone in hosts.zones:
         zone_interface(zone.name, interface(config.interface) if config.interface else None)
     keys = resume.keys if resume else keys_of(config)

@@ -3,7 +3,7 @@
 A list may be larger than the memory, so it is read in pieces of about 1 MB. Each piece ends where a line ends, or
 between the words of a very long line, so that no word and no comment is cut.
 
-Limit: a comment is held whole, however long it is.
+Limit: a comment, and a word, has at most 16 MB.
 """
 
 import os
@@ -20,7 +20,7 @@ from .lists import words_of
 Tell = Callable[[str, int, int], None]
 
 NMAP_FOLDERS = (*filter(None, [os.environ.get("NMAPDIR")]), "/usr/share/nmap", "/usr/local/share/nmap")
-PIECE = 1 << 20  # bytes
+PIECE, MOST_HELD = 1 << 20, 16 << 20  # bytes: read at once, and of one word or comment
 
 
 def read_list(path: str, tell: Tell | None = None) -> Iterator[bytes]:
@@ -61,6 +61,10 @@ def _pieces(file: IO[bytes], path: str, tell: Tell) -> Iterator[bytes]:
             held = [data[end:]]
         else:
             held.append(data)
+        if sum(map(len, held)) > MOST_HELD:
+            raise UsageError(
+                f"the list {path} has a word or a comment of more than {MOST_HELD >> 20} MB: is it a list?"
+            )
     yield b"".join(held)
 
 

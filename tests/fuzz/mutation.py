@@ -4,6 +4,7 @@ Most mutations keep the structure: numbers get values at the edges of their rang
 of the grammar replace each other. Such inputs pass the first checks of a reader and reach what is behind them.
 """
 
+import copy
 import json
 import random
 import string
@@ -118,7 +119,7 @@ def mutated_document(rng: random.Random, document: Any) -> Any:
         elif rng.random() < 0.2 and isinstance(holder[key], int):
             holder[key] += rng.choice((-1, 1, 1 << 31, -(1 << 40)))
         else:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = copy.deepcopy(rng.choice(VALUES))  # they may be changed in turn
     return document
 
 

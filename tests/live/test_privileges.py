@@ -190,6 +190,18 @@ def test_a_verb_without_raw_sockets_reads_its_input_without_rights(box: Box, ver
     assert {*found} == {nothing(USER if MAPPED else 0)}
 
 
+@pytest.mark.skipif(not MAPPED, reason="a user namespace has one user")
+def test_completion_is_installed_with_the_rights_of_the_user(box: Box, folder: Path, tmp_path: Path) -> None:
+    """Typer writes to files of the shell, which may be links."""
+    victim = tmp_path / "victim"
+    victim.write_text("what root keeps\n")
+    (folder / ".bashrc").symlink_to(victim)
+    run(box, "--install-completion", "bash", variables={**SUDO, "HOME": str(folder)})
+    assert victim.read_text() == "what root keeps\n"
+    assert {path.lstat().st_uid for path in folder.rglob("*")} <= {0, USER}
+    assert all(path.lstat().st_uid == USER for path in folder.rglob("*") if not path.is_symlink())
+
+
 def test_the_files_belong_to_the_user_who_called_sudo(box: Box, folder: Path) -> None:
     names = [folder / name for name in ("rows.csv", "frames.pcapng", "numbers.json")]
     output, record, stats = map(str, names)
