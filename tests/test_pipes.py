@@ -116,6 +116,9 @@ def test_a_signal_costs_no_row_of_what_a_pipe_gave(number: signal.Signals) -> No
     )
 
 
+NOTHING = ["halfopen: 0 packets: 0 probes to 0 targets"]
+
+
 def test_a_signal_before_anything_came_ends_quietly() -> None:
     line = [sys.executable, "-m", "scanner", "classify", "-", "-f", "jsonl"]
     with subprocess.Popen(line, cwd=ROOT, stdin=-1, stdout=-1, stderr=-1) as process:
@@ -124,7 +127,8 @@ def test_a_signal_before_anything_came_ends_quietly() -> None:
         assert process.stderr is not None
         said = process.stderr.read().decode().splitlines()
         code = process.wait(timeout=PATIENCE)
-    assert (code, said[0]) == (130, "halfopen: 0 packets: 0 probes to 0 targets")
+    # It may come while modules are still imported. Then there is nothing to say.
+    assert (code, said[:1] or NOTHING) == (130, NOTHING)
 
 
 def large(path: Path) -> None:
