@@ -15,6 +15,7 @@ from typing import NoReturn
 from ..errors import INTERRUPTED
 from . import privileges
 
+COMPLETION = ("--install-completion", "--show-completion")
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
 
 
@@ -25,6 +26,8 @@ def run() -> NoReturn:
     # They would also keep the rights that this process gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     privileges.own()
+    if any(argument.startswith(COMPLETION) for argument in sys.argv[1:]):  # Typer writes to files of the shell
+        privileges.limit("completion")
     # SIGTERM and SIGHUP end every verb as Ctrl-C does, from here on. A scan has handlers of its own later.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is ignored under nohup

@@ -263,13 +263,8 @@ def _ladder_of_each(arguments: list[str]) -> list[str]:
     ]
 
 
-_COMPLETION = ("--install-completion", "--show-completion")
-
-
 def main() -> None:
     """Run the verb and print errors for the user as one line. Ends in SystemExit."""
-    if any(argument.startswith(_COMPLETION) for argument in sys.argv[1:]):  # Typer writes to files of the shell
-        privileges.limit("completion")
     try:
         try:
             sys.exit(app(args=_ladder_of_each(sys.argv[1:]), standalone_mode=False))
