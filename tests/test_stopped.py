@@ -143,6 +143,7 @@ class Seen(NamedTuple):
     answers: int
     reached: float
     lost: int = 0
+    refused: int = 0  # of the probes since then, by this machine
 
 
 def judged(*seen: Seen) -> tuple[list[bool], list[bool]]:
@@ -157,8 +158,11 @@ def judged(*seen: Seen) -> tuple[list[bool], list[bool]]:
     outcomes = Outcomes(host * 100, np.ones_like(host), sent, np.array([one[2] for one in control], np.bool_))
     last = np.array([NOW - int(each.ago * SECOND) for each in seen], np.int64)
     answers, reached = np.array([each.answers for each in seen]), np.array([each.reached for each in seen])
+    refused = np.array([each.refused for each in seen])
     found = suspects(
-        History(last, answers, 100, 1.0, reached, outcomes, host, 0, 2), from_text(*[s.host for s in seen]), NOW
+        History(last, answers, 100, 1.0, reached, outcomes, host, 0, 2, refused),
+        from_text(*[s.host for s in seen]),
+        NOW,
     )
     return found[0].tolist(), found[1].tolist()
 
@@ -169,6 +173,8 @@ CHANCES: dict[str, tuple[tuple[Seen, ...], list[bool], list[bool]]] = {
     "ten answers in a fifth of the probes: 0.2^10 is less than 10^-6": ((Seen(A, 2, 10, 0.2),), [True], [False]),
     "five: 0.2^5 is not": ((Seen(A, 2, 5, 0.2),), [False], [False]),
     "five in a twentieth": ((Seen(A, 2, 5, 0.05),), [True], [False]),
+    "this machine refused half of the probes since then": ((Seen(A, 2, 10, 0.2, refused=40),), [False], [False]),
+    "it refused a few": ((Seen(A, 2, 10, 0.2, refused=10),), [True], [False]),
     "the last answer came less than a second ago": ((Seen(A, 0.9, 10, 0.2),), [False], [False]),
     "every port had been probed by then": ((Seen(A, 9, 50, 1.0),), [False], [False]),
     "19 control probes lost in a row, where none was before": ((Seen(A, 9, 5, 1.0, 19),), [False], [False]),

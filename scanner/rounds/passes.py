@@ -47,6 +47,7 @@ class Passes:
         self.began = 0  # when the pass under way began
         self.first_ended = 0  # when the latest frame of the first pass left
         self.cut_short = False  # the pass under way was stopped before its end
+        self.refusals = 0  # frames that this machine refused to send
         self.handed = self.handed_first = 0  # targets handed out in the pass under way, and in the first pass
         self.admit: Admit | None = None  # holds back targets of hosts that limit their answers
         self.tracker, self._n = tracker, tracker.n
@@ -135,6 +136,7 @@ class Passes:
     def refused(self, target_id: Ints) -> None:
         """This machine has refused to send to these targets: they have not been probed in this pass."""
         self.outstanding -= len(target_id)
+        self.refusals += len(target_id)
 
     @property
     def handed_out(self) -> bool:

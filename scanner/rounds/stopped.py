@@ -11,6 +11,9 @@ meanwhile is probed again. After `BAN_SECONDS` without an answer it has stopped,
 exclude chance, and the last of them left near the end of that time. A host with few answers gets few control probes,
 so a suspect that is silent for `WAITED_SECONDS` has stopped in any case: no window waits longer for it.
 
+Where this machine refuses at least half of the probes that followed the last answer, nothing is suspected: the silence
+is our own.
+
 Limit: a host that stops after its last port was probed shows only by its control probes.
 """
 
@@ -51,6 +54,7 @@ class History(NamedTuple):
     control_host: Ints
     longest_outage: int  # of hosts that answered again, ns
     least_run: int  # control probes lost in a row that surprise nobody
+    refused: Ints  # int64[hosts]: targets that the first pass came to, and this machine refused to send to
 
 
 def suspects(history: History, hosts: npt.NDArray[np.void], now: int) -> tuple[Bools, Bools]:
@@ -85,6 +89,7 @@ def _chances(
     answers = np.bincount(group, history.answers, groups)
     before = np.maximum(reached_at * targets, np.maximum(1, answers))
     after = np.maximum(0, (history.reached - reached_at) * targets)
+    after[after <= 2 * np.bincount(group, history.refused, groups)] = 0
     control, of = history.control, group[history.control_host]
     since = (control.sent_at > last[of]) & ~control.back
     due = since & (now - control.sent_at > LAST_SECONDS * SECOND)
@@ -182,7 +187,14 @@ def _history(window: "Window") -> History:
     answers = window.by_host(window.first_pass == 1)
     least = LOSSY_RUN if window.relative else LEAST_RUN
     longest = max((ended - began for began, ended in window.outages), default=0)
-    return History(window.last_answer, answers, window.width, reached, reached_at, control, host, longest, least)
+    refused = np.zeros(len(window.hosts), np.int64)
+    if passes.refusals:
+        unprobed = np.flatnonzero(window.ledger.silent(slice(None)) & ~window.ledger.was_probed())
+        unprobed = unprobed[passes.was_sent(unprobed, np.ones(len(unprobed), np.uint8))]
+        refused = np.bincount(unprobed // window.width, minlength=len(window.hosts))
+    return History(
+        window.last_answer, answers, window.width, reached, reached_at, control, host, longest, least, refused
+    )
 
 
 def stopped_hosts(window: "Window") -> list[tuple[str, int]]:

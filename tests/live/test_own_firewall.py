@@ -53,6 +53,23 @@ def test_what_the_own_firewall_keeps_back_is_not_called_filtered(alone: Namespac
     assert (ended.code, ended.errors) == (1, [line])
 
 
+def test_an_own_firewall_that_starts_in_mid_scan_is_no_ban(alone: Namespace, tmp_path: Path) -> None:
+    """Kept: the rows from before. The rest of the targets is counted, and no host is said to have stopped answering."""
+    out = tmp_path / "out.jsonl"
+    line = ["syn", "127.0.0.1", "-p", "1-2000", "--rate", "800", "-o", str(out), "--progress", "json"]
+    begun = [sys.executable, "-m", "scanner", *line]
+    process = alone.popen(begun, cwd=ROOT, stdout=-3, stderr=subprocess.PIPE, env=environment())
+    assert process.stderr is not None
+    while json.loads(process.stderr.readline())["sent"] < 300:
+        pass
+    forbid(alone, "tcp dport 1-2000 drop")
+    said = process.communicate(timeout=PATIENCE)[1].decode()
+    found = [json.loads(row)["state"] for row in out.read_text().splitlines()]
+    line_of = f"this machine refused to send to {2000 - len(found):,} targets (Operation not permitted): {NO_ROW}"
+    assert (process.returncode, line_of in said, "stopped answering" in said) == (1, True, False)
+    assert {*found} == {"closed"}
+
+
 def test_a_scan_whose_every_probe_is_kept_back_has_no_row(alone: Namespace) -> None:
     forbid(alone, "tcp dport 1-200 drop")
     ended = run(alone, "syn", "127.0.0.1", "-p", "1-200")
