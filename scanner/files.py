@@ -80,18 +80,6 @@ def open_new(path: str, force: bool) -> NewFile:
             os.close(old)
 
 
-def open_now(path: str, force: bool) -> int:
-    """A file to write that takes the name at once. Raises UsageError as `open_new`."""
-    new = open_new(path, force)
-    try:
-        new.commit()
-    except UsageError:
-        new.abandon()
-        os.close(new.descriptor)
-        raise
-    return new.descriptor
-
-
 def open_again(path: str) -> int:
     """A regular file that is gone on with, locked. Raises UsageError, or OSError if the system refuses."""
     file = os.open(path, _WRITE | os.O_NOFOLLOW | os.O_NONBLOCK)

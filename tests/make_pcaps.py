@@ -116,6 +116,7 @@ def in_memory(path: Path, targets: str, hosts: dict[str, Host], faults: Faults, 
     wire = memory(hosts, clock, faults, seed=4)
     watch = Watch(str(path), True, [], False)
     watch.open({LINK_RAW})
+    watch.begin()
     bench = bench_of(
         clock, [lane_of(Tap(wire, watch.see[0], "memory", LINK_RAW, clock), targets, ports)], Settings(timeout=0.5)
     )

@@ -2,17 +2,24 @@
 
 import os
 import resource
+import signal
 import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from scanner.capture.writer import PcapWriter, check_path
+from scanner.cli.options import OutputOptions
 from scanner.cli.state_file import StateFile
+from scanner.connect.scan import connect_session
 from scanner.errors import ScannerError, UsageError
 from scanner.files import check_new, open_again, open_new, write_new
+from scanner.output import Outputs
+from scanner.rounds.session import Session
 from tests.command import USUAL, halfopen
 
 ROW = '{"ip": "192.0.2.7", "port": 443, "state": "open", "reason": "syn-ack"}\n'
@@ -139,6 +146,58 @@ def test_a_refused_file_leaves_the_others_as_they_were(folder: Path) -> None:
     os.symlink("missing", "b.csv")
     before = listing()
     assert (halfopen(*CONNECT, "-o", "new.csv", "-o", "a.csv", "-o", "b.csv", "--force"), listing()) == (2, before)
+
+
+SYN = ("syn", "127.0.0.1", "-p", "1", "-q", "--record", "old.pcapng")
+
+
+@pytest.fixture
+def recorded_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`syn` opens its recording, and then scans with connect(): no test here needs raw sockets."""
+
+    def session(hosts: Any, ports: Any, config: Any, *others: Any) -> Session:
+        others[2]({1})
+        return connect_session(hosts, ports, config)
+
+    monkeypatch.setattr("scanner.halfopen.session.syn_session", session)
+    monkeypatch.setattr("scanner.cli.privileges.give_up", lambda: None)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_refused_output_leaves_the_recording_as_it_was(old: bool, folder: Path, recorded_calls: None) -> None:
+    for name in ("a.xml", "a.xml.new", *(["old.pcapng"] if old else [])):
+        Path(name).write_text(OLD)
+    before = listing()
+    assert (halfopen(*SYN, "-o", "a.xml", *(["--force"] if old else [])), listing()) == (2, before)
+
+
+def test_a_recording_takes_its_name_with_the_other_files(folder: Path, recorded_calls: None) -> None:
+    Path("old.pcapng").write_text(OLD)
+    assert halfopen(*SYN, "-o", "a.xml", "--force") == 0
+    assert (Path("old.pcapng").read_bytes()[:4].hex(), Path("old.pcapng.new").exists()) == ("0a0d0d0a", False)
+
+
+def test_ctrl_c_while_files_are_opened_leaves_whole_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = OutputOptions.open
+
+    def interrupted(*values: Any) -> Outputs:
+        opened = opening(*values)
+        os.kill(os.getpid(), signal.SIGINT)
+        return opened
+
+    monkeypatch.setattr(OutputOptions, "open", interrupted)
+    assert halfopen(*CONNECT, "-oX", "a.xml") == 130
+    assert ElementTree.parse("a.xml").getroot().tag == "nmaprun"
+
+
+def test_a_second_ctrl_c_ends_the_wait_for_the_reader_of_a_pipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waiting(*_: Any) -> Outputs:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("nobody ends the wait")
+
+    monkeypatch.setattr(OutputOptions, "open", waiting)
+    assert halfopen(*CONNECT) == 130
 
 
 def test_two_scans_with_force_do_not_share_a_file(folder: Path) -> None:

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ScanError, UsageError
-from ..files import check_new, open_now
+from ..errors import ScanError, ScannerError, UsageError
+from ..files import check_new, open_new
 from ..gzipped import pack as packed_member
 from ..gzipped import split_suffix
 from ..packet.headers import U32, Bytes, Frames, Ints, Rows
@@ -40,19 +40,38 @@ _PACKET = np.dtype([("kind", "<u4"), ("total", "<u4"), ("interface", "<u4"), ("h
 class PcapWriter:
     """Writes one capture file. Raises UsageError if it cannot be begun, ScanError if it cannot be continued."""
 
-    def __init__(self, path: str, links: Collection[int], force: bool = False) -> None:
-        """Create `path`, or replace it with `force`. `links` are LINKTYPE_ numbers: a .pcap holds only one."""
+    def __init__(self, path: str, links: Collection[int], force: bool = False, later: bool = False) -> None:
+        """Create `path`, or replace it with `force`. `links` are LINKTYPE_ numbers: a .pcap holds only one.
+
+        `later`: an old file keeps its name until `begin`.
+        """
         plain, self.packed = split_suffix(path)
         if len(links) > 1 and plain.endswith(".pcap"):
             other = plain + "ng" + path[len(plain) :]
             raise UsageError(f"{path} can hold one kind of link and this scan uses {len(links)}: record to {other}")
-        self.file = FileIO(open_now(path, force), "w")
+        self._new = open_new(path, force)
+        self.file = FileIO(self._new.descriptor, "w")
         self.path, self.link = path, min(links)
         self.many = plain.endswith(".pcapng")
         self.interfaces: dict[tuple[int, str], int] = {}
         section = pack("<IHHq", pcapng.BYTE_ORDER, 1, 0, -1)
         signed = _block(SECTION_HEADER, section, (pcapng.SHB_USERAPPL, pcapng.RECORDED_BY))
-        self._put(signed if self.many else pack("<IHHiIII", NANO, 2, 4, 0, 0, MAX_RECORD, self.link))
+        try:
+            self._put(signed if self.many else pack("<IHHiIII", NANO, 2, 4, 0, 0, MAX_RECORD, self.link))
+            if not later:
+                self.begin()
+        except ScannerError:
+            self.abandon()
+            raise
+
+    def begin(self) -> None:
+        """Give the file its name. Raises UsageError if the system refuses."""
+        self._new.commit()
+
+    def abandon(self) -> None:
+        """Close the file. Before `begin` the folder is left as it was."""
+        self._new.abandon()
+        self.file.close()
 
     def write(self, frames: Frames, interface: str) -> None:
         """Append a batch, in its order. `interface` names where it was seen (kept by .pcapng only)."""

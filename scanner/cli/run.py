@@ -12,8 +12,8 @@ terminal that has gone ends nothing by itself: the scan goes on for its files.
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
@@ -27,15 +27,12 @@ from ..targets.ports import Ports, format_ports, services
 from ..targets.special import guard, skipped_text
 from ..trace import Watch
 from ..trace.ladder import scan_targets
-from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from . import privileges
 from .options import OutputOptions, ScanRequest, command_line
 from .progress import check_form, reading, shown
 from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
-
-Rows = Iterable[Verdict]
 
 
 def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFile]:
@@ -89,15 +86,17 @@ def run_syn(request: ScanRequest) -> int:
         privileges.give_up()
         watch.open(links)
 
-    session = syn_session(
-        hosts, ports, config, note, watch.see, opened, evidence.verify, excluded_ports_of(request.targets),
-        state.resume_point, state.kept,
-    )  # fmt: skip
-    started = session.now()
-    try:
-        code = run_session(request, ports, session, state, watch.noting)
-    finally:  # a recording is complete however the scan ends
-        watch.close(started, session.now(), session.stats().ring_drops)
+    with ExitStack() as undo:
+        undo.callback(watch.abandon)
+        session = syn_session(
+            hosts, ports, config, note, watch.see, opened, evidence.verify, excluded_ports_of(request.targets),
+            state.resume_point, state.kept,
+        )  # fmt: skip
+        started = session.now()
+        try:
+            code = run_session(request, ports, session, state, watch)
+        finally:  # a recording is complete however the scan ends
+            watch.close(started, session.now(), session.stats().ring_drops)
     request.output.print_ladders(watch.ladders())
     return code
 
@@ -107,43 +106,54 @@ def run_connect(request: ScanRequest) -> int:
     from ..connect.scan import connect_session
 
     config, ports, hosts, state = _checked(request)
-    return run_session(request, ports, connect_session(hosts, ports, config, state.resume_point, state.kept), state)
+    session = connect_session(hosts, ports, config, state.resume_point, state.kept)
+    return run_session(request, ports, session, state, Watch(None, False, [], False))
 
 
-def run_session(
-    request: ScanRequest, ports: Ports, session: Session, state: StateFile,
-    noting: Callable[[Rows], Rows] = lambda rows: rows,
-) -> int:  # fmt: skip
+def run_session(request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch) -> int:
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
-    output = request.output
+    output, faults = request.output, _Faults()
     # Of very many targets the silent ones are counted and get no rows.
     write_silent = output.everything or (session.targets <= MANY and not output.only_open)
-    started = state.total(session.stats()).started
-    run = Run(command_line(), request.verb, format_ports(ports), len(ports), started)
-    with closing(session):  # also if an output cannot be opened
-        outputs = output.open(run, state.written)
-        faults = _Faults()
+    outputs: Outputs | None = None
+
+    def stop() -> None:
+        """A signal while files are opened must not leave one without its end. A second one ends the wait for a pipe."""
+        if outputs is None and session.interrupted:
+            sys.exit(INTERRUPTED)
+        session.stop()
+
+    with closing(session), stopped_by_signals(stop, lambda: session.interrupted):
+        outputs = _opened(request, ports, session, state, watch)
         faults.attempt(state.save, session, outputs)
         if faults.errors:  # nothing is sent, and the files get their ends
             session.stop()
-        with stopped_by_signals(session.stop, lambda: session.interrupted):
-            with (
-                shown(session, output.quiet, output.verbose, output.progress) as progress,
-                closing(session.batches(write_silent, progress.tick, output.only_open)) as batches,
-            ):
-                try:
-                    for rows in batches:
-                        with progress.paused():
-                            faults.attempt(outputs.write, noting(rows))
-                        # Here every row that the session has given out is in the files.
-                        faults.attempt(state.save, session, outputs, True)
-                        if faults.errors:
-                            session.stop()
-                        if not outputs.left:
-                            break
-                except ScanError as error:  # all rows of the session have been written
-                    faults.errors.append(error)
-            return _finish(output, session, outputs, state, faults)
+        with (
+            shown(session, output.quiet, output.verbose, output.progress) as progress,
+            closing(session.batches(write_silent, progress.tick, output.only_open)) as batches,
+        ):
+            try:
+                for rows in batches:
+                    with progress.paused():
+                        faults.attempt(outputs.write, watch.noting(rows))
+                    # Here every row that the session has given out is in the files.
+                    faults.attempt(state.save, session, outputs, True)
+                    if faults.errors:
+                        session.stop()
+                    if not outputs.left:
+                        break
+            except ScanError as error:  # all rows of the session have been written
+                faults.errors.append(error)
+        return _finish(output, session, outputs, state, faults)
+
+
+def _opened(request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch) -> Outputs:
+    """Every file of the scan, opened. If one is refused, all are as they were. Raises UsageError."""
+    started = state.total(session.stats()).started
+    run = Run(command_line(), request.verb, format_ports(ports), len(ports), started)
+    outputs = request.output.open(run, state.written)
+    watch.begin()
+    return outputs
 
 
 class _Faults:

@@ -44,9 +44,22 @@ class Watch:
         self.see: list[See] = [see for given, see in wanted if given]
 
     def open(self, links: Collection[int]) -> None:
-        """Before the first frame: the link types of all frames (LINKTYPE_ numbers). Raises UsageError."""
+        """Before the first frame: the link types of all frames (LINKTYPE_ numbers). Raises UsageError or ScanError.
+
+        A recording that is there already is replaced by `begin`.
+        """
         if self._record:
-            self._writer = PcapWriter(self._record, links, self._force)
+            self._writer = PcapWriter(self._record, links, self._force, later=True)
+
+    def begin(self) -> None:
+        """Every other output is open: the recording takes its name. Raises UsageError."""
+        if self._writer:
+            self._writer.begin()
+
+    def abandon(self) -> None:
+        """The scan has ended. If it has not begun, no recording is left, and an older one is as it was."""
+        if self._writer:
+            self._writer.abandon()
 
     def _write(self, frames: Frames, name: str) -> None:
         assert self._writer, "opened before anything is sent"
