@@ -173,7 +173,7 @@ CASES = {f"{name}, IPv{version}": case(version) for name, case in EITHER_FAMILY.
     ),
     "silence, while others were answered": ([syn(), NOISE], [row("filtered", "no-response")]),
     "silence, and nothing ever came": ([syn()], [row("unknown", "one-way-capture")]),
-    "other flags": ([syn(), segment("A"), segment("FA"), segment("")], [row("filtered", "no-response")]),
+    "other flags": ([syn(), segment("A"), segment("FA"), segment("")], [row("unknown", "reply-not-captured")]),
     "replies alone": ([synack(), rst(sport=80), unreachable(quoting=syn(dport=81))], []),
     "the prober's own SYN recorded on two interfaces": ([syn(), syn(), rst()], [row("closed", "reset")]),
     "this machine scans itself": (

@@ -149,7 +149,7 @@ def test_every_ladder_fits_in_80_columns_of_plain_text(steps: list[LadderStep], 
 
 WORDS_OF_THE_DECISION_TABLE = """
     host-reset firewall-reset ttl-differs syn-proxy all-open handshake-completed handshake-refused
-    silent-after-handshake half-open repeat late probe-not-captured icmp-quote-truncated unverified
+    silent-after-handshake half-open repeat late probe-not-captured reply-not-captured icmp-quote-truncated unverified
     stopped-answering interrupted bad-checksum
 """
 

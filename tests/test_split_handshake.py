@@ -148,15 +148,16 @@ def test_what_a_bare_syn_makes_of_a_port(
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_recording_says_the_same(name: str, tmp_path: Path) -> None:
+    # A recording in pcapng says that nothing is missing in it. So an ACK alone is no rest of a lost handshake.
     heard, action, *_ = CASES[name]
-    clock, watch = Clock(), Watch(str(tmp_path / "scan.pcap"), False, [], False)
+    clock, watch = Clock(), Watch(str(tmp_path / "scan.pcapng"), False, [], False)
     watch.open({LINK_RAW})
     wire = Wire(memory({HOST[4]: Host(other=action)}, clock), clock, heard)
     bench = bench_of(clock, [lane_of(Tap(wire, watch.see[0], "memory", LINK_RAW, clock), HOST[4], (80,))])
     bench.transports = [wire]  # the tap knows of no arrivals
     bench.run()
     watch.close(0, clock.now, 0)
-    replayed = [row for rows in Classification([str(tmp_path / "scan.pcap")], timeout=0).batches() for row in rows]
+    replayed = [row for rows in Classification([str(tmp_path / "scan.pcapng")], timeout=0).batches() for row in rows]
     assert [brief(row) for row in replayed] == [brief(row) for row in bench.rows]
 
 

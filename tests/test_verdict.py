@@ -39,7 +39,7 @@ STATES = {
     State.CLOSED: "reset conn-refused",
     State.FILTERED: "no-response net-unreach host-unreach proto-unreach port-unreach net-prohibited host-prohibited "
     "admin-prohibited dest-unreach time-exceeded no-route beyond-scope reject-route param-problem",
-    State.UNKNOWN: "capture-ended one-way-capture split-handshake-syn",
+    State.UNKNOWN: "capture-ended one-way-capture reply-not-captured split-handshake-syn",
     State.DOWN: "no-arp no-ndp",
 }  # fmt: skip
 

@@ -378,7 +378,11 @@ def test_a_capture_without_probes_says_so(tmp_path: Path) -> None:
     path = capture(tmp_path / "a.pcap", [segment(A, B, 80, flags=0x18, data=9)])
     assert halfopen(path, "-f", "jsonl") == (
         "",
-        ["halfopen: 1 packet: 0 probes to 0 targets", "halfopen: no probes in this capture: nobody is listed"],
+        [
+            "halfopen: 1 packet: 0 probes to 0 targets",
+            "halfopen: not judged: 1 other-tcp",
+            "halfopen: no probes in this capture: nobody is listed",
+        ],
         0,
     )
 

@@ -7,17 +7,15 @@ its batch show, and its target gets no other row. Reading may be stopped, and th
 It needs Python and numpy only: no privileges, no network, no packet socket.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..capture.reader import open_captures
 from ..capture.source import Capture
 from ..packet.headers import Bools, Frames
-from ..packet.link import Cause
-from ..packet.parse import ETHERTYPE, UNSUPPORTED_LINK
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
 from ..verdict.columns import Columns
@@ -25,10 +23,10 @@ from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
 from .flows import NEVER, Flows
 from .judge import Judged, judge, judge_accepted, retire, rows, settle
+from .summary import count_report, unread_lines
 
 DEFAULT_TIMEOUT = 1.0
 _OPEN = RANK[Reason.SYN_ACK]
-_MOST_NAMED = 8  # EtherTypes
 
 
 class Selection:
@@ -133,6 +131,20 @@ class Classification:
             return 2
         return 1 if self.capture.damage else 0
 
+    def as_report(self) -> dict[str, Any]:
+        """What `report` says, as numbers: for `--stats`."""
+        return {
+            "packets": self.capture.frames,
+            "probes": self.flows.probes,
+            "targets": self.targets,
+            "without_probe": self.orphaned,
+            **count_report(self.flows.counts),
+            "bad_checksums": self.flows.bad_checksums,
+            "skipped": dict(self.capture.skipped),
+            "damage": list(map(str, self.capture.damage)),
+            "interrupted": self.interrupted,
+        }
+
     def report(self) -> list[str]:
         """What was read, and everything that was not understood, as lines."""
         damage = [str(damage) for damage in self.capture.damage]
@@ -152,22 +164,6 @@ class Classification:
         if self.interrupted:
             lines.append("interrupted: only what had been read by then is judged")
         return lines + damage
-
-
-def unread_lines(counts: Counter[str]) -> list[str]:
-    """Frames by cause, in words: a line for each link type that is not supported, and one for everything else."""
-    lines, others, unknown = [], [], Counter[str]()
-    for cause, count in sorted(counts.items()):
-        if cause.startswith(UNSUPPORTED_LINK):
-            lines.append(f"{plural(count, 'packet')} of {cause} not supported")
-        elif cause.startswith(ETHERTYPE):
-            unknown[cause] = count
-        elif count and cause != Cause.ARP.words:  # ARP is expected in a capture
-            others.append(f"{count:,} {cause}")
-    others += [f"{count:,} {cause}" for cause, count in unknown.most_common(_MOST_NAMED)]
-    rest = [count for _, count in unknown.most_common()[_MOST_NAMED:]]  # a hostile file may hold thousands
-    others += [f"{sum(rest):,} of {len(rest):,} other EtherTypes"] if rest else []
-    return [*lines, "not judged: " + ", ".join(others)] if others else lines
 
 
 def _grown(given: Bools, count: int) -> Bools:

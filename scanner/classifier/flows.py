@@ -9,7 +9,9 @@ stands before its probe in the file, and it does not matter which program sent t
 Only what a flow's row gathers is kept of a packet: memory grows with distinct flows, not with packets. When flows
 become many, `judge.retire` moves the older half to `forgotten`, 32 bytes each.
 
-Limits: packets of a connection that carry data are ignored. A later packet of the prober counts only where its SYN
+What is neither a probe nor a reply goes to `conversations`.
+
+Limits: a later packet of the prober counts only where its SYN
 stands before it in the file; otherwise every segment of every connection would need a flow. The same holds for the ACK
 that proves a split handshake: before its SYN it proves nothing, and the port is unknown.
 """
@@ -24,10 +26,11 @@ from ..packet.parse import Aside, Segments, parse
 from ..verdict.evidence import IcmpSenders, marks_of
 from ..verdict.ledger import Ledger, Mark, Replies, blank
 from ..verdict.strange import without_strange
-from ..verdict.table import Codes, Reason, classify_icmp, classify_tcp
+from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
 from .arp import ArpScans
+from .conversations import Conversations
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
-from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, flow_key, target_key
+from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, flow_key, grown, target_key
 
 NEVER = np.iinfo(np.int64).max
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
@@ -61,7 +64,7 @@ class Flows:
         self.limit = 0  # flows in the tables above which some are to be forgotten
         self.counts: Counter[str] = Counter()  # what was not understood, by cause
         self.bad_checksums = 0  # replies
-        self.arp = ArpScans()
+        self.arp, self.conversations = ArpScans(), Conversations()
         self.senders = IcmpSenders()
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
@@ -97,7 +100,7 @@ class Flows:
 
     def _intern(self, key: FlowKey) -> Ints:
         number = self._numbers.intern(*key.words())
-        self._table = _grown(self._table, self.count, _NO_PROBE)
+        self._table = grown(self._table, self.count, _NO_PROBE)
         self.ledger.grow(self.count)
         return number
 
@@ -206,12 +209,21 @@ class Flows:
         if segments.icmp.any():
             error = classify_icmp(segments.version, segments.icmp_type, segments.icmp_code)
             reason = np.where(segments.icmp, error, reason)
-        reply = (reason != Reason.NONE) & ~later & without_strange(segments, self.counts)
+        honest = without_strange(segments, self.counts)
+        reply = (reason != Reason.NONE) & ~later & honest
         if reply.all():
             self._take_replies(frames, segments, src, dst, reason)
         elif reply.any():  # whatever else a connection consists of gives no verdict
             self._take_replies(frames, segments.take(reply), src[reply], dst[reply], reason[reply])
         self._take_proofs(segments, src, dst, row, flow)
+        nothing = honest & (reason == Reason.NONE)
+        self.counts[Rejected.NO_VERDICT.value] += int(np.count_nonzero(nothing & segments.icmp))
+        # The ACK of a handshake says no more than its mark.
+        self._take_conversation(segments, src, dst, nothing & ~segments.icmp & (~later | (segments.size > 0)))
+
+    def _take_conversation(self, segments: Segments, src: Ints, dst: Ints, chosen: Bools) -> None:
+        if chosen.any():
+            self.conversations.add(segments.take(chosen), src[chosen], dst[chosen])
 
     def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> tuple[Ints, Ints]:
         """Mark flows whose prober sends on behind its SYN; returns which rows are such packets, and their flows."""
@@ -283,12 +295,3 @@ def _records(segments: Segments, reason: Codes) -> Rows:
     record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
     record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1
     return record
-
-
-def _grown(rows: Rows, count: int, blank_row: Rows) -> Rows:
-    """The rows, and behind them so many blank ones that there is room for `count`."""
-    if count <= len(rows):
-        return rows
-    grown = np.empty(max(count, 2 * len(rows)), rows.dtype)
-    grown[: len(rows)], grown[len(rows) :] = rows, blank_row
-    return grown

@@ -24,11 +24,12 @@ from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import services
 from ..verdict.columns import Columns, Services
 from ..verdict.evidence import HostFacts, host_facts, numbered_words
-from ..verdict.ledger import Replies, blank
+from ..verdict.ledger import Mark, Replies, blank
 from ..verdict.table import RANK, Rank, Reason
-from .flows import ENDING, TAKEN, Flows
+from .flows import ENDING, NEVER, TAKEN, Flows
 from .forgotten import TargetTable, merged
 from .keys import FlowKey, Numbering, TargetKey
+from .leftover import count_leftover, hear
 from .sums import Sums, sums_of, target_sums
 
 ANSWERED_WITHIN = 3_000_000_000  # ns between a SYN and one that answers it
@@ -201,6 +202,8 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     table = flows.retired
     _fold(flows, wanted, table)
     sums = target_sums(flows, wanted, table)
+    without = 0 if both_ways else hear(flows, wanted, table, sums)  # a recording of a scan misses nothing
+    count_leftover(flows, chosen, table, orphans, without)
     orphan = ~chosen
     chosen[key.target[wanted]] = True
     target = np.flatnonzero(chosen)
@@ -224,7 +227,10 @@ def _records(table: TargetTable, sums: Sums, target: Ints) -> tuple[Rows, Ints]:
     answered = record["reason"] != Reason.NONE
     record["seen"], record["replies"] = sums.seen, 0  # what is a repeat was judged flow by flow
     record["marks"] |= sums.marks
-    record["pass"][answered] = np.minimum(sums.earlier[answered] + 1, _MOST_ATTEMPTS)
+    captured = record["time"] != NEVER
+    record["marks"][captured] &= ~np.uint16(Mark.REPLY_NOT_CAPTURED)  # another attempt had an answer
+    record["pass"][answered & captured] = np.minimum(sums.earlier[answered & captured] + 1, _MOST_ATTEMPTS)
+    record["pass"][~captured], record["time"][~captured] = 0, NO_TIME
     sound = sums.alone & (sums.sent != NO_TIME) & (record["time"] >= sums.sent)
     return record, np.where(sound, record["time"] - sums.sent, -1)
 

@@ -213,3 +213,12 @@ class LongSyns:
             return key
         number = self._ends.find(*key.words())
         return key._replace(seq=np.where(number >= 0, self._seq[number], key.seq & _LOW))
+
+
+def grown(rows: Rows, count: int, blank_row: Rows) -> Rows:
+    """The rows, and behind them so many blank ones that there is room for `count`."""
+    if count <= len(rows):
+        return rows
+    larger = np.empty(max(count, 2 * len(rows)), rows.dtype)
+    larger[: len(rows)], larger[len(rows) :] = rows, blank_row
+    return larger

@@ -41,7 +41,7 @@ class Sums(NamedTuple):
 def target_sums(flows: Flows, flow: Ints, table: TargetTable) -> Sums:
     """The sums over all forgotten flows and the given ones. The winners are those of `table`."""
     table.grow(flows.targets.count)
-    return sums_of(lambda: _pieces(flows, flow), flows.targets.count, table)
+    return sums_of(lambda: pieces_of(flows, flow), flows.targets.count, table)
 
 
 def sums_of(pieces: Callable[[], Iterable[Rows]], n: int, table: TargetTable) -> Sums:
@@ -59,7 +59,7 @@ def sums_of(pieces: Callable[[], Iterable[Rows]], n: int, table: TargetTable) ->
     return sums
 
 
-def _pieces(flows: Flows, flow: Ints) -> Iterator[Rows]:
+def pieces_of(flows: Flows, flow: Ints) -> Iterator[Rows]:
     """FACTS of all flows."""
     yield from flows.forgotten
     for at in range(0, len(flow), _PIECE):

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Iterator
 from ..capture.reader import open_captures
 from ..classifier.classification import Classification, Selection
 from ..errors import INTERRUPTED, UsageError, escaped, note
+from ..files import check_new
 from ..output import Run, Summary
 from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
 from ..verdict.rows import Verdict
 from .options import ClassifyOptions, OutputOptions, command_line
 from .signals import stopped_by_signals
+from .stats_file import write_stats
 
 LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
 
@@ -28,6 +30,8 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
     if options.ladder and "-" in options.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
+    if output.stats:
+        check_new(output.stats, output.force)
     selection = _selection(options, output.only_open)
     reading = Classification(list(options.captures), options.timeout, options.orphans, selection)
     drawn: list[Verdict] = []
@@ -51,6 +55,8 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
             outputs.write(noting(rows) if options.ladder else rows)
         lines = list(map(escaped, reading.report()))  # files are named
         outputs.finish(Summary("\n".join(lines), interrupted=reading.interrupted))
+        if output.stats:
+            write_stats(reading.as_report(), output.stats, output.force)
     if reading.exit_code or not output.quiet:
         for line in lines:
             note(line)

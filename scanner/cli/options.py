@@ -152,7 +152,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
     "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
     "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes")),
-    "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "progress", "stats", "resume")),
+    "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "progress", "resume")),
     "who": declared(WhoOptions),
     "demo": {},
     "report": declared(ReportOptions),

@@ -9,7 +9,6 @@ every output that still works, and the state of `--resume` stays usable. Then th
 terminal that has gone ends nothing by itself: the scan goes on for its files.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
-from ..errors import INTERRUPTED, UNSURE, ScanError, UsageError, escaped, note
-from ..files import check_new, write_new
+from ..errors import INTERRUPTED, UNSURE, ScanError, escaped, note
+from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
-from ..rounds.statistics import ScanStats, summary_lines
+from ..rounds.statistics import summary_lines
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports, services
 from ..targets.special import guard, skipped_text
@@ -33,6 +32,7 @@ from .options import OutputOptions, ScanRequest, command_line
 from .progress import check_form, reading, shown
 from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
+from .stats_file import write_stats
 
 
 def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFile]:
@@ -196,7 +196,7 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     if not interrupted and len(faults.errors) == before:
         faults.attempt(state.remove)
     if output.stats:
-        faults.attempt(_write_stats, stats, output.stats, _may_replace(output, state))
+        faults.attempt(write_stats, stats.as_report(), output.stats, _may_replace(output, state))
     if not output.quiet and not faults.errors:
         for line in lines:
             note(line, "")
@@ -206,13 +206,3 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     if interrupted:
         return INTERRUPTED
     return UNSURE if output.strict and not stats.within_bound else 0
-
-
-def _write_stats(stats: ScanStats, path: str, force: bool) -> None:
-    """Write the statistics as one JSON object. Raises ScanError if the file cannot be written."""
-    try:
-        write_new(path, force, (json.dumps(stats.as_report(), indent=1) + "\n").encode())
-    except UsageError as error:
-        raise ScanError(str(error)) from error
-    except OSError as error:
-        raise ScanError(f"cannot write --stats {path}: {error.strerror}") from error

@@ -53,7 +53,7 @@ ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u
                 ("target_mac", "V6"), ("target", ">u4")])  # fmt: skip
 
 OPTION_NOP, OPTION_STAMP = 1, 8  # kinds of TCP options
-FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 PROTO_ICMP, PROTO_TCP, PROTO_ICMPV6 = 1, 6, 58
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
 

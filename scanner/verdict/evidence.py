@@ -60,6 +60,7 @@ _PLAIN = (
     (Mark.HALF_OPEN, "half-open"),
     (Mark.QUOTE_TRUNCATED, "icmp-quote-truncated"),
     (Mark.LATE, "late"),
+    (Mark.REPLY_NOT_CAPTURED, "reply-not-captured"),
 )
 _HOST_WORDS = ("firewall-reset", "host-reset", "ttl-differs", "all-open", "bad-checksum")
 
@@ -253,5 +254,6 @@ def _words(key: int) -> Words:
         words.append("syn-proxy")
     if RANK[reason] == Rank.OPEN:  # a SYN before the proof, or in a simultaneous open (RFC 9293 3.5), is no conflict
         lost &= ~(1 << Reason.UNPROVED_SYN)
+    lost &= ~(1 << Reason.REPLY_NOT_CAPTURED)  # it is no answer
     words += [f"conflict:{other.word}" for other in Reason if lost >> other & 1]
     return (*words, "repeat") if repeat else tuple(words)

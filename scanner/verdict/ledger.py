@@ -47,6 +47,7 @@ RECORD = np.dtype(
 class Mark(IntFlag):
     """What single replies showed, gathered per target."""
 
+    REPLY_NOT_CAPTURED = 1  # the conversation behind it proves the answer
     LATE = 2  # arrived when a later pass was already under way
     QUOTE_TRUNCATED = 4
     RESET_MARKED = 8  # a reset that carries the probe's TOS byte

@@ -28,6 +28,8 @@ EVIDENCE = {
     "repeat": "The same answer came more than once.",
     "late": "The answer came after its pass was over.",
     "probe-not-captured": "The SYN that this answers is not in the capture.",
+    "reply-not-captured": "The SYN/ACK is not in the capture, but the connection goes on: the target acknowledges what "
+                          "the prober sent.",
     "icmp-quote-truncated": "The ICMP error quotes too little of the probe to show its ports or sequence number.",
     "unverified": "The SYN acknowledges nothing, and no ACK followed that proves where it came from: anybody can have "
                   "sent it.",
@@ -62,6 +64,7 @@ REASONS = {  # UNPROVED_SYN is printed with the word of SPLIT_HANDSHAKE_SYN
     Reason.ONE_WAY_CAPTURE: "the capture holds no packet towards the prober at all",
     Reason.NO_ARP: "no ARP answer came for this address",
     Reason.NO_NDP: "no neighbour advertisement came for this address",
+    Reason.REPLY_NOT_CAPTURED: "the target sent something that is no answer to the SYN",
 }
 _BY_WORD = {reason.word: sentence for reason, sentence in REASONS.items()}
 

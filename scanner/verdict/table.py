@@ -63,6 +63,7 @@ class Reason(IntEnum):
     NO_ARP = 21
     NO_NDP = 22
     UNPROVED_SYN = 23  # a bare SYN, and no ACK of our SYN/ACK: printed like SPLIT_HANDSHAKE_SYN, which has the proof
+    REPLY_NOT_CAPTURED = 24
 
     @property
     def word(self) -> str:
@@ -79,6 +80,7 @@ _STATE = {
     Reason.CONN_REFUSED: State.CLOSED,
     Reason.CAPTURE_ENDED: State.UNKNOWN,
     Reason.ONE_WAY_CAPTURE: State.UNKNOWN,
+    Reason.REPLY_NOT_CAPTURED: State.UNKNOWN,
     Reason.UNPROVED_SYN: State.UNKNOWN,
     Reason.NO_ARP: State.DOWN,
     Reason.NO_NDP: State.DOWN,

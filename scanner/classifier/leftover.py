@@ -1,0 +1,88 @@
+"""What the packets show that answered no probe, when the whole capture has been read.
+
+Silent targets come first: where the SYN/ACK is missing but the connection goes on, the port is open, and where the
+target sent anything else, it was not silent. Then everything that is left is counted by cause, with the names of a live
+scan where it has them (`verdict.table.Rejected`):
+
+- `bad-cookie`: a SYN/ACK, a reset or an ICMP error for a probed target that acknowledges or quotes no probe.
+- `not-asked`: an answer from a target that nothing in the capture probed.
+- `no-verdict`: a TCP segment of a silent target whose flags say nothing; also ICMP that the table does not have.
+- `FIN scan` and so on: packets of scans that are no SYN scans.
+- `other-tcp`: segments and ends of connections, which were begun here or earlier.
+"""
+
+import numpy as np
+
+from ..packet.headers import Bools, Ints
+from ..verdict.ledger import Mark, blank
+from ..verdict.table import RANK, Rank, Reason, Rejected
+from .flows import ENDING, NEVER, TAKEN, Flows
+from .forgotten import TargetTable
+from .keys import Column, TargetKey
+from .sums import Sums, pieces_of
+
+_RESET = np.uint32(1 << Reason.RESET)
+_PROOFS = np.uint32(sum(1 << reason for reason in Reason if RANK[reason] >= Rank.CLOSED))
+OTHER_TCP, SCAN = "other-tcp", " scan"
+
+
+def hear(flows: Flows, wanted: Ints, table: TargetTable, sums: Sums) -> int:
+    """Give targets that are silent in `table` what their connections show. Returns the segments that prove nothing.
+
+    `wanted`: the flows of the tables that are judged. A reset that ends such a connection leaves the sums.
+    """
+    without = 0
+    if not flows.conversations.count:
+        return without
+    for facts in pieces_of(flows, wanted):
+        # A reset with a sequence number of its own may end a connection; any other one is an answer.
+        ended = (facts["seen"] & _PROOFS == _RESET) & (facts["marks"] & ENDING > 0)
+        without_proof = ended | (facts["seen"] & _PROOFS == 0)
+        facts, ended = facts[without_proof], ended[without_proof]
+        target = facts["target"].astype(np.int64)
+        went_on = facts["marks"] & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
+        key = flows.target_keys(target)
+        heard = flows.conversations.heard(key, facts["our_port"], facts["seq"], facts["first"], went_on)
+        row = np.flatnonzero(heard.proved | (heard.spoke & (facts["seen"] == 0)))
+        if not row.size:
+            continue
+        target, proved = target[row], heard.proved[row]
+        record = blank(len(row))
+        record["reason"] = np.where(proved, Reason.SYN_ACK, Reason.REPLY_NOT_CAPTURED)
+        record["marks"] = np.where(proved, Mark.REPLY_NOT_CAPTURED, 0)
+        record["time"], record["port"], record["ttl"] = NEVER, facts["our_port"][row], heard.ttl[row]
+        table.add(target, record, facts["seq"][row])
+        sums.seen[target[proved & ended[row]]] &= ~_RESET
+        _, first = np.unique(target[~proved] << 16 | facts["our_port"][row][~proved], return_index=True)
+        without += int(heard.segments[row][~proved][first].sum())
+    return without
+
+
+def count_leftover(flows: Flows, probed: Bools, table: TargetTable, orphans: bool, without: int) -> None:
+    """Count what answered no probe. `probed`: by target; `orphans`: answers without a captured probe have rows.
+
+    `without`: segments of silent targets that prove nothing.
+    """
+    marks = flows.table["marks"]
+    flow = np.flatnonzero((flows.table["probes"] == 0) & (marks & TAKEN == 0) & flows.ledger.was_answered())
+    target, ending = flows.keys(flow).target, marks[flow] & ENDING > 0
+    replies = flows.ledger.records(flow)["replies"].astype(np.int64)
+    opened = RANK[table.ledger.records(target)["reason"]] == Rank.OPEN
+    # A reset that ends a connection acknowledges what the prober has sent, and not its SYN alone.
+    wrong = probed[target] & ~(ending & opened)
+    stray = ~probed[target] & ~ending
+    flows.counts[Rejected.BAD_COOKIE.value] += int(replies[wrong].sum())
+    flows.counts[Rejected.NOT_ASKED.value] += 0 if orphans else int(replies[stray].sum())
+    scans = flows.conversations.scans(*_probes(flows))
+    for kind, packets in scans.items():
+        flows.counts[kind + SCAN] += packets
+    flows.counts[Rejected.NO_VERDICT.value] += without
+    others = flows.conversations.segments - without - sum(scans.values())
+    flows.counts[OTHER_TCP] += others + int(replies[~wrong & ~stray].sum())
+
+
+def _probes(flows: Flows) -> tuple[TargetKey, Column]:
+    """The targets and source ports of all SYNs in the tables."""
+    flow = np.flatnonzero(flows.table["probes"] > 0)
+    key = flows.keys(flow)
+    return flows.target_keys(key.target), key.our_port
