@@ -93,6 +93,7 @@ def test_a_terminal_that_has_gone_costs_no_row_of_a_file(tmp_path: Path, ignorin
 VERBS = {
     "connect": ["connect", "127.0.0.1", "-p", "1-40"],
     "classify": ["classify", "pcaps/nmap-syn.pcap.gz", "-q"],
+    "who": ["who", "pcaps/nmap-syn.pcap.gz", "-q"],
     "plan": ["plan", "127.0.0.1", "-p", "1-40", "--seed", "7"],
     "list": ["connect", "-p", "1-2000", "--list-ports"],
     "diff": ["diff", "pcaps/nmap-syn.jsonl", "pcaps/router.jsonl"],

@@ -202,12 +202,12 @@ def test_frames_that_are_cut_before_the_options_name_nobody_wrongly(tmp_path: Pa
 # ── who gets a row ──
 
 
-def conversation(client: str, server: str, port: int, sport: int) -> list[bytes]:
+def conversation(client: str, server: str, port: int, sport: int, syn: bytes = b"") -> list[bytes]:
     """A connection with data both ways."""
     there, back = (client, server, port), (server, client, sport)
     linux = "020405b40402080a000000010000000001030307"
     return [
-        segment(*there, sport=sport, seq=100, window=64240, options=linux),
+        syn or segment(*there, sport=sport, seq=100, window=64240, options=linux),
         segment(*back, sport=port, seq=500, ack=101, flags=0x12),
         segment(*there, sport=sport, seq=101, ack=501, flags=0x10),
         segment(*there, sport=sport, seq=101, ack=501, flags=0x18, data=40),
@@ -266,6 +266,17 @@ def test_clients_are_counted_and_listed_on_request(tmp_path: Path) -> None:
     )  # fmt: skip
     (row,) = Who([path], everything=True).rows()
     assert (row.kinds, row.claims[0].tool, row.hosts) == ({"connections with data": 59}, STACK, 59)
+
+
+def test_a_scanner_whose_connections_carry_data_is_no_client(tmp_path: Path) -> None:
+    """As masscan --banners does."""
+    packets = []
+    for n in range(1, 20):
+        server = f"203.0.113.{n}"
+        syn = segment(A, server, 80, sport=40000, seq=100, ip_id=(ip(server) ^ 80 ^ 100) & 0xFFFF, window=1024, ttl=250)
+        packets += conversation(A, server, 80, 40000, syn)
+    (row,) = Who([capture(tmp_path / "a.pcap", packets)]).rows()
+    assert ([claim.tool for claim in row.claims], row.kinds) == (["masscan"], {"connections with data": 19})
 
 
 def test_a_flood_from_spoofed_addresses_is_summed_up(tmp_path: Path) -> None:

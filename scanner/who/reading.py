@@ -83,11 +83,17 @@ class Sums:
     half_open: Ints  # targets
     completed: Ints
     talked: Ints  # hosts
+    marked: Ints  # SYNs that look like a scanner's
+
+    @property
+    def talking(self) -> Bools:
+        """Whose connections carry data."""
+        return (self.completed > 0) & (2 * self.completed >= self.targets) & (2 * self.talked >= self.hosts)
 
     @property
     def clients(self) -> Bools:
-        """Whose connections carry data."""
-        return (self.completed > 0) & (2 * self.completed >= self.targets) & (2 * self.talked >= self.hosts)
+        """Of these, who sends nothing that looks like a scanner's SYNs."""
+        return self.talking & (self.marked * _BY_CHANCE <= self.packets[SYN_ONLY])
 
 
 @dataclass
@@ -151,10 +157,18 @@ class Who:
             half_open=np.bincount(prober[marks & np.uint16(Mark.HALF_OPEN) > 0], minlength=n),
             completed=np.bincount(prober[completed], minlength=n),
             talked=np.bincount(host_of[pairs.rows], minlength=n),
+            marked=self._marked(n),
         )
         for stray in strays:
             self._add_stray(sums, stray)
         return sums
+
+    def _marked(self, n: int) -> Ints:
+        """SYNs of looks that no system's stack has, by prober."""
+        keys, rows = self._probers.groups.numbering.keys, self._probers.groups.rows
+        scanners = np.flatnonzero((keys[:, 1] != Look.OTHER) & (keys[:, 1] != Look.STACK))
+        number = self._number(keys[scanners, 0].view(np.int64))
+        return np.bincount(number, rows["syns"][scanners], n).astype(np.int64)
 
     def _add_stray(self, sums: Sums, stray: Strays) -> None:
         number, n = self._number(stray.us), len(sums.address)
@@ -245,7 +259,7 @@ class Who:
     def _syn_kind(self, sums: Sums, number: int) -> str:
         half, full = int(sums.half_open[number]), int(sums.completed[number])
         if full > half:
-            return CONNECTIONS if sums.clients[number] else FULL
+            return CONNECTIONS if sums.talking[number] else FULL
         return HALF_OPEN if half else SYN_ONLY
 
     def _claims(self, sums: Sums, number: int) -> list[Claim]:

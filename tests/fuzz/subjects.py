@@ -33,6 +33,8 @@ from scanner.targets.ports import format_ports, parse_ports
 from scanner.targets.spec import Specs, parse_hosts
 from scanner.verdict.rows import Verdict
 from scanner.verdict.table import State
+from scanner.who.reading import Who
+from scanner.who.rows import texts
 from tests.capture_files import drain
 from tests.command import sign
 from tests.fuzz.mutation import mutated_bytes, mutated_document, mutated_text
@@ -142,7 +144,7 @@ def check_capture(data: bytes) -> bool:
 
 
 def check_classified(data: bytes) -> bool:
-    """A capture becomes rows, each target once and each row as documented, and a report."""
+    """A capture becomes rows, each target once and each row as documented, a report, and rows of probers."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "capture"
         path.write_bytes(data)
@@ -151,6 +153,9 @@ def check_classified(data: bytes) -> bool:
         for row in rows:
             _check_row(row)
         assert all(line.isprintable() for line in reading.report())
+        probers = list(Who([str(path)], 1, everything=True).rows())
+        assert all(ip_address(prober.prober) and prober.not_told >= 0 for prober in probers)
+        assert "".join(texts(probers, "table")).replace("\n", "").isprintable()
         return bool(rows)
 
 
