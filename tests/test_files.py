@@ -200,6 +200,17 @@ def test_a_second_ctrl_c_ends_the_wait_for_the_reader_of_a_pipe(folder: Path, mo
     assert halfopen(*CONNECT) == 130
 
 
+@pytest.mark.parametrize("end", [("-e", "nowhere0"), ("--source-ip", "192.0.2.77")])
+def test_a_local_end_that_is_not_there_is_refused_before_a_file_is_made(end: tuple[str, str], folder: Path) -> None:
+    before = listing()
+    assert (halfopen(*CONNECT, *end, "-o", "a.jsonl"), listing()) == (2, before)
+
+
+def test_statistics_of_a_capture_do_not_replace_its_rows(folder: Path) -> None:
+    before = listing()
+    assert (halfopen("classify", "empty.pcap", "-oX", "a.xml", "--stats", "a.xml", "--force"), listing()) == (2, before)
+
+
 def test_two_scans_with_force_do_not_share_a_file(folder: Path) -> None:
     Path("a.csv").write_text(OLD)
     first = open_new("a.csv", force=True)
@@ -271,3 +282,15 @@ def test_a_resumed_scan_replaces_its_own_statistics(folder: Path, monkeypatch: p
     assert (halfopen(*usual), halfopen(*usual)) == (0, 0)
     Path("other.json").write_text(OLD)
     assert (halfopen(*usual[:-1], "other.json"), Path("other.json").read_text()) == (2, OLD)
+
+
+def test_statistics_that_no_part_has_written_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first part ends as by `kill -9`: before it writes its statistics."""
+    Path("hosts").write_text("127.0.0.1\n")
+    usual = ("connect", *USUAL[:-2], "-q", "--stats", "stats.json")
+    with monkeypatch.context() as killed:
+        killed.setattr(StateFile, "remove", lambda self: None)
+        killed.setattr("scanner.cli.run._write_stats", lambda *_: None)
+        assert halfopen(*usual) == 0
+    Path("stats.json").write_text(OLD)
+    assert (halfopen(*usual), Path("stats.json").read_text()) == (2, OLD)

@@ -30,6 +30,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
     if options.ladder and "-" in options.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
+    output.check_names()
     if output.stats:
         check_new(output.stats, output.force)
     selection = _selection(options, output.only_open)

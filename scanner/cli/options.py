@@ -82,6 +82,23 @@ class OutputOptions:
         """Every output file, without standard output."""
         return [path for path in (*self.output, *(path for _, path in self.named)) if path != "-"]
 
+    def check_names(self, record: str | None = None) -> None:
+        """Refuse two options that write one file, or the name beside a file at which its replacement is made.
+
+        Devices and pipes may be named twice. Raises UsageError.
+        """
+        named = [("-o", path) for path in self.files]
+        others = ("--record", record), ("--stats", self.stats), ("--resume", self.resume)
+        taken: dict[str, str] = {}
+        for flag, path in [*named, *((flag, path) for flag, path in others if path)]:
+            place = os.path.realpath(path)
+            if os.path.exists(place) and not os.path.isfile(place):
+                continue
+            for name in (place, f"{place}.new"):
+                if taken.setdefault(name, flag) != flag:
+                    raise UsageError(f"{flag} {path} is also a file to be written by {taken[name]}: give each its own")
+        # Several files of -o are compared where they are opened.
+
     def open(self, run: "Run", written: "Sequence[Written] | None" = None) -> "Outputs":
         """Open every output. `written`: go on after these parts of the files. Raises UsageError."""
         from ..output import open_sinks
@@ -183,23 +200,6 @@ class ScanRequest:
         self.targets = group(TargetOptions, given)
         self.evidence = group(EvidenceOptions, given)
         self.output = group(OutputOptions, given)
-
-    def check_names(self) -> None:
-        """Refuse two options that write one file, or the name beside a file at which its replacement is made.
-
-        Devices and pipes may be named twice. Raises UsageError.
-        """
-        named = [("-o", path) for path in self.output.files]
-        others = ("--record", self.evidence.record), ("--stats", self.output.stats), ("--resume", self.output.resume)
-        taken: dict[str, str] = {}
-        for flag, path in [*named, *((flag, path) for flag, path in others if path)]:
-            place = os.path.realpath(path)
-            if os.path.exists(place) and not os.path.isfile(place):
-                continue
-            for name in (place, f"{place}.new"):
-                if taken.setdefault(name, flag) != flag:
-                    raise UsageError(f"{flag} {path} is also a file to be written by {taken[name]}: give each its own")
-        # Several files of -o are compared where they are opened.
 
     def fixed(self) -> dict[str, str]:
         """The options that a resumed scan must share with its earlier part, by flag, without empty ones."""

@@ -20,7 +20,7 @@ from ..errors import INTERRUPTED, UNSURE, ScanError, escaped, note
 from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
-from ..rounds.statistics import summary_lines
+from ..rounds.statistics import ScanStats, summary_lines
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports, services
 from ..targets.special import guard, skipped_text
@@ -40,7 +40,7 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     # What needs neither a file nor a name server comes first.
     config = config_of(request.given)
     check_form(request.output.progress)
-    request.check_names()
+    request.output.check_names(request.evidence.record)
     ports = ports_of(request.targets)
     with reading(request.output.quiet) as tell:
         choice = choice_of(request.targets, tell=tell)
@@ -103,9 +103,11 @@ def run_syn(request: ScanRequest) -> int:
 
 def run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
+    from ..connect.local_end import LocalEnd
     from ..connect.scan import connect_session
 
     config, ports, hosts, state = _checked(request)
+    LocalEnd(config.source_ip, config.interface).check()
     session = connect_session(hosts, ports, config, state.resume_point, state.kept)
     return run_session(request, ports, session, state, Watch(None, False, [], False))
 
@@ -187,6 +189,8 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     """Write the ends of the files and the summary. Returns the exit code. Raises the fault that ended the scan."""
     stats, interrupted = state.total(session.stats()), session.interrupted
     lines = list(map(escaped, summary_lines(stats)))  # hosts that stopped are named by the state too
+    if output.stats:
+        faults.attempt(_write_stats, stats, output, state)
     if interrupted:
         faults.attempt(state.save, session, outputs)  # before the ends of the files are written
         if state.saved:
@@ -195,8 +199,6 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     faults.attempt(outputs.finish, Summary("\n".join(lines), interrupted=interrupted))
     if not interrupted and len(faults.errors) == before:
         faults.attempt(state.remove)
-    if output.stats:
-        faults.attempt(write_stats, stats.as_report(), output.stats, _may_replace(output, state))
     if not output.quiet and not faults.errors:
         for line in lines:
             note(line, "")
@@ -206,3 +208,9 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     if interrupted:
         return INTERRUPTED
     return UNSURE if output.strict and not stats.within_bound else 0
+
+
+def _write_stats(stats: ScanStats, output: OutputOptions, state: StateFile) -> None:
+    path = output.stats or ""
+    write_stats(stats.as_report(), path, _may_replace(output, state))
+    state.wrote_stats(path)

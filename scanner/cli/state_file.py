@@ -41,16 +41,17 @@ class StateFile:
     """The state of one scan on disk. Without a path nothing is kept.
 
     `resume_point` is where the earlier part stopped and `written` its outputs. Both are None for a scan that begins.
-    `stats_file`: the --stats file of the earlier part, which this part may replace.
+    `stats_file`: the --stats file that an earlier part has written, and that this part may replace.
     """
 
     resume_point: ResumePoint | None = None
     written: list[Written] | None = None
     stats_file: str | None = None
 
-    def __init__(self, path: str | None = None, inputs: Inputs | None = None, stats: str | None = None) -> None:
-        """`inputs`: what both parts of a resumed scan must share. `stats`: of --stats. Raises UsageError."""
-        self._path, self._inputs, self._stats = path, inputs or {}, stats and os.path.realpath(stats)
+    def __init__(self, path: str | None = None, inputs: Inputs | None = None) -> None:
+        """`inputs`: what both parts of a resumed scan must share. Raises UsageError."""
+        self._path, self._inputs = path, inputs or {}
+        self._content: dict[str, Any] = {}  # what was saved last
         self.kept = path is not None  # then the session keeps what an interrupt leaves unfinished
         self._saved = 0.0  # when, in monotonic seconds
         self._begun = False  # whether this process has tried to save
@@ -88,18 +89,29 @@ class StateFile:
             return
         self._saved = time.monotonic()
         stats = self.total(session.stats())
-        document = encode({
+        self._content = {
             "inputs": self._inputs,
-            "stats_file": self._stats,
+            "stats_file": self.stats_file,
             "resume_point": session.resume_point().as_json(),
             "stats": {**stats.as_json(), "stopped": dict(stats.stopped.most_common(MOST_STOPPED))},
             "outputs": [output._asdict() for output in outputs.written()],
-        })  # fmt: skip
+        }  # fmt: skip
+        self._replace()
+
+    def wrote_stats(self, path: str) -> None:
+        """The --stats file has been written: the next part of the scan may replace it. Raises ScanError as `save`."""
+        self.stats_file = os.path.realpath(path)
+        if self._content:
+            self._content["stats_file"] = self.stats_file
+            self._replace()
+
+    def _replace(self) -> None:
+        assert self._path
         try:
             if not self._begun:  # the outputs are locked now, so no other scan writes this state
                 _remove_unfinished(self._path)
             self._begun = True
-            _replace(self._path, document)
+            _replace(self._path, encode(self._content))
             self.saved = True
         except OSError as error:
             raise ScanError(f"cannot keep the state in {self._path}: {error.strerror}") from error
@@ -170,7 +182,7 @@ def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFil
         return StateFile()
     if not request.output.files:
         raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
-    return StateFile(path, _inputs(request, hosts, ports), request.output.stats)
+    return StateFile(path, _inputs(request, hosts, ports))
 
 
 def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:

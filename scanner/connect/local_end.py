@@ -4,7 +4,7 @@ import socket
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-from ..errors import ScanError
+from ..errors import ScanError, UsageError
 from ..targets.zones import Zones, zone_at
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # include/uapi/linux/in.h: the port is chosen by connect(), for the whole 4-tuple
@@ -39,6 +39,17 @@ class LocalEnd(NamedTuple):
             call.close()
             wanted = " ".join(filter(None, self[:2]))
             raise ScanError(f"cannot connect from {wanted}: {error.strerror}; is it this machine's?") from error
+
+    def check(self) -> None:
+        """Refuse what `bind` would refuse for every target, before anything is sent. Raises UsageError."""
+        if not (self.address or self.interface):
+            return
+        family = socket.AF_INET6 if self.address and ":" in self.address else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as call:
+                self.bind(call)
+        except ScanError as error:
+            raise UsageError(str(error)) from error
 
 
 ANYWHERE = LocalEnd()
