@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import signal
 import stat
 import threading
@@ -157,7 +158,7 @@ def recorded_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def session(hosts: Any, ports: Any, config: Any, *others: Any) -> Session:
         others[2]({1})
-        return connect_session(hosts, ports, config)
+        return connect_session(hosts, ports, config, *others[-2:])
 
     monkeypatch.setattr("scanner.halfopen.session.syn_session", session)
     monkeypatch.setattr("scanner.cli.privileges.give_up", lambda: None)
@@ -175,6 +176,21 @@ def test_a_recording_takes_its_name_with_the_other_files(folder: Path, recorded_
     Path("old.pcapng").write_text(OLD)
     assert halfopen(*SYN, "-o", "a.xml", "--force") == 0
     assert (Path("old.pcapng").read_bytes()[:4].hex(), Path("old.pcapng.new").exists()) == ("0a0d0d0a", False)
+
+
+@pytest.mark.parametrize("record", [("--record", "part.pcapng"), ("--record=part.pcapng",)])
+def test_the_command_that_is_printed_goes_on(
+    record: tuple[str, ...], folder: Path, recorded_calls: None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A recording is of one part. Printed with its name, the command would be refused."""
+    line = ("syn", "127.0.0.1", "-p", "1-9", *record, "-o", "a.jsonl", "--resume", "a.state")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Session, "interrupted", property(lambda session: session.stop() or True))
+        assert halfopen(*line) == 130
+    printed = next(text for text in capsys.readouterr().err.splitlines() if text.startswith("interrupted: to go on, "))
+    command = shlex.split(printed.removeprefix("interrupted: to go on, ").split(" (and --record")[0])
+    assert (halfopen(*command[1:]), len(Path("a.jsonl").read_text().splitlines())) == (0, 9)
 
 
 def test_ctrl_c_while_files_are_opened_leaves_whole_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,21 @@ def command_line() -> str:
     return shlex.join(["halfopen", *sys.argv[1:]])
 
 
+def next_command() -> str:
+    """The call that goes on with a scan: the same one without `--record`, because a recording is of one part."""
+    import shlex
+
+    words = iter(sys.argv[1:])
+    kept = []
+    for word in words:
+        if word == "--record":
+            next(words, None)
+        elif not word.startswith("--record="):
+            kept.append(word)
+    more = "" if len(kept) == len(sys.argv) - 1 else " (and --record with another name, to record that part too)"
+    return shlex.join(["halfopen", *kept]) + more
+
+
 def group(kind: type[Group], given: Given) -> Group:
     """A group of options: what the user gave, and the defaults of the rest."""
     return kind(**{name: given[name] for name in declared(kind) if name in given})

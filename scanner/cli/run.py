@@ -28,7 +28,7 @@ from ..trace import Watch
 from ..trace.ladder import scan_targets
 from ..verdict.sentences import plural
 from . import privileges
-from .options import OutputOptions, ScanRequest, command_line
+from .options import OutputOptions, ScanRequest, command_line, next_command
 from .progress import check_form, reading, shown
 from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
@@ -194,7 +194,7 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     if interrupted:
         faults.attempt(state.save, session, outputs)  # before the ends of the files are written
         if state.saved:
-            lines[-1] = f"interrupted: to go on, {command_line()}"
+            lines[-1] = f"interrupted: to go on, {next_command()}"
     before = len(faults.errors)
     faults.attempt(outputs.finish, Summary("\n".join(lines), interrupted=interrupted))
     if not interrupted and len(faults.errors) == before:
