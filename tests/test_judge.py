@@ -10,7 +10,8 @@ from scanner.classifier import classification
 from scanner.classifier import judge as module
 from scanner.classifier.classification import Classification
 from scanner.classifier.flows import NEVER, Flows
-from scanner.classifier.judge import judge, retire, rows, settle
+from scanner.classifier.judge import judge, retire, settle
+from scanner.classifier.rows import rows
 from scanner.packet.headers import LINK_RAW
 from tests.builders import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 

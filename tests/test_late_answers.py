@@ -8,7 +8,8 @@ import pytest
 
 from scanner.classifier import judge as module
 from scanner.classifier.flows import NEVER, Flows
-from scanner.classifier.judge import judge, retire, rows, settle
+from scanner.classifier.judge import judge, retire, settle
+from scanner.classifier.rows import rows
 from scanner.verdict.rows import Verdict
 from tests.builders import SECOND, US, batch, rst, syn, synack, unreachable
 

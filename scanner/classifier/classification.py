@@ -22,7 +22,8 @@ from ..verdict.columns import Columns
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
 from .flows import NEVER, Flows
-from .judge import Judged, judge, judge_accepted, retire, rows, settle
+from .judge import Judged, judge, judge_accepted, retire, settle
+from .rows import rows
 from .summary import count_report, unread_lines
 
 DEFAULT_TIMEOUT = 1.0

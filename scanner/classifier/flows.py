@@ -6,14 +6,12 @@ the same target. A SYN/ACK or RST names its flow by the acknowledgement number, 
 quotes, and a later packet of the prober (RST, ACK) by its own sequence number. So a reply finds its flow also where it
 stands before its probe in the file, and it does not matter which program sent the probes.
 
-Only what a flow's row gathers is kept of a packet: memory grows with distinct flows, not with packets. When flows
-become many, `judge.retire` moves the older half to `forgotten`, 32 bytes each.
+Only what a flow's row gathers is kept of a packet. When flows become many, `retire` moves some to `forgotten`. What is
+neither a probe nor a reply goes to `conversations`.
 
-What is neither a probe nor a reply goes to `conversations`.
-
-Limits: a later packet of the prober counts only where its SYN
-stands before it in the file; otherwise every segment of every connection would need a flow. The same holds for the ACK
-that proves a split handshake: before its SYN it proves nothing, and the port is unknown.
+Limits: a later packet of the prober counts only where its SYN stands before it in the file; otherwise every segment of
+every connection would need a flow. The same holds for the ACK that proves a split handshake: before its SYN it proves
+nothing, and the port is unknown.
 """
 
 from collections import Counter
@@ -27,6 +25,7 @@ from ..verdict.evidence import IcmpSenders, marks_of
 from ..verdict.ledger import Ledger, Mark, Replies, blank
 from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
+from .addresses import AddressFilter, AddressSet
 from .arp import ArpScans
 from .conversations import Conversations
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
@@ -68,10 +67,10 @@ class Flows:
         self.senders = IcmpSenders()
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
-        self.reached: set[int] = set()  # addresses that something was sent to, apart from SYNs
+        self.reached = AddressSet()  # addresses that something was sent to, apart from SYNs
         self._numbers = Numbering()
         self._table = np.zeros(0, FLOW)
-        self._probers = np.zeros(0, np.int64)  # addresses that have sent a SYN, ascending
+        self.probers = AddressFilter()  # addresses that have sent a SYN
         self.long_syns = LongSyns()
 
     # ── rows by key, keys by row ──
@@ -173,7 +172,7 @@ class Flows:
     def _take_aside(self, aside: Aside) -> None:
         """Packets of other protocols give no verdict, but they show that packets towards an address are recorded."""
         for towards in aside.towards:
-            self.reached.update(self._numbers_of(np.unique(towards)).tolist())
+            self.reached.add(self._numbers_of(towards))
         self.arp.see(aside.arp)
         for sender, receiver in aside.cut:
             self._note_cut_quotes(self._numbers_of(receiver), self._numbers_of(sender))
@@ -185,7 +184,7 @@ class Flows:
         """ICMP errors that quote too little: at best the target's address is known, its port is not."""
         self.counts["icmp-quote-truncated"] += len(us)
         self.cut_quotes.update(zip(us.tolist(), them.tolist(), strict=True))
-        self.reached.update(np.unique(us).tolist())
+        self.reached.add(us)
 
     def _take_probes(self, segments: Segments, src: Ints, dst: Ints, row: Ints) -> None:
         """SYNs: each makes its flow, or is one more probe of it."""
@@ -196,12 +195,11 @@ class Flows:
         np.add.at(table["probes"], flow, np.uint32(1))
         table["tos"][flow], table["ttl"][flow] = segments.tos[row], segments.ttl[row]
         self.long_syns.add(FlowKey(target, our_port, segments.seq[row]), segments.size[row])
-        if not np.isin(us, self._probers).all():
-            self._probers = np.union1d(self._probers, us)
+        self.probers.add(us)
 
     def _take_others(self, frames: Frames, segments: Segments, src: Ints, dst: Ints) -> None:
         """Replies, and what probers send after them."""
-        self.reached.update(np.unique(dst).tolist())
+        self.reached.add(dst)
         row, flow = self._take_aftermath(segments, src, dst)
         later = np.zeros(len(segments), np.bool_)
         later[row] = True
@@ -228,7 +226,8 @@ class Flows:
     def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> tuple[Ints, Ints]:
         """Mark flows whose prober sends on behind its SYN; returns which rows are such packets, and their flows."""
         wanted = ~segments.icmp & (segments.flags & SYN == 0) & (segments.flags & (ACK | RST) != 0)
-        row = np.flatnonzero(wanted & np.isin(src, self._probers))  # most packets need no look into the tables
+        row = np.flatnonzero(wanted)
+        row = row[self.probers.may_have(src[row])]  # most packets need no look into the tables
         target = self.targets.find(*TargetKey(src[row], dst[row], segments.dport[row]).words())
         row, target = row[target >= 0], target[target >= 0]
         # The SYN took one sequence number: the reset of a half-open scan and the handshake's ACK carry the next one.

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..packet.headers import Bools, Ints, Rows
 from ..verdict.ledger import Ledger, Replies
-from .keys import Column
+from .keys import Column, grown
 
 FACTS = np.dtype(
     [
@@ -51,10 +51,7 @@ class TargetTable:
     def grow(self, count: int) -> None:
         """Make room for `count` targets."""
         self.ledger.grow(count)
-        if count > len(self.seq):
-            grown = np.zeros(max(count, 2 * len(self.seq)), np.uint32)
-            grown[: len(self.seq)] = self.seq
-            self.seq = grown
+        self.seq = grown(self.seq, count, np.uint32(0))
 
     def add(self, target: Ints, record: Rows, seq: Column) -> None:
         """Fold records of flows, RECORD[n], whose SYNs have these sequence numbers."""

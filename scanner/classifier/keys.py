@@ -215,7 +215,7 @@ class LongSyns:
         return key._replace(seq=np.where(number >= 0, self._seq[number], key.seq & _LOW))
 
 
-def grown(rows: Rows, count: int, blank_row: Rows) -> Rows:
+def grown(rows: npt.NDArray[Any], count: int, blank_row: object) -> npt.NDArray[Any]:
     """The rows, and behind them so many blank ones that there is room for `count`."""
     if count <= len(rows):
         return rows

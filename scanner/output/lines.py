@@ -79,7 +79,7 @@ def widest(rows: Columns, scanners: bool) -> int:
 
 
 def _lengths(text: Bytes) -> Ints:
-    return np.asarray(np.count_nonzero(text, axis=1))
+    return np.asarray((np.ascontiguousarray(text.T) != 0).sum(axis=0))
 
 
 def lines(rows: Columns, scanners: bool, width: int, port_width: int, tails: list[str], number: Ints) -> Iterator[str]:

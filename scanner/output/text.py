@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from ..packet.addresses import is_ipv4, to_text
-from ..packet.headers import Bools, Bytes, Ints, Rows
+from ..packet.headers import U32, Bools, Bytes, Ints, Rows
 
 _ZERO = ord("0")
 
@@ -48,16 +48,21 @@ def addresses(column: Rows) -> Bytes:
 
 def _dotted(column: Rows) -> Bytes:
     octets = column["lo"].astype(">u8").view(np.uint8).reshape(len(column), 8)[:, 4:]
-    text = _octets()[octets].reshape(len(column), 16)
-    last = text[:, 12:]
-    last[last == ord(".")] = 0
-    return text
+    text = _octets()[octets]
+    text[:, 3] = _last_octets()[octets[:, 3]]
+    return text.view(np.uint8)
 
 
 @cache
-def _octets() -> Bytes:
-    """uint8[256, 4]: each number and a dot."""
-    return np.array([f"{number}.".encode() for number in range(256)]).view(np.uint8).reshape(256, 4)
+def _octets() -> U32:
+    """uint32[256]: the four bytes of each number and a dot."""
+    return np.array([f"{number}.".encode() for number in range(256)]).view(np.uint32)
+
+
+@cache
+def _last_octets() -> U32:
+    """The same without a dot."""
+    return np.array([f"{number}".encode() for number in range(256)], "S4").view(np.uint32)
 
 
 def numbers(value: Ints, least: int = 1) -> Bytes:

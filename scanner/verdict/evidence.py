@@ -221,8 +221,11 @@ def repeated(records: Rows) -> Bools:
 
     Two replies that differ are a conflict, not a repeat: each reason that was seen has one reply of its own.
     """
-    expected = np.maximum(count_bits(records["passes"]), count_bits(records["seen"]))
-    return np.asarray((records["replies"] > expected) | (records["marks"] & Mark.REPEAT > 0))
+    repeat = records["marks"] & Mark.REPEAT > 0
+    several = np.flatnonzero(records["replies"] > 1)
+    expected = np.maximum(*(count_bits(records[name][several]) for name in ("passes", "seen")))
+    repeat[several] |= records["replies"][several] > expected
+    return np.asarray(repeat)
 
 
 def words_of(records: Rows, facts: HostFacts) -> list[Words]:

@@ -1,0 +1,52 @@
+"""Judged targets as rows: what the outputs get.
+
+The rows are columns (`verdict.columns`), because a capture may hold millions of targets.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+
+from ..capture.source import NO_TIME
+from ..packet.addresses import raw_text
+from ..packet.headers import Bools, Ints, Rows
+from ..targets.ports import services
+from ..verdict.columns import Columns, Services
+from ..verdict.evidence import numbered_words
+from ..verdict.table import RANK
+from .flows import Flows
+from .judge import Judged
+
+
+def rows(flows: Flows, judged: Judged) -> Columns:
+    """The judged targets as verdicts, by prober, address and port."""
+    us, them, port = flows.target_keys(judged.target)
+    record, rtt = judged.record, judged.rtt
+    evidence, words = numbered_words(record, judged.facts)
+    more: dict[tuple[str, ...], int] = {}
+    for row, word in _further_words(flows, us, them, record, judged.orphan):
+        longer = (*evidence[words[row]], word)
+        words[row] = more.setdefault(longer, len(evidence))
+        if words[row] == len(evidence):
+            evidence.append(longer)
+    return Columns(
+        flows.addresses.addresses(them), port.astype(np.uint16), record, rtt,
+        record["time"] != NO_TIME, words, flows.addresses.addresses(us), evidence, _services(),
+        [None, *map(raw_text, flows.senders.names[1:])],
+    )  # fmt: skip
+
+
+def _further_words(flows: Flows, us: Ints, them: Ints, record: Rows, orphan: Bools) -> Iterator[tuple[int, str]]:
+    """Words that follow from more than the replies, with their rows."""
+    for row in np.flatnonzero(orphan).tolist():
+        yield row, "probe-not-captured"
+    silent = RANK[record["reason"]] == 0
+    for row in np.flatnonzero(silent).tolist() if flows.cut_quotes else ():
+        if (us[row], them[row]) in flows.cut_quotes:
+            yield row, "icmp-quote-truncated"
+
+
+@cache
+def _services() -> Services:
+    return Services.of(services())
