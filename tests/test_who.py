@@ -175,6 +175,34 @@ def test_three_different_marks_of_16_bits_are_enough_and_the_odds_are_said(tmp_p
     )  # fmt: skip
 
 
+def test_three_marks_among_thousands_of_packets_are_chance(tmp_path: Path) -> None:
+    plain = [segment(A, f"10.{n // 250}.{n % 250}.9", 80, seq=n * 77777) for n in range(3000)]
+    (row,) = Who([capture(tmp_path / "a.pcap", [*plain, *(masscan(A, n) for n in range(1, 4))])]).rows()
+    assert (row.claims, row.not_told) == ([], 3003)
+
+
+@pytest.mark.parametrize(("rate", "claims"), [(1000, [(STACK, 60)]), (0, []), (10, [])])
+def test_time_stamps_that_go_on_in_repeats_show_a_stack(
+    rate: int, claims: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    """Each SYN comes again after 3 s; its clock has `rate` steps a second."""
+    syns = [
+        segment(A, B, n, seq=n << 9, sport=40000 + 7 * n, options=f"020405b40402080a{clock:08x}0000000001030307")
+        for again in (0, 3)
+        for n in range(30)
+        for clock in [n * 12345 + again * rate]
+    ]
+    assert named(Who([capture(tmp_path / "a.pcap", syns)]).rows()) == {A: claims}
+
+
+def test_a_scanner_with_the_options_of_a_system_is_not_the_stack_of_its_own_machine(tmp_path: Path) -> None:
+    """ZMap can write these options, and its TTL is 255."""
+    linux = "020405b40402080a000000010000000001030307"
+    scan = [segment(A, f"10.0.0.{n}", 80, seq=n << 9, sport=40000 + 7 * n, options=linux, ttl=250) for n in range(90)]
+    (row,) = Who([capture(tmp_path / "a.pcap", [*scan, *BROWSER])]).rows()
+    assert ([(claim.tool, claim.syns) for claim in row.claims], row.not_told) == ([(STACK, 59)], 90)
+
+
 @pytest.mark.parametrize(("hits", "trials", "expected"), [(3, 3, -14.4), (3, 1000, -6.2), (20, 10**6, 0.0), (0, 9, 0)])
 def test_the_chance_grows_with_the_packets_looked_at(hits: int, trials: int, expected: float) -> None:
     assert log10_chance(hits, trials, -16 * 0.693147) == pytest.approx(expected, abs=0.1)
@@ -335,6 +363,10 @@ def test_the_table() -> None:
     path = str(PCAPS / "only-sent.pcap")
     assert halfopen(path) == (TABLE, ["halfopen: 7 packets: 6 probes to 6 targets"], 0)
     assert halfopen("-", "-q", stdin=Path(path).read_bytes()) == (TABLE, [], 0)
+
+
+def test_no_line_names_an_option_of_classify() -> None:
+    assert not [line for line in halfopen(str(PCAPS / "only-received.pcap"))[1] if "--orphans" in line]
 
 
 def test_the_formats_agree() -> None:

@@ -114,6 +114,7 @@ class Who:
     def rows(self) -> Iterator[ProberRow]:
         """Read everything; then the rows, those with the most probes first."""
         judged = self.reading.judged(self._see)
+        self.reading.orphaned = 0  # the report would name an option that `who` does not have
         strays = self._others.probes(self.reading.flows, judged.target)
         for stray in strays:
             self._probers.probers.intern(stray.us, np.zeros_like(stray.us))
