@@ -133,6 +133,7 @@ class Scan:
         full = self.transmit.send(list(self._sources()), now)
         self._adapt_rate(now)
         self.windows.advance(now)
+        self.transmit.learn_refusals(now)
         return FULL_RING_PAUSE if full else self._next_due(now)
 
     def _go_on(self, back: list[Transport]) -> None:

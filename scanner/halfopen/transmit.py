@@ -154,6 +154,13 @@ class Transmit:
                     if entry.sending:
                         entry.sending.left(entry.target_id, now)
 
+    def learn_refusals(self, now: int) -> None:
+        """Account at once if anything was refused: before something that looks like an answer to it is read."""
+        for transport in self._transports:
+            if refused := transport.refused():
+                self._refused[id(transport)] |= refused
+                self.account(now)
+
     def _without(self, entry: _InFlight, refused: dict[int, str]) -> _InFlight:
         """The entry without what the system has refused to send: those targets have not been probed."""
         first = entry.until - entry.number

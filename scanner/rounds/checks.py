@@ -45,6 +45,8 @@ class Checks:
 
     def was_sent(self, target_id: Ints, pass_no: npt.NDArray[np.uint8]) -> Bools:
         """Which replies (target, pass number) may answer a check probe that has been handed out."""
+        if self.passes.refusals:  # by this machine: what comes may be its own firewall's
+            return np.zeros(len(target_id), np.bool_)
         answers = (pass_no >= self._first) & (pass_no < self._first + TURNS * self.passes.pass_no)
         place = target_id * TURNS + (pass_no.astype(np.int64) - self._first) % TURNS
         return np.asarray(answers & np.isin(place, self._place))

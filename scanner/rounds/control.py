@@ -138,7 +138,9 @@ class ControlProbes:
         """This machine has refused to send these control probes, which says nothing of the path."""
         self.outstanding -= len(target_id)
         for target in target_id.tolist():
-            self._back[self._index[target, self.pass_no]] = True
+            at = self._index.pop((target, self.pass_no), None)  # nothing can answer it
+            if at is not None:
+                self._back[at] = True
 
     def stop(self) -> None:
         """Hand out nothing more in this pass."""

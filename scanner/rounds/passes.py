@@ -48,6 +48,7 @@ class Passes:
         self.first_ended = 0  # when the latest frame of the first pass left
         self.cut_short = False  # the pass under way was stopped before its end
         self.refusals = 0  # frames that this machine refused to send
+        self._refused: dict[int, Bools] = {}  # by pass: which targets they were for
         self.handed = self.handed_first = 0  # targets handed out in the pass under way, and in the first pass
         self.admit: Admit | None = None  # holds back targets of hosts that limit their answers
         self.tracker, self._n = tracker, tracker.n
@@ -74,6 +75,10 @@ class Passes:
         self.first_ended = other.first_ended
         self._log = [([], []) for _ in range(other.pass_no)]
         self._earlier, self._next = (other, other.pass_no, renumber), self._n
+        if other.refusals:
+            there = renumber(np.arange(self._n))
+            self.refusals = other.refusals
+            self._refused = {number: refused[there] for number, refused in other._refused.items()}
 
     def take(self, limit: int, now: int) -> Ints:
         """Up to `limit` target ids to send to now. None may mean that the rest is held back: see `handed_out`."""
@@ -137,6 +142,9 @@ class Passes:
         """This machine has refused to send to these targets: they have not been probed in this pass."""
         self.outstanding -= len(target_id)
         self.refusals += len(target_id)
+        if self.pass_no not in self._refused:
+            self._refused[self.pass_no] = np.zeros(self._n, np.bool_)
+        self._refused[self.pass_no][target_id] = True
 
     @property
     def handed_out(self) -> bool:
@@ -202,10 +210,17 @@ class Passes:
                 when[selected] = np.where(batch >= 0, np.asarray(times)[batch], 0)
         return when
 
+    def came_to(self, target_id: Ints) -> Bools:
+        """Whether the first pass has handed out each target."""
+        return np.asarray((self.turn(target_id) < self._reached()) | (self.pass_no > 1))
+
     def was_sent(self, target_id: Ints, pass_no: PassNumbers) -> Bools:
-        """Whether that pass has come to each target. Before that, nothing can answer the pass."""
+        """Whether that pass has sent to each target, or may have. Before that, nothing can answer the pass."""
         reached = self.turn(target_id) < self._reached()
-        return np.asarray((pass_no < self.pass_no) | (reached & (pass_no == self.pass_no)))
+        sent = (pass_no < self.pass_no) | (reached & (pass_no == self.pass_no))
+        for number, refused in self._refused.items():
+            sent &= (pass_no != number) | ~refused[target_id]
+        return np.asarray(sent)
 
     def sent_before(self, target_id: Ints, now: int) -> Bools:
         """Which of these silent targets were sent to at least once, and for the last time before `now`."""

@@ -190,7 +190,7 @@ def _history(window: "Window") -> History:
     refused = np.zeros(len(window.hosts), np.int64)
     if passes.refusals:
         unprobed = np.flatnonzero(window.ledger.silent(slice(None)) & ~window.ledger.was_probed())
-        unprobed = unprobed[passes.was_sent(unprobed, np.ones(len(unprobed), np.uint8))]
+        unprobed = unprobed[passes.came_to(unprobed)]
         refused = np.bincount(unprobed // window.width, minlength=len(window.hosts))
     return History(
         window.last_answer, answers, window.width, reached, reached_at, control, host, longest, least, refused

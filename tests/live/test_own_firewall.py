@@ -43,10 +43,11 @@ def run(namespace: Namespace, verb: str, *arguments: str) -> Done:
     return done(process.returncode, out.decode(), said.decode())
 
 
+@pytest.mark.parametrize("verdict", ["drop", "reject", "reject with tcp reset"])
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_what_the_own_firewall_keeps_back_is_not_called_filtered(alone: Namespace, address: str) -> None:
-    """Kept: the rows of the other half."""
-    forbid(alone, "tcp flags & (syn | ack) == syn tcp dport 1-100 drop")
+def test_what_the_own_firewall_keeps_back_is_not_called_filtered(alone: Namespace, address: str, verdict: str) -> None:
+    """Kept: the rows of the other half. What the firewall answers is no answer of a target."""
+    forbid(alone, f"tcp flags & (syn | ack) == syn tcp dport 1-100 {verdict}")
     ended = run(alone, "syn", address, "-p", "1-200")
     assert ended.brief("port", "state") == sorted([(port, "closed") for port in range(101, 201)], key=repr)
     line = f"halfopen: this machine refused to send to 100 targets (Operation not permitted): {NO_ROW}"
