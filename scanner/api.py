@@ -31,6 +31,7 @@ _TARGET_OPTIONS = declared(TargetOptions, without=("list_ports",))
 _TYPES = {  # of the fields of Verdict, in their order; empty: as long as the longest text
     "ip": "U39", "port": "i4", "state": "U8", "reason": "U20", "protocol": "U4", "ttl": "i2", "service": "U16",
     "evidence": "", "rtt_ms": "f8", "time": "f8", "pass_": "u1", "icmp_from": "U39", "scanner_ip": "U39",
+    "tunnel": "",
 }  # fmt: skip
 _UNKNOWN = {"U": "", "i": -1, "f": np.nan, "u": 0, "": ""}  # by the kind of the type
 
@@ -55,15 +56,17 @@ class Verdicts:
 
         Fields: ip (text), port (int32; -1: the host is down and has none), state, reason, protocol (text), ttl
         (int16), service (text), evidence (words with spaces between), rtt_ms (float64, milliseconds), time (float64,
-        seconds since 1970), pass (uint8, from 1), icmp_from, scanner_ip (text). Not known: "", -1, NaN, or pass 0.
+        seconds since 1970), pass (uint8, from 1), icmp_from, scanner_ip, tunnel (text). Not known: "", -1, NaN, or
+        pass 0.
         """
         rows: list[tuple[Any, ...]] = []
-        longest = 1
+        longest = {name: 1 for name, kind in _TYPES.items() if not kind}
         for row in self._rows:
             cells: dict[str, Any] = {**row._asdict(), "evidence": " ".join(row.evidence)}
-            longest = max(longest, len(cells["evidence"]))
+            for name, length in longest.items():
+                longest[name] = max(length, len(cells[name] or ""))
             rows.append(tuple(_UNKNOWN[_TYPES[name][:1]] if cell is None else cell for name, cell in cells.items()))
-        return np.array(rows, [(name.rstrip("_"), kind or f"U{longest}") for name, kind in _TYPES.items()])
+        return np.array(rows, [(name.rstrip("_"), kind or f"U{longest[name]}") for name, kind in _TYPES.items()])
 
 
 def scan(
@@ -123,6 +126,7 @@ def classify(
     *,
     timeout: float = DEFAULT_TIMEOUT,
     orphans: bool = False,
+    outer: bool = False,
     scanners: TextOrTexts = (),
     targets: TextOrTexts = (),
     ports: PortSpec | None = None,
@@ -131,13 +135,14 @@ def classify(
     """Verdicts from captures (pcap or pcapng, gzip or plain). Several files are one capture.
 
     `timeout`: seconds that a probe must have waited to be filtered; 0: any time. `orphans`: also rows for replies
-    without a captured probe. `scanners`, `targets`, `ports` and `only_open` select rows.
+    without a captured probe. `outer`: what is inside tunnels is not judged. `scanners`, `targets`, `ports` and
+    `only_open` select rows.
 
     Raises UsageError for a selection that cannot be read, and at the first row if no capture can be read. Damage ends
     the reading of a file and is in `notes`.
     """
     selection = Selection(_texts(scanners), _texts(targets), _port_text(ports), only_open)
-    reading = Classification(_texts(paths), timeout, orphans, selection)
+    reading = Classification(_texts(paths), timeout, orphans, selection, outer)
     notes: list[str] = []
     summary: list[str] = []
 

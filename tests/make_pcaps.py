@@ -372,6 +372,26 @@ def vlan(path: Path) -> None:
     path.write_bytes(b"".join(out))
 
 
+@makes("vxlan.pcap")
+def vxlan(path: Path) -> None:
+    """Each frame in VXLAN, as a cloud's traffic mirror sends it."""
+    header, records = _records("nmap-syn-v6.pcap.gz")
+    out = [header]
+    for record in records:
+        second, micro, captured, original = struct.unpack("<4I", record[:16])
+        size = 8 + 8 + captured
+        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + size, 0, 0, 64, 17, 0, b"\xc0\0\2\1", b"\xc0\0\2\2")
+        outside = (
+            bytes(12)
+            + b"\x08\0"
+            + ip
+            + struct.pack(">4H", 50000, 4789, size, 0)
+            + struct.pack(">II", 8 << 24, 5001 << 8)
+        )
+        out.append(struct.pack("<4I", second, micro, captured + 50, original + 50) + outside + record[16:])
+    path.write_bytes(b"".join(out))
+
+
 @makes("cut.pcap.gz")
 def cut(path: Path) -> None:
     header, records = _records("nmap-syn.pcap.gz")

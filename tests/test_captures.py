@@ -48,5 +48,10 @@ def test_every_way_to_capture_shows_the_same_host(shape: str) -> None:
     assert states(shape, "port", "state", "reason", "ttl") == {row for row in TRUTH if row[0] in few}
 
 
+def test_a_tunnel_adds_its_name_and_changes_nothing_else() -> None:
+    inside = (golden.PCAPS / "vxlan.jsonl").read_text().replace(', "tunnel": "vxlan:5001"', "")
+    assert inside == (golden.PCAPS / "nmap-syn-v6.jsonl").read_text()
+
+
 def test_vlan_tags_change_nothing() -> None:
     assert (golden.PCAPS / "vlan.jsonl").read_text() == (golden.PCAPS / "nmap-syn-v6.jsonl").read_text()

@@ -1,5 +1,6 @@
 """Rows as columns are written as the same rows one by one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,8 @@ def columns(hosts: int, ports: int, scanners: int, six: bool, silent: float, see
         [(), ("half-open",), ("conflict:reset", "repeat")],
         Services.of({22: "ssh", 1031: "iad2"}),
         [None, "192.0.2.9", "2001:db8::9"],
+        np.zeros(n, np.int64),
+        [None],
     )
 
 
@@ -80,6 +83,14 @@ def test_random_rows(form: str, everything: bool, case: tuple[int, int, int, boo
 def test_the_rows_of_captures(form: str, path: Path) -> None:
     batches = list(Classification([str(path)], 0).batches())
     assert text(form, False, batches) == text(form, False, [list(rows) for rows in batches])
+
+
+@pytest.mark.parametrize("form", ["jsonl", "table", "csv"])
+def test_rows_in_tunnels(form: str) -> None:
+    rows = columns(100, 3, 2, True, 0.5, 1)
+    rows = replace(rows, tunnel=rows.ip["lo"].astype(np.int64) % 3, tunnels=[None, "vxlan:1", "gtp-u:70000/gre"])
+    assert text(form, False, [rows]) == text(form, False, [list(rows)])
+    assert "gtp-u:70000/gre" in text(form, True, [rows])
 
 
 def test_times_that_floats_cannot_hold() -> None:

@@ -11,6 +11,8 @@ from tests.builders import syn, synack
 from tests.capture_files import T, pcap_header, record
 
 ETHERNET, RADIO = 1, 127
+MACS = {"src": "02:00:00:00:00:03", "dst": "ff:ff:ff:ff:ff:ff"}  # without them Scapy asks the network
+MACS_OF_ARP = {"hwsrc": "02:00:00:00:00:03", "hwdst": "00:00:00:00:00:00"}
 
 
 def reading_of(path: Path, frames: Sequence[bytes], link: int = ETHERNET) -> Classification:
@@ -37,11 +39,11 @@ def other(ethertype: int) -> bytes:
 
 
 def asks(asker: str, asked: str) -> bytes:
-    return bytes(Ether() / ARP(op=1, psrc=asker, pdst=asked))
+    return bytes(Ether(**MACS) / ARP(**MACS_OF_ARP, op=1, psrc=asker, pdst=asked))
 
 
 def answers(asker: str, asked: str) -> bytes:
-    return bytes(Ether() / ARP(op=2, psrc=asked, pdst=asker))
+    return bytes(Ether(**MACS) / ARP(**MACS_OF_ARP, op=2, psrc=asked, pdst=asker))
 
 
 def test_other_protocols_are_named_by_their_ethertype(tmp_path: Path) -> None:

@@ -58,6 +58,6 @@ def test_packed_keys_are_unpacked_again() -> None:
 def test_addresses_of_both_families_are_numbered_and_found_again() -> None:
     column = addresses.from_text("198.18.0.1", "2001:db8::1", "255.255.255.255", "2001:db8::2", "2001:db8::1")
     known = AddressNumbers()
-    numbers = known.numbers(column, addresses.is_ipv4(column))
+    numbers = known.numbers(column)
     assert (len(set(numbers.tolist())), numbers[1] == numbers[4]) == (4, True)
     assert known.addresses(numbers).tolist() == column.tolist()

@@ -50,14 +50,14 @@ JSON_LINES = [
 ]  # fmt: skip
 
 CSV_LINES = [
-    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,\n"),
+    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,\n"),
     (
         FULL,
-        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1\n",
+        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,\n",
     ),
-    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,\n"),
-    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,\n"),
-    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,\n'),
+    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,\n"),
+    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,\n"),
+    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,\n'),
 ]
 
 
@@ -286,7 +286,7 @@ def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = NOTHING) -
     return outputs
 
 
-CSV_HEAD = "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip\n"
+CSV_HEAD = "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip,tunnel\n"
 
 
 def test_every_file_has_the_format_of_its_suffix(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -16,15 +16,17 @@ import numpy as np
 from ..capture.reader import open_captures
 from ..capture.source import Capture
 from ..packet.headers import Bools, Frames
+from ..packet.tunnel import Tunnels
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
 from ..verdict.columns import Columns
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
+from .across import settle_tunnels
 from .flows import NEVER, Flows
 from .judge import Judged, judge, judge_accepted, retire, settle
 from .rows import rows
-from .summary import count_report, unread_lines
+from .summary import count_report, tunnel_counts, tunnel_lines, unread_lines
 
 DEFAULT_TIMEOUT = 1.0
 _OPEN = RANK[Reason.SYN_ACK]
@@ -68,13 +70,15 @@ class Classification:
     timeout: float = DEFAULT_TIMEOUT
     orphans: bool = False
     selection: Selection = field(default_factory=Selection)
+    outer: bool = False  # what is inside tunnels is not judged
     capture: Capture = field(init=False)
-    flows: Flows = field(default_factory=Flows)
+    flows: Flows = field(init=False)
     targets: int = 0  # judged, before the selection
     orphaned: int = 0  # targets that replied, but whose probe was not captured
 
     def __post_init__(self) -> None:
         self.capture = open_captures(self.paths)
+        self.flows = Flows(None if self.outer else Tunnels())
 
     @property
     def interrupted(self) -> bool:
@@ -110,6 +114,7 @@ class Classification:
     def _settled(self) -> Judged:
         """The verdicts at the end of the capture."""
         settle(self.flows)
+        settle_tunnels(self.flows)
         judged = self._judge()
         self.targets, self.orphaned = int(np.count_nonzero(~judged.orphan)), judged.orphaned
         return judged
@@ -139,6 +144,7 @@ class Classification:
             "probes": self.flows.probes,
             "targets": self.targets,
             "without_probe": self.orphaned,
+            "tunnels": tunnel_counts(self.flows.tunnels),
             **count_report(self.flows.counts),
             "bad_checksums": self.flows.bad_checksums,
             "skipped": dict(self.capture.skipped),
@@ -153,7 +159,7 @@ class Classification:
             return damage
         probes = plural(self.flows.probes, "probe")
         read = f"{plural(self.capture.frames, 'packet')}: {probes} to {plural(self.targets, 'target')}"
-        lines = [read, *unread_lines(self.flows.counts), *self.flows.arp.lines()]
+        lines = [read, *tunnel_lines(self.flows.tunnels), *unread_lines(self.flows.counts), *self.flows.arp.lines()]
         if self.flows.bad_checksums:
             lines.append(f"{plural(self.flows.bad_checksums, 'reply')} with a wrong checksum, judged like the others")
         if self.orphaned:

@@ -18,9 +18,10 @@ from collections import Counter
 
 import numpy as np
 
-from ..packet.addresses import is_ipv4
 from ..packet.headers import ACK, RST, SYN, Bools, Frames, Ints, Rows
-from ..packet.parse import Aside, Segments, parse
+from ..packet.parse import Segments, parse
+from ..packet.tunnel import Tunnels
+from ..packet.unread import Aside
 from ..verdict.evidence import IcmpSenders, marks_of
 from ..verdict.ledger import Ledger, Mark, Replies, blank
 from ..verdict.strange import without_strange
@@ -54,7 +55,8 @@ _NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0, 0, 0), FLOW)
 class Flows:
     """All flows of a capture. `table` (FLOW) and `ledger` (what the replies said) have one row a flow."""
 
-    def __init__(self) -> None:
+    def __init__(self, tunnels: Tunnels | None = None) -> None:
+        self.tunnels = tunnels  # that are looked into
         self.addresses = AddressNumbers()
         self.targets = Numbering()
         self.ledger = Ledger(0)
@@ -153,12 +155,12 @@ class Flows:
     def feed(self, frames: Frames) -> None:
         """Take in a batch of frames."""
         aside, self.accepted = Aside(), np.zeros(0, np.int64)
-        segments = parse(frames, self.counts, aside)
+        segments = parse(frames, self.counts, aside, self.tunnels)
         self._take_aside(aside)
         if not len(segments):
             return
         four = segments.version == 4
-        src, dst = self.addresses.numbers(segments.src, four), self.addresses.numbers(segments.dst, four)
+        src, dst = (self.addresses.numbers(each, four, segments.tunnel) for each in (segments.src, segments.dst))
         probe = ~segments.icmp & (segments.flags & (SYN | ACK | RST) == SYN)
         if probe.any():
             self._take_probes(segments, src, dst, np.flatnonzero(probe))
@@ -171,14 +173,11 @@ class Flows:
 
     def _take_aside(self, aside: Aside) -> None:
         """Packets of other protocols give no verdict, but they show that packets towards an address are recorded."""
-        for towards in aside.towards:
-            self.reached.add(self._numbers_of(towards))
+        for towards, tunnel in aside.towards:
+            self.reached.add(self.addresses.numbers(towards, tunnel=tunnel))
         self.arp.see(aside.arp)
-        for sender, receiver in aside.cut:
-            self._note_cut_quotes(self._numbers_of(receiver), self._numbers_of(sender))
-
-    def _numbers_of(self, address: Rows) -> Ints:
-        return self.addresses.numbers(address, is_ipv4(address))
+        for sender, receiver, tunnel in aside.cut:
+            self._note_cut_quotes(*(self.addresses.numbers(each, tunnel=tunnel) for each in (receiver, sender)))
 
     def _note_cut_quotes(self, us: Ints, them: Ints) -> None:
         """ICMP errors that quote too little: at best the target's address is known, its port is not."""

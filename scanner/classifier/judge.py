@@ -6,10 +6,9 @@ is drawn from it. Replies without a captured probe are counted, and get rows onl
 Silence differs from a live scan. A live scan knows how long it waited; a capture may end too early or hold one
 direction only. Then the verdict is `unknown`, not `filtered`.
 
-Two matters wait until more has been read (`settle`): replies that found no flow because they stand before their probe,
-and SYNs that were replies. Of two hosts that send each other SYNs on the same pair of ports, the later SYN is the reply
-to the earlier one (split handshake or simultaneous open: RFC 9293, 3.5), if it comes soon and nothing else answered
-before. Otherwise they are two probes that cross.
+Two matters wait until more has been read (`settle`): replies that stand before their probe, and SYNs that were replies.
+Of two hosts that send each other SYNs on the same pair of ports, the later SYN is the reply to the earlier one (split
+handshake or simultaneous open: RFC 9293, 3.5), if it comes soon and nothing else answered before. Otherwise they cross.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,8 @@
 What the classifier remembers lies in columns, one row a flow or a target. This module turns the addresses, ports and
 sequence numbers of packets into row numbers. Every key is two 64-bit words, and this is the only place that packs them:
 
-    address  (33 bits)  IPv4: the address itself; IPv6: 2^32 + the number of the address
+    address  (33 bits)  IPv4: the address itself; IPv6: 2^32 + the number of the address;
+                        in a tunnel: 2^32 + 2^31 + the number of the pair of address and tunnel
     target   word a     address of the prober, low 32 bits << 32 | address of the target, low 32 bits
              word b     bit 32 of both addresses << 16 | port
     flow     word a     number of the target << 32 | sequence number of the SYN
@@ -23,12 +24,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import from_words
+from ..packet.addresses import from_words, is_ipv4
 from ..packet.headers import MAPPED, U64, Bools, Ints, Rows
 
 Column = npt.NDArray[np.integer[Any]]
 
 _IPV6 = 1 << 32
+_IN_TUNNEL, _PAIR = 3 << 31, (1 << 31) - 1
 _LOW = 0xFFFF_FFFF
 _FIRST_BITS = 12
 _MOST_FULL = 0.5
@@ -164,21 +166,39 @@ class Numbering:
 
 
 class AddressNumbers:
-    """Addresses as 33-bit numbers: IPv4 as it is; each IPv6 address by its number in a table, with bit 32 set."""
+    """Addresses as 33-bit numbers: IPv4 as it is; each IPv6 address by its number in a table, with bit 32 set.
+
+    An address in a tunnel is another address than the same one outside, or in another tunnel.
+    """
 
     def __init__(self) -> None:
         self._six = Numbering()
+        self._in_tunnels = Numbering()  # (address, tunnel)
 
-    def numbers(self, address: Rows, four: Bools) -> Ints:
-        """ADDRESS[n] and which of them are IPv4 → int64[n]."""
+    def numbers(self, address: Rows, four: Bools | None = None, tunnel: Ints | None = None) -> Ints:
+        """ADDRESS[n] → int64[n]. `four`: which are IPv4, if that is known. `tunnel`: where they were seen."""
+        four = is_ipv4(address) if four is None else four
         number = (address["lo"] & np.uint64(_LOW)).view(np.int64)
         if not four.all():
             six = ~four
             number[six] = _IPV6 | self._six.intern(address["hi"][six], address["lo"][six])
+        if tunnel is not None and tunnel.any():
+            inner = np.flatnonzero(tunnel)
+            pairs = number[inner].view(np.uint64), tunnel[inner].view(np.uint64)
+            number[inner] = _IN_TUNNEL | self._in_tunnels.intern(*pairs)
         return number
 
+    def outside(self, number: Ints) -> tuple[Ints, Ints]:
+        """int64[n] → the numbers that the addresses have outside of tunnels, and the tunnels (0: none)."""
+        inner = number >= _IN_TUNNEL
+        if not inner.any():
+            return number, np.zeros(len(number), np.int64)
+        pairs = self._in_tunnels.keys[np.where(inner, number & _PAIR, 0)].view(np.int64)
+        return np.where(inner, pairs[:, 0], number), np.where(inner, pairs[:, 1], 0)
+
     def addresses(self, number: Ints) -> Rows:
-        """int64[n] → ADDRESS[n]."""
+        """int64[n] → ADDRESS[n], without their tunnels."""
+        number, _ = self.outside(number)
         address = from_words(0, number | MAPPED, len(number))
         six = number >= _IPV6
         words = self._six.keys[number[six] & _LOW]

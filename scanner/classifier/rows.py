@@ -15,6 +15,7 @@ from ..targets.ports import services
 from ..verdict.columns import Columns, Services
 from ..verdict.evidence import numbered_words
 from ..verdict.table import RANK
+from .across import tunnel_texts
 from .flows import Flows
 from .judge import Judged
 
@@ -33,7 +34,7 @@ def rows(flows: Flows, judged: Judged) -> Columns:
     return Columns(
         flows.addresses.addresses(them), port.astype(np.uint16), record, rtt,
         record["time"] != NO_TIME, words, flows.addresses.addresses(us), evidence, _services(),
-        [None, *map(raw_text, flows.senders.names[1:])],
+        [None, *map(raw_text, flows.senders.names[1:])], *tunnel_texts(flows, us),
     )  # fmt: skip
 
 

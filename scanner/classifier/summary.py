@@ -9,7 +9,8 @@ from collections import Counter
 from typing import Any
 
 from ..packet.link import Cause
-from ..packet.parse import ETHERTYPE, UNSUPPORTED_LINK
+from ..packet.tunnel import Kind, Tunnels
+from ..packet.unread import ETHERTYPE, UNSUPPORTED_LINK
 from ..verdict.sentences import plural
 from ..verdict.table import Rejected
 from .leftover import SCAN
@@ -17,6 +18,18 @@ from .leftover import SCAN
 _MOST_NAMED = 8  # EtherTypes
 _REJECTED = frozenset(cause.value for cause in Rejected)
 _SAID_OTHERWISE = (Cause.ARP.words, Rejected.NOT_ASKED.value)  # ARP is expected; targets without a probe are counted
+
+
+def tunnel_counts(tunnels: Tunnels | None) -> dict[str, int]:
+    """How many packets were looked into, by the kind of tunnel."""
+    counts = zip(Kind, tunnels.packets[1:].tolist(), strict=True) if tunnels else ()
+    return {kind.words: count for kind, count in counts if count}
+
+
+def tunnel_lines(tunnels: Tunnels | None) -> list[str]:
+    """The same in words."""
+    inside = ", ".join(f"{count:,} {kind}" for kind, count in tunnel_counts(tunnels).items())
+    return [f"packets inside tunnels: {inside}"] if inside else []
 
 
 def unread_lines(counts: Counter[str]) -> list[str]:

@@ -15,6 +15,7 @@ from ..classifier.classification import Classification, Selection
 from ..errors import INTERRUPTED, UsageError, escaped, note
 from ..files import check_new
 from ..output import Run, Summary
+from ..packet.tunnel import Tunnels
 from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
 from ..verdict.rows import Verdict
 from .options import ClassifyOptions, OutputOptions, command_line
@@ -34,7 +35,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     if output.stats:
         check_new(output.stats, output.force)
     selection = _selection(options, output.only_open)
-    reading = Classification(list(options.captures), options.timeout, options.orphans, selection)
+    reading = Classification(list(options.captures), options.timeout, options.orphans, selection, options.outer)
     drawn: list[Verdict] = []
 
     def noting(rows: Iterable[Verdict]) -> Iterator[Verdict]:
@@ -85,7 +86,8 @@ def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:
             f"--ladder draws {MOST_TARGETS} targets at most: name one, IP:PORT, or select with --target and -p"
         )
     # Several scanners of one target are several rows.
-    packets = TargetPackets(list({LadderTarget(verdict.ip, verdict.port or 0): None for verdict in verdicts}))
+    targets = list({LadderTarget(verdict.ip, verdict.port or 0): None for verdict in verdicts})
+    packets = TargetPackets(targets, None if options.outer else Tunnels())
     for frames in open_captures(list(options.captures)):
         packets.see(frames)
     return "\n".join(map(packets.ladder, verdicts))

@@ -124,6 +124,9 @@ class ClassifyOptions:
     ports: str | None = option(None, INPUT, "Only these ports.", "-p --ports")
     timeout: float = option(1.0, EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
     orphans: bool = option(False, EVIDENCE, "Also rows for replies whose probe was not captured.")
+    outer: bool = option(
+        False, EVIDENCE, "Judge only the outside of tunnels (GRE, IPIP, 6in4, VXLAN, GENEVE, ERSPAN, GTP-U)."
+    )
     ladder: str | None = option(*LADDER)
 
 

@@ -42,7 +42,7 @@ def _middle(shared: Middle) -> str:
 
 def line(verdict: Verdict) -> str:
     """One verdict as one line of JSON, newline included."""
-    ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner = verdict
+    ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner, tunnel = verdict
     if port is None and state == State.DOWN.value:
         return f'{{"ip": "{ip}", "state": "{state}", "reason": "{reason}"}}\n'
     row = f'{{"ip": "{ip}", "port": {port}, {_middle((state, reason, protocol, ttl, service, evidence))}'
@@ -56,6 +56,8 @@ def line(verdict: Verdict) -> str:
         row += f', "icmp_from": "{icmp}"'
     if scanner is not None:
         row += f', "scanner_ip": "{scanner}"'
+    if tunnel is not None:
+        row += f', "tunnel": {json.dumps(tunnel)}'
     return row + "}\n"
 
 
@@ -89,7 +91,12 @@ def lines_of(rows: Columns) -> str:
         parts.append(where(record["pass"] > 0, ', "pass": ', numbers(record["pass"].astype(np.int64))))
     if sender.any():
         parts.append(where(sender > 0, ', "icmp_from": "', chosen([f'{name or ""}"' for name in rows.senders], sender)))
-    return joined(*parts, ', "scanner_ip": "', addresses(rows.scanner), '"}\n')
+    parts += [', "scanner_ip": "', addresses(rows.scanner), '"']
+    if rows.in_tunnels:
+        distinct, number = np.unique(rows.tunnel, return_inverse=True)
+        texts = [rows.tunnels[each] for each in distinct.tolist()]
+        parts.append(chosen([f', "tunnel": {json.dumps(text)}' if text else "" for text in texts], number.ravel()))
+    return joined(*parts, "}\n")
 
 
 def json_format() -> Format:

@@ -81,7 +81,7 @@ class _Table:
 
     def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
         """A batch: its hosts in address order; hosts without any answer are kept for the end."""
-        if isinstance(verdicts, Columns):
+        if isinstance(verdicts, Columns) and not verdicts.in_tunnels:
             yield from self._columns(verdicts)
         else:
             yield from self._rows(verdicts)
@@ -163,8 +163,8 @@ class _Table:
         return True
 
     def _title(self, host: HostRows) -> str:
-        """The host, and who scanned it where a capture holds several scanners."""
-        return self._name(host.ip, host.scanner)
+        """The host, the tunnel it was seen in, and who scanned it where a capture holds several scanners."""
+        return self._name(f"{host.ip} in {printable(host.tunnel)}" if host.tunnel else host.ip, host.scanner)
 
     def _name(self, ip: str, scanner: str | None) -> str:
         return f"{ip} (scanner {scanner})" if len(self._scanners) > 1 and scanner else ip

@@ -83,21 +83,22 @@ _LLC, _MIN_ETHERTYPE = 0, 0x600
 _MPLS, _MPLS_MULTICAST, _PPPOE = 0x8847, 0x8848, 0x8864
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)  # 802.1Q, 802.1ad, and two numbers in use before 802.1ad
 _CISCO_METADATA = 0x8909
-_RAW, _ETHERNET, _AF, _COOKED, _COOKED2, _PPP, _SERIAL, _CISCO, _NFLOG, _NFLOG_FIELD = range(0x10000, 0x1000A)
+IP_PACKET, ETHERNET_FRAME, _AF, _COOKED, _COOKED2, _PPP, _SERIAL, _CISCO = range(0x10000, 0x10008)
+_NFLOG, _NFLOG_FIELD = range(0x10008, 0x1000A)
 _PFLOG, _ENC, _RADIOTAP, _WIFI, _WIFI_PADDED, _WIFI_DAMAGED, _AMSDU = range(0x1000A, 0x10011)
-_NOT_IP, _BROKEN, _UNKNOWN_LINK, _NO_DATA, _ENCRYPTED, _AGGREGATE = range(0x10011, 0x10017)  # no step exists for these
+NOT_IP, _BROKEN, _UNKNOWN_LINK, _NO_DATA, _ENCRYPTED, _AGGREGATE = range(0x10011, 0x10017)  # no step exists for these
 _CAUSES: dict[int, int] = {
-    _NOT_IP: Cause.NOT_IP, _RAW: Cause.NOT_IP, _BROKEN: Cause.MALFORMED, _UNKNOWN_LINK: Cause.LINK_TYPE,
+    NOT_IP: Cause.NOT_IP, IP_PACKET: Cause.NOT_IP, _BROKEN: Cause.MALFORMED, _UNKNOWN_LINK: Cause.LINK_TYPE,
     ETHERTYPE_ARP: Cause.ARP, _NO_DATA: Cause.NO_DATA, _ENCRYPTED: Cause.ENCRYPTED, _AGGREGATE: Cause.AGGREGATE,
 }  # fmt: skip
-_IP = (ETHERTYPE_IPV4, ETHERTYPE_IPV6, _RAW)  # _RAW: the version in the header decides
+_IP = (ETHERTYPE_IPV4, ETHERTYPE_IPV6, IP_PACKET)  # IP_PACKET: the version in the header decides
 
 # By LINKTYPE_ number: NULL and LOOP, ETHERNET, PPP (which may hold Cisco HDLC), PPP_HDLC, PPP_ETHER, C_HDLC, LINUX_SLL
 # and SLL2, RAW under three numbers, IPV4, IPV6, NFLOG, PFLOG, ENC, IEEE802_11 and IEEE802_11_RADIOTAP.
 LINK_TYPES = {
-    0: _AF, 108: _AF, LINK_ETHERNET: _ETHERNET, 9: _SERIAL, 50: _SERIAL, 51: _PPPOE, 104: _CISCO, 113: _COOKED,
-    276: _COOKED2, 12: _RAW, 14: _RAW, LINK_RAW: _RAW, 228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6, 239: _NFLOG,
-    117: _PFLOG, 109: _ENC, 105: _WIFI, 127: _RADIOTAP,
+    0: _AF, 108: _AF, LINK_ETHERNET: ETHERNET_FRAME, 9: _SERIAL, 50: _SERIAL, 51: _PPPOE, 104: _CISCO, 113: _COOKED,
+    276: _COOKED2, 12: IP_PACKET, 14: IP_PACKET, LINK_RAW: IP_PACKET, 228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6,
+    239: _NFLOG, 117: _PFLOG, 109: _ENC, 105: _WIFI, 127: _RADIOTAP,
 }  # fmt: skip
 
 # AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
@@ -111,7 +112,7 @@ _RADIO: dict[int, int] = {
 }  # fmt: skip
 _SHORTEST_PFLOG = 45  # of OpenBSD before 4.0
 
-_U8 = np.dtype("u1")
+_U8, _U16 = np.dtype("u1"), np.dtype(">u2")
 _MOST_LAYERS = 24
 
 
@@ -126,24 +127,27 @@ def network_layer(frames: Frames) -> Network:
     """Find IP in every frame: at int64[n], version uint8[n], cause uint8[n] (numbers of Cause). Accepts any bytes."""
     buffer, start, length = frames.buffer, frames.start, frames.length
     at = start + 14
-    ethertype = number(buffer, start + 12, ">u2")
+    kind = read(buffer, start + 12, _U16)
     nibble = read(buffer, at, _U8).astype(np.uint8) >> 4  # the version, if IP begins here
-    is_ipv4 = (ethertype == ETHERTYPE_IPV4) & (nibble == 4)
-    plain = is_ipv4 | ((ethertype == ETHERTYPE_IPV6) & (nibble == 6))
+    is_ipv4 = (kind == ETHERTYPE_IPV4) & (nibble == 4)
+    plain = is_ipv4 | ((kind == ETHERTYPE_IPV6) & (nibble == 6))
     plain &= (frames.link == LINK_ETHERNET) & (length > 14)
     version = np.where(is_ipv4, np.uint8(4), np.uint8(6))
-    cause = np.zeros(len(frames), np.uint8)
+    cause, ethertype = np.zeros(len(frames), np.uint8), np.zeros(len(frames), np.int64)
     rest = np.flatnonzero(~plain)
     if len(rest):
-        at[rest], version[rest], cause[rest], ethertype[rest] = _walk(frames.take(rest))
+        protocol = _lookup(LINK_TYPES, frames.link[rest].astype(np.int64), _UNKNOWN_LINK)
+        walked = network_at(buffer, start[rest], (start + length)[rest], protocol)
+        at[rest], version[rest], cause[rest], ethertype[rest] = walked
     return Network(at, version, cause, ethertype)
 
 
-def _walk(frames: Frames) -> Network:
-    """For any link: every row moves on, layer by layer, as far as it can; then the place it has come to decides."""
-    buffer, end = frames.buffer, frames.start + frames.length
-    at, protocol = frames.start.copy(), _lookup(LINK_TYPES, frames.link.astype(np.int64), _UNKNOWN_LINK)
-    rows = np.arange(len(frames))
+def network_at(buffer: Bytes, at: Ints, end: Ints, protocol: Ints) -> Network:
+    """The same from other places, such as the payload of a tunnel. `protocol` is an EtherType or a number from above.
+
+    Every row moves on, layer by layer, as far as it can; then the place it has come to decides.
+    """
+    at, protocol, rows = at.copy(), protocol.copy(), np.arange(len(at))
     for _ in range(_MOST_LAYERS - 1):
         # A row moves if its protocol has a step, and if the frame has the bytes that the step needs.
         needs = _lookup(_NEEDS, protocol[rows], 0)
@@ -163,7 +167,7 @@ def _walk(frames: Frames) -> Network:
     # A protocol that has a step is no place to end: its bytes are missing, or there were too many layers.
     needs = np.where(is_ip, 1, _lookup(_NEEDS, protocol, 0))
     cause = np.select(
-        [good, needs > left, (needs > 0) & (protocol != _RAW)],
+        [good, needs > left, (needs > 0) & (protocol != IP_PACKET)],
         [np.uint8(cause) for cause in (Cause.NONE, Cause.TRUNCATED, Cause.MALFORMED)],
         _lookup(_CAUSES, protocol, Cause.ETHERTYPE),
     )
@@ -191,36 +195,36 @@ def _llc(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """802.2: SNAP (aa aa 03) with OUI 0, that of EtherTypes, goes on (RFC 1042); everything else is not IP."""
     snap = (number(buffer, at, ">u4") == 0xAAAA0300) & (number(buffer, at + 4, ">u2") == 0)
     ethertype = number(buffer, at + 6, ">u2")
-    return at + 8, np.where(snap & (ethertype >= _MIN_ETHERTYPE), ethertype, _NOT_IP)
+    return at + 8, np.where(snap & (ethertype >= _MIN_ETHERTYPE), ethertype, NOT_IP)
 
 
 def _mpls(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """One label. Behind the last one (bit 8 is set) only the version tells what follows (RFC 3032 2.1, 2.2)."""
-    return at + 4, np.where(number(buffer, at, ">u4") & 0x100, _RAW, _MPLS)
+    return at + 4, np.where(number(buffer, at, ">u4") & 0x100, IP_PACKET, _MPLS)
 
 
 def _pppoe(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """Version 1, type 1, code 0 is session data; other codes are discovery (RFC 2516 4)."""
-    return at + 6, np.where(number(buffer, at, ">u2") == 0x1100, _PPP, _NOT_IP)
+    return at + 6, np.where(number(buffer, at, ">u2") == 0x1100, _PPP, NOT_IP)
 
 
 def _ppp(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """The bytes ff 03 may be left out; a protocol whose first byte is odd is one byte long (RFC 1661 2, 6.5, 6.6)."""
     first, both = number(buffer, at, "u1"), number(buffer, at, ">u2")
     short = (first & 1 == 1) & (both != 0xFF03)
-    return at + np.where(short, 1, 2), _lookup(_PPP_PROTOCOLS, np.where(short, first, both), _NOT_IP)
+    return at + np.where(short, 1, 2), _lookup(_PPP_PROTOCOLS, np.where(short, first, both), NOT_IP)
 
 
 def _pflog(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """The length, which differs between systems and leaves out the padding to four bytes; then the address family."""
     size = number(buffer, at, "u1")
-    protocol = _lookup(_ADDRESS_FAMILIES, number(buffer, at + 1, "u1"), _NOT_IP)
+    protocol = _lookup(_ADDRESS_FAMILIES, number(buffer, at + 1, "u1"), NOT_IP)
     return at + (size + 3 & ~3), np.where(size < _SHORTEST_PFLOG, _BROKEN, protocol)
 
 
 def _radiotap(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     at, kind = radio.radiotap(buffer, at)
-    return at, _lookup(_RADIO, kind, _NOT_IP)
+    return at, _lookup(_RADIO, kind, NOT_IP)
 
 
 def _wifi(padded: bool) -> _Step:
@@ -228,7 +232,7 @@ def _wifi(padded: bool) -> _Step:
 
     def move(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
         at, kind = radio.frame(buffer, at, padded)
-        return at, _lookup(_RADIO, kind, _NOT_IP)
+        return at, _lookup(_RADIO, kind, NOT_IP)
 
     return _Step(24, move)
 
@@ -248,19 +252,19 @@ def _af(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """An address family of the capturing machine, in its byte order: of both readings the small one is right."""
     family = number(buffer, at, ">u4")
     family = np.where(family > 0xFFFF, number(buffer, at, "<u4"), family)
-    return at + 4, _lookup(_ADDRESS_FAMILIES, family, _NOT_IP)
+    return at + 4, _lookup(_ADDRESS_FAMILIES, family, NOT_IP)
 
 
 def _nflog(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """Family, version 0, resource number; then fields of length, type and value."""
-    return at + 4, np.where(number(buffer, at + 1, "u1") == 0, _NFLOG_FIELD, _NOT_IP)
+    return at + 4, np.where(number(buffer, at + 1, "u1") == 0, _NFLOG_FIELD, NOT_IP)
 
 
 def _nflog_field(buffer: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """Type 9 (NFULA_PAYLOAD) is the packet; other fields are skipped, padded to four bytes."""
     size = number(buffer, at, "<u2")
     payload = number(buffer, at + 2, "<u2") & 0x7FFF == 9
-    protocol = np.where(size < 4, _BROKEN, np.where(payload, _RAW, _NFLOG_FIELD))
+    protocol = np.where(size < 4, _BROKEN, np.where(payload, IP_PACKET, _NFLOG_FIELD))
     return at + np.where(payload, 4, (size + 3) & ~3), protocol
 
 
@@ -270,7 +274,7 @@ _STEPS = {
     _MPLS: _Step(4, _mpls),
     _MPLS_MULTICAST: _Step(4, _mpls),
     _PPPOE: _Step(6, _pppoe),
-    _ETHERNET: _typed(12, 14),
+    ETHERNET_FRAME: _typed(12, 14),
     _AF: _Step(4, _af),
     _COOKED: _typed(14, 16),
     _COOKED2: _typed(0, 20),

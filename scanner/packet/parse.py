@@ -12,11 +12,14 @@ Each length is checked once, at its layer, before the table of that layer is lai
 where TCP ends, so trailing bytes (padding, frame check sequence) are never read as payload. Checksums are
 not looked at here: they reject nothing (see `checksum`).
 
+A frame is followed into tunnels (see `tunnel`) where the caller wishes it, layer by layer: all frames that carry a
+packet inside go on together as if the inner packets were the frames.
+
 Frames may be cut short: 14 bytes of TCP hold ports, numbers and flags, and they are enough for a verdict.
 
 Limit: only first fragments are read, and what `ip` can follow.
 
-Sources: RFC 9293 (TCP), RFC 792 (ICMP), RFC 4443 (ICMPv6), RFC 826 (ARP).
+Sources: RFC 9293 (TCP), RFC 792 (ICMP), RFC 4443 (ICMPv6).
 """
 
 from collections import Counter
@@ -25,9 +28,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from .addresses import from_ipv4
 from .headers import (
-    ARP,
     FIN,
     ICMP,
     IP,
@@ -39,7 +40,6 @@ from .headers import (
     U8,
     U16,
     U32,
-    U64,
     Bools,
     Frames,
     Ints,
@@ -47,19 +47,12 @@ from .headers import (
     read,
 )
 from .ip import Packets, ip_layer
-from .link import Cause, network_layer
+from .link import Cause, Network, network_at, network_layer
+from .tunnel import MOST_NESTED, NESTED_DEEPER, NOT_READ, Inside, Tunnels, join, look_inside
+from .unread import Aside, count_unread, take_arp
 
-UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
-ETHERTYPE = "EtherType"  # counts of frames that hold another protocol are keyed "EtherType 0x88cc (LLDP)"
-# Protocols that a reader of captures meets beside IP (IANA, "IEEE 802 Numbers").
-_ETHERTYPES = {
-    0x0842: "wake-on-LAN", 0x8808: "flow control", 0x8809: "LACP", 0x8863: "PPPoE discovery", 0x888E: "802.1X",
-    0x88CC: "LLDP", 0x88E5: "MACsec", 0x88F7: "PTP", 0x8902: "CFM", 0x8906: "FCoE", 0x9000: "loopback test",
-    0x894F: "NSH", 0x88E7: "PBB",
-}  # fmt: skip
 _LEAST_TCP, _TO_WINDOW = 14, 16  # bytes: up to the flags, and up to the window
 QUOTE_BYTES = 8  # of TCP, that every ICMP error must quote (RFC 792)
-_ARP_REQUEST, _ARP_REPLY = 1, 2
 # ICMP types that quote the packet at fault, by family: unreachable, quench, redirect, time exceeded and parameter
 # problem (RFC 792); unreachable, too big, time exceeded and parameter problem (RFC 4443).
 _ERRORS = {4: np.isin(np.arange(256), [3, 4, 5, 11, 12]), 6: np.isin(np.arange(256), [1, 2, 3, 4])}
@@ -76,7 +69,8 @@ class Segments:
     """
 
     frame: Ints
-    ip_at: Ints  # where the IP header of the frame begins, in the buffer of the Frames
+    ip_at: Ints  # where the IP header begins, in the buffer of the Frames
+    tunnel: Ints  # the number of the tunnel that the packet was in; 0: none
     time: Ints
     version: U8
     src: Rows  # ADDRESS
@@ -106,121 +100,131 @@ class Segments:
 
 
 @dataclass
-class Aside:
-    """What a batch holds besides segments, as ADDRESS columns.
+class _Batch:
+    """What the layers of one batch share."""
 
-    `towards`: destinations of other IP packets and of ARP replies; `cut`: sender and receiver of ICMP errors that
-    were cut off inside the quoted IP header; `arp`: requests and replies, each as the IPv4 address that asks << 32 |
-    the address that is asked for.
-    """
+    frames: Frames
+    counts: Counter[str]
+    aside: Aside | None
+    tunnels: Tunnels | None
+    tunnel: Ints | None = None  # that each frame has been followed into; None before the first
+    inside: list[Inside] = field(default_factory=list)  # of tunnels that are still to be read
 
-    towards: list[Rows] = field(default_factory=list)
-    cut: list[tuple[Rows, Rows]] = field(default_factory=list)
-    arp: list[tuple[U64, U64]] = field(default_factory=list)
+    def tunnels_of(self, frame: Ints) -> Ints:
+        """The number of the tunnel that each frame is in by now."""
+        return np.zeros(len(frame), np.int64) if self.tunnel is None else self.tunnel[frame]
 
 
-def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None) -> Segments:
+def parse(frames: Frames, counts: Counter[str], aside: Aside | None = None, tunnels: Tunnels | None = None) -> Segments:
     """TCP segments and ICMP errors of a batch; other frames are added to `counts` by cause.
 
-    `aside`, where given, is filled with addresses that no verdict rests on.
+    `aside`, where given, is filled with addresses that no verdict rests on. With `tunnels` the packets inside tunnels
+    are read too, and a frame gives what its innermost packet is.
     """
-    at, version, cause, ethertype = network_layer(frames)
-    if cause.any():
-        _count_unread(frames, cause, ethertype, counts)
-        if aside and (cause == Cause.ARP).any():
-            _take_arp(frames, at, np.flatnonzero(cause == Cause.ARP), aside)
+    batch = _Batch(frames, counts, aside, tunnels)
     end = frames.start + frames.length
-    parts: list[Segments] = []
-    for family in (4, 6):
-        rows = np.flatnonzero(version == family)
-        if rows.size or (family == 6 and not parts):  # without any row the columns are empty, but there
-            parts += _family(frames, family, rows, at[rows], end[rows], counts, aside)
+    parts = _network(batch, None, network_layer(frames), end, frames.link)
+    for _ in range(MOST_NESTED):
+        if not batch.inside:
+            break
+        assert tunnels is not None, "tunnels are entered only where their numbers are wanted"
+        inside, batch.inside = join(batch.inside), []
+        number = tunnels.enter(batch.tunnels_of(inside.row), inside)
+        batch.tunnel = np.zeros(len(frames), np.int64) if batch.tunnel is None else batch.tunnel
+        batch.tunnel[inside.row] = number
+        network = network_at(frames.buffer, inside.at, inside.end, inside.protocol)
+        parts += _network(batch, inside.row, network, inside.end, 0)
+    if batch.inside:
+        counts[NESTED_DEEPER] += len(join(batch.inside).row)
+    if not parts:  # the columns are empty, but there
+        parts = _family(batch, 4, np.zeros(0, np.int64), end[:0], end[:0])
     # A live scan has nearly always one family and no ICMP error: then there is nothing to copy.
     return parts[0] if len(parts) == 1 else _join(parts)
 
 
-def _take_arp(frames: Frames, at: Ints, rows: Ints, aside: Aside) -> None:
-    """Who asks for which address, and to whom replies were sent."""
-    rows = rows[at[rows] + ARP.itemsize <= (frames.start + frames.length)[rows]]
-    body = read(frames.buffer, at[rows], ARP)
-    body = body[body["protocol_length"] == 4]
-    request, reply = body[body["operation"] == _ARP_REQUEST], body[body["operation"] == _ARP_REPLY]
-    aside.towards.append(from_ipv4(reply["target"]))
-    aside.arp.append((_pairs(request["sender"], request["target"]), _pairs(reply["target"], reply["sender"])))
-
-
-def _pairs(asker: Rows, asked: Rows) -> U64:
-    return np.asarray(asker.astype(np.uint64) << np.uint64(32) | asked.astype(np.uint64))
-
-
-def _count_unread(frames: Frames, cause: U8, ethertype: Ints, counts: Counter[str]) -> None:
-    """Count frames without an IP header by cause: link types and EtherTypes that are not read by their number."""
-    detail = np.where(cause == Cause.LINK_TYPE, frames.link, np.where(cause == Cause.ETHERTYPE, ethertype, 0))
-    pairs, numbers = np.unique((cause.astype(np.int64) << 16 | detail)[cause > 0], return_counts=True)
-    for pair, number in zip(pairs.tolist(), numbers.tolist(), strict=True):
-        code, detail = divmod(pair, 1 << 16)
-        words = {Cause.LINK_TYPE: f"{UNSUPPORTED_LINK} {detail}", Cause.ETHERTYPE: _ethertype_words(detail)}
-        counts[words.get(Cause(code), Cause(code).words)] += number
-
-
-def _ethertype_words(number: int) -> str:
-    name = f" ({_ETHERTYPES[number]})" if number in _ETHERTYPES else ""
-    return f"{ETHERTYPE} 0x{number:04x}{name}"
+def _network(batch: _Batch, frame: Ints | None, network: Network, end: Ints, link: U16 | int) -> list[Segments]:
+    """IP packets of the given frames (None: of all), which begin where `network` says."""
+    buffer, aside = batch.frames.buffer, batch.aside
+    if network.cause.any():
+        count_unread(network, link, batch.counts)
+        arp = np.flatnonzero(network.cause == Cause.ARP)
+        if aside and arp.size:
+            take_arp(buffer, network.at[arp], end[arp], batch.tunnels_of(arp if frame is None else frame[arp]), aside)
+    parts: list[Segments] = []
+    for family in (4, 6):
+        rows = np.flatnonzero(network.version == family)
+        if rows.size:
+            parts += _family(batch, family, rows if frame is None else frame[rows], network.at[rows], end[rows])
+    return parts
 
 
 def _join(parts: list[Segments]) -> Segments:
     return Segments(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
-def _family(
-    frames: Frames, family: int, rows: Ints, at: Ints, end: Ints, counts: Counter[str], aside: Aside | None
-) -> list[Segments]:
-    packets = ip_layer(frames.buffer, family, rows, at, end)
-    counts["truncated"] += len(rows) - len(packets.row)
+def _family(batch: _Batch, family: int, frame: Ints, at: Ints, end: Ints) -> list[Segments]:
+    counts, aside = batch.counts, batch.aside
+    packets = ip_layer(batch.frames.buffer, family, frame, at, end)
+    counts["truncated"] += len(frame) - len(packets.row)
     later = int(np.count_nonzero(~packets.first))
     if later:
         counts["fragment"] += later
         packets = packets.take(packets.first)
     tcp = packets.protocol == PROTO_TCP
-    if aside and not tcp.all():
-        aside.towards.append(packets.dst[~tcp])
+    others = len(tcp) - int(np.count_nonzero(tcp))
+    if aside and others:
+        aside.towards.append((packets.dst[~tcp], batch.tunnels_of(packets.row[~tcp])))
     icmp = packets.protocol == _ICMP_PROTOCOL[family]
-    counts["other-protocol"] += len(tcp) - int(np.count_nonzero(tcp)) - int(np.count_nonzero(icmp))
-    parts = [_tcp(frames, family, packets if tcp.all() else packets.take(tcp), counts)]
+    others -= int(np.count_nonzero(icmp))
+    if batch.tunnels and others:
+        others -= _enter(batch, family, packets)
+    counts["other-protocol"] += others
+    parts = [_tcp(batch, family, packets if tcp.all() else packets.take(tcp))]
     if icmp.any():
-        parts.append(_icmp(frames, family, packets.take(icmp), counts, aside))
+        parts.append(_icmp(batch, family, packets.take(icmp)))
     return parts
 
 
-def _tcp(frames: Frames, family: int, packets: Packets, counts: Counter[str]) -> Segments:
+def _enter(batch: _Batch, family: int, packets: Packets) -> int:
+    """Note what tunnels carry, to be read next; returns how many packets are tunnels."""
+    inside, unread = look_inside(batch.frames.buffer, family, packets)
+    unreadable = int(np.count_nonzero(unread))
+    if unreadable:
+        batch.counts[NOT_READ] += unreadable
+    if len(inside.row):
+        batch.inside.append(inside._replace(row=packets.row[inside.row]))
+    return unreadable + len(inside.row)
+
+
+def _tcp(batch: _Batch, family: int, packets: Packets) -> Segments:
     whole = (packets.at + _LEAST_TCP <= packets.end) & (packets.length >= TCP.itemsize)
     if not whole.all():
-        counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
+        batch.counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
         packets = packets.take(whole)
-    segments = _segments(frames.time, read(frames.buffer, packets.at, TCP), packets, family)
-    short = packets.at + _TO_WINDOW > packets.end
-    if short.any():
-        segments.window[short] = -1
+    segments = _segments(batch, read(batch.frames.buffer, packets.at, TCP), packets, family)
+    if (packets.end - packets.at).min(initial=_TO_WINDOW) < _TO_WINDOW:
+        segments.window[packets.at + _TO_WINDOW > packets.end] = -1
     return segments
 
 
-def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], aside: Aside | None) -> Segments:
+def _icmp(batch: _Batch, family: int, packets: Packets) -> Segments:
     """ICMP errors that quote TCP, turned round."""
+    buffer, counts, aside = batch.frames.buffer, batch.counts, batch.aside
     # Step 1: errors with a whole ICMP header.
     whole = packets.at + ICMP.itemsize <= packets.end
     counts["truncated"] += len(whole) - int(np.count_nonzero(whole))
     packets = packets.take(whole)
-    header = read(frames.buffer, packets.at, ICMP)
+    header = read(buffer, packets.at, ICMP)
     error = _ERRORS[family][header["type"]]
     counts["other-icmp"] += len(error) - int(np.count_nonzero(error))
     packets, header = packets.take(error), header[error]
 
     # Step 2: the quoted IP header; `quoted.row` tells to which error each quote belongs.
     index = np.arange(len(packets.row))
-    quoted = ip_layer(frames.buffer, family, index, packets.at + ICMP.itemsize, packets.end, quoted=True)
+    quoted = ip_layer(buffer, family, index, packets.at + ICMP.itemsize, packets.end, quoted=True)
     headless = _headless(packets, family, quoted.row) if aside else ()
     if aside and len(headless):
-        aside.cut.append((packets.src[headless], packets.dst[headless]))
+        aside.cut.append((packets.src[headless], packets.dst[headless], batch.tunnels_of(packets.row[headless])))
     ours = quoted.first & (quoted.protocol == PROTO_TCP)
     counts["icmp-quotes-other"] += len(index) - int(np.count_nonzero(ours)) - len(headless)
     quoted = quoted.take(ours)
@@ -228,11 +232,11 @@ def _icmp(frames: Frames, family: int, packets: Packets, counts: Counter[str], a
 
     # Step 3: ports and sequence number of the quoted probe, 0 where the quote ends before them.
     truncated = quoted.at + QUOTE_BYTES > quoted.end
-    probe = read(frames.buffer, quoted.at, TCP_PORTS_SEQ)
+    probe = read(buffer, quoted.at, TCP_PORTS_SEQ)
     probe[truncated] = 0
     turned = np.zeros(len(probe), TCP)
     turned["sport"], turned["dport"], turned["seq"] = probe["dport"], probe["sport"], probe["seq"]
-    segments = _segments(frames.time, turned, outer._replace(src=quoted.dst, dst=quoted.src), family)
+    segments = _segments(batch, turned, outer._replace(src=quoted.dst, dst=quoted.src), family)
     return replace(
         segments,
         sender=outer.src,
@@ -251,13 +255,14 @@ def _headless(packets: Packets, family: int, whole: Ints) -> Ints:
     return rows[(quote > 0) & (quote < IP[family].itemsize)]
 
 
-def _segments(time: Ints, tcp: Rows, packets: Packets, family: int) -> Segments:
+def _segments(batch: _Batch, tcp: Rows, packets: Packets, family: int) -> Segments:
     """One row for each TCP header of `tcp`, none of them an ICMP error."""
     n = len(tcp)
     return Segments(
         frame=packets.row,
         ip_at=packets.header_at,
-        time=time[packets.row],
+        tunnel=batch.tunnels_of(packets.row),
+        time=batch.frames.time[packets.row],
         version=np.full(n, family, np.uint8),
         src=packets.src,
         dst=packets.dst,

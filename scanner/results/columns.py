@@ -22,9 +22,10 @@ from ..verdict.table import State
 
 ROW = np.dtype(
     [("hi", np.uint64), ("lo", np.uint64), ("port", np.int32), ("kind", np.uint32), ("service", np.uint32),
-     ("sender", np.uint32), ("scanner", np.uint32), ("ttl", np.int32), ("rtt", np.float32), ("time", np.float64)]
+     ("sender", np.uint32), ("scanner", np.uint32), ("tunnel", np.uint32), ("ttl", np.int32), ("rtt", np.float32),
+     ("time", np.float64)]
 )  # fmt: skip
-TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind")])  # what a comparison needs
+TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind", "tunnel")])  # what a comparison needs
 HOST_ONLY = -1  # the port of a row about a host as a whole
 UNKNOWN_TTL = -1
 
@@ -68,7 +69,7 @@ class Vocabulary:
 
     @property
     def addresses(self) -> list[str | None]:
-        """By the number in `sender` (of an ICMP error) and in `scanner`."""
+        """By the number in `sender` (of an ICMP error), in `scanner`, and in `tunnel`."""
         return list(self._addresses)
 
     def strength(self) -> Ints:
@@ -88,7 +89,7 @@ class Vocabulary:
         return np.concatenate(columns)
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
-        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner = zip(
+        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner, tunnel = zip(
             *chunk, strict=True
         )
         rows = np.empty(len(chunk), ROW)
@@ -101,6 +102,7 @@ class Vocabulary:
         rows["service"] = _numbered(self._services, service)
         rows["sender"] = _numbered(self._addresses, sender)
         rows["scanner"] = _numbered(self._addresses, scanner)
+        rows["tunnel"] = _numbered(self._addresses, tunnel)
         rows["ttl"] = [UNKNOWN_TTL if number is None else number for number in ttl]
         rows["rtt"] = np.array(rtt, np.float32)  # None becomes NaN
         rows["time"] = np.array(time, np.float64)
@@ -116,16 +118,16 @@ def targets_only(rows: Rows) -> Rows:
 
 
 def strongest(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Rows:
-    """One row for each target (and scanner, if wished), by address, protocol and port."""
+    """One row for each target (and scanner, if wished), by address, tunnel, protocol and port."""
     strength, protocol = texts.strength()[rows["kind"]], texts.protocols()[rows["kind"]]
     scanner = (rows["scanner"],) if by_scanner else ()
-    rows = rows[np.lexsort((strength, *scanner, rows["port"], protocol, rows["lo"], rows["hi"]))]
+    rows = rows[np.lexsort((strength, *scanner, rows["port"], protocol, rows["tunnel"], rows["lo"], rows["hi"]))]
     return rows[~same_target(texts, rows, by_scanner)]  # the last of its target is the strongest
 
 
 def same_target(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Bools:
     """Which of the sorted rows are about the same target as the row that follows."""
-    columns = [texts.protocols()[rows["kind"]], rows["hi"], rows["lo"], rows["port"]]
+    columns = [texts.protocols()[rows["kind"]], rows["hi"], rows["lo"], rows["tunnel"], rows["port"]]
     columns += [rows["scanner"]] if by_scanner else []
     same = np.zeros(len(rows), np.bool_)
     same[:-1] = np.logical_and.reduce([column[:-1] == column[1:] for column in columns])
@@ -133,9 +135,9 @@ def same_target(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Bool
 
 
 def host_numbers(rows: Rows) -> Ints:
-    """Rows sorted by address → the number of each row's host, from 0."""
+    """Rows sorted by address and tunnel → the number of each row's host, from 0."""
     begins = np.zeros(len(rows), np.int64)
-    begins[1:] = (rows["hi"][1:] != rows["hi"][:-1]) | (rows["lo"][1:] != rows["lo"][:-1])
+    begins[1:] = np.logical_or.reduce([rows[name][1:] != rows[name][:-1] for name in ("hi", "lo", "tunnel")])
     return np.cumsum(begins)
 
 

@@ -59,6 +59,7 @@ class Difference(NamedTuple):
     change: Change
     old: RowKind | None
     new: RowKind | None
+    tunnel: str | None = None  # the host was seen in it
 
 
 class Comparison(NamedTuple):
@@ -89,7 +90,7 @@ def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only
     chosen = np.flatnonzero(differs & (is_open[was] | is_open[now]) if only_open else differs)
     elsewhere = _host_has_rows(rows, was, now)
     return Comparison(
-        _differences(kinds, rows[chosen], was[chosen], now[chosen], elsewhere[chosen]),
+        _differences(texts, rows[chosen], was[chosen], now[chosen], elsewhere[chosen]),
         same=int(np.count_nonzero(~differs & ~unknown)),
         unknown=int(np.count_nonzero(unknown)),
     )
@@ -100,7 +101,7 @@ def _joined(texts: Vocabulary, old: Rows, new: Rows) -> tuple[Rows, Ints, Ints]:
     sides = [strongest(texts, targets_only(rows)) for rows in (old, new)]
     rows = np.concatenate(sides)
     side = np.repeat([0, 1], [len(rows) for rows in sides])
-    order = np.lexsort((side, rows["port"], texts.protocols()[rows["kind"]], rows["lo"], rows["hi"]))
+    order = np.lexsort((side, rows["port"], texts.protocols()[rows["kind"]], rows["tunnel"], rows["lo"], rows["hi"]))
     rows, side = rows[order], side[order]
     # Each side has a target once, so a target is one row, or an old row with the new one behind it.
     pair = same_target(texts, rows)
@@ -125,15 +126,17 @@ def _host_has_rows(rows: Rows, was: Ints, now: Ints) -> Bools:
     return np.where(was < 0, old[host], new[host])
 
 
-def _differences(kinds: list[RowKind], rows: Rows, was: Ints, now: Ints, elsewhere: Bools) -> Iterator[Difference]:
-    every = (rows["hi"], rows["lo"], rows["port"], was, now, elsewhere)
+def _differences(texts: Vocabulary, rows: Rows, was: Ints, now: Ints, elsewhere: Bools) -> Iterator[Difference]:
+    every = (rows["hi"], rows["lo"], rows["port"], rows["tunnel"], was, now, elsewhere)
+    kinds, tunnels = texts.kinds, texts.addresses
     for first in range(0, len(rows), _CHUNK):  # Python's numbers take ten times the memory of columns
         columns = (column[first : first + _CHUNK].tolist() for column in every)
-        for hi, lo, port, before, after, host_elsewhere in zip(*columns, strict=True):
+        for hi, lo, port, tunnel, before, after, host_elsewhere in zip(*columns, strict=True):
             old, new = (kinds[at] if at >= 0 else None for at in (before, after))
             change = _change(old, new, port == HOST_ONLY and host_elsewhere)
             protocol = kinds[max(before, after)].protocol
-            yield Difference(word_text(hi, lo), None if port == HOST_ONLY else port, protocol, change, old, new)
+            place = None if port == HOST_ONLY else port
+            yield Difference(word_text(hi, lo), place, protocol, change, old, new, tunnels[tunnel])
 
 
 def _change(old: RowKind | None, new: RowKind | None, host_elsewhere: bool) -> Change:
@@ -155,6 +158,7 @@ def _change(old: RowKind | None, new: RowKind | None, host_elsewhere: bool) -> C
 def json_line(row: Difference) -> str:
     """One difference as one line of JSON; what a side does not have is null."""
     keys = {"ip": row.ip, "port": row.port, "protocol": row.protocol, "change": row.change.value}
+    keys |= {"tunnel": row.tunnel} if row.tunnel else {}
     if row.port is None:
         del keys["port"], keys["protocol"]
     for name, side in (("old", row.old), ("new", row.new)):
@@ -165,8 +169,8 @@ def json_line(row: Difference) -> str:
 def table(rows: Iterable[Difference], everything: bool = False) -> Iterator[str]:
     """A block of lines for each host; many changes of one kind, none of an open port, are a sum unless `everything`."""
     blank = ""
-    for ip, changes in groupby(rows, lambda row: row.ip):
-        yield blank + ip + "\n" + _block(list(changes), everything)
+    for host, changes in groupby(rows, lambda row: f"{row.ip} in {printable(row.tunnel)}" if row.tunnel else row.ip):
+        yield blank + host + "\n" + _block(list(changes), everything)
         blank = "\n"
 
 

@@ -23,7 +23,7 @@ from ..verdict.rows import Verdict
 from ..verdict.table import Reason, State
 
 _PIECE = 1 << 16
-_SCANNER = "scanner "
+_SEEN = ("scanner ", "tunnel ")  # how the parts of a comment begin
 _WORDS = {reason.word for reason in Reason}
 _UNKNOWN = "unknown-response"  # nmap's word for a reason that it cannot name
 _HALFOPEN = "halfopen-evidence"  # the script whose output is our evidence
@@ -83,13 +83,19 @@ class _Reader:
             raise NotNmap("a host in it has no address")
         ip = ips[-1]
         comment = host.get("comment", "")
-        scanner = comment.removeprefix(_SCANNER) if comment.startswith(_SCANNER) else None
+        seen = dict(part.split(" ", 1) for part in comment.split(", ") if part.startswith(_SEEN))
+        scanner, tunnel = seen.get("scanner"), seen.get("tunnel")
         status = host.find("status")
         if status is not None and status.get("state") == State.DOWN.value:
             yield Verdict(
-                ip, None, State.DOWN.value, status.get("reason") or Reason.NO_RESPONSE.word, scanner_ip=scanner
+                ip,
+                None,
+                State.DOWN.value,
+                status.get("reason") or Reason.NO_RESPONSE.word,
+                scanner_ip=scanner,
+                tunnel=tunnel,
             )
-        listed = [row for port in host.iter("port") if (row := _port(port, ip, scanner))]
+        listed = [row for port in host.iter("port") if (row := _port(port, ip, scanner, tunnel))]
         yield from listed
         folded = list(host.iter("extraports"))
         named = _named_ports(folded, _MOST_ROWS - len(listed))
@@ -103,7 +109,9 @@ class _Reader:
                 self.left_out += _port_number(group.attrib["count"], _PORTS)
             for protocol, ports, reason in names:
                 for port in ports:
-                    yield Verdict(ip, port, group.attrib["state"], reason or _UNKNOWN, protocol, scanner_ip=scanner)
+                    yield Verdict(
+                        ip, port, group.attrib["state"], reason or _UNKNOWN, protocol, scanner_ip=scanner, tunnel=tunnel
+                    )
 
     def _rest(self, group: Element, known: set[int | None]) -> _Named:
         """The ports of a group that names none; [] if scanned and known ports do not tell them."""
@@ -116,7 +124,7 @@ class _Reader:
         return [(protocol, rest, reason)] if len(rest) == int(group.attrib["count"]) else []
 
 
-def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
+def _port(port: Element, ip: str, scanner: str | None, tunnel: str | None) -> Verdict | None:
     state, service = port.find("state"), port.find("service")
     if state is None or not state.attrib["state"]:
         return None
@@ -132,6 +140,7 @@ def _port(port: Element, ip: str, scanner: str | None) -> Verdict | None:
         evidence=tuple(evidence),
         icmp_from=state.get("reason_ip"),
         scanner_ip=scanner,
+        tunnel=tunnel,
     )
 
 

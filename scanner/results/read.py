@@ -50,6 +50,7 @@ _LARGEST = {"ttl": 255, "rtt_ms": 1e9, "time": 253402300799, "pass": 1 << 31}  #
 _FIELDS: dict[str, type] = {
     "ip": str, "port": int, "state": str, "reason": str, "protocol": str, "ttl": int, "service": str,
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
+    "tunnel": str,
 }  # fmt: skip
 
 
@@ -222,11 +223,11 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
-    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, router, scanner = verdict
+    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, router, *seen = verdict
     for name, number in (("ttl", ttl), ("rtt_ms", rtt_ms), ("time", time), ("pass", pass_)):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
-    if not _are_words(state, reason, protocol, service, router, scanner, evidence):
+    if not _are_words(state, reason, protocol, service, router, *seen, evidence):
         raise file.wrong("has a word that is too long, or too many of them")
     return verdict
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..packet.parse import ETHERTYPE
+from ..packet.unread import ETHERTYPE
 from ..verdict.loss import at_most
 from ..verdict.sentences import plural, printable
 from .stopped import stopped_hosts

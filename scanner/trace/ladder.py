@@ -29,6 +29,7 @@ from ..errors import UsageError
 from ..packet.addresses import from_text, to_text
 from ..packet.headers import ACK, FIN, PSH, RST, SYN, Frames
 from ..packet.parse import Segments, parse
+from ..packet.tunnel import Tunnels
 from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports
 from ..verdict.rows import Verdict
@@ -110,14 +111,17 @@ class LadderStep(NamedTuple):
 class TargetPackets:
     """Collects the packets of a few targets."""
 
-    def __init__(self, targets: list[LadderTarget]) -> None:
+    def __init__(self, targets: list[LadderTarget], tunnels: Tunnels | None = None) -> None:
+        """With `tunnels` also their packets inside tunnels."""
         self.targets = targets
+        self._tunnels = tunnels
         self._addresses = [from_text(target.ip)[0] for target in targets]
-        self._steps: dict[tuple[LadderTarget, str], list[LadderStep]] = {}  # by target and scanner
+        # By target, scanner and tunnel.
+        self._steps: dict[tuple[LadderTarget, str, str | None], list[LadderStep]] = {}
 
     def see(self, frames: Frames, name: str = "") -> None:
         """Take the targets' packets out of a batch. A tap also gives the `name` of the interface."""
-        segments = parse(frames, Counter())
+        segments = parse(frames, Counter(), None, self._tunnels)
         for target, address in zip(self.targets, self._addresses, strict=True):
             # The parser gives an ICMP error the ports of the probe that it quotes, turned round as in a reply.
             theirs = (segments.src == address) & (segments.sport == target.port)
@@ -125,14 +129,16 @@ class TargetPackets:
             for row in np.flatnonzero(theirs | ours).tolist():
                 packet, from_us = segments.take(np.array([row])), bool(ours[row])
                 us = to_text(packet.src if from_us else packet.dst)[0]
-                steps = self._steps.setdefault((target, us), [])
+                tunnel = self._tunnels.text(int(packet.tunnel[0])) if self._tunnels else None
+                steps = self._steps.setdefault((target, us, tunnel), [])
                 if len(steps) >= _MOST_STEPS:
                     break
                 steps.append(_step(packet, from_us))
 
     def ladder(self, verdict: Verdict) -> str:
         """The drawing that leads to a verdict of one of the targets."""
-        by_scanner = {us: steps for (target, us), steps in self._steps.items() if target == (verdict.ip, verdict.port)}
+        mine = verdict.ip, verdict.port, verdict.tunnel
+        by_scanner = {us: steps for (target, us, tunnel), steps in self._steps.items() if (*target, tunnel) == mine}
         us = verdict.scanner_ip or next(iter(by_scanner), "?")
         return draw(us, by_scanner.get(us, []), verdict)
 

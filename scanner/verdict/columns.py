@@ -54,6 +54,13 @@ class Columns:
     evidence: list[Words]  # by number
     services: Services
     senders: list[str | None]  # of ICMP errors, by number
+    tunnel: Ints  # number of the tunnel
+    tunnels: list[str | None]  # by number; None: no tunnel
+
+    @property
+    def in_tunnels(self) -> bool:
+        """Whether any row is."""
+        return any(self.tunnels)
 
     def __len__(self) -> int:
         return len(self.port)
@@ -64,7 +71,7 @@ class Columns:
 
     def take(self, rows: Ints | Bools | slice) -> "Columns":
         """Some of the rows."""
-        same = ("evidence", "services", "senders")
+        same = ("evidence", "services", "senders", "tunnels")
         columns = {each.name: getattr(self, each.name) for each in fields(self)}
         return Columns(**{name: value if name in same else value[rows] for name, value in columns.items()})
 
@@ -105,6 +112,7 @@ class Columns:
             icmp_from=map(self.senders.__getitem__, self.record["sender"].tolist()),
             scanner_ip=_texts(self.scanner),
             timed=self.timed,
+            tunnel=map(self.tunnels.__getitem__, self.tunnel.tolist()),
         )
 
 

@@ -21,7 +21,8 @@ class Verdict(NamedTuple):
     """One row of the result: what is claimed about one target, and why. The field names are those of the output.
 
     `time` is seconds since 1970 of the winning reply, `rtt_ms` milliseconds, `pass_` counts from 1 (printed as
-    `pass`). What is not known is None. A host that is down has no port.
+    `pass`), `tunnel` is the one that a capture shows the target in. What is not known is None. A host that is down has
+    no port.
     """
 
     ip: str
@@ -37,6 +38,7 @@ class Verdict(NamedTuple):
     pass_: int | None = None
     icmp_from: str | None = None
     scanner_ip: str | None = None
+    tunnel: str | None = None
 
 
 def record_rows(
@@ -49,6 +51,7 @@ def record_rows(
     *,
     icmp_from: Iterable[str | None] = repeat(None),
     scanner_ip: Iterable[str | None] = repeat(None),
+    tunnel: Iterable[str | None] = repeat(None),
     timed: Bools | None = None,
     ttl_known: bool = True,
 ) -> Iterator[Verdict]:
@@ -72,6 +75,7 @@ def record_rows(
         _known(record["pass"], record["pass"] > 0),
         icmp_from,
         scanner_ip,
+        tunnel,
     )
 
 
@@ -80,7 +84,7 @@ def silent_rows(
 ) -> Iterator[Verdict]:
     """Targets that nothing answered: no-response."""
     fixed = map(repeat, (state.value, REASON_WORD[_NO_RESPONSE], "tcp", None))
-    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 5)
+    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 6)
 
 
 def down_row(ip: str, reason: Reason) -> Verdict:

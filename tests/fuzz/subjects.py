@@ -23,9 +23,11 @@ from scanner.classifier.classification import Classification
 from scanner.cli.state_file import StateFile
 from scanner.errors import UsageError
 from scanner.packet.checksum import wrong_checksums
-from scanner.packet.headers import Frames
+from scanner.packet.headers import LINK_ETHERNET, Frames
 from scanner.packet.link import LINK_TYPES
-from scanner.packet.parse import Aside, Segments, parse
+from scanner.packet.parse import Segments, parse
+from scanner.packet.tunnel import Tunnels
+from scanner.packet.unread import Aside
 from scanner.results.read import read_results
 from scanner.rounds.schedule import Schedule
 from scanner.targets.lists import words_of
@@ -35,9 +37,11 @@ from scanner.verdict.rows import Verdict
 from scanner.verdict.table import State
 from scanner.who.reading import Who
 from scanner.who.rows import texts
+from tests.builders import syn, synack, unreachable
 from tests.capture_files import drain
 from tests.command import sign
 from tests.fuzz.mutation import mutated_bytes, mutated_document, mutated_text
+from tests.tunnels import WRAPS, in_ipv6, ipip, nested
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).parent / "corpus"
@@ -61,7 +65,7 @@ class Subject(NamedTuple):
 
 @cache
 def _frames() -> list[tuple[int, bytes]]:
-    """(link type, bytes) of frames of the committed captures, the first few of each shape."""
+    """(link type, bytes) of frames of the committed captures, the first few of each shape, and of all tunnels."""
     found: dict[tuple[int, int, bytes], tuple[int, bytes]] = {}
     for path in sorted((ROOT / "pcaps").glob("*.pcap*")):
         for frames in open_captures([str(path)]):
@@ -69,7 +73,16 @@ def _frames() -> list[tuple[int, bytes]]:
                 data = frames.buffer[at : at + size].tobytes()
                 found.setdefault((int(link), int(size), data[12:24]), (int(link), data))
             break
-    return list(found.values())
+    return [*found.values(), *_tunneled()]
+
+
+def _tunneled() -> list[tuple[int, bytes]]:
+    """Probes and replies inside tunnels of all kinds, and tunnels in tunnels."""
+    packets = [syn(), synack(6), unreachable()]
+    wrapped = [wrap(packet, 7) for wrap, _ in WRAPS.values() for packet in packets]
+    wrapped += [wrap(packet) for wrap in (ipip, in_ipv6) for packet in packets]
+    wrapped += [wrap(nested(syn(), depth)[14:], 9) for wrap, _ in WRAPS.values() for depth in (1, 3, 4)]
+    return [(LINK_ETHERNET, frame) for frame in wrapped]
 
 
 def _make_frames(rng: random.Random) -> list[tuple[int, bytes]]:
@@ -96,28 +109,30 @@ def _laid_out(frames: list[tuple[int, bytes]], gap: bytes) -> Frames:
     return Frames(buffer, np.array(start, np.int64), length, np.zeros(len(frames), np.int64), links)
 
 
-def _parsed(frames: list[tuple[int, bytes]], gap: bytes) -> tuple[dict[int, Any], Counter[str]]:
-    """The segment of each frame, and the counts."""
+def _parsed(frames: list[tuple[int, bytes]], gap: bytes) -> tuple[dict[int, Any], Counter[str], list[int]]:
+    """The segment of each frame, the counts, and how many tunnels were looked into, by kind."""
     counts: Counter[str] = Counter()
     aside = Aside()
     batch = _laid_out(frames, gap)
-    segments: Segments = parse(batch, counts, aside)
-    counts["cut inside the quoted header"] = sum(len(sender) for sender, _ in aside.cut)
+    tunnels = Tunnels()
+    segments: Segments = parse(batch, counts, aside, tunnels)
+    counts["cut inside the quoted header"] = sum(len(sender) for sender, *_ in aside.cut)
     found = {**vars(segments), "checksum": wrong_checksums(batch, segments)}
     found["ip_at"] = segments.ip_at - batch.start[segments.frame]
+    found["tunnel"] = np.array([tunnels.text(tunnel) for tunnel in segments.tunnel.tolist()])
     columns = {name: column.tolist() for name, column in found.items() if name != "frame"}
     rows = {frame: tuple(columns[name][row] for name in columns) for row, frame in enumerate(segments.frame.tolist())}
     assert len(rows) == len(segments), "two segments of one frame"
-    return rows, counts
+    return rows, counts, tunnels.packets.tolist()
 
 
 def check_frames(frames: list[tuple[int, bytes]]) -> bool:
     """What a frame means depends on its own bytes only, and each frame is a segment or counted."""
-    rows, counts = _parsed(frames, b"")
-    assert _parsed(frames, b"\xff" * 64) == (rows, counts), "bytes outside a frame are read"
-    turned, again = _parsed(frames[::-1], b"\x45" * 48)
+    rows, counts, tunnels = _parsed(frames, b"")
+    assert _parsed(frames, b"\xff" * 64) == (rows, counts, tunnels), "bytes outside a frame are read"
+    turned, *again = _parsed(frames[::-1], b"\x45" * 48)
     turned = {len(frames) - 1 - at: row for at, row in turned.items()}
-    assert (turned, again) == (rows, counts), "frames of a batch change each other"
+    assert (turned, again) == (rows, [counts, tunnels]), "frames of a batch change each other"
     assert len(rows) + sum(counts.values()) >= len(frames), "a frame is neither a segment nor counted"
     return True
 

@@ -36,6 +36,7 @@ const columns = [
   { head: "Evidence", key: (r) => text(data.kinds[rows.kind[r]][3]), show: (r) => text(data.kinds[rows.kind[r]][3]) },
   { head: "From", name: "sender", key: (r) => data.addresses[at("sender", r)], show: (r) => data.addresses[at("sender", r)] },
   { head: "Scanner", name: "scanner", key: (r) => data.addresses[at("scanner", r)], show: (r) => data.addresses[at("scanner", r)] },
+  { head: "Tunnel", name: "tunnel", key: (r) => data.addresses[at("tunnel", r)], show: (r) => data.addresses[at("tunnel", r)] },
 ].filter((column) => !column.name || rows[column.name]);
 
 const view = { rows: new Uint32Array(0), sort: null, down: false, spot: null, chosen: -1 };
