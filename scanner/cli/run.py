@@ -191,18 +191,19 @@ def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: St
     lines = list(map(escaped, summary_lines(stats)))  # hosts that stopped are named by the state too
     if output.stats:
         faults.attempt(_write_stats, stats, output, state)
-    if interrupted:
+    if session.unfinished:
         faults.attempt(state.save, session, outputs)  # before the ends of the files are written
         if state.saved:
-            lines[-1] = f"interrupted: to go on, {next_command()}"
+            cause = "interrupted" if interrupted else "some hosts have not been asked"
+            lines[-1:] = [*([] if interrupted else lines[-1:]), f"{cause}: to go on, {next_command()}"]
     before = len(faults.errors)
     faults.attempt(outputs.finish, Summary("\n".join(lines), interrupted=interrupted))
-    if not interrupted and len(faults.errors) == before:
+    if not session.unfinished and len(faults.errors) == before:
         faults.attempt(state.remove)
     if not output.quiet and not faults.errors:
         for line in lines:
             note(line, "")
-    elif interrupted and faults.failed and state.saved:
+    elif session.unfinished and faults.failed and state.saved:
         note(lines[-1], "")
     faults.raise_first()
     if interrupted:

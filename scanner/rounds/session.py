@@ -16,12 +16,13 @@ from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from .pacing import SECOND
 from .rows import silent_targets, window_rows
-from .schedule import HostRange, Keys, LaneFacts, ResumePoint
+from .schedule import MOST_CHOSEN, HostRange, Keys, LaneFacts, ResumePoint
 from .statistics import ScanStats
 from .window import Window
 from .windows import Windows
 
 ROWS_A_TURN = 8192  # rows written between two turns: about 15 ms, in which 25,000 replies may arrive
+MOST_KEPT = 10_000  # ranges of hosts that nothing could be sent to: a state is to stay small
 Clock = Callable[[], int]  # ns since 1970, steady
 
 
@@ -72,7 +73,7 @@ class Session:
         self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
         self._stats, self._clock, self._keys, self._lanes = stats, clock, keys, lanes
         self._verify, self._resumable = verify, resumable
-        self._kept: list[HostRange] = []  # ranges of windows that were interrupted
+        self._kept: list[HostRange] = []  # hosts of windows that were interrupted, or that nothing could be sent to
         self._stops = 0
         self._began = clock()
         self._latest_loss: float | None = None
@@ -88,6 +89,11 @@ class Session:
     def interrupted(self) -> bool:
         """Whether the scan was stopped."""
         return self._stats.interrupted
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a resumed scan has hosts to ask: the scan was stopped, or this machine refused to send to them."""
+        return self.interrupted or bool(self._kept)
 
     def now(self) -> int:
         """The clock of the scan: ns since 1970, steady."""
@@ -182,6 +188,8 @@ class Session:
             if keep:
                 self._kept.append(window.host_range)
                 continue
+            if self._resumable and (refused := _refused_hosts(window)) and self._has_room(refused):
+                self._kept.append(refused)  # such hosts have no row
             self._stats.add_window(window)
             self._latest_loss = window.estimate.loss if window.estimate.loss is not None else self._latest_loss
             # Silence is silence only as long as somebody listened.
@@ -190,6 +198,11 @@ class Session:
             if not write_silent:
                 self._stats.silent_counted += len(silent_targets(window, cutoff))
             yield self._between_turns(window_rows(window, cutoff, write_silent, only_open))
+
+    def _has_room(self, host_range: HostRange) -> bool:
+        """Whether a state can hold this range beside those of the open windows."""
+        chosen = [part.size for part in (*self._kept, host_range) if part.chosen is not None]
+        return len(self._kept) < MOST_KEPT and sum(chosen) <= MOST_CHOSEN // 2
 
     def _verified(self, window: Window) -> bool:
         """Do what --verify adds to a closed window; whether nothing of it is missing."""
@@ -239,6 +252,16 @@ class Session:
     def close(self) -> None:
         """Give ports and sockets back, if the scan is not to be run after all."""
         self.engine.close()
+
+
+def _refused_hosts(window: Window) -> HostRange | None:
+    """The hosts to which this machine refused to send every probe; None: there are none."""
+    unprobed = window.by_host(window.ledger.silent(slice(None)) & ~window.ledger.was_probed())
+    host_pos = window.host_range.host_pos()
+    refused = unprobed[window.index_of(host_pos)] == window.width
+    if refused.all():
+        return window.host_range
+    return window.host_range._replace(chosen=host_pos[refused]) if refused.any() else None
 
 
 def _said(error: ScanError | OSError | MemoryError) -> ScanError:

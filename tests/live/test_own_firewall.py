@@ -131,3 +131,18 @@ def test_connect_without_its_interface_ends_with_what_it_knows(tmp_path: Path) -
 def start_connect(box: Box, *arguments: str) -> "subprocess.Popen[bytes]":
     line = [sys.executable, "-m", "scanner", "connect", "-q", *arguments]
     return box.scanner.popen(line, stdout=-3, stderr=subprocess.PIPE, env=environment())
+
+
+def test_hosts_that_were_kept_back_are_asked_by_the_next_part(alone: Namespace, tmp_path: Path) -> None:
+    """Kept: the rows of the other hosts, once."""
+    forbid(alone, "ip daddr 127.0.0.4/30 drop")
+    files = ["-o", str(tmp_path / "out.jsonl"), "--resume", str(tmp_path / "state")]
+    first = run(alone, "syn", "127.0.0.0/28", "-p", "1-3", *files)
+    rows = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert (first.code, len(rows), "some hosts have not been asked: to go on" in str(first.errors)) == (1, 36, True)
+    assert alone.run(["nft", "flush", "ruleset"]).returncode == 0
+    second = run(alone, "syn", "127.0.0.0/28", "-p", "1-3", *files)
+    lines = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    found = sorted((row["ip"], row["port"]) for row in lines)
+    assert (second.code, (tmp_path / "state").exists()) == (0, False)
+    assert found == sorted((f"127.0.0.{low}", port) for low in range(16) for port in (1, 2, 3))
