@@ -116,6 +116,19 @@ def test_the_bound(missed: float, variance: float, limit: int) -> None:
     assert at_most(missed, variance) == pytest.approx(limit, rel=0.02)
 
 
+@pytest.mark.parametrize(("missed", "variance"), [(1.2e6, 1.2e6), (1.2e6, 4e9), (9e5, 1e10)])
+def test_the_limit_of_large_numbers_is_the_same_without_adding_up(
+    missed: float, variance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = at_most(missed, variance)
+    monkeypatch.setattr("scanner.verdict.loss.MOST_NUMBERS", 1 << 30)
+    assert at_most(missed, variance) == pytest.approx(short, rel=0.001)
+
+
+def test_a_forged_number_of_missed_responders_takes_no_memory() -> None:
+    assert at_most(2.0**62, 2.0**62) == pytest.approx(2.0**62, rel=1e-6)
+
+
 def test_the_bound_is_a_quantile() -> None:
     mean, variance = 8.0, 60.0
     drawn = np.random.default_rng(1).negative_binomial(mean**2 / (variance - mean), mean / variance, 100_000)

@@ -24,6 +24,7 @@ drops repeats) looks like silence.
 """
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ LEAST_TRIALS = 3  # round trips to responders, answers and control probes: with 
 CONTROL_PROBES = 100  # a pass, at most
 MIN_PASSES, MIN_PASSES_UNANSWERED = 2, 3
 MAX_PASSES = 31
+MOST_NUMBERS = 1 << 20  # that `at_most` adds up: some 30 MB
 
 _GRID = (np.arange(2000) + 0.5) / 2000
 _LOG_P, _LOG_Q = np.log(_GRID), np.log1p(-_GRID)
@@ -125,6 +127,16 @@ def estimate_hosts(answers: HostAnswers) -> Estimate:
     return Estimate(found.posterior.missed, loss if measured else None, found.posterior.variance)
 
 
+def _at_most_many(missed: float, variance: float, share: float) -> int:
+    """The same for large numbers, where the negative binomial is nearly a gamma distribution.
+
+    The cube root of a gamma variable is nearly normal (Wilson and Hilferty 1931).
+    """
+    spread = variance / missed / missed / 9  # 1 / (9 · shape)
+    root = 1 - spread + NormalDist().inv_cdf(share) * math.sqrt(spread)
+    return int(missed * max(0.0, root) ** 3) + 1
+
+
 def at_most(missed: float, variance: float, share: float = 0.99) -> int:
     """The number that is not exceeded with this chance: of a negative binomial with this mean and variance.
 
@@ -132,7 +144,10 @@ def at_most(missed: float, variance: float, share: float = 0.99) -> int:
     """
     if missed <= 0:
         return 0
-    top = int(missed + 12 * math.sqrt(max(variance, missed)) + 50)
+    variance = max(variance, missed)
+    if missed + 12 * math.sqrt(variance) > MOST_NUMBERS:
+        return _at_most_many(missed, variance, share)
+    top = int(missed + 12 * math.sqrt(variance) + 50)
     number = np.arange(1, top)
     if variance <= missed * (1 + 1e-6):  # Poisson
         first, steps = -missed, np.log(missed / number)
