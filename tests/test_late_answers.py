@@ -9,7 +9,7 @@ import pytest
 from scanner.classifier import judge as module
 from scanner.classifier.flows import NEVER, Flows
 from scanner.classifier.judge import judge, retire, settle
-from scanner.classifier.rows import rows
+from scanner.classifier.rows import host_runs, rows
 from scanner.verdict.rows import Verdict
 from tests.builders import SECOND, US, batch, rst, syn, synack, unreachable
 
@@ -85,6 +85,17 @@ def test_small_tables_and_the_order_of_packets_change_no_row(
     monkeypatch.setattr(module, "FEW_FLOWS", 16)
     given, _ = verdicts(order(*scan(version)), size)
     assert given == expected
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_batches_of_rows_part_no_host(most: int) -> None:
+    flows = Flows()
+    flows.feed(batch(*(syn(dst=f"198.18.2.{host}", dport=port) for host in range(9) for port in range(host + 1))))
+    judged = judge(flows, NEVER, False, False)
+    parts = [list(rows(flows, judged.take(part))) for part in host_runs(flows, judged.target, most)]
+    assert sum(parts, []) == list(rows(flows, judged))  # noqa: RUF017
+    assert sum(len({row.ip for row in part}) for part in parts) == 9
+    assert all(len(part) - most < 9 for part in parts)
 
 
 @pytest.mark.parametrize("size", [3, 50])

@@ -25,10 +25,11 @@ from ..verdict.table import RANK, Reason
 from .across import settle_tunnels
 from .flows import NEVER, Flows
 from .judge import Judged, judge, judge_accepted, retire, settle
-from .rows import rows
+from .rows import host_runs, rows
 from .summary import count_report, tunnel_counts, tunnel_lines, unread_lines
 
 DEFAULT_TIMEOUT = 1.0
+MOST_ROWS = 1 << 20  # in one batch; a host is not parted
 _OPEN = RANK[Reason.SYN_ACK]
 
 
@@ -86,7 +87,7 @@ class Classification:
         return self.capture.stopped_at is not None
 
     def batches(self) -> Iterator[Columns]:
-        """The verdicts; one batch at the end of the capture, and for a pipe one whenever ports were found open."""
+        """The verdicts: batches of whole hosts at the end, and for a pipe one whenever ports were found open."""
         given = np.zeros(0, np.bool_)  # by target
         for frames in self.capture:
             fresh = self.flows.count
@@ -100,7 +101,9 @@ class Classification:
                     yield self._rows(judged, fresh_target)
             retire(self.flows, fresh)
         judged = self._settled()
-        yield self._rows(judged, ~_grown(given, self.flows.targets.count)[judged.target])
+        wanted = ~_grown(given, self.flows.targets.count)[judged.target]
+        for part in host_runs(self.flows, judged.target, MOST_ROWS):
+            yield self._rows(judged.take(part), wanted[part])
 
     def judged(self, see: Callable[[Frames], None]) -> Judged:
         """Read everything, judge once, and show each batch of frames to `see` on the way: for readers of columns."""
@@ -128,7 +131,8 @@ class Classification:
         return judge(self.flows, too_late, self.capture.both_ways, self.orphans)
 
     def _rows(self, judged: Judged, wanted: Bools) -> Columns:
-        return rows(self.flows, judged.take(wanted & self.selection.chosen(self.flows, judged)))
+        wanted = wanted & self.selection.chosen(self.flows, judged)
+        return rows(self.flows, judged if wanted.all() else judged.take(wanted))
 
     @property
     def exit_code(self) -> int:

@@ -29,6 +29,7 @@ from .sums import Sums, sums_of, target_sums
 
 ANSWERED_WITHIN = 3_000_000_000  # ns between a SYN and one that answers it
 FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
+_PIECE = 1 << 18  # targets that are handled at once
 _MOST_ATTEMPTS = 31  # what a record's bits can tell apart
 
 
@@ -43,8 +44,8 @@ class Judged:
     facts: HostFacts  # what the rows of the host show together
     orphaned: int  # targets that replied, but whose probe was not captured; they have rows only on request
 
-    def take(self, chosen: Bools | Ints) -> "Judged":
-        """The given rows (indices or mask)."""
+    def take(self, chosen: Bools | Ints | slice) -> "Judged":
+        """The given rows (indices, mask or slice)."""
         return Judged(self.target[chosen], self.record[chosen], self.rtt[chosen], self.orphan[chosen],
                       self.facts.take(chosen), self.orphaned)  # fmt: skip
 
@@ -205,7 +206,10 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     chosen[key.target[wanted]] = True
     target = np.flatnonzero(chosen)
     target = target[_order(flows, target)]
-    record, rtt = _records(table, sums, target)
+    record, rtt = blank(len(target)), np.empty(len(target), np.int64)
+    for at in range(0, len(target), _PIECE):
+        part = slice(at, at + _PIECE)
+        record[part], rtt[part] = _records(table, sums, target[part])
     silent = record["reason"] == Reason.NONE
     record["reason"][silent] = np.where(sums.first[target][silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
     us, them, _ = flows.target_keys(target)
@@ -217,7 +221,11 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
         record["reason"][left] = Reason.ONE_WAY_CAPTURE
     # A host is one address as one prober saw it.
     host = np.cumsum((np.diff(us, prepend=us[:1]) != 0) | (np.diff(them, prepend=them[:1]) != 0))
-    facts = host_facts(host, np.bincount(host), record)
+    answered = np.flatnonzero(~silent)  # the facts of a host follow from answers
+    some = host_facts(host[answered], np.bincount(host), record[answered])
+    facts = HostFacts._make(np.zeros(len(target), np.bool_) for _ in some)
+    for fact, values in zip(facts, some, strict=True):
+        fact[answered] = values
     return Judged(target, record, rtt, orphan[target], facts, int(np.count_nonzero(np.bincount(key.target[lost]))))
 
 

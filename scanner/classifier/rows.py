@@ -38,6 +38,20 @@ def rows(flows: Flows, judged: Judged) -> Columns:
     )  # fmt: skip
 
 
+def host_runs(flows: Flows, target: Ints, most: int) -> Iterator[slice]:
+    """Slices of about `most` of the targets, which are in the order of rows. No host is in two of them."""
+    begin = 0
+    while begin < len(target) or not begin:
+        end = min(len(target), begin + most)
+        if end < len(target):
+            us, them, _ = flows.target_keys(target[end - 1 : end + (1 << 16)])  # a host has no more ports
+            end += int(np.count_nonzero((us == us[0]) & (them == them[0]))) - 1
+        yield slice(begin, end)
+        if end == len(target):
+            return
+        begin = end
+
+
 def _further_words(flows: Flows, us: Ints, them: Ints, record: Rows, orphan: Bools) -> Iterator[tuple[int, str]]:
     """Words that follow from more than the replies, with their rows."""
     for row in np.flatnonzero(orphan).tolist():

@@ -74,8 +74,8 @@ class HostFacts(NamedTuple):
     all_open: Bools
     bad_checksum: Bools
 
-    def take(self, rows: Ints | Bools) -> "HostFacts":
-        """The given rows (indices or mask)."""
+    def take(self, rows: Ints | Bools | slice) -> "HostFacts":
+        """The given rows (indices, mask or slice)."""
         return HostFacts(*(fact[rows] for fact in self))
 
 
