@@ -6,7 +6,9 @@ with its name.
 Limit: the kernel maps several ICMP codes to one error: a port unreachable arrives as "refused", a prohibited host as
 "unreachable".
 
-A firewall rule that drops our SYNs on their way out is not told by connect(): they look like any silence.
+A firewall rule that drops our SYNs on their way out is not told by connect(): they look like any silence. One that
+rejects them looks like a target that refuses, or like an unreachable one. A gateway that answers no ARP query looks
+like an unreachable target, because the kernel sends itself an ICMP error for it.
 
 Sources: connect(2), tcp(7); net/ipv4/icmp.c (icmp_err_convert); net/ipv4/tcp_input.c (tcp_reset: ECONNREFUSED only
 while the SYN is out, ECONNRESET only after the SYN/ACK).

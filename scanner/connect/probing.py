@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ScannerError
 from ..net.interfaces import interface
-from ..net.routes import find_routes
+from ..net.routes import Route, find_routes
 from ..packet.addresses import to_text
 from ..packet.headers import Ints
 from ..rounds.pacing import SECOND
@@ -31,13 +31,17 @@ from .outcomes import OUTCOMES
 SCOUTS = 3  # calls to a host
 
 
-def neighbours_of(hosts: HostSpace, local_end: LocalEnd) -> list[HostSpace]:
-    """The hosts on a link that has MAC addresses. None where the routes cannot be read, or a host has no route."""
+def routes_of(hosts: HostSpace, local_end: LocalEnd) -> dict[Route, HostSpace]:
+    """The hosts by the route to them. None where the routes cannot be read, or a host has no route."""
     try:
         wanted = interface(local_end.interface) if local_end.interface else None
-        routes = find_routes(hosts, interface=wanted).hosts
+        return find_routes(hosts, interface=wanted).hosts
     except ScannerError:
-        return []
+        return {}
+
+
+def neighbours_of(routes: dict[Route, HostSpace]) -> list[HostSpace]:
+    """The hosts on a link that has MAC addresses."""
     on_link = (route.gateway is None and not route.local and route.interface.mac for route in routes)
     return [part for part, near in zip(routes.values(), on_link, strict=True) if near]
 

@@ -45,7 +45,8 @@ from ..verdict.table import Rank, Reason
 from .calls import Calls, descriptor_room, steady_clock
 from .local_end import LocalEnd
 from .outcomes import GONE, OUTCOMES, error_text
-from .probing import Probing, neighbours_of
+from .probing import Probing, neighbours_of, routes_of
+from .way import Way
 
 BATCH = 256  # calls started between two looks at the answers
 FIRST_CALLS = 4096
@@ -79,6 +80,7 @@ class ConnectScan:
         )
         self._probing: dict[int, Probing] = {}  # by id of the window
         self._neighbours: list[HostSpace] | None = None  # the hosts on the link
+        self._way: Way | None = None
         self._replies = 0
         self.refusals: Counter[str] = Counter()  # calls that this machine refused, by cause
         self._shortages: Counter[str] = Counter()
@@ -113,6 +115,7 @@ class ConnectScan:
                 probing.drop_waiting()
         now = self._clock()
         self.windows.advance(now)
+        self._check_way(now)
         window = self.windows.open_next(now, self._bucket.rate)
         if window:
             self._probing[id(window)] = self._probing_of(window)
@@ -122,9 +125,21 @@ class ConnectScan:
             self._bucket.rate = self._controller.rate
         return self._next_due()
 
+    def _check_way(self, now: int) -> None:
+        """Raises ScanError where calls leave by another interface. What has just closed has no silent targets then."""
+        try:
+            if self._way:
+                self._way.check(now, at_once=bool(self.windows.closed))
+        except ScanError:
+            self.windows.deaf_since = 1  # nobody knows since when
+            for window in self.windows.closed:
+                window.interrupted = True
+            raise
+
     def _probing_of(self, window: Window) -> Probing:
         if self._neighbours is None:  # looked up late: the namespace of the calls counts
-            self._neighbours = neighbours_of(self._hosts, self._calls.local_end)
+            routes = routes_of(self._hosts, self._calls.local_end)
+            self._neighbours, self._way = neighbours_of(routes), Way(routes, self._calls.local_end)
         return Probing(window, self._neighbours)
 
     def _wait_of(self, probing: Probing, call_id: int) -> float:

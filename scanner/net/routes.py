@@ -134,6 +134,12 @@ def find_routes(hosts: HostSpace, *, interface: Interface | None = None, source:
     return Routes(usable, [f"{_text(*span)}: {answer.reason}" for span, answer in others] + further)
 
 
+def routes_now(targets: list[int], zones: Zones, source: Address | None) -> list[Route | None]:
+    """The route to each target at this moment; None: there is none."""
+    answers = _answers_by_zone(targets, zones, _Wish(None, source))
+    return [answer if isinstance(answer, Route) else None for answer in answers]
+
+
 def boundaries(version: int) -> list[int]:
     """Where answers may change: the first address of each prefix of a table or rule, and the one behind its last.
 

@@ -128,6 +128,28 @@ def test_connect_without_its_interface_ends_with_what_it_knows(tmp_path: Path) -
     assert 900 < len(found) < 4096
 
 
+def test_connect_whose_route_leads_elsewhere_ends_with_what_it_knows(tmp_path: Path) -> None:
+    """Its interface goes down, and a default route leads to nobody. Kept: the rows of what had answered."""
+    out = tmp_path / "out.jsonl"
+    with direct_box() as box:
+        box.listen([22])
+        box.scanner.ip(["link add dum0 type veth peer name dum1", "addr add 10.9.9.9/24 dev dum0"])
+        box.scanner.ip(["link set dum0 up", "link set dum1 up", "route add default via 10.9.9.1 dev dum0"])
+        process = start_connect(box, "-p", "22,23", "198.19.0.0/24", "--rate", "200", "-o", str(out))
+        with Tap(box) as tap:
+            seen: list[int] = []
+            assert wait_until(
+                lambda: bool(seen.extend(s.dport for s in tap.segments() if s.flags == SYN)) or len(seen) > 100
+            )
+        box.scanner.ip([f"link set {INTERFACE} down"])
+        said = process.communicate(timeout=PATIENCE)[1].decode().splitlines()
+    found: list[dict[str, Any]] = [json.loads(line) for line in out.read_text().splitlines()]
+    line = f"halfopen: the route through {INTERFACE} now leads through dum0"
+    assert (process.returncode, said) == (1, [line])
+    assert [row for row in found if row["state"] != {22: "open", 23: "closed"}[row["port"]]] == []
+    assert 80 < len(found) < 512
+
+
 def start_connect(box: Box, *arguments: str) -> "subprocess.Popen[bytes]":
     line = [sys.executable, "-m", "scanner", "connect", "-q", *arguments]
     return box.scanner.popen(line, stdout=-3, stderr=subprocess.PIPE, env=environment())
