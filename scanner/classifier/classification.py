@@ -126,7 +126,7 @@ class Classification:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when
         # listening ended (pcapng isb_endtime), which may be long after the last packet.
         too_late = max(self.capture.largest_time, self.capture.end_time) - int(self.timeout * 1e9)
-        if self.capture.has_untimed or not self.timeout:
+        if self.capture.has_untimed or not self.capture.largest_time or not self.timeout:  # 0: all stamps are 0
             too_late = NEVER
         return judge(self.flows, too_late, self.capture.both_ways, self.orphans)
 

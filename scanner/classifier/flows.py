@@ -29,6 +29,7 @@ from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
 from .addresses import AddressFilter, AddressSet
 from .arp import ArpScans
 from .conversations import Conversations
+from .endings import ends
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
 from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, flow_key, grown, target_key
 
@@ -41,6 +42,7 @@ FLOW = np.dtype(
         ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
         ("probes", "u4"),  # SYNs
         ("seen", "u4"),  # one bit for each reason that replies gave before the flow was forgotten and recalled
+        ("reply_seq", "u4"),  # of the latest SYN/ACK; without one, of the latest reset that has a sequence number
         ("replies", "u2"),  # so many came before that; saturates
         ("marks", "u2"),  # Mark bits of what the prober did afterwards, ENDING, TAKEN
         ("tos", "u1"),  # TOS byte of the SYN
@@ -49,7 +51,7 @@ FLOW = np.dtype(
     ],
     align=True,
 )
-_NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0, 0, 0), FLOW)
+_NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0, 0, 0, 0), FLOW)
 
 
 class Flows:
@@ -216,11 +218,9 @@ class Flows:
         nothing = honest & (reason == Reason.NONE)
         self.counts[Rejected.NO_VERDICT.value] += int(np.count_nonzero(nothing & segments.icmp))
         # The ACK of a handshake says no more than its mark.
-        self._take_conversation(segments, src, dst, nothing & ~segments.icmp & (~later | (segments.size > 0)))
-
-    def _take_conversation(self, segments: Segments, src: Ints, dst: Ints, chosen: Bools) -> None:
-        if chosen.any():
-            self.conversations.add(segments.take(chosen), src[chosen], dst[chosen])
+        talk = nothing & ~segments.icmp & (~later | (segments.size > 0))
+        if talk.any():
+            self.conversations.add(segments.take(talk), src[talk], dst[talk])
 
     def _take_aftermath(self, segments: Segments, src: Ints, dst: Ints) -> tuple[Ints, Ints]:
         """Mark flows whose prober sends on behind its SYN; returns which rows are such packets, and their flows."""
@@ -264,6 +264,9 @@ class Flows:
         reset = (reason == Reason.RESET) & ~segments.icmp
         target = self.targets.intern(*TargetKey(dst, src, segments.sport).words())
         flow = self._answered_flow(segments, target, reset)
+        if (ended := ends(self.table, self.ledger, flow, segments, reason, ENDING)).any():
+            self.counts["other-tcp"] += int(np.count_nonzero(ended))
+            flow, segments, reason, reset = flow[~ended], segments.take(~ended), reason[~ended], reset[~ended]
         record = _records(segments, reason)
         record["marks"], record["sender"] = marks_of(frames, segments, 0), self.senders.numbers(segments)
         self.bad_checksums += int(np.count_nonzero(record["marks"] & Mark.CHECKSUM_WRONG))

@@ -59,6 +59,8 @@ class TargetTable:
         winner = self.ledger.records(target)
         won = (winner["time"] == record["time"]) & (winner["port"] == record["port"])
         won &= winner["reason"] == record["reason"]
+        won = np.flatnonzero(won)
+        won = won[np.argsort(seq[won])[::-1]]  # of equal winners the smallest number, which is written last
         self.seq[target[won]] = seq[won]
 
 

@@ -6,9 +6,8 @@ is drawn from it. Replies without a captured probe are counted, and get rows onl
 Silence differs from a live scan. A live scan knows how long it waited; a capture may end too early or hold one
 direction only. Then the verdict is `unknown`, not `filtered`.
 
-Two matters wait until more has been read (`settle`): replies that stand before their probe, and SYNs that were replies.
-Of two hosts that send each other SYNs on the same pair of ports, the later SYN is the reply to the earlier one (split
-handshake or simultaneous open: RFC 9293, 3.5), if it comes soon and nothing else answered before. Otherwise they cross.
+Replies that found no flow, because they stand before their probe, wait until more has been read, and so do SYNs that
+were replies (`crossing`).
 """
 
 from dataclasses import dataclass
@@ -19,15 +18,15 @@ from ..capture.source import NO_TIME
 from ..packet.headers import Bools, Ints, Rows
 from ..verdict.evidence import HostFacts, host_facts
 from ..verdict.ledger import Mark, Replies, blank
-from ..verdict.table import RANK, Rank, Reason
+from ..verdict.table import Rank, Reason
 from .addresses import among
+from .crossing import both_ways_of, settle_crossing_syns
 from .flows import ENDING, NEVER, TAKEN, Flows
 from .forgotten import TargetTable, merged
 from .keys import FlowKey, Numbering, TargetKey
 from .leftover import count_leftover, hear
 from .sums import Sums, sums_of, target_sums
 
-ANSWERED_WITHIN = 3_000_000_000  # ns between a SYN and one that answers it
 FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
 _PIECE = 1 << 18  # targets that are handled at once
 _MOST_ATTEMPTS = 31  # what a record's bits can tell apart
@@ -75,53 +74,6 @@ def settle(flows: Flows) -> None:
     settle_crossing_syns(flows)
 
 
-def settle_crossing_syns(flows: Flows) -> None:
-    """SYNs that answer an earlier SYN the other way: they are replies, and no probes of their own."""
-    both = _both_ways(flows)
-    if not both.any():
-        return
-    us, them, port = flows.target_keys(np.arange(flows.targets.count))
-    target, our_port, seq = flows.keys()
-    first = flows.table["first"]
-    candidate = np.flatnonzero((flows.table["probes"] > 0) & both[target])
-    unanswered: dict[tuple[int, ...], list[int]] = {}  # SYNs by (prober, target, source port, port), in order of time
-    for flow in candidate[np.argsort(first[candidate], kind="stable")].tolist():
-        row = target[flow]
-        ours, theirs = (int(us[row]), int(our_port[flow])), (int(them[row]), int(port[row]))
-        # A host chooses its own initial number (RFC 9293, 3.4.1): a SYN with the number of the probe is its echo.
-        crossed = reversed(unanswered.get((*theirs, *ours), []))
-        probe = next((other for other in crossed if seq[other] != seq[flow]), None)
-        if probe is not None and _may_answer(flows, probe, flow):
-            _fold_crossing_syn(flows, probe, flow)
-        else:
-            unanswered.setdefault((*ours, *theirs), []).append(flow)
-
-
-def _both_ways(flows: Flows) -> Bools:
-    """By target: whether its prober is a target of somebody, and the target a prober."""
-    us, them, _ = flows.target_keys(np.arange(flows.targets.count))
-    both = flows.probers.may_have(them)
-    both[both] = among(us[both], them)
-    return both
-
-
-def _may_answer(flows: Flows, probe: int, syn: int) -> bool:
-    """Whether a SYN comes soon after the SYN the other way, and before any other reply to it."""
-    sent, came = int(flows.table["first"][probe]), int(flows.table["first"][syn])
-    record = flows.ledger.records(np.array([probe]))[0]
-    answered_before = RANK[record["reason"]] >= RANK[Reason.RESET] and record["time"] < came
-    return came - sent <= ANSWERED_WITHIN and not answered_before
-
-
-def _fold_crossing_syn(flows: Flows, probe: int, syn: int) -> None:
-    record = blank(1)
-    record["reason"], record["time"], record["pass"] = Reason.UNPROVED_SYN, flows.table["first"][syn], 1
-    record["ttl"] = flows.table["ttl"][syn]
-    flows.ledger.fold(Replies(np.array([probe]), record))
-    flows.table["probes"][syn] = 0
-    flows.table["marks"][syn] |= TAKEN
-
-
 # ── from flows to targets ──
 
 
@@ -162,7 +114,7 @@ def recall(flows: Flows) -> None:
         wanted.intern(*each.words())
     target = np.zeros(flows.targets.count, np.bool_)
     target[key.target] = True
-    both = _both_ways(flows)
+    both = both_ways_of(flows)
 
     def belongs(facts: Rows) -> Bools:
         found = target[facts["target"]]
@@ -222,7 +174,8 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     # A host is one address as one prober saw it.
     host = np.cumsum((np.diff(us, prepend=us[:1]) != 0) | (np.diff(them, prepend=them[:1]) != 0))
     answered = np.flatnonzero(~silent)  # the facts of a host follow from answers
-    some = host_facts(host[answered], np.bincount(host), record[answered])
+    served = flows.conversations.with_data(flows.target_keys(target[answered]), record["port"][answered])
+    some = host_facts(host[answered], np.bincount(host), record[answered], None, served)
     facts = HostFacts._make(np.zeros(len(target), np.bool_) for _ in some)
     for fact, values in zip(facts, some, strict=True):
         fact[answered] = values
@@ -232,6 +185,7 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
 def _order(flows: Flows, target: Ints) -> Ints:
     """What puts targets into the order of rows: by prober, address and port."""
     us, them, port = flows.target_keys(target)
+    us, them = flows.addresses.ranks(us), flows.addresses.ranks(them)
     place = them << 16 | port
     if (us == us[:1]).all():  # one prober: three times as fast
         return np.argsort(place)

@@ -196,6 +196,16 @@ class AddressNumbers:
         pairs = self._in_tunnels.keys[np.where(inner, number & _PAIR, 0)].view(np.int64)
         return np.where(inner, pairs[:, 0], number), np.where(inner, pairs[:, 1], 0)
 
+    def ranks(self, number: Ints) -> Ints:
+        """int64[n] → numbers in the order of the addresses. Those of IPv6 differ from run to run: see `Numbering`."""
+        if not (number >= _IPV6).any():
+            return number
+        distinct, back = np.unique(number, return_inverse=True)
+        address, rank = self.addresses(distinct), np.empty_like(distinct)
+        outside, tunnel = self.outside(distinct)
+        rank[np.lexsort((tunnel, address["lo"], address["hi"], outside >= _IPV6))] = np.arange(len(distinct))
+        return np.asarray(rank[back])
+
     def addresses(self, number: Ints) -> Rows:
         """int64[n] → ADDRESS[n], without their tunnels."""
         number, _ = self.outside(number)

@@ -77,6 +77,8 @@ def ip_layer(buffer: Bytes, family: int, rows: Ints, at: Ints, end: Ints, quoted
     if family == 4:
         protocol, ttl, tos = header["protocol"], header["ttl"], header["tos"]
         first = header["fragment"] & _FRAGMENT_OFFSET == 0
+        if quoted:  # BSD systems swap the bytes of this word before they quote it, and of the length
+            first |= header["fragment"].astype(np.uint16).byteswap() & _FRAGMENT_OFFSET == 0
         plain = (header["id"] == 0) & (header["fragment"] == _DONT_FRAGMENT)
         src, dst = from_ipv4(header["src"]), from_ipv4(header["dst"])
     else:

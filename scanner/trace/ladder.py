@@ -188,7 +188,8 @@ def _rails(text: str, clock: str = "") -> str:
 
 
 def _arrows(steps: Sequence[LadderStep]) -> list[str]:
-    origins = _origins(steps)
+    talks = _talks(steps)
+    origins = _origins(steps, talks)
     cut = max(0, len(steps) - _HEAD - _TAIL)
     lines: list[str] = []
     port = None
@@ -200,20 +201,36 @@ def _arrows(steps: Sequence[LadderStep]) -> list[str]:
         if step.our_port != port:
             port = step.our_port
             lines.append(_rails(f" from port {port}"))
-        lines += _arrow(step, _clock(step.time_ns - steps[0].time_ns), _label(step, origins))
+        lines += _arrow(step, _clock(step.time_ns - steps[0].time_ns), _label(step, talks[number], origins))
     return lines
 
 
-def _origins(steps: Sequence[LadderStep]) -> dict[tuple[int, bool], int]:
-    """(our port, ours?) → the sequence number that counts as 0: the first sent, or else the first acknowledged."""
-    origins: dict[tuple[int, bool], int] = {}
+Talk = tuple[int, int]  # our port, and which of its conversations
+
+
+def _talks(steps: Sequence[LadderStep]) -> list[Talk]:
+    """The conversation of each step. A SYN of ours with another number begins one: the port is used again."""
+    latest: dict[int, tuple[int, int | None]] = {}
+    talks = []
     for step in steps:
+        number, seq = latest.get(step.our_port, (0, None))
+        if step.from_us and step.what == "SYN":
+            number, seq = number + (seq is not None and seq != step.seq), step.seq
+            latest[step.our_port] = number, seq
+        talks.append((step.our_port, number))
+    return talks
+
+
+def _origins(steps: Sequence[LadderStep], talks: Sequence[Talk]) -> dict[tuple[Talk, bool], int]:
+    """(conversation, ours?) → the sequence number that counts as 0: the first sent, or else the first acknowledged."""
+    origins: dict[tuple[Talk, bool], int] = {}
+    for step, talk in zip(steps, talks, strict=True):
         if step.seq is not None and "RST" not in step.what:  # a reset may carry a bare 0, which is no origin
-            origins.setdefault((step.our_port, step.from_us or step.is_icmp), step.seq)
+            origins.setdefault((talk, step.from_us or step.is_icmp), step.seq)
     # A capture may lack our SYN. An acknowledgement of it names the number behind it (RFC 9293, 3.4).
-    for step in steps:
+    for step, talk in zip(steps, talks, strict=True):
         if step.ack is not None and "ACK" in step.what:
-            origins.setdefault((step.our_port, not step.from_us), step.ack - 1)
+            origins.setdefault((talk, not step.from_us), step.ack - 1)
     return origins
 
 
@@ -226,14 +243,14 @@ def _clock(nanoseconds: int) -> str:
     return f"{nanoseconds / 86_400e9:.2f} d"
 
 
-def _label(step: LadderStep, origins: dict[tuple[int, bool], int]) -> str:
+def _label(step: LadderStep, talk: Talk, origins: dict[tuple[Talk, bool], int]) -> str:
     parts = [printable(step.what)]
     numbers = [("quoted seq" if step.is_icmp else "seq", step.seq, step.from_us or step.is_icmp)]
     if "ACK" in step.what:  # without the flag the field means nothing
         numbers.append(("ack", step.ack, not step.from_us))
     for name, number, ours in numbers:
         if number is not None:
-            origin = origins.get((step.our_port, ours), number)
+            origin = origins.get((talk, ours), number)
             parts.append(f"{name}={number - origin & 0xFFFF_FFFF}")
     if step.window is not None:
         parts.append(f"win={step.window}")

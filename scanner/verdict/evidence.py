@@ -79,10 +79,14 @@ class HostFacts(NamedTuple):
         return HostFacts(*(fact[rows] for fact in self))
 
 
-def host_facts(host: Ints, probed: Ints, records: Rows, tested: Bools | None = None) -> HostFacts:
+def host_facts(
+    host: Ints, probed: Ints, records: Rows, tested: Bools | None = None, served: Bools | None = None
+) -> HostFacts:
     """Rows of hosts numbered from 0: `host` int64[n], `probed` int64[hosts] ports probed, `records` RECORD[n].
 
     `tested` bool[hosts]: whose contrast further probes have tested; only they get a claim. None: nobody can test.
+    `served` bool[n]: ports whose connections carried data. The host may have named them, as FTP servers do (RFC 959),
+    so they do not count where nearly all ports are open.
     """
     hosts = len(probed)
     reset = records["reason"] == Reason.RESET
@@ -91,7 +95,9 @@ def host_facts(host: Ints, probed: Ints, records: Rows, tested: Bools | None = N
     if tested is not None:
         contrast &= tested
     differs = reset & (records["ttl"] != _usual(host, hosts, reset, records["ttl"].astype(np.int64), 256)[host])
-    all_open, bad_checksum = _all_open(host, probed, records), _bad_checksum(host, hosts, records)
+    if served is not None:
+        probed = probed - np.bincount(host[served], minlength=hosts)
+    all_open, bad_checksum = _all_open(host, probed, records, served), _bad_checksum(host, hosts, records)
     return HostFacts(unmarked & contrast[host], marked & contrast[host], differs, all_open, bad_checksum)
 
 
@@ -154,9 +160,11 @@ def _range(host: Ints, hosts: int, rows: Bools, value: Ints) -> tuple[Ints, Ints
     return least, most
 
 
-def _all_open(host: Ints, probed: Ints, records: Rows) -> Bools:
+def _all_open(host: Ints, probed: Ints, records: Rows, served: Bools | None) -> Bools:
     hosts = len(probed)
     opened = RANK[records["reason"]] == Rank.OPEN
+    if served is not None:
+        opened &= ~served
     fingerprint = records["ttl"].astype(np.int64) << 16 | records["window"]
     same = opened & (fingerprint == _usual(host, hosts, opened, fingerprint, 1 << 24)[host])
     everywhere = (np.bincount(host[same], minlength=hosts) >= NEARLY_ALL * probed) & (probed >= MANY_PORTS)
@@ -256,7 +264,7 @@ def _words(key: int) -> Words:
     if RANK[reason] == Rank.OPEN and marks & Mark.ZERO_WINDOW:
         words.append("syn-proxy")
     if RANK[reason] == Rank.OPEN:  # a SYN before the proof, or in a simultaneous open (RFC 9293 3.5), is no conflict
-        lost &= ~(1 << Reason.UNPROVED_SYN)
+        lost &= ~(1 << Reason.UNPROVED_SYN | 1 << Reason.SPLIT_HANDSHAKE_SYN)
     lost &= ~(1 << Reason.REPLY_NOT_CAPTURED)  # it is no answer
     words += [f"conflict:{other.word}" for other in Reason if lost >> other & 1]
     return (*words, "repeat") if repeat else tuple(words)

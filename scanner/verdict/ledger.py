@@ -5,7 +5,8 @@ found by arithmetic. The byte holds the rank of what is known, whether a probe h
 A target that answers gets a record.
 
 `fold` merges a batch of replies. The highest rank wins, and among equal ranks the earliest reply, in whatever order
-they arrive. State, reason and TTL come from the winner together. A reason that lost stays as one bit, so a conflict is
+they arrive. At equal times the smaller port, TTL and window win. State, reason and TTL come from the winner together.
+A reason that lost stays as one bit, so a conflict is
 never hidden. Folding is associative: a capture gives the same records in any batch size and in any order.
 
 A bare SYN proves nothing: its target gets a record, but still counts as silent. `challenge` keeps in which passes such
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..packet.headers import Bools, Bytes, Ints, Rows
-from .table import RANK, Rank
+from .table import RANK, STRENGTH, Rank, Reason
 
 PROBED, ABSENT, GIVEN_UP = 0x80, 0x40, 0x20
 _RANK_BITS, _PROVEN_BITS = 0x07, 0x06  # ranks from FILTERED on have one of the second ones
@@ -203,10 +204,22 @@ class Ledger:
         record_no = self._record_no[target]
         np.bitwise_or.at(self._records["marks"], record_no[record_no > 0], np.uint16(mark))
 
+    def forget(self, target: Ints, reason: Reason) -> None:
+        """Take back one reply with this reason from each of these targets: it answered no probe."""
+        record_no = self._record_no[target]
+        self._records["seen"][record_no] &= ~np.uint32(1 << reason)
+        self._records["replies"][record_no] -= np.uint16(1)
+
     def _merge(self, target: Ints, record_no: npt.NDArray[np.uint32], incoming: Rows) -> None:
         current = self._records.take(record_no)
-        rank, old = RANK[incoming["reason"]], RANK[current["reason"]]
-        better = (rank > old) | ((rank == old) & (incoming["time"] < current["time"]))
+        keys = [
+            (STRENGTH[current["reason"]], STRENGTH[incoming["reason"]]),
+            *((incoming[name], current[name]) for name in ("time", "port", "ttl", "window")),
+        ]
+        better, equal = np.zeros(len(target), np.bool_), np.ones(len(target), np.bool_)
+        for first, second in keys:  # the first difference decides
+            better |= equal & (first < second)
+            equal &= first == second
         gathered = {name: incoming[name] | current[name] for name in ("seen", "marks", "passes", "challenged")}
         replies = np.minimum(incoming["replies"].astype(np.uint32) + current["replies"], 0xFFFF)
         current[better] = incoming[better]
@@ -240,7 +253,8 @@ def _best(replies: Replies) -> tuple[Ints, Rows]:
         best = record.copy()
         best["seen"], best["passes"], best["replies"] = seen, passes, 1
         return np.arange(len(target)), best
-    order = np.lexsort((record["time"], -RANK[record["reason"]].astype(np.int8), target))
+    strength = -STRENGTH[record["reason"]].astype(np.int8)
+    order = np.lexsort((record["window"], record["ttl"], record["port"], record["time"], strength, target))
     ordered = target[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     winner = order[starts]

@@ -109,6 +109,10 @@ _OTHER_RANKS = {Reason.NONE: Rank.SILENT, Reason.NO_RESPONSE: Rank.SILENT, Reaso
 # Rank by reason code, uint8[reasons].
 RANK = np.array([_OTHER_RANKS.get(each, _RANKS.get(_STATE.get(each, State.FILTERED), 0)) for each in Reason], np.uint8)
 
+# The order among replies: as by rank, but a SYN/ACK is more than the other proof that a port is open.
+STRENGTH = 2 * RANK
+STRENGTH[Reason.SPLIT_HANDSHAKE_SYN] -= 1
+
 
 class Rejected(Enum):
     """Why a reply is no verdict; the value is the word that is counted and printed."""
