@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from scanner.cli.state_file import StateFile
+from scanner.errors import UsageError
 from scanner.halfopen.scan import Scan, Settings
 from scanner.output import Summary, Written, open_sinks
 from scanner.packet.cookie import Key
@@ -121,6 +122,34 @@ def test_a_resume_point_survives_json() -> None:
     chosen = after.left[1].chosen
     assert chosen is not None
     assert (after.left[1][:3], (chosen - (1 << 40)).tolist()) == ((1, 1 << 40, 9), [2, 4, 8])
+
+
+WHOLE, ODD, EVEN = HostRange(0, 0, 8), HostRange(0, 0, 8, np.arange(1, 8, 2)), HostRange(0, 0, 8, np.arange(0, 8, 2))
+
+
+@pytest.mark.parametrize(
+    ("at", "left", "twice"),
+    [
+        ((1, 0), [ODD, EVEN, HostRange(0, 8, 2)], False),
+        ((0, 8), [WHOLE], False),
+        ((0, 0), [WHOLE], True),
+        ((0, 7), [ODD], True),
+        ((0, 9), [HostRange(1, 0, 1)], True),
+        ((2, 0), [WHOLE, HostRange(0, 7, 2)], True),
+        ((2, 0), [WHOLE, HostRange(1, 0, 8)], False),
+        ((2, 0), [ODD, ODD], True),
+        ((2, 0), [HostRange(0, 7, 1), ODD], True),
+        ((2, 0), [HostRange(0, 6, 1), ODD], False),
+    ],
+)
+def test_a_resume_point_names_no_host_twice(at: tuple[int, int], left: list[HostRange], twice: bool) -> None:
+    lanes = [LaneFacts("eth0", 4, 10, ""), LaneFacts("eth1", 4, 10, "")]
+    point = ResumePoint(KEYS, lanes, at, tuple(left))
+    if twice:
+        with pytest.raises(UsageError, match="names hosts twice"):
+            point.restart(lanes)
+    else:
+        assert point.restart(lanes) == (at, point.left)
 
 
 def test_the_sums_of_two_parts() -> None:

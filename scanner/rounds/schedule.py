@@ -14,6 +14,7 @@ Limit: a window holds whole hosts, so one host with many ports at a very low rat
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +112,9 @@ class ResumePoint:
         valid = 0 <= lane <= len(sizes) and 0 <= position <= (sizes[lane] if lane < len(sizes) else 0)
         if not valid or not all(_inside(host_range, sizes) for host_range in self.left):
             raise UsageError("the state is damaged (it names hosts that do not exist): scan anew")
+        ahead = any((part.lane, part.first + part.size) > (lane, position) for part in self.left if part.lane >= lane)
+        if ahead or any(map(_overlap, _by_lane(self.left))):
+            raise UsageError("the state is damaged (it names hosts twice): scan anew")
         return self.at, self.left
 
 
@@ -141,6 +145,26 @@ def _inside(host_range: HostRange, sizes: Sequence[int]) -> bool:
     if chosen is None:
         return True
     return len(chosen) > 0 and int(chosen[-1]) < first + size
+
+
+def _by_lane(left: Iterable[HostRange]) -> Iterable[list[HostRange]]:
+    lanes: dict[int, list[HostRange]] = {}
+    for part in left:
+        lanes.setdefault(part.lane, []).append(part)
+    return lanes.values()
+
+
+def _overlap(left: Sequence[HostRange]) -> bool:
+    """Whether two of these ranges of one lane share a host."""
+    whole = sorted((part.first, part.first + part.size) for part in left if part.chosen is None)
+    if any(end > first for (_, end), (first, _) in pairwise(whole)):
+        return True
+    chosen = np.sort(
+        np.concatenate([np.zeros(0, np.int64), *(part.chosen for part in left if part.chosen is not None)])
+    )
+    begins = np.searchsorted(chosen, np.array([first for first, _ in whole], np.int64))
+    ends = np.searchsorted(chosen, np.array([end - 1 for _, end in whole], np.int64), side="right")
+    return bool((chosen[1:] == chosen[:-1]).any() or (begins < ends).any())
 
 
 class Schedule:
