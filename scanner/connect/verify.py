@@ -15,8 +15,10 @@ window is watched for `WAIT`, in which the SYN of a proxy may be lost and sent a
 A host that seems open on every port is also probed on random high ports, but never on those that the user excludes.
 Where these complete as well, its open ports say little (`all-open`).
 
-Limits: a tarpit that opens its window looks like a slow service. Kernels before 5.4 do not report the window; there
-every connection that stands is complete. Source of the offsets: include/uapi/linux/tcp.h (struct tcp_info).
+Limits: a rule of this machine's own firewall against the handshake looks like the target's: `silent-after-handshake`
+where it drops, `handshake-refused` where it rejects. A call that connect() itself refuses gives no evidence, and that
+is not said. A tarpit that opens its window looks like a slow service. Kernels before 5.4 do not report the window;
+there every connection that stands is complete. Source of the offsets: include/uapi/linux/tcp.h (struct tcp_info).
 """
 
 from collections.abc import Callable, Sequence
