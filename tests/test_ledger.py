@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanner.verdict.ledger import Ledger, Mark, Replies, blank
-from scanner.verdict.table import Reason
+from scanner.verdict.table import STRENGTH, Reason
 
 RANKS = {
     Reason.UNPROVED_SYN: 1,
@@ -57,7 +57,10 @@ class Model:
         all_of_it = self.replies.get(target, [])
         if not all_of_it:
             return dict.fromkeys(NAMES, 0)
-        best = min(all_of_it, key=lambda reply: (-RANKS[reply.reason], reply.time))
+        best = min(
+            all_of_it,
+            key=lambda reply: (-int(STRENGTH[reply.reason]), reply.time, reply.port, reply.ttl, reply.window),
+        )
         return {
             "time": best.time, "sender": best.sender, "port": best.port, "window": best.window, "reason": best.reason,
             "ttl": best.ttl, "pass": best.number, "replies": min(len(all_of_it), 0xFFFF),
@@ -138,7 +141,7 @@ ORDERS = {
     "filtered may become closed": ([Reason.HOST_UNREACH, Reason.RESET], Reason.RESET),
     "filtered may become open": ([Reason.HOST_UNREACH, Reason.SPLIT_HANDSHAKE_SYN], Reason.SPLIT_HANDSHAKE_SYN),
     "the first of equals": ([Reason.ADMIN_PROHIBITED, Reason.HOST_UNREACH], Reason.ADMIN_PROHIBITED),
-    "the first of equals, open": ([Reason.SPLIT_HANDSHAKE_SYN, Reason.SYN_ACK], Reason.SPLIT_HANDSHAKE_SYN),
+    "a SYN/ACK is the better proof": ([Reason.SPLIT_HANDSHAKE_SYN, Reason.SYN_ACK], Reason.SYN_ACK),
 }
 
 

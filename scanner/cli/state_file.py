@@ -151,7 +151,8 @@ def _check_folder(path: str) -> None:
     if not os.path.isdir(folder):
         raise UsageError(f"cannot keep the state in {path}: there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        raise UsageError(f"cannot keep the state in {path}: you may not write to the folder {folder}")
+        cause = PermissionError(errno.EACCES, "", folder)  # so that it is said whose rights count
+        raise UsageError(f"cannot keep the state in {path}: you may not write to the folder {folder}") from cause
     beside = path + ".new"
     if os.path.lexists(beside) and not _is_unfinished(beside):
         raise UsageError(f"{beside} is in the way of the state {path}: remove it, or name another state")
