@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ..errors import INTERRUPTED
 from . import privileges
+from .signals import of_lost_terminal
 
 COMPLETION = ("--install-completion", "--show-completion")
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
@@ -29,9 +30,8 @@ def run() -> NoReturn:
     if any(argument.startswith(COMPLETION) for argument in sys.argv[1:]):  # Typer writes to files of the shell
         privileges.limit("completion")
     # SIGTERM and SIGHUP end every verb as Ctrl-C does, from here on. A scan has handlers of its own later.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is ignored under nohup
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for number in (signal.SIGTERM, *of_lost_terminal()):
+        signal.signal(number, signal.default_int_handler)
     # SIGUSR1 requests progress. It may come before the scan starts or after it ends, and must not kill the process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _have_standard_streams()
@@ -42,7 +42,7 @@ def run() -> NoReturn:
         main()
     except SystemExit as ended:
         code = ended.code
-    except KeyboardInterrupt:  # Ctrl-C while modules are imported
+    except KeyboardInterrupt:  # one of these signals, before a verb handles them itself
         code = INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a failed write has been reported already

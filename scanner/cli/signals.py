@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+def of_lost_terminal() -> tuple[signal.Signals, ...]:
+    """SIGHUP; nothing where it is ignored."""
+    return () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+
+
 @contextmanager
 def handling(act: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
     """Call `act` on these signals, instead of what they did before."""
@@ -24,9 +29,8 @@ def handling(act: Callable[[], None], *numbers: signal.Signals) -> Iterator[None
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None], stopped: Callable[[], bool]) -> Iterator[None]:
     """Until the files are closed, signals call `stop`. `stopped`: whether it has been called."""
-    lost = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
     with (
         handling(stop, signal.SIGINT, signal.SIGTERM),
-        handling(lambda: None if stopped() else stop(), *lost),
+        handling(lambda: None if stopped() else stop(), *of_lost_terminal()),
     ):
         yield

@@ -1,4 +1,4 @@
-"""Whether an interface carries frames at the moment.
+"""Whether an interface carries our frames at the moment: is it there, up, and the same as at the start?
 
 A packet socket says once (ENETDOWN) that its interface went down, and nothing of how it is now. So the flags are read
 as well. They also tell of a cable that was pulled. All of it goes by the index of the interface: a renamed interface
