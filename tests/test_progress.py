@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scanner.cli.progress import Progress, check_form, reading
+from scanner.cli.scan_progress import ScanProgress
 from scanner.cli.signals import handling
 from scanner.errors import UsageError
 from scanner.rounds.schedule import HostRange, Schedule
@@ -60,8 +61,12 @@ class Clock:
         return self.now
 
 
-def progress_of(stats: ScanStats, clock: Clock, form: str = "auto", verbose: bool = False) -> Progress:
-    return Progress(Session(stats), quiet=False, verbose=verbose, form=form, clock=clock)  # type: ignore[arg-type]
+def scan_of(session: Session, verbose: bool = False) -> ScanProgress:
+    return ScanProgress(session, verbose)  # type: ignore[arg-type]
+
+
+def progress_of(stats: ScanStats, clock: Clock, form: str = "auto") -> Progress:
+    return Progress(scan_of(Session(stats)), quiet=False, form=form, clock=clock)
 
 
 def requested(stats: ScanStats, capsys: pytest.CaptureFixture[str]) -> str:
@@ -97,7 +102,7 @@ def test_without_a_request_nothing_is_printed(capsys: pytest.CaptureFixture[str]
 
 def test_a_key_is_a_request(capsys: pytest.CaptureFixture[str]) -> None:
     clock, keys = Clock(), [True, False]
-    progress = Progress(Session(HALF), False, False, "none", keys.pop, clock)  # type: ignore[arg-type]
+    progress = Progress(scan_of(Session(HALF)), False, "none", keys.pop, clock)
     for seconds in (0.125, 0.125, 0.125, 0.125):  # the keyboard is read every 0.2 seconds
         clock.now += seconds
         progress.tick()
@@ -107,7 +112,7 @@ def test_a_key_is_a_request(capsys: pytest.CaptureFixture[str]) -> None:
 def test_open_ports_are_named_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     session = Session(HALF)
     session.opened.extend([("192.0.2.1", 22), ("192.0.2.1", 80)])
-    Progress(session, quiet=False, verbose=True, form="none").tick()  # type: ignore[arg-type]
+    Progress(scan_of(session, verbose=True), quiet=False, form="none").tick()
     assert capsys.readouterr().err == "open 192.0.2.1 22/tcp\nopen 192.0.2.1 80/tcp\n"
 
 

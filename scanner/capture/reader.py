@@ -10,6 +10,7 @@ order is never changed; a frame without a time stays behind the one before it.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,9 +38,23 @@ def open_captures(paths: list[str]) -> Capture:
 
     Never raises for what is in a file, or for a file that cannot be opened: see Capture.damage.
     """
-    capture = Capture()
+    capture = Capture(size=_size(paths))
     capture.batches = _file_batches(paths[0], capture) if len(paths) == 1 else _merged(paths, capture)
     return capture
+
+
+def _size(paths: list[str]) -> int | None:
+    """The bytes of all files together; None if one of them is a pipe. A file that cannot be opened has none."""
+    total = 0
+    for path in paths:
+        try:
+            facts = os.fstat(0) if path == "-" else os.stat(path)
+        except OSError:
+            continue
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        total += facts.st_size
+    return total
 
 
 def _file_batches(path: str, capture: Capture, capacity: int = CAPACITY) -> Iterator[Frames]:

@@ -57,13 +57,16 @@ class Capture:
 
     The other fields say what was found; they are complete once the iteration has ended. Times are nanoseconds since
     1970. `largest_time` is that of the frames and `end_time` the latest isb_endtime of a pcapng file; both are NO_TIME
-    while there is none. `both_ways`: some pcapng file is the recording of a scan, which holds what was sent and what
-    came back. `skipped` counts records that were passed over, by cause. `stopped_at`: when `stop` was called.
+    while there is none. `bytes_read` counts the bytes of the files, packed or not. `size` is how many they have, and
+    None where a pipe is among them. `both_ways`: some pcapng file is the recording of a scan, which holds what was sent
+    and what came back. `skipped` counts records that were passed over, by cause. `stopped_at`: when `stop` was called.
     """
 
     batches: Iterator[Frames] = field(default_factory=lambda: iter(()))
     opened: int = 0  # files that are captures
     frames: int = 0
+    bytes_read: int = 0
+    size: int | None = None
     damage: list[Damage] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     largest_time: int = NO_TIME
@@ -186,6 +189,7 @@ class CaptureFile:
         except OSError as error:
             self.damaged(f"cannot read on: {error.strerror}", self._dropped + self.end)
             data = b""
+        self.capture.bytes_read += len(data)
         self._all_read = not data
         return data
 

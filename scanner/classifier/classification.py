@@ -9,6 +9,7 @@ It needs Python and numpy only: no privileges, no network, no packet socket.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,14 @@ from .summary import count_report, tunnel_counts, tunnel_lines, unread_lines
 DEFAULT_TIMEOUT = 1.0
 MOST_ROWS = 1 << 20  # in one batch; a host is not parted
 _OPEN = RANK[Reason.SYN_ACK]
+
+
+class Step(Enum):
+    """What a reading does at the moment."""
+
+    READING = "reading"
+    JUDGING = "judging"
+    WRITING = "writing"
 
 
 class Selection:
@@ -76,6 +85,9 @@ class Classification:
     flows: Flows = field(init=False)
     targets: int = 0  # judged, before the selection
     orphaned: int = 0  # targets that replied, but whose probe was not captured
+    step: Step = Step.READING
+    judged_targets: int = 0  # with orphans where they get rows
+    handed_out: int = 0  # of these, so many have had their turn
 
     def __post_init__(self) -> None:
         self.capture = open_captures(self.paths)
@@ -101,9 +113,11 @@ class Classification:
                     yield self._rows(judged, fresh_target)
             retire(self.flows, fresh)
         judged = self._settled()
+        self.step = Step.WRITING
         wanted = ~_grown(given, self.flows.targets.count)[judged.target]
         for part in host_runs(self.flows, judged.target, MOST_ROWS):
             yield self._rows(judged.take(part), wanted[part])
+            self.handed_out = part.stop
 
     def judged(self, see: Callable[[Frames], None]) -> Judged:
         """Read everything, judge once, and show each batch of frames to `see` on the way: for readers of columns."""
@@ -116,10 +130,12 @@ class Classification:
 
     def _settled(self) -> Judged:
         """The verdicts at the end of the capture."""
+        self.step = Step.JUDGING
         settle(self.flows)
         settle_tunnels(self.flows)
         judged = self._judge()
         self.targets, self.orphaned = int(np.count_nonzero(~judged.orphan)), judged.orphaned
+        self.judged_targets = len(judged.target)
         return judged
 
     def _judge(self) -> Judged:

@@ -18,7 +18,9 @@ from ..output import Run, Summary
 from ..packet.tunnel import Tunnels
 from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
 from ..verdict.rows import Verdict
+from .capture_progress import watched
 from .options import ClassifyOptions, OutputOptions, command_line
+from .progress import check_form
 from .signals import stopped_by_signals
 from .stats_file import write_stats
 
@@ -31,6 +33,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
     if options.ladder and "-" in options.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
+    check_form(output.progress)
     output.check_names()
     if output.stats:
         check_new(output.stats, output.force)
@@ -53,8 +56,10 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     gc.disable()
     with stopped_by_signals(stop, lambda: reading.interrupted):
         outputs = output.open(Run(command_line()))
-        for rows in reading.batches():
-            outputs.write(noting(rows) if options.ladder else rows)
+        with watched(reading, output.quiet, output.progress) as progress:
+            for rows in reading.batches():
+                with progress.writing():
+                    outputs.write(noting(rows) if options.ladder else rows)
         lines = list(map(escaped, reading.report()))  # files are named
         outputs.finish(Summary("\n".join(lines), interrupted=reading.interrupted))
         if output.stats:

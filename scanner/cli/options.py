@@ -30,6 +30,7 @@ CAPTURES = (
     MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.", None,
 )  # fmt: skip
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
+PROGRESS = ("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -61,7 +62,7 @@ class OutputOptions:
     everything: bool = option(*EVERYTHING, fixed=True)
     quiet: bool = option(*QUIET)
     verbose: bool = option(False, OUTPUT, "Name open ports as soon as they are found.", "-v --verbose")
-    progress: str = option("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
+    progress: str = option(*PROGRESS)
     stats: str | None = option(None, OUTPUT, "Write the numbers of the summary as JSON.", "", "FILE")
     strict: bool = option(
         False, OUTPUT, "Exit with code 3 if more than 1 % of the responders may be missed, or nobody can tell."
@@ -139,6 +140,7 @@ class WhoOptions:
     form: str | None = option(None, OUTPUT, "table, jsonl or csv (default: table).", "-f --format")
     everything: bool = option(False, OUTPUT, "Also clients whose connections carry data.", "--all")
     quiet: bool = option(*QUIET)
+    progress: str = option(*PROGRESS)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -172,7 +174,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
     "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
     "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes")),
-    "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "progress", "resume")),
+    "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "resume")),
     "who": declared(WhoOptions),
     "demo": {},
     "report": declared(ReportOptions),

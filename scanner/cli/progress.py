@@ -1,10 +1,10 @@
-"""How far a scan is: one line for a person, or JSON lines for a program.
+"""How far a scan or the reading of captures is: one line for a person, or JSON lines for a program.
 
 On a terminal rich draws one line on stderr. `--progress json` writes one line per second instead, and one at the end.
-Otherwise the scan prints its progress only on request: on SIGUSR1 (`kill -USR1`), or on any key if standard input
-is the terminal. With `-v` open ports are named when they are found, because their rows come when their window closes.
+Otherwise progress is printed only on request: on SIGUSR1 (`kill -USR1`), or on any key if standard input is the
+terminal. What is said comes from a `Source`: `scan_progress` for scans, `capture_progress` for captures.
 
-The time left is estimated from the time that each target has taken so far, later passes and waits included.
+A scan calls `tick` after every step. Judging a capture has steps of many seconds, so there a thread of its own does it.
 
 The clock is a parameter, so that tests need not wait.
 """
@@ -15,25 +15,24 @@ import select
 import signal
 import sys
 import termios
+import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import UsageError, escaped, note
-from ..rounds.statistics import ScanStats
 from .signals import handling
 
 if TYPE_CHECKING:
-    from ..rounds.session import Session
     from ..targets.files import Tell
 
 FORMS = ("auto", "json", "none")
 DRAW_INTERVAL, JSON_INTERVAL, KEYS_INTERVAL = 0.2, 1.0, 0.2  # seconds
 READING_DELAY = 0.5  # seconds before the reading of lists is shown
-SPEED_INTERVAL = 0.5  # seconds over which the speed is measured, at least
-LEAST_SHARE = 0.01  # the share of targets probed before there is an estimate of the time left
+SPEED_INTERVAL = 0.5  # seconds
+LOOK_INTERVAL = 0.1  # seconds between ticks of the thread
 
 
 def check_form(form: str) -> str:
@@ -43,29 +42,69 @@ def check_form(form: str) -> str:
     return form
 
 
+class Source(Protocol):
+    """What is in progress. `seconds` counts from its start."""
+
+    def news(self) -> Iterable[str]:
+        """Lines to print now."""
+        ...
+
+    def line(self, seconds: float) -> str:
+        """How far it is, for a person."""
+        ...
+
+    def facts(self, seconds: float) -> dict[str, Any]:
+        """How far it is, for a program."""
+        ...
+
+
+class Speed:
+    """How fast a count grows."""
+
+    def __init__(self, interval: float = SPEED_INTERVAL) -> None:
+        """`interval`: seconds over which it is measured, at least."""
+        self._interval, self._sample, self._speed = interval, (0.0, 0), 0.0
+
+    def at(self, seconds: float, count: int) -> float:
+        """Per second, over the latest interval; 0.0 before the first one is over."""
+        then, counted = self._sample
+        if seconds - then >= self._interval:
+            self._speed = (count - counted) / (seconds - then)
+            self._sample = (seconds, count)
+        return self._speed
+
+
+def time_left(seconds: float) -> str:
+    """As people read it: `0:02:05 left`."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02} left"
+
+
 class Progress:
-    """The progress of one scan. The session calls `tick` after every step."""
+    """The progress of one scan, or of one reading. `tick` prints what is due; any thread may call it."""
 
     def __init__(
         self,
-        session: "Session",
+        source: Source,
         quiet: bool,
-        verbose: bool,
         form: str,
         pressed: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
+        delay: float = DRAW_INTERVAL,
     ) -> None:
-        """`pressed`: whether a key was pressed since the last call. `clock`: seconds, steady."""
-        self._session, self._verbose, self._pressed, self._clock = session, verbose, pressed, clock
+        """`pressed`: whether a key was pressed since the last call. `clock`: seconds, steady.
+
+        `delay`: seconds before the line is drawn first.
+        """
+        self._source, self._pressed, self._clock = source, pressed, clock
         self._json = form == "json"
         self._drawn = form == "auto" and sys.stderr.isatty() and not quiet
         self._interval = JSON_INTERVAL if self._json else DRAW_INTERVAL
         self._started = self._keys_read = clock()
-        self._next = self._started + self._interval
-        self._sample = (self._started, 0)  # a moment, and the probes sent until then
-        self._speed = 0.0
+        self._next = self._started + (JSON_INTERVAL if self._json else delay)
         self._requested = False
         self._status: Any = None  # rich's line on the terminal
+        self._turn = threading.RLock()  # of who prints
 
     def request(self) -> None:
         """Print the progress at the next step."""
@@ -73,25 +112,25 @@ class Progress:
 
     def tick(self) -> None:
         """Print what is due at this moment, or what was requested."""
-        now = self._clock()
-        while self._verbose and self._session.opened:
-            host, port = self._session.opened.popleft()
-            note(f"open {host} {port}/tcp", "")
-        # A step may take some microseconds and a look at the keyboard is a system call, so not every step has one.
-        if now >= self._keys_read + KEYS_INTERVAL:
-            self._keys_read = now
-            self._requested = self._pressed() or self._requested
-        if self._requested:
-            self._requested = False
-            with self.paused():
-                note(self._line(now), "")
-        if now >= self._next and (self._json or self._drawn):
-            self._next = now + self._interval
-            if self._json:
-                self._print_json(now)
-            else:
-                with self._while_there():
-                    self._draw(now)
+        with self._turn:
+            now = self._clock()
+            for text in self._source.news():
+                note(text, "")
+            # A step may take some microseconds and a look at the keyboard is a system call, so not every step has one.
+            if now >= self._keys_read + KEYS_INTERVAL:
+                self._keys_read = now
+                self._requested = self._pressed() or self._requested
+            if self._requested:
+                self._requested = False
+                with self.paused():
+                    note(self._source.line(now - self._started), "")
+            if now >= self._next and (self._json or self._drawn):
+                self._next = now + self._interval
+                if self._json:
+                    self._print_json(now)
+                else:
+                    with self._while_there():
+                        self._draw(now)
 
     def finish(self) -> None:
         """Print the last JSON line."""
@@ -113,14 +152,8 @@ class Progress:
             self._status, self._drawn = None, False
 
     def _print_json(self, now: float) -> None:
-        stats = self._measure(now)
-        targets = self._session.targets
-        facts = {
-            "time": round(time.time(), 3), "seconds": round(now - self._started, 3), "targets": targets,
-            "asked": targets - stats.remaining, "sent": stats.sent["probe"], "rate": round(self._speed),
-            "pass": stats.passes, "answered": stats.answered, "open": stats.opened, "loss": stats.loss,
-            "expected_missed": stats.expected_missed, "seconds_left": self._seconds_left(stats, now),
-        }  # fmt: skip
+        seconds = now - self._started
+        facts = {"time": round(time.time(), 3), "seconds": round(seconds, 3), **self._source.facts(seconds)}
         note(json.dumps(facts), "")
 
     def _draw(self, now: float) -> None:
@@ -129,49 +162,23 @@ class Progress:
 
             self._status = Console(stderr=True).status("")
             self._status.start()
-        self._status.update(self._line(now))
+        self._status.update(self._source.line(now - self._started))
 
-    def _line(self, now: float) -> str:
-        stats = self._measure(now)
-        targets = max(1, self._session.targets)
-        parts = [
-            f"{1 - stats.remaining / targets:.0%} of {targets:,} targets, pass {stats.passes}",
-            f"{self._speed:,.0f}/s",
-            f"{stats.answered:,} answered, {stats.opened:,} open",
-        ]
-        if stats.loss is not None:
-            parts.append(f"loss {stats.loss:.1%}, {stats.expected_missed:.3f} missed")
-        seconds = self._seconds_left(stats, now)
-        if seconds is not None:
-            minutes, second = divmod(int(seconds), 60)
-            parts.append(f"{minutes // 60}:{minutes % 60:02}:{second:02} left")
-        return "; ".join(parts)
-
-    def _measure(self, now: float) -> ScanStats:
-        """Where the scan stands; updates the speed, in probes per second."""
-        stats = self._session.live_stats()
-        then, sent = self._sample
-        if now - then >= SPEED_INTERVAL:
-            self._speed = (stats.sent["probe"] - sent) / (now - then)
-            self._sample = (now, stats.sent["probe"])
-        return stats
-
-    def _seconds_left(self, stats: ScanStats, now: float) -> float | None:
-        """The estimated seconds until every target is probed as often as those so far. None: too early to tell."""
-        targets = max(1, self._session.targets)
-        probed = targets - stats.remaining
-        return round((now - self._started) / probed * stats.remaining, 1) if probed > LEAST_SHARE * targets else None
+    def writing(self) -> AbstractContextManager[None]:
+        """While rows are written: to a terminal, the line is taken off it."""
+        return self.paused() if sys.stdout.isatty() else nullcontext()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the line off the terminal while rows are written."""
-        self.hide()
-        try:
-            yield
-        finally:
-            with self._while_there():
-                if self._status:
-                    self._status.start()
+        """Take the line off the terminal, and draw nothing meanwhile."""
+        with self._turn:
+            self.hide()
+            try:
+                yield
+            finally:
+                with self._while_there():
+                    if self._status:
+                        self._status.start()
 
 
 @contextmanager
@@ -202,16 +209,36 @@ def _overwrite(text: str) -> None:
 
 
 @contextmanager
-def shown(session: "Session", quiet: bool, verbose: bool, form: str) -> Iterator[Progress]:
-    """The progress of a scan while it runs: on a terminal, as JSON, and on request."""
+def shown(
+    source: Source, quiet: bool, form: str, delay: float = DRAW_INTERVAL, by_itself: bool = False
+) -> Iterator[Progress]:
+    """The progress while a block runs: on a terminal, as JSON, and on request. `by_itself`: nobody else ticks."""
     with _keyboard() as pressed:
-        progress = Progress(session, quiet, verbose, form, pressed)
+        progress = Progress(source, quiet, form, pressed, delay=delay)
         try:
-            with handling(progress.request, signal.SIGUSR1):
+            with handling(progress.request, signal.SIGUSR1), _ticking(progress) if by_itself else nullcontext():
                 yield progress
             progress.finish()
         finally:
             progress.hide()
+
+
+@contextmanager
+def _ticking(progress: Progress) -> Iterator[None]:
+    """A thread that calls `tick` until the block ends."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(LOOK_INTERVAL):
+            progress.tick()
+
+    thread = threading.Thread(target=tick, daemon=True)  # a reader of stderr that stands still holds no exit up
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from ..verdict.sentences import plural
 from . import privileges
 from .options import OutputOptions, ScanRequest, command_line, next_command
 from .progress import check_form, reading, shown
+from .scan_progress import ScanProgress
 from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
 from .stats_file import write_stats
@@ -131,12 +132,12 @@ def run_session(request: ScanRequest, ports: Ports, session: Session, state: Sta
         if faults.errors:  # nothing is sent, and the files get their ends
             session.stop()
         with (
-            shown(session, output.quiet, output.verbose, output.progress) as progress,
+            shown(ScanProgress(session, output.verbose), output.quiet, output.progress) as progress,
             closing(session.batches(write_silent, progress.tick, output.only_open)) as batches,
         ):
             try:
                 for rows in batches:
-                    with progress.paused():
+                    with progress.writing():
                         faults.attempt(outputs.write, watch.noting(rows))
                     # Here every row that the session has given out is in the files.
                     faults.attempt(state.save, session, outputs, True)

@@ -10,12 +10,15 @@ from ..errors import INTERRUPTED, UsageError, escaped, note
 from ..output.stream import standard_output
 from ..who.reading import Who
 from ..who.rows import FORMS, texts
+from .capture_progress import watched
 from .options import WhoOptions
+from .progress import check_form
 from .signals import stopped_by_signals
 
 
 def run_who(options: WhoOptions) -> int:
     """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read, 130. Raises UsageError."""
+    check_form(options.progress)
     form = options.form or "table"
     if form not in FORMS:
         raise UsageError(f"format {form!r} is not known: use one of {', '.join(FORMS)}")
@@ -31,7 +34,8 @@ def run_who(options: WhoOptions) -> int:
         reading.capture.stop()
 
     with stopped_by_signals(stop, lambda: reading.interrupted):
-        rows = list(who.rows())
+        with watched(reading, options.quiet, options.progress):
+            rows = list(who.rows())
         for text in texts(rows, form) if reading.capture.opened or reading.interrupted else ():
             stream.write(text)
     lines = reading.report()
