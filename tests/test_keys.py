@@ -1,10 +1,11 @@
-"""The hash table of columns against a plain dict, and the packing of keys."""
+"""The hash table of columns and the numbers of flows against a plain dict, and the packing of keys."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanner.classifier.keys import AddressNumbers, FlowKey, Numbering, TargetKey, flow_key, target_key
+from scanner.classifier.flow_numbers import FlowNumbers
+from scanner.classifier.keys import AddressNumbers, FlowKey, Numbering, TargetKey, target_key
 from scanner.packet import addresses
 
 # Few distinct words, so that batches repeat keys, within themselves and from one to the next.
@@ -48,11 +49,26 @@ def test_keys_that_differ_in_one_bit() -> None:
 def test_packed_keys_are_unpacked_again() -> None:
     six = 1 << 32
     us, them = np.array([0, 2**32 - 1, six, six | 2**31]), np.array([2**32 - 1, 1, six | 7, six])
-    port, number, seq = np.array([0, 65535, 443, 1]), np.array([0, 2**31 - 1, 5, 6]), np.array([0, 2**32 - 1, 9, -1])
-    target = TargetKey(us, them, port)
-    flow = FlowKey(number, port, seq)
+    target = TargetKey(us, them, np.array([0, 65535, 443, 1]))
     assert np.array_equal(target_key(np.stack(target.words(), axis=1)), target)
-    assert np.array_equal(flow_key(np.stack(flow.words(), axis=1)), FlowKey(number, port, seq & 0xFFFFFFFF))
+
+
+FLOWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2) | st.just(65535), st.sampled_from([-1, 0, 1, 2**31])))
+
+
+@given(st.lists(st.tuples(st.booleans(), FLOWS), max_size=8))
+def test_flows_like_a_dict(batches: list[tuple[bool, list[tuple[int, int, int]]]]) -> None:
+    flows, known = FlowNumbers(), dict[tuple[int, int, int], int]()
+    for add, keys in batches:
+        key = FlowKey(*np.array(keys, np.int64).reshape(-1, 3).T)
+        numbers = (flows.intern if add else flows.find)(key).tolist()
+        keys = [(target, port, seq % 2**32) for target, port, seq in keys]
+        fresh = set(keys) - set(known) if add else set[tuple[int, int, int]]()
+        known |= {key: number for key, number in zip(keys, numbers, strict=True) if key in fresh}
+        assert numbers == [known.get(key, -1) for key in keys]
+        assert list(zip(*map(np.ndarray.tolist, flows.keys(slice(None))), strict=True)) == sorted(
+            known, key=known.__getitem__
+        )
 
 
 def test_addresses_of_both_families_are_numbered_and_found_again() -> None:

@@ -81,7 +81,7 @@ class Conversations:
         """Take in segments from and to these addresses (numbers)."""
         number, side = self._find(src, segments.sport, dst, segments.dport, add=True)
         at = 2 * number + side
-        self._sides = grown(self._sides, 2 * self._numbers.count, np.zeros((), SIDE))
+        self._sides = grown(self._sides, 2 * self._numbers.count)
         sides, flags, acked = self._sides, segments.flags & _FLAGS, segments.flags & ACK > 0
         fresh = sides["segments"][at] == 0
         sides["sent_from"][at[fresh]] = segments.seq[fresh]

@@ -30,8 +30,9 @@ from .addresses import AddressFilter, AddressSet
 from .arp import ArpScans
 from .conversations import Conversations
 from .endings import ends
+from .flow_numbers import FlowNumbers
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
-from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, flow_key, grown, target_key
+from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, grown, target_key
 
 NEVER = np.iinfo(np.int64).max
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
@@ -72,7 +73,7 @@ class Flows:
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
         self.reached = AddressSet()  # addresses that something was sent to, apart from SYNs
-        self._numbers = Numbering()
+        self._numbers = FlowNumbers()
         self._table = np.zeros(0, FLOW)
         self.probers = AddressFilter()  # addresses that have sent a SYN
         self.long_syns = LongSyns()
@@ -91,7 +92,7 @@ class Flows:
 
     def keys(self, flow: Ints | slice = slice(None)) -> FlowKey:
         """The keys of the given flows."""
-        return flow_key(self._numbers.keys[flow])
+        return self._numbers.keys(flow)
 
     def target_keys(self, target: Ints) -> TargetKey:
         """The keys of the given targets."""
@@ -99,10 +100,10 @@ class Flows:
 
     def find(self, key: FlowKey) -> Ints:
         """The number of each flow, -1 where there is none."""
-        return self._numbers.find(*key.words())
+        return self._numbers.find(key)
 
     def _intern(self, key: FlowKey) -> Ints:
-        number = self._numbers.intern(*key.words())
+        number = self._numbers.intern(key)
         self._table = grown(self._table, self.count, _NO_PROBE)
         self.ledger.grow(self.count)
         return number
@@ -129,9 +130,8 @@ class Flows:
         left = np.ones(self.count, np.bool_)
         left[flow] = False
         kept = np.flatnonzero(left)
-        keys = self._numbers.keys[kept]
-        self._numbers = Numbering()
-        number = self._numbers.intern(keys[:, 0].copy(), keys[:, 1].copy())
+        key, self._numbers = self.keys(kept), FlowNumbers()
+        number = self._numbers.intern(key)
         old = np.empty_like(kept)
         old[number] = kept
         self.ledger, self._table = self.ledger.kept(old), self._table[old]

@@ -51,7 +51,7 @@ class TargetTable:
     def grow(self, count: int) -> None:
         """Make room for `count` targets."""
         self.ledger.grow(count)
-        self.seq = grown(self.seq, count, np.uint32(0))
+        self.seq = grown(self.seq, count)
 
     def add(self, target: Ints, record: Rows, seq: Column) -> None:
         """Fold records of flows, RECORD[n], whose SYNs have these sequence numbers."""

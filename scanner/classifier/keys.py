@@ -10,10 +10,10 @@ sequence numbers of packets into row numbers. Every key is two 64-bit words, and
     flow     word a     number of the target << 32 | sequence number of the SYN
              word b     source port of the SYN
 
-`Numbering` is an open-addressing hash table that handles a whole column in each step. Sorting and merging needs
-no table, but costs more than the rest of the classification. A key costs about 40 ns where the table fits the
-processor's cache and 100 ns where it does not. Keys are compared in full: hostile keys can make the table slow (a
-secret multiplier makes them hard to choose), but never wrong.
+`Numbering` is an open-addressing hash table that handles a whole column in each step. Sorting and merging needs no
+table, but costs more than the rest of the classification. To find a key costs about 25 ns, and to enter one about 130.
+Keys are compared in full: hostile keys can make the table slow (a secret multiplier makes them hard to choose), but
+never wrong. `flow_numbers` has the flows, most of which need no table.
 
 Limit: 2^31 keys in one Numbering.
 """
@@ -33,7 +33,7 @@ _IPV6 = 1 << 32
 _IN_TUNNEL, _PAIR = 3 << 31, (1 << 31) - 1
 _LOW = 0xFFFF_FFFF
 _FIRST_BITS = 12
-_MOST_FULL = 0.5
+_MOST_FULL = 0.4
 
 
 class TargetKey(NamedTuple):
@@ -73,25 +73,19 @@ class FlowKey(NamedTuple):
         return FlowKey(self.target[rows], self.our_port[rows], self.seq[rows])
 
 
-def flow_key(words: U64) -> FlowKey:
-    """uint64[n, 2] → the columns of the flows."""
-    a = words[:, 0].view(np.int64)
-    return FlowKey(a >> 32, words[:, 1].view(np.int64), a & _LOW)
-
-
 class Numbering:
     """A growing set of keys (two 64-bit words each), numbered from 0 as they appear."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._keys = np.zeros((1 << (_FIRST_BITS - 1), 2), np.uint64)
+        self._keys = np.zeros((1 << (_FIRST_BITS - 1), 2), np.uint64)  # from row 1 on
         self._table = np.zeros(1 << _FIRST_BITS, np.int32)  # number + 1; 0 is free
         self._multipliers = [np.uint64(secrets.randbits(64) | 1) for _ in range(2)]
 
     @property
     def keys(self) -> U64:
         """uint64[count, 2]: the keys by number."""
-        return self._keys[: self.count]
+        return self._keys[1 : self.count + 1]
 
     def find(self, a: U64, b: U64) -> Ints:
         """The number of each key, -1 for those never seen."""
@@ -108,46 +102,60 @@ class Numbering:
         mixed ^= mixed >> np.uint64(32)
         mixed += b
         mixed *= self._multipliers[1]
-        shift = 64 - (len(self._table) - 1).bit_length()
-        return (mixed >> np.uint64(shift)).view(np.int64)
+        mixed >>= np.uint64(64 - (len(self._table) - 1).bit_length())
+        return mixed.view(np.int64)
 
     def _look(self, a: U64, b: U64, add: bool) -> Ints:
-        number = np.full(len(a), -1, np.int64)
-        slot = self._slots(a, b)
-        mask = len(self._table) - 1
-        row = np.arange(len(a))  # of the keys that are still looked for
+        slot, mask = self._slots(a, b), len(self._table) - 1
+        entry, same = self._entries(slot, a, b)
+        number = entry.astype(np.int64) - 1
+        row = np.flatnonzero(~same)  # of the keys that are still looked for
+        slot, free = slot[row], entry[row] == 0
         while row.size:
-            entry = self._table[slot].astype(np.int64) - 1
-            free = entry < 0
-            key = self._keys[entry]  # for a free slot this reads key -1, and `same` does not count it
-            same = ~free & (key[:, 0] == a) & (key[:, 1] == b)
-            number[row[same]] = entry[same]
             if add:
-                # A claimed slot is looked at again: it holds this key, or another key that claimed it as well.
-                self._claim(slot[free], a[free], b[free])
-                slot = np.where(free, slot, slot + 1 & mask)
-                rest = ~same
-            else:
-                slot = slot + 1 & mask
-                rest = ~(same | free)  # a free slot proves that the key was never entered
-            slot, row, a, b = slot[rest], row[rest], a[rest], b[rest]
+                new = np.flatnonzero(free)
+                won, numbers = self._claim(slot[new], a[row[new]], b[row[new]])
+                number[row[new[won]]] = numbers
+                # A slot that another key has just claimed is looked at again: it may be the same key.
+                left = np.ones(len(row), np.bool_)
+                left[new[won]] = False
+            else:  # a free slot proves that the key was never entered
+                number[row[free]] = -1
+                left = ~free
+            row, slot = row[left], slot[left] + ~free[left] & mask
+            entry, same = self._entries(slot, a[row], b[row])
+            number[row[same]] = entry[same] - 1
+            other = np.flatnonzero(~same)
+            row, slot, free = row[other], slot[other], entry[other] == 0
         return number
 
-    def _claim(self, slot: Ints, a: U64, b: U64) -> None:
-        """Number the keys that want these free slots, one key a slot."""
+    def _entries(self, slot: Ints, a: U64, b: U64) -> tuple[npt.NDArray[np.int32], Bools]:
+        """What stands in the slots, and whether it is the key."""
+        entry = self._table.take(slot)
+        # The two words of a key are copied as one value of 16 bytes: an index would take three times as long.
+        key = self._keys.view(np.complex128)[:, 0].take(entry).view(np.uint64).reshape(-1, 2)
+        same = key[:, 0] == a
+        same &= key[:, 1] == b
+        same &= entry > 0
+        return entry, same
+
+    def _claim(self, slot: Ints, a: U64, b: U64) -> tuple[Ints, Ints]:
+        """Number the keys that want these free slots, one key a slot: which ones, and their numbers."""
         # Several keys may want one slot: each writes its own index there, and the index that remains wins.
         index = np.arange(len(slot), dtype=np.int32)
         self._table[slot] = index
-        won = np.flatnonzero(self._table[slot] == index)
+        won = np.flatnonzero(self._table.take(slot) == index)
         first, self.count = self.count, self.count + len(won)
-        self._keys[first : self.count, 0], self._keys[first : self.count, 1] = a[won], b[won]
-        self._table[slot[won]] = np.arange(first + 1, self.count + 1)
+        self.keys[first:, 0], self.keys[first:, 1] = a[won], b[won]
+        numbers = np.arange(first, self.count)
+        self._table[slot[won]] = numbers + 1
+        return won, numbers
 
     def _reserve(self, count: int) -> None:
         """Make room for `count` keys."""
-        if count > len(self._keys):
-            grown = np.zeros((max(count, 2 * len(self._keys)), 2), np.uint64)
-            grown[: self.count] = self.keys
+        if count >= len(self._keys):
+            grown = np.zeros((max(count + 1, 2 * len(self._keys)), 2), np.uint64)
+            grown[1 : self.count + 1] = self.keys
             self._keys = grown
         if count > len(self._table) * _MOST_FULL:
             self._table = np.zeros(1 << (int(count / _MOST_FULL) - 1).bit_length(), np.int32)
@@ -159,9 +167,9 @@ class Numbering:
         entry = np.arange(1, self.count + 1, dtype=np.int32)
         mask = len(self._table) - 1
         while entry.size:
-            free = self._table[slot] == 0
+            free = self._table.take(slot) == 0
             self._table[slot[free]] = entry[free]
-            rest = self._table[slot] != entry
+            rest = self._table.take(slot) != entry
             slot, entry = slot[rest] + 1 & mask, entry[rest]
 
 
@@ -245,10 +253,12 @@ class LongSyns:
         return key._replace(seq=np.where(number >= 0, self._seq[number], key.seq & _LOW))
 
 
-def grown(rows: npt.NDArray[Any], count: int, blank_row: object) -> npt.NDArray[Any]:
-    """The rows, and behind them so many blank ones that there is room for `count`."""
+def grown(rows: npt.NDArray[Any], count: int, blank_row: object = None) -> npt.NDArray[Any]:
+    """The rows, and behind them so many blank ones (None: zeros) that there is room for `count`."""
     if count <= len(rows):
         return rows
-    larger = np.empty(max(count, 2 * len(rows)), rows.dtype)
-    larger[: len(rows)], larger[len(rows) :] = rows, blank_row
+    larger = np.zeros(max(count, 2 * len(rows)), rows.dtype)  # memory that nobody writes to is not taken yet
+    larger[: len(rows)] = rows
+    if blank_row is not None:
+        larger[len(rows) :] = blank_row
     return larger
