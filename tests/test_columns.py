@@ -53,6 +53,9 @@ def columns(hosts: int, ports: int, scanners: int, six: bool, silent: float, see
         [None, "192.0.2.9", "2001:db8::9"],
         np.zeros(n, np.int64),
         [None],
+        first := random.integers(1, 2_000_000_000 * 10**9, n) * (random.random(n) < 0.9),
+        first + random.integers(0, 10**12, n) * (first > 0),
+        random.integers(0, 100, n).astype(np.uint32),
     )
 
 

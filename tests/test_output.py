@@ -34,6 +34,7 @@ FULL = Verdict("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", ("firewall
                0.1234, 1700000000.25, 2, "192.0.2.254", "192.0.2.1")  # fmt: skip
 SILENT = Verdict("192.0.2.7", 81, "filtered", "no-response")
 DOWN = Verdict("192.0.2.8", None, "down", "no-arp")
+SENT: dict[str, Any] = {"first_probe": 1700000000.25, "last_probe": 1700000003.5, "attempts": 4}
 
 JSON_LINES = [
     (OPEN, '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
@@ -43,6 +44,10 @@ JSON_LINES = [
            '"pass": 2, "icmp_from": "192.0.2.254", "scanner_ip": "192.0.2.1"}\n'),
     (SILENT, '{"ip": "192.0.2.7", "port": 81, "protocol": "tcp", "state": "filtered", "reason": "no-response", '
              '"ttl": null, "service": null, "evidence": []}\n'),
+    (SILENT._replace(**SENT),
+     '{"ip": "192.0.2.7", "port": 81, "protocol": "tcp", "state": "filtered", "reason": "no-response", '
+     '"ttl": null, "service": null, "evidence": [], "first_probe": 1700000000.250000, '
+     '"last_probe": 1700000003.500000, "attempts": 4}\n'),
     (DOWN, '{"ip": "192.0.2.8", "state": "down", "reason": "no-arp"}\n'),
     (OPEN._replace(service='a"\x1b\n\\é'),
      '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
@@ -50,14 +55,18 @@ JSON_LINES = [
 ]  # fmt: skip
 
 CSV_LINES = [
-    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,\n"),
+    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,\n"),
     (
         FULL,
-        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,\n",
+        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,,,,\n",
     ),
-    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,\n"),
-    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,\n"),
-    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,\n'),
+    (
+        SILENT._replace(scanner_ip="192.0.2.1", **SENT),
+        "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,192.0.2.1,,1700000000.250000,1700000003.500000,4\n",
+    ),
+    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,,,,\n"),
+    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,,,,\n"),
+    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,,,,\n'),
 ]
 
 
@@ -87,6 +96,10 @@ VERDICTS = st.builds(
     maybe | st.integers(1, 20),
     maybe | st.just("2001:db8::2"),
     maybe | st.just("192.0.2.9"),
+    maybe | st.text("abc:/", min_size=1),
+    maybe | st.integers(0, 2**31),
+    maybe | st.integers(0, 2**31),
+    maybe | st.integers(0, 2**31),
 )
 
 
@@ -105,7 +118,7 @@ def test_json_reads_back(verdict: Verdict) -> None:
 def test_csv_reads_back(verdict: Verdict) -> None:
     known = {name.rstrip("_"): value for name, value in verdict._asdict().items()}
     (cells,) = csv.reader(io.StringIO(csv_line(verdict), newline=""))
-    numbers = {"rtt_ms": "{:.3f}", "time": "{:.6f}"}
+    numbers = {"rtt_ms": "{:.3f}", **dict.fromkeys(("time", "first_probe", "last_probe"), "{:.6f}")}
     assert cells == [
         ";".join(verdict.evidence) if name == "evidence"
         else "" if known[name] is None else numbers.get(name, "{}").format(known[name])
@@ -286,16 +299,19 @@ def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = NOTHING) -
     return outputs
 
 
-CSV_HEAD = "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip,tunnel\n"
+CSV_HEAD = (
+    "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip,tunnel,"
+    "first_probe,last_probe,attempts\n"
+)
 
 
 def test_every_file_has_the_format_of_its_suffix(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     paths = [str(tmp_path / name) for name in ("a.jsonl", "b.CSV", "c.txt")]
     run(open_sinks("jsonl", [*paths, "-"]), [OPEN], [DOWN], summary=Summary("1 open"))
     text = table([OPEN], [DOWN]) + "1 open\n"
-    lines = JSON_LINES[0][1] + JSON_LINES[3][1]
+    lines = JSON_LINES[0][1] + JSON_LINES[4][1]
     assert [Path(path).read_text() for path in paths] + [capsysbinary.readouterr().out.decode()] == [
-        lines, CSV_HEAD + CSV_LINES[0][1] + CSV_LINES[3][1], text, lines,
+        lines, CSV_HEAD + CSV_LINES[0][1] + CSV_LINES[4][1], text, lines,
     ]  # fmt: skip
 
 

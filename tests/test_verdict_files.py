@@ -154,7 +154,8 @@ def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
         cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     rows, cells, elements = (sorted(read_results([str(file)], print), key=place) for file in files)
-    spare = [row._replace(rtt_ms=None, time=None, pass_=None) for row in rows]
+    none = dict.fromkeys(("rtt_ms", "time", "pass_", "first_probe", "last_probe", "attempts"))
+    spare = [row._replace(**none) for row in rows]  # type: ignore[arg-type]
     assert (len(rows) > 0, cells, elements) == (True, rows, spare)
 
 
@@ -170,6 +171,18 @@ REFUSED = {
     ),
     "no state": (b'{"ip": "192.0.2.7", "ports": []}', ", line 1: has no 'port', so it is no verdict"),
     "no address": (ROW.replace("192.0.2.7", "example").encode() + b"}", ", line 1: 'example' is not an address"),
+    "a first probe before 1970": (
+        ROW.encode() + b', "first_probe": -1}',
+        ", line 1: first_probe -1 is out of range",
+    ),
+    "a last probe that is no number": (
+        ROW.encode() + b', "last_probe": "now"}',
+        ", line 1: last_probe 'now' is not what a verdict holds",
+    ),
+    "too many attempts": (
+        ROW.encode() + b', "attempts": 1e99}',
+        ", line 1: attempts 1e+99 is not what a verdict holds",
+    ),
     "a port above 65535": (ROW.replace("1,", "65536,").encode() + b"}", ", line 1: port 65536 is not one"),
     "a port that is a boolean": (
         ROW.replace("1,", "true,").encode() + b"}",
@@ -179,7 +192,7 @@ REFUSED = {
         ROW.encode() + b', "evidence": [1]}',
         ", line 1: evidence [1] is not a list of words",
     ),
-    "a cell too many": (CSV + b"," * 14 + b"\n", ", line 6: has 15 cells where the header has 14"),
+    "a cell too many": (CSV + b"," * 17 + b"\n", ", line 6: has 18 cells where the header has 17"),
     "a word for a number": (CSV.replace(b"443", b"https", 1), ", line 3: port 'https' is not a number"),
     "cut gzip": (gzip.compress(JSON)[:-9], ": its gzip data is damaged or ends early"),
     "unfinished XML": (OLD_NMAP[:-10].encode(), ": the XML is not finished, the scan was interrupted, line 4"),

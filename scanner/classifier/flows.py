@@ -41,6 +41,7 @@ TAKEN = np.uint16(1 << 14)  # in `marks`: a SYN or a reply that was counted as a
 FLOW = np.dtype(
     [
         ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
+        ("last", "i8"),  # time of the last SYN, ns
         ("probes", "u4"),  # SYNs
         ("seen", "u4"),  # one bit for each reason that replies gave before the flow was forgotten and recalled
         ("reply_seq", "u4"),  # of the latest SYN/ACK; without one, of the latest reset that has a sequence number
@@ -52,7 +53,7 @@ FLOW = np.dtype(
     ],
     align=True,
 )
-_NO_PROBE = np.array((NEVER, 0, 0, 0, 0, 0, 0, 0, 0), FLOW)
+_NO_PROBE = np.array((NEVER, -NEVER, 0, 0, 0, 0, 0, 0, 0, 0), FLOW)
 
 
 class Flows:
@@ -61,8 +62,7 @@ class Flows:
     def __init__(self, tunnels: Tunnels | None = None) -> None:
         self.tunnels = tunnels  # that are looked into
         self.addresses = AddressNumbers()
-        self.targets = Numbering()
-        self.ledger = Ledger(0)
+        self.targets, self.ledger = Numbering(), Ledger(0)
         self.retired = TargetTable()  # what replies to flows said that were forgotten
         self.forgotten = Forgotten()
         self.limit = 0  # flows in the tables above which some are to be forgotten
@@ -126,7 +126,7 @@ class Flows:
 
     def forget(self, flow: Ints) -> None:
         """Move flows from the tables to `forgotten`; the others get new numbers."""
-        self.forgotten.add(self.facts(flow))
+        self.forgotten.add(self.facts(flow), self.table["last"][flow])
         left = np.ones(self.count, np.bool_)
         left[flow] = False
         kept = np.flatnonzero(left)
@@ -136,8 +136,8 @@ class Flows:
         old[number] = kept
         self.ledger, self._table = self.ledger.kept(old), self._table[old]
 
-    def recall(self, facts: Rows) -> None:
-        """Bring forgotten flows back to the tables, FACTS[n] with each flow once."""
+    def recall(self, facts: Rows, last: Ints) -> None:
+        """Bring forgotten flows back to the tables: FACTS[n] with each flow once, and times of later SYNs."""
         flow = self._intern(FlowKey(facts["target"].astype(np.int64), facts["our_port"], facts["seq"]))
         table = self.table
         # A reset that came in the meantime is the latest one.
@@ -147,6 +147,7 @@ class Flows:
         for name in ("tos", "ttl"):
             table[name][flow[fresh]] = facts[name][fresh]
         table["first"][flow] = np.minimum(table["first"][flow], facts["first"])
+        table["last"][flow] = np.maximum(table["last"][flow], last)
         table["probes"][flow] += facts["probes"]
         table["replies"][flow] = facts["replies"]
         for name in ("seen", "marks"):
@@ -193,6 +194,7 @@ class Flows:
         target = self.targets.intern(*TargetKey(us, dst[row], segments.dport[row]).words())
         flow = self._intern(FlowKey(target, our_port, segments.seq[row]))
         np.minimum.at((table := self.table)["first"], flow, segments.time[row])
+        np.maximum.at(table["last"], flow, segments.time[row])
         np.add.at(table["probes"], flow, np.uint32(1))
         table["tos"][flow], table["ttl"][flow] = segments.tos[row], segments.ttl[row]
         self.long_syns.add(FlowKey(target, our_port, segments.seq[row]), segments.size[row])

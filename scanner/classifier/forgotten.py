@@ -69,16 +69,27 @@ class Forgotten:
 
     def __init__(self) -> None:
         self._parts: list[Rows] = []
+        self._later: list[tuple[Column, Ints]] = []
         self.count = 0
 
     def __iter__(self) -> Iterator[Rows]:
         """FACTS, in pieces."""
         return iter(self._parts)
 
-    def add(self, facts: Rows) -> None:
-        """FACTS[n] of flows that are forgotten now."""
+    @property
+    def later(self) -> Iterator[tuple[Column, Ints]]:
+        """Targets, and times (ns) of their flows' last SYNs where a flow had several SYNs; in pieces.
+
+        A time stays here when its flow is recalled. That changes nothing, because only the maximum is asked for.
+        """
+        return iter(self._later)
+
+    def add(self, facts: Rows, last: Ints) -> None:
+        """FACTS[n] of flows that are forgotten now, and the times of their last SYNs (ns)."""
         self._parts += [facts[at : at + _PIECE] for at in range(0, len(facts), _PIECE)]
         self.count += len(facts)
+        if (again := last > facts["first"]).any():
+            self._later.append((facts["target"][again], last[again]))
 
     def take(self, wanted: Callable[[Rows], Bools]) -> Rows:
         """Remove the rows for which `wanted` (FACTS[n] → bool[n]) is true, and return them."""
@@ -103,16 +114,16 @@ class Forgotten:
         places = np.cumsum(np.where(flows > 1, flows, 0), dtype=np.int64) // (4 * _PIECE)
         for group in range(int(places[-1]) + 1 if (flows > 1).any() else 0):
             chosen = (flows > 1) & (places == group)
-            self.add(merged(self.take(lambda part, chosen=chosen: chosen[part["target"]])))  # type: ignore[misc]
+            self.add(*merged(self.take(lambda part, chosen=chosen: chosen[part["target"]])))  # type: ignore[misc]
 
 
-def merged(facts: Rows) -> Rows:
-    """FACTS[n] → one row for each flow."""
+def merged(facts: Rows) -> tuple[Rows, Ints]:
+    """FACTS[n] → one row for each flow, and the latest of its times."""
     facts = facts[np.lexsort([facts[name] for name in _KEY])]
     new = np.ones(len(facts), np.bool_)
     new[1:] = np.logical_or.reduce([facts[name][1:] != facts[name][:-1] for name in _KEY])
     if new.all():
-        return facts
+        return facts, facts["first"]
     at = np.flatnonzero(new)
     rows = facts[at]
     rows["first"] = np.minimum.reduceat(facts["first"], at)
@@ -122,4 +133,4 @@ def merged(facts: Rows) -> Rows:
         rows[name] = np.bitwise_or.reduceat(facts[name], at)
     for name in ("tos", "ttl", "reply_tos"):
         rows[name] = np.maximum.reduceat(facts[name], at)
-    return rows
+    return rows, np.maximum.reduceat(facts["first"], at)

@@ -25,10 +25,11 @@ from .flows import ENDING, NEVER, TAKEN, Flows
 from .forgotten import TargetTable, merged
 from .keys import FlowKey, Numbering, TargetKey
 from .leftover import count_leftover, hear
-from .sums import Sums, sums_of, target_sums
+from .sums import Sent, Sums, sums_of, target_sums
 
 FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
 _PIECE = 1 << 18  # targets that are handled at once
+_MANY_SYNS = 256  # of one flow, which then stays in the tables
 _MOST_ATTEMPTS = 31  # what a record's bits can tell apart
 
 
@@ -42,11 +43,13 @@ class Judged:
     orphan: Bools  # no probe was captured
     facts: HostFacts  # what the rows of the host show together
     orphaned: int  # targets that replied, but whose probe was not captured; they have rows only on request
+    sent: Sent  # what was sent to targets; the row of each is in `place`
+    place: Ints
 
     def take(self, chosen: Bools | Ints | slice) -> "Judged":
         """The given rows (indices, mask or slice)."""
         return Judged(self.target[chosen], self.record[chosen], self.rtt[chosen], self.orphan[chosen],
-                      self.facts.take(chosen), self.orphaned)  # fmt: skip
+                      self.facts.take(chosen), self.orphaned, self.sent, self.place[chosen])  # fmt: skip
 
 
 # ── what waits until more has been read ──
@@ -87,6 +90,7 @@ def retire(flows: Flows, fresh: int) -> None:
     first = flows.table["first"]
     # A bare SYN has come to some: its proof may follow.
     probed = (flows.table["probes"] > 0) & (flows.ledger.rank(slice(flows.count)) != Rank.UNPROVED)
+    probed &= flows.table["probes"] < _MANY_SYNS  # what is forgotten has room for a small number
     probed[fresh:] = False
     over = np.flatnonzero(probed)
     if over.size:
@@ -123,7 +127,7 @@ def recall(flows: Flows) -> None:
         found[found] = wanted.find(*mine.words()) >= 0
         return np.asarray(found | (both[facts["target"]] & (facts["seen"] == 0)))
 
-    flows.recall(merged(flows.forgotten.take(belongs)))
+    flows.recall(*merged(flows.forgotten.take(belongs)))
 
 
 def _fold(flows: Flows, flow: Ints, into: TargetTable) -> None:
@@ -179,7 +183,9 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     facts = HostFacts._make(np.zeros(len(target), np.bool_) for _ in some)
     for fact, values in zip(facts, some, strict=True):
         fact[answered] = values
-    return Judged(target, record, rtt, orphan[target], facts, int(np.count_nonzero(np.bincount(key.target[lost]))))
+    orphaned = int(np.count_nonzero(np.bincount(key.target[lost])))
+    sent = Sent(sums.first, sums.last, sums.attempts)
+    return Judged(target, record, rtt, orphan[target], facts, orphaned, sent, target)
 
 
 def _order(flows: Flows, target: Ints) -> Ints:
@@ -202,7 +208,7 @@ def _records(table: TargetTable, sums: Sums, target: Ints) -> tuple[Rows, Ints]:
     record["marks"][captured] &= ~np.uint16(Mark.REPLY_NOT_CAPTURED)  # another attempt had an answer
     record["pass"][answered & captured] = np.minimum(sums.earlier[answered & captured] + 1, _MOST_ATTEMPTS)
     record["pass"][~captured], record["time"][~captured] = 0, NO_TIME
-    sound = sums.alone & (sums.sent != NO_TIME) & (record["time"] >= sums.sent)
+    sound = sums.alone & (sums.sent > 0) & (record["time"] >= sums.sent)
     return record, np.where(sound, record["time"] - sums.sent, -1)
 
 
@@ -222,10 +228,13 @@ def judge_accepted(flows: Flows) -> Judged:
     table.grow(len(target))
     table.add(row, flows.ledger.records(flow), facts["seq"])
     facts["target"] = row
-    record, rtt = _records(table, sums_of(lambda: [facts], len(target), table), np.arange(len(target)))
+    sums, place = sums_of(lambda: [facts], len(target), table), np.arange(len(target))
+    np.maximum.at(sums.last, row, flows.table["last"][flow])
+    record, rtt = _records(table, sums, place)
     record["pass"] = 0
     nothing = np.zeros(len(target), np.bool_)
-    judged = Judged(target, record, rtt, nothing, HostFacts(*[nothing] * len(HostFacts._fields)), 0)
+    sent = Sent(sums.first, sums.last, sums.attempts)
+    judged = Judged(target, record, rtt, nothing, HostFacts(*[nothing] * len(HostFacts._fields)), 0, sent, place)
     return judged.take(_order(flows, target))
 
 

@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 
-from ..capture.source import NO_TIME
 from ..packet.addresses import raw_text
 from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import services
@@ -16,7 +15,7 @@ from ..verdict.columns import Columns, Services
 from ..verdict.evidence import numbered_words
 from ..verdict.table import RANK
 from .across import tunnel_texts
-from .flows import Flows
+from .flows import NEVER, Flows
 from .judge import Judged
 
 
@@ -24,6 +23,8 @@ def rows(flows: Flows, judged: Judged) -> Columns:
     """The judged targets as verdicts, by prober, address and port."""
     us, them, port = flows.target_keys(judged.target)
     record, rtt = judged.record, judged.rtt
+    first, last, attempts = judged.sent.take(judged.place)
+    dated = (first > 0) & (first != NEVER)  # a clock that was not set shows 1970
     evidence, words = numbered_words(record, judged.facts)
     more: dict[tuple[str, ...], int] = {}
     for row, word in _further_words(flows, us, them, record, judged.orphan):
@@ -33,8 +34,9 @@ def rows(flows: Flows, judged: Judged) -> Columns:
             evidence.append(longer)
     return Columns(
         flows.addresses.addresses(them), port.astype(np.uint16), record, rtt,
-        record["time"] != NO_TIME, words, flows.addresses.addresses(us), evidence, _services(),
+        record["time"] > 0, words, flows.addresses.addresses(us), evidence, _services(),
         [None, *map(raw_text, flows.senders.names[1:])], *tunnel_texts(flows, us),
+        first * dated, last * dated, attempts,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from ..packet.headers import U16, U32, Bools, Ints, Rows
 from ..verdict.ledger import Mark, count_bits
 from ..verdict.table import RANK, Reason
 from .flows import ENDING, NEVER, TAKEN, Flows
-from .forgotten import TargetTable
+from .forgotten import MOST, TargetTable
 
 _PIECE = 1 << 18  # flows that are handled at once
 _OPEN = np.uint32(sum(1 << reason for reason in Reason if RANK[reason] == RANK[Reason.SYN_ACK]))
@@ -26,7 +26,8 @@ class Sums(NamedTuple):
     """One row for each target."""
 
     first: Ints  # time of the first SYN, ns; NEVER: no SYN was seen
-    attempts: U32  # flows
+    last: Ints  # time of the last SYN, ns; NEVER: no SYN was seen
+    attempts: U32  # SYNs
     seen: U32  # one bit for each reason that any reply gave
     marks: U16  # Mark bits
     sent: Ints  # time of the first SYN of the flow that the winning reply answers, ns; NEVER: there is none
@@ -38,17 +39,34 @@ class Sums(NamedTuple):
         return Sums._make(column[target] for column in self)
 
 
+class Sent(NamedTuple):
+    """When the first and the last SYN of each target left, and how many there were: as in `Sums`."""
+
+    first: Ints
+    last: Ints
+    attempts: U32
+
+    def take(self, target: Ints) -> "Sent":
+        """The rows of the given targets."""
+        return Sent._make(column[target] for column in self)
+
+
 def target_sums(flows: Flows, flow: Ints, table: TargetTable) -> Sums:
     """The sums over all forgotten flows and the given ones. The winners are those of `table`."""
     table.grow(flows.targets.count)
-    return sums_of(lambda: pieces_of(flows, flow), flows.targets.count, table)
+    sums = sums_of(lambda: pieces_of(flows, flow), flows.targets.count, table)
+    for target, last in (*flows.forgotten.later, (flows.keys(flow).target, flows.table["last"][flow])):
+        np.maximum.at(sums.last, target, last)
+    many = flow[flows.table["probes"][flow] > MOST]
+    np.add.at(sums.attempts, flows.keys(many).target, flows.table["probes"][many] - np.uint32(MOST))
+    return sums
 
 
 def sums_of(pieces: Callable[[], Iterable[Rows]], n: int, table: TargetTable) -> Sums:
     """The sums over FACTS in `pieces`, whose targets are numbered up to `n` as in `table`."""
     sums = Sums(
-        np.full(n, NEVER), np.zeros(n, np.uint32), np.zeros(n, np.uint32), np.zeros(n, np.uint16),
-        np.full(n, NEVER), np.zeros(n, np.bool_), np.zeros(n, np.uint32),
+        np.full(n, NEVER), np.full(n, -NEVER), np.zeros(n, np.uint32), np.zeros(n, np.uint32),
+        np.zeros(n, np.uint16), np.full(n, NEVER), np.zeros(n, np.bool_), np.zeros(n, np.uint32),
     )  # fmt: skip
     for facts in pieces():
         _add(sums, facts, table)
@@ -68,7 +86,8 @@ def pieces_of(flows: Flows, flow: Ints) -> Iterator[Rows]:
 
 def _add(sums: Sums, facts: Rows, table: TargetTable) -> None:
     np.minimum.at(sums.first, facts["target"], facts["first"])
-    np.add.at(sums.attempts, facts["target"], np.uint32(1))
+    np.maximum.at(sums.last, facts["target"], facts["first"])
+    np.add.at(sums.attempts, facts["target"], facts["probes"].astype(np.uint32))
     facts = facts[facts["seen"] > 0]
     target = facts["target"]
     np.bitwise_or.at(sums.seen, target, facts["seen"])

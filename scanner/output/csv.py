@@ -14,7 +14,8 @@ from .jsonl import Middle, chunks
 from .stream import Format
 
 COLUMNS = ("ip", "port", "protocol", "state", "reason", "ttl", "service", "evidence",
-           "rtt_ms", "time", "pass", "icmp_from", "scanner_ip", "tunnel")  # fmt: skip
+           "rtt_ms", "time", "pass", "icmp_from", "scanner_ip", "tunnel",
+           "first_probe", "last_probe", "attempts")  # fmt: skip
 
 
 def quote(text: str) -> str:
@@ -31,14 +32,16 @@ def _middle(shared: Middle) -> str:
 
 def line(verdict: Verdict) -> str:
     """One verdict as one CSV row, newline included."""
-    ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner, tunnel = verdict
+    ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner, tunnel, *sent = verdict
     if port is None and state == State.DOWN.value:
         protocol = ""
     shared = _middle((state, reason, protocol, ttl, service, evidence))
     rtt_cell = "" if rtt is None else f"{rtt:.3f}"
-    time_cell = "" if time is None else f"{time:.6f}"
-    return (f"{ip},{'' if port is None else port},{shared},{rtt_cell},{time_cell},"
-            f"{'' if pass_ is None else pass_},{icmp or ''},{scanner or ''},{quote(tunnel or '')}\n")  # fmt: skip
+    first, last, attempts = sent
+    when, began, ended = ("" if each is None else f"{each:.6f}" for each in (time, first, last))
+    return (f"{ip},{'' if port is None else port},{shared},{rtt_cell},{when},"
+            f"{'' if pass_ is None else pass_},{icmp or ''},{scanner or ''},{quote(tunnel or '')},"
+            f"{began},{ended},{'' if attempts is None else attempts}\n")  # fmt: skip
 
 
 def csv_format() -> Format:

@@ -84,7 +84,7 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
     """The hosts of a batch in address order; with `everything` nothing is folded."""
     hosts: dict[_Name, HostRows] = {}
     for verdict in verdicts:
-        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel = verdict
+        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_ = verdict
         name = ip, scanner, tunnel
         host = hosts.get(name)
         if host is None:

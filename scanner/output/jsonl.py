@@ -22,7 +22,7 @@ import numpy as np
 
 from ..packet.headers import Bytes
 from ..verdict.columns import Columns
-from ..verdict.rows import Verdict
+from ..verdict.rows import Verdict, microseconds
 from ..verdict.table import RANK, State
 from .stream import Format
 from .text import addresses, chosen, fractions, joined, numbers, where
@@ -42,7 +42,7 @@ def _middle(shared: Middle) -> str:
 
 def line(verdict: Verdict) -> str:
     """One verdict as one line of JSON, newline included."""
-    ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner, tunnel = verdict
+    ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner, tunnel, *sent = verdict
     if port is None and state == State.DOWN.value:
         return f'{{"ip": "{ip}", "state": "{state}", "reason": "{reason}"}}\n'
     row = f'{{"ip": "{ip}", "port": {port}, {_middle((state, reason, protocol, ttl, service, evidence))}'
@@ -58,6 +58,13 @@ def line(verdict: Verdict) -> str:
         row += f', "scanner_ip": "{scanner}"'
     if tunnel is not None:
         row += f', "tunnel": {json.dumps(tunnel)}'
+    first, last, attempts = sent
+    if first is not None:
+        row += f', "first_probe": {first:.6f}'
+    if last is not None:
+        row += f', "last_probe": {last:.6f}'
+    if attempts is not None:
+        row += f', "attempts": {attempts}'
     return row + "}\n"
 
 
@@ -70,12 +77,13 @@ def chunks(texts: Iterator[str], size: int = CHUNK) -> Iterator[str]:
 def lines_of(rows: Columns) -> str:
     """A piece of columns as lines, as `line` writes each of them."""
     record = rows.record
-    trip, time = (rows.trip + 500) // 1000, (record["time"] + 500) // 1000
+    trip, time = microseconds(rows.trip), microseconds(record["time"])
     answered = RANK[record["reason"]] > 0
     timed = answered & rows.timed
     tripped = rows.trip >= 0
     trip, time = np.where(tripped, trip, 0), np.where(timed, time, 0)
-    if time.min() < 0 or time.max() > LATEST or trip.max() > LATEST:  # floats would be rounded in another way
+    first, last = microseconds(rows.first), microseconds(rows.last)
+    if time.min() < 0 or max(map(np.max, (time, trip, last))) > LATEST:  # floats would be rounded in another way
         return "".join(map(line, rows))
     shared, number = rows.shared()
     sender = record["sender"].astype(np.int64)
@@ -96,7 +104,10 @@ def lines_of(rows: Columns) -> str:
         distinct, number = np.unique(rows.tunnel, return_inverse=True)
         texts = [rows.tunnels[each] for each in distinct.tolist()]
         parts.append(chosen([f', "tunnel": {json.dumps(text)}' if text else "" for text in texts], number.ravel()))
-    return joined(*parts, "}\n")
+    if first.any():
+        parts.append(where(first > 0, ', "first_probe": ', fractions(first, 6)))
+        parts.append(where(first > 0, ', "last_probe": ', fractions(last, 6)))
+    return joined(*parts, ', "attempts": ', numbers(rows.attempts.astype(np.int64)), "}\n")
 
 
 def json_format() -> Format:

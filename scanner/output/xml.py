@@ -63,7 +63,7 @@ def _head(run: Run) -> str:
 
 def _host(host: HostRows) -> str:
     rows, folded = [row for row in host.shown() if row.port is not None], host.folded()
-    times = [row.time for row in rows if row.time is not None]
+    times = [time for row in rows for time in (row.first_probe, row.last_probe, row.time) if time is not None]
     first, last = (int(min(times)), int(max(times))) if times else (None, None)
     seen = [f"{name} {value}" for name, value in (("scanner", host.scanner), ("tunnel", host.tunnel)) if value]
     text = f"<host{_attributes(starttime=first, endtime=last, comment=', '.join(seen) or None)}>\n"

@@ -89,7 +89,7 @@ class Vocabulary:
         return np.concatenate(columns)
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
-        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner, tunnel = zip(
+        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner, tunnel, *_ = zip(
             *chunk, strict=True
         )
         rows = np.empty(len(chunk), ROW)

@@ -44,13 +44,17 @@ _FORMS = "give JSON lines (-f jsonl), CSV, nmap's XML, or a capture"
 _NEEDED = ("ip", "port", "state", "reason")
 _LONGEST_LINE = 1 << 17  # characters; halfopen's lines have some 300
 _LONGEST_WORD, _MOST_WORDS = 200, 100  # characters of a state, a reason and the like; words of evidence
-_LARGEST = {"ttl": 255, "rtt_ms": 1e9, "time": 253402300799, "pass": 1 << 31}  # the time is the end of the year 9999
+_LATEST = 253402300799  # the end of the year 9999
+_LARGEST = {
+    "ttl": 255, "rtt_ms": 1e9, "time": _LATEST, "pass": 1 << 31,
+    "first_probe": _LATEST, "last_probe": _LATEST, "attempts": 1 << 53,
+}  # fmt: skip
 
 # The columns of a result in the order of a Verdict's fields, and what a value is if it is known.
 _FIELDS: dict[str, type] = {
     "ip": str, "port": int, "state": str, "reason": str, "protocol": str, "ttl": int, "service": str,
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
-    "tunnel": str,
+    "tunnel": str, "first_probe": float, "last_probe": float, "attempts": int,
 }  # fmt: skip
 
 
@@ -223,11 +227,11 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
-    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, router, *seen = verdict
-    for name, number in (("ttl", ttl), ("rtt_ms", rtt_ms), ("time", time), ("pass", pass_)):
+    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts = verdict
+    for name, number in zip(_LARGEST, (ttl, rtt_ms, time, pass_, first, last, attempts), strict=True):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
-    if not _are_words(state, reason, protocol, service, router, *seen, evidence):
+    if not _are_words(state, reason, protocol, service, *seen, evidence):
         raise file.wrong("has a word that is too long, or too many of them")
     return verdict
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..packet.addresses import to_text
-from ..packet.headers import U16, Bools, Ints, Rows
+from ..packet.headers import U16, U32, Bools, Ints, Rows
 from .evidence import Words
-from .rows import Verdict, record_rows
+from .rows import Verdict, known, microseconds, record_rows
 from .table import RANK, REASON_WORD, STATE_WORD
 
 PIECE = 1 << 15  # rows that are handled at once
@@ -56,6 +56,9 @@ class Columns:
     senders: list[str | None]  # of ICMP errors, by number
     tunnel: Ints  # number of the tunnel
     tunnels: list[str | None]  # by number; None: no tunnel
+    first: Ints  # times of the first and the last SYN, ns; 0: not known
+    last: Ints
+    attempts: U32  # SYNs
 
     @property
     def in_tunnels(self) -> bool:
@@ -113,6 +116,11 @@ class Columns:
             scanner_ip=_texts(self.scanner),
             timed=self.timed,
             tunnel=map(self.tunnels.__getitem__, self.tunnel.tolist()),
+            probes=(
+                known(microseconds(self.first) / 1e6, self.first > 0),
+                known(microseconds(self.last) / 1e6, self.first > 0),
+                self.attempts.tolist(),
+            ),
         )
 
 

@@ -21,8 +21,9 @@ class Verdict(NamedTuple):
     """One row of the result: what is claimed about one target, and why. The field names are those of the output.
 
     `time` is seconds since 1970 of the winning reply, `rtt_ms` milliseconds, `pass_` counts from 1 (printed as
-    `pass`), `tunnel` is the one that a capture shows the target in. What is not known is None. A host that is down has
-    no port.
+    `pass`). Of captures only: `tunnel` is the one that the target is seen in, `first_probe` and `last_probe` are
+    seconds since 1970 of SYNs to it, and `attempts` is how many SYNs there are. What is not known is None. A host that
+    is down has no port.
     """
 
     ip: str
@@ -39,6 +40,9 @@ class Verdict(NamedTuple):
     icmp_from: str | None = None
     scanner_ip: str | None = None
     tunnel: str | None = None
+    first_probe: float | None = None
+    last_probe: float | None = None
+    attempts: int | None = None
 
 
 def record_rows(
@@ -52,12 +56,14 @@ def record_rows(
     icmp_from: Iterable[str | None] = repeat(None),
     scanner_ip: Iterable[str | None] = repeat(None),
     tunnel: Iterable[str | None] = repeat(None),
+    probes: tuple[Iterable[Any], Iterable[Any], Iterable[Any]] = (repeat(None),) * 3,
     timed: Bools | None = None,
     ttl_known: bool = True,
 ) -> Iterator[Verdict]:
     """RECORD[n] and its columns → n rows.
 
-    `trip`: round trips in ns, int64[n], below 0 where unknown. `timed`: which records carry a time (None: all).
+    `trip`: round trips in ns, int64[n], below 0 where unknown. `probes`: the last three fields. `timed`: which records
+    carry a time (None: all).
     """
     reason = record["reason"].tolist()
     answered = RANK[record["reason"]] > 0
@@ -67,15 +73,16 @@ def record_rows(
         map(STATE_WORD.__getitem__, reason),
         map(REASON_WORD.__getitem__, reason),
         repeat("tcp"),
-        _known(record["ttl"], answered) if ttl_known else repeat(None),
+        known(record["ttl"], answered) if ttl_known else repeat(None),
         service,
         evidence,
-        _known(_microseconds(trip) / 1e3, trip >= 0),
-        _known(_microseconds(record["time"]) / 1e6, answered if timed is None else answered & timed),
-        _known(record["pass"], record["pass"] > 0),
+        known(microseconds(trip) / 1e3, trip >= 0),
+        known(microseconds(record["time"]) / 1e6, answered if timed is None else answered & timed),
+        known(record["pass"], record["pass"] > 0),
         icmp_from,
         scanner_ip,
         tunnel,
+        *probes,
     )
 
 
@@ -84,7 +91,7 @@ def silent_rows(
 ) -> Iterator[Verdict]:
     """Targets that nothing answered: no-response."""
     fixed = map(repeat, (state.value, REASON_WORD[_NO_RESPONSE], "tcp", None))
-    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 6)
+    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 9)
 
 
 def down_row(ip: str, reason: Reason) -> Verdict:
@@ -97,12 +104,12 @@ def _rows(*columns: Iterable[Any]) -> Iterator[Verdict]:
     return cast(Iterator[Verdict], map(tuple.__new__, repeat(Verdict), zip(*columns, strict=False)))
 
 
-def _microseconds(nanoseconds: Ints) -> Ints:
+def microseconds(nanoseconds: Ints) -> Ints:
     """int64[n] ns, rounded to whole microseconds."""
     return (nanoseconds + 500) // 1000
 
 
-def _known(values: npt.NDArray[Any], which: Bools) -> list[Any]:
+def known(values: npt.NDArray[Any], which: Bools) -> list[Any]:
     """A column of numbers as a list, None where they are not known."""
     if which.all():
         return list(values.tolist())
