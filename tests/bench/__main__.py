@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--runs N] [--quick] [--only transmit,scans,…] [--json FILE]`: measure, print, keep.
+"""`python -m tests.bench [--runs N] [--quick] [--only transmit,large,…] [--json FILE]`: measure, print, keep.
 
 For an ordinary user everything runs in a user namespace, like the demo. The row of a measurement whose program is
 missing says so. A measurement that fails gives its reason, and the others continue.
@@ -23,7 +23,7 @@ from scanner.lab.permissions import run_inside
 
 from .result import Plan, Result, as_json, tables
 
-MEASURES = ("transmit", "receive", "forged", "startup", "scans", "scale", "lists", "offline")
+MEASURES = ("transmit", "receive", "forged", "startup", "scans", "scale", "lists", "offline", "large")
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ Frames have 54 bytes: Ethernet, IPv4 and TCP without options.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ FRAME = np.dtype(
         ("window", ">u2"), ("tcp_sum", ">u2"), ("urgent", ">u2"),
     ]
 )  # fmt: skip
-_HEAD = np.array([0xA1B2C3D4, 0x00040002, 0, 0, 65535, 1], "<u4")
+HEAD = np.array([0xA1B2C3D4, 0x00040002, 0, 0, 65535, 1], "<u4")
 _BEGIN = 1_700_000_000 * 10**6
 US, FIRST = 0xC6120001, 0x0A000000
 Ints = npt.NDArray[np.int64]
@@ -67,7 +68,7 @@ def in_time(*parts: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
 def write(path: Path, *parts: npt.NDArray[np.void]) -> None:
     """A pcap file."""
     with path.open("wb") as file:
-        _HEAD.tofile(file)
+        HEAD.tofile(file)
         for part in parts:
             part.tofile(file)
 
@@ -148,14 +149,21 @@ def half(n: int) -> list[npt.NDArray[np.void]]:
     return parts
 
 
-SCENES: dict[str, tuple[Callable[[int], list[npt.NDArray[np.void]]], int]] = {
-    "appended": (appended, 300_000),
-    "late": (late, 300_000),
-    "shuffled": (shuffled, 300_000),
-    "zmap": (zmap, 1_000_000),
-    "flood": (flood, 3_000_000),
-    "grid": (grid, 500_000),
-    "scan": (scan, 500_000),
-    "silent": (silent, 10_000_000),
-    "half": (half, 6_500_000),
+class Scene(NamedTuple):
+    """A kind of capture: how it is made for a number of targets, and how many it has in full size."""
+
+    make: Callable[[int], list[npt.NDArray[np.void]]]
+    targets: int
+
+
+SCENES: dict[str, Scene] = {
+    "appended": Scene(appended, 300_000),
+    "late": Scene(late, 300_000),
+    "shuffled": Scene(shuffled, 300_000),
+    "zmap": Scene(zmap, 1_000_000),
+    "flood": Scene(flood, 3_000_000),
+    "grid": Scene(grid, 500_000),
+    "scan": Scene(scan, 500_000),
+    "silent": Scene(silent, 10_000_000),
+    "half": Scene(half, 6_500_000),
 }

@@ -11,9 +11,7 @@ The marginal rate, (packets of the large file − packets of the small one) / (t
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 
 import numpy as np
 
@@ -23,7 +21,7 @@ from scanner.packet.headers import LINK_ETHERNET, Frames, Ints
 from scanner.packet.template import Recipe
 
 from .result import Plan, Result
-from .running import HALFOPEN, ROOT
+from .running import HALFOPEN, Cost, cost_of
 
 GROUP = "Captures"
 _HOSTS, _PORTS, _OURS = 500, 1000, 40000
@@ -46,13 +44,13 @@ def run_all(plan: Plan) -> list[Result]:
         make(few, 0.02)
         make(small, 1)
         make(large, times)
-        smalls = [_run([*HALFOPEN, "classify", str(small), "--open", "-q"]) for _ in range(plan.runs)]
-        larges = [_run([*HALFOPEN, "classify", str(large), "--open", "-q"]) for _ in range(plan.runs)]
+        smalls = [cost_of([*HALFOPEN, "classify", str(small), "--open", "-q"]) for _ in range(plan.runs)]
+        larges = [cost_of([*HALFOPEN, "classify", str(large), "--open", "-q"]) for _ in range(plan.runs)]
         rows = _ours(smalls, larges, times)
         for name, suffix in (("pcapng", ".pcapng"), ("gzip", ".pcap.gz")):
             same = Path(folder, f"small{suffix}")
             make(same, 1)
-            took = tuple(_run([*HALFOPEN, "classify", str(same), "--open", "-q"])[0] for _ in range(plan.runs))
+            took = tuple(cost_of([*HALFOPEN, "classify", str(same), "--open", "-q"]).seconds for _ in range(plan.runs))
             rows.append(Result(GROUP, f"the same 1 M packets as {name}", "s", took))
         rows.append(
             _peer("tshark -T fields -e tcp.flags", ["tshark", "-r", str(few), "-T", "fields", "-e", "tcp.flags"], plan)
@@ -61,17 +59,17 @@ def run_all(plan: Plan) -> list[Result]:
     return rows
 
 
-def _ours(smalls: list[tuple[float, int]], larges: list[tuple[float, int]], times: int) -> list[Result]:
+def _ours(smalls: list[Cost], larges: list[Cost], times: int) -> list[Result]:
     packets = 2 * _SIZE
     extra = packets * (times - 1)
-    rates = tuple(packets / seconds for seconds, _ in smalls)
-    marginal = tuple(extra / (long - short) for (short, _), (long, _) in zip(smalls, larges, strict=True))
-    memory = tuple(big / little for (_, little), (_, big) in zip(smalls, larges, strict=True))
+    rates = tuple(packets / each.seconds for each in smalls)
+    marginal = tuple(extra / (long.seconds - short.seconds) for short, long in zip(smalls, larges, strict=True))
+    memory = tuple(large.peak / small.peak for small, large in zip(smalls, larges, strict=True))
     return [
-        Result(GROUP, "halfopen classify --open, 1 M packets", "s", tuple(seconds for seconds, _ in smalls)),
+        Result(GROUP, "halfopen classify --open, 1 M packets", "s", tuple(each.seconds for each in smalls)),
         Result(GROUP, "halfopen classify", "packets/s", rates, note="start-up and rows included"),
         Result(GROUP, "halfopen classify, marginal", "packets/s", marginal, note=f"from 1 M to {times} M packets"),
-        Result(GROUP, "peak memory, 1 M packets", "MB", tuple(peak / 1e6 for _, peak in smalls)),
+        Result(GROUP, "peak memory, 1 M packets", "MB", tuple(each.peak / 1e6 for each in smalls)),
         Result(GROUP, "peak memory, large by small", "", memory, note="the same targets probed again and again"),
     ]
 
@@ -80,30 +78,8 @@ def _peer(name: str, command: list[str], plan: Plan) -> Result:
     if shutil.which(command[0]) is None:
         return Result(GROUP, name, "packets/s", versus="halfopen classify", note="not installed")
     packets = int(2 * _SIZE * 0.02)
-    rates = tuple(packets / _run(command)[0] for _ in range(plan.runs))
+    rates = tuple(packets / cost_of(command).seconds for _ in range(plan.runs))
     return Result(GROUP, name, "packets/s", rates, "halfopen classify", f"{packets:,} packets")
-
-
-def _run(command: list[str]) -> tuple[float, int]:
-    """Wall seconds and peak resident bytes of a program."""
-    began = time.perf_counter()
-    process = Popen(command, stdout=DEVNULL, stderr=DEVNULL, cwd=ROOT)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _resident(process.pid))
-        time.sleep(0.005)
-    took = time.perf_counter() - began
-    assert process.returncode == 0, f"{command[0]} ended with {process.returncode}"
-    return took, peak
-
-
-def _resident(pid: int) -> int:
-    """VmHWM of a process, bytes; 0 when it has just gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 # ── the capture ──

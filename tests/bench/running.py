@@ -188,6 +188,30 @@ def _watch(
         time.sleep(_SAMPLE)
 
 
+class Cost(NamedTuple):
+    """What a program took: wall and CPU seconds, peak resident bytes."""
+
+    seconds: float
+    cpu: float
+    peak: int
+
+
+def cost_of(command: Sequence[str], out: Path | None = None) -> Cost:
+    """Run a program to its end, outside of the lab. `out`: where its output goes; None drops it. It must not fail."""
+    with (out or Path(os.devnull)).open("wb") as file:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdin=-3, stdout=file, stderr=-3, cwd=ROOT)
+        peak, gone = 0, 0
+        while not gone:
+            time.sleep(_SAMPLE)
+            peak = max(peak, _peak(process.pid))
+            gone, status, usage = os.wait4(process.pid, os.WNOHANG)
+        seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)  # reaped here already
+    assert process.returncode == 0, f"{command[0]} ended with {process.returncode}"
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, peak)
+
+
 def _peak(pid: int) -> int:
     """The most resident memory of a process so far, in bytes (proc(5), VmHWM); 0 when it has gone."""
     try:
