@@ -22,7 +22,10 @@ from scanner.who.claims import EITHER, NAABU, NMAP, STACK, log10_chance
 from scanner.who.marks import SOURCES, Look
 from scanner.who.reading import ProberRow, Who
 from scanner.who.rows import COLUMNS
+from tests.capture_files import T, pcap_header, record
 from tests.golden import PCAPS, captures
+from tests.traffic import LINUX, capture, conversation, ip, segment
+from tests.tunnels import WRAPS, gre_key
 
 NET = "198.18.0."
 Named = dict[str, list[tuple[str, int]]]  # the tools of each prober, with their SYNs
@@ -117,30 +120,6 @@ def test_what_answered_by_state() -> None:
 # ── chance and contrast ──
 
 
-def ip(text: str) -> int:
-    return int.from_bytes(bytes(map(int, text.split("."))), "big")
-
-
-def segment(
-    src: str, dst: str, port: int, *, seq: int = 7, ip_id: int = 0, window: int = 9, sport: int = 40000,
-    options: str = "", flags: int = 2, ack: int = 0, data: int = 0, ttl: int = 60, protocol: int = 6,
-) -> bytes:  # fmt: skip
-    extra = bytes.fromhex(options)
-    body = struct.pack(">HHIIBBHHH", sport, port, seq, ack, (20 + len(extra)) << 2, flags, window, 0, 0)
-    body = body + extra + bytes(data) if protocol == 6 else struct.pack(">HHHH", sport, port, 8 + data, 0) + bytes(data)
-    head = struct.pack(">BBHHHBBHII", 0x45, 0, 20 + len(body), ip_id, 0, ttl, protocol, 0, ip(src), ip(dst))
-    return head + body
-
-
-def capture(path: Path, packets: Iterable[bytes], start: int = 1_700_000_000) -> str:
-    """A capture with a packet each 0.1 s."""
-    out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)]
-    for n, data in enumerate(packets):
-        out.append(struct.pack("<IIII", start + n // 10, n % 10 * 100_000, len(data), len(data)) + data)
-    path.write_bytes(b"".join(out))
-    return str(path)
-
-
 def masscan(src: str, n: int) -> bytes:
     dst, port, seq = f"10.0.{n}.7", 80 + n, n * 2654435761 & 0xFFFFFFFF
     return segment(src, dst, port, seq=seq, ip_id=(ip(dst) ^ port ^ seq) & 0xFFFF, window=1024, ttl=250)
@@ -197,8 +176,7 @@ def test_time_stamps_that_go_on_in_repeats_show_a_stack(
 
 def test_a_scanner_with_the_options_of_a_system_is_not_the_stack_of_its_own_machine(tmp_path: Path) -> None:
     """ZMap can write these options, and its TTL is 255."""
-    linux = "020405b40402080a000000010000000001030307"
-    scan = [segment(A, f"10.0.0.{n}", 80, seq=n << 9, sport=40000 + 7 * n, options=linux, ttl=250) for n in range(90)]
+    scan = [segment(A, f"10.0.0.{n}", 80, seq=n << 9, sport=40000 + 7 * n, options=LINUX, ttl=250) for n in range(90)]
     (row,) = Who([capture(tmp_path / "a.pcap", [*scan, *BROWSER])]).rows()
     assert ([(claim.tool, claim.syns) for claim in row.claims], row.not_told) == ([(STACK, 59)], 90)
 
@@ -228,22 +206,6 @@ def test_frames_that_are_cut_before_the_options_name_nobody_wrongly(tmp_path: Pa
 
 
 # ── who gets a row ──
-
-
-def conversation(client: str, server: str, port: int, sport: int, syn: bytes = b"") -> list[bytes]:
-    """A connection with data both ways."""
-    there, back = (client, server, port), (server, client, sport)
-    linux = "020405b40402080a000000010000000001030307"
-    return [
-        syn or segment(*there, sport=sport, seq=100, window=64240, options=linux),
-        segment(*back, sport=port, seq=500, ack=101, flags=0x12),
-        segment(*there, sport=sport, seq=101, ack=501, flags=0x10),
-        segment(*there, sport=sport, seq=101, ack=501, flags=0x18, data=40),
-        segment(*back, sport=port, seq=501, ack=141, flags=0x18, data=400),
-        segment(*there, sport=sport, seq=141, ack=901, flags=0x11),
-        segment(*back, sport=port, seq=901, ack=142, flags=0x11),
-        segment(*there, sport=sport, seq=142, ack=902, flags=0x10),
-    ]
 
 
 BROWSER = [packet for n in range(1, 60) for packet in conversation(A, f"203.0.113.{n}", 443, 40000 + n)]
@@ -339,6 +301,44 @@ def test_rotated_files_and_gzip_are_one_capture(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(Path(second).read_bytes()))
     assert list(Who([str(packed), first]).rows()) == whole
     assert (whole[0].first, whole[0].last, whole[0].rate) == (1_700_000_000 * 10**9, 1_700_000_005_900_000_000, 10.0)
+
+
+# ── tunnels ──
+
+
+def in_tunnels(path: Path, frames: Iterable[bytes]) -> str:
+    path.write_bytes(pcap_header() + b"".join(record("<", T + at, 0, data) for at, data in enumerate(frames)))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", WRAPS)
+def test_a_prober_in_a_tunnel_is_listed_once_with_its_tunnel(name: str, tmp_path: Path) -> None:
+    wrap, tunnel = WRAPS[name]
+    reading = Who([in_tunnels(tmp_path / "a.pcap", [wrap(masscan(A, n), 7) for n in range(1, 20)])])
+    (row,) = reading.rows()
+    assert (row.prober, row.tunnel, row.probes, row.claims[0][:2]) == (A, tunnel, 19, ("masscan", 19))
+    assert reading.reading.report() == [
+        "19 packets: 19 probes to 19 targets", f"packets inside tunnels: 19 {tunnel.partition(':')[0]}"
+    ]  # fmt: skip
+
+
+def test_one_address_in_two_tunnels_is_two_probers(tmp_path: Path) -> None:
+    frames = [gre_key(masscan(A, n), 5 + n % 2) for n in range(1, 19)]
+    rows = Who([in_tunnels(tmp_path / "a.pcap", frames)]).rows()
+    assert [(row.prober, row.tunnel, row.probes) for row in rows] == [(A, "gre:5", 9), (A, "gre:6", 9)]
+
+
+def test_scans_without_syns_in_a_tunnel(tmp_path: Path) -> None:
+    ports = range(20, 50)
+    packets = [segment(A, B, port, flags=1) for port in ports] + [segment(A, B, port, protocol=17) for port in ports]
+    (row,) = Who([in_tunnels(tmp_path / "a.pcap", [gre_key(packet, 7) for packet in packets])]).rows()
+    assert (row.kinds, row.tunnel, row.targets) == ({"FIN": 30, "UDP": 30}, "gre:7", 60)
+
+
+def test_the_outside_alone(tmp_path: Path) -> None:
+    path = in_tunnels(tmp_path / "a.pcap", [WRAPS["vxlan"][0](masscan(A, n), 7) for n in range(1, 99)])
+    assert halfopen(path, "--outer")[0] == ""
+    assert halfopen(path)[0].splitlines()[0].split()[:2] == ["PROBER", "TUNNEL"]
 
 
 # ── the command ──

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..capture.reader import open_captures
 from ..capture.source import Capture
-from ..packet.headers import Bools, Frames
+from ..packet.headers import Bools, Frames, Ints
+from ..packet.parse import Segments
 from ..packet.tunnel import Tunnels
 from ..targets.ports import parse_ports
 from ..targets.spec import parse_hosts, resolve
@@ -119,12 +120,11 @@ class Classification:
             yield self._rows(judged.take(part), wanted[part])
             self.handed_out = part.stop
 
-    def judged(self, see: Callable[[Frames], None]) -> Judged:
-        """Read everything, judge once, and show each batch of frames to `see` on the way: for readers of columns."""
+    def judged(self, see: Callable[[Frames, Segments, Ints, Ints], None]) -> Judged:
+        """Read everything, judge once, and show `see` each batch and what `feed` made of it: for readers of columns."""
         for frames in self.capture:
             fresh = self.flows.count
-            self.flows.feed(frames)
-            see(frames)
+            see(frames, *self.flows.feed(frames))
             retire(self.flows, fresh)
         return self._settled()
 

@@ -9,7 +9,7 @@ So the segments are gathered by connection, whichever side began it, and whereve
 has the highest number that it sent, and the range of numbers that it acknowledged. Sequence numbers count modulo 2^32
 (RFC 9293, 3.4), so they are kept as distances from the first one that was seen.
 
-Limit: about 110 bytes a connection. If a pair of ports is used again, all its connections are taken together: then a
+Limit: about 130 bytes a connection. If a pair of ports is used again, all its connections are taken together: then a
 range that fits none of them proves nothing.
 """
 
@@ -18,8 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..capture.source import NO_TIME
 from ..packet.headers import ACK, FIN, PSH, RST, SYN, URG, Bools, Ints, Rows
 from ..packet.parse import Segments
+from .addresses import among
 from .keys import Column, Numbering, TargetKey, grown
 
 DATA, ACKED, OTHER = 1, 2, 4  # in `shows`: carried data; acknowledged; anything but the kinds of scans
@@ -30,9 +32,11 @@ _FLAGS = FIN | SYN | RST | PSH | ACK | URG  # without the congestion bits
 _MOST_REPEATS = 3  # segments of an ACK scan to one port from one source port
 _NEARLY_ALL = 0.9  # of an address's connections without a SYN: so many are the ACK scan, or there is none
 
+NEVER = np.iinfo(np.int64).max
 SIDE = np.dtype(
     [
-        ("last", "i8"),  # time of the latest segment, ns
+        ("first", "i8"),  # time of the first segment, ns
+        ("last", "i8"),  # of the latest one
         ("sent_from", "u4"),  # a number that this side has sent
         ("sent", "i4"),  # the highest one, counted from it
         ("ack_from", "u4"),  # a number that this side has acknowledged
@@ -44,6 +48,17 @@ SIDE = np.dtype(
     ],
     align=True,
 )
+
+
+class Scanned(NamedTuple):
+    """What the packets of scans of one kind went to, one row for each prober, target and port. Times in ns."""
+
+    us: Ints
+    them: Ints
+    port: Ints
+    first: Ints
+    last: Ints
+    packets: Ints
 
 
 class Heard(NamedTuple):
@@ -84,7 +99,7 @@ class Conversations:
         self._sides = grown(self._sides, 2 * self._numbers.count)
         sides, flags, acked = self._sides, segments.flags & _FLAGS, segments.flags & ACK > 0
         fresh = sides["segments"][at] == 0
-        sides["sent_from"][at[fresh]] = segments.seq[fresh]
+        sides["sent_from"][at[fresh]], sides["first"][at[fresh]] = segments.seq[fresh], NEVER
         fresh = acked & (sides["shows"][at] & ACKED == 0)
         sides["ack_from"][at[fresh]] = segments.ack[fresh]
         end = segments.seq + segments.size + (flags & SYN > 0)
@@ -99,6 +114,7 @@ class Conversations:
             kind[(flags == exactly) & ~data] = bit
         np.bitwise_or.at(sides["shows"], at, (shows | kind).astype(np.uint8))
         np.add.at(sides["segments"], at, np.uint32(1))
+        np.minimum.at(sides["first"], at, np.where(segments.time == NO_TIME, NEVER, segments.time))
         np.maximum.at(sides["last"], at, segments.time)
         sides["ttl"][at] = segments.ttl
 
@@ -130,8 +146,20 @@ class Conversations:
         carried[known] = (self.sides["shows"].reshape(-1, 2)[number[known]] & DATA > 0).any(axis=1)
         return carried
 
-    def scans(self, probes: TargetKey, our_port: Column) -> dict[str, int]:
-        """Packets of scans that are no SYN scans, by kind. The connections of these SYN probes are none."""
+    def data(self) -> tuple[TargetKey, Ints]:
+        """Who sent data to whom, and from which port, one row for each connection."""
+        ends = self._numbers.keys.view(np.int64)
+        sent = self.sides.reshape(-1, 2)["shows"] & DATA > 0
+        sender, receiver = ends[sent], ends[:, ::-1][sent]
+        return TargetKey(sender >> 16, receiver >> 16, receiver & 0xFFFF), sender & 0xFFFF
+
+    def pairs(self) -> tuple[Ints, Ints]:
+        """The two hosts of each connection."""
+        ends = self._numbers.keys.view(np.int64) >> 16
+        return ends[:, 0], ends[:, 1]
+
+    def scans(self, probes: TargetKey, our_port: Column) -> dict[str, Scanned]:
+        """What scans that are no SYN scans went to, by kind. The connections of these SYN probes are none."""
         if not self._numbers.count:
             return {}
         begun = np.zeros(self._numbers.count, np.bool_)
@@ -146,13 +174,13 @@ class Conversations:
             pure = alone & (sides["shows"] & ~np.uint8(ACKED) == bit)
             if kind == "ACK":
                 pure &= sides["segments"] <= _MOST_REPEATS
-            packets = self._of_scanners(pure, connections, least, kind == "ACK")
-            if packets:
-                found[kind] = packets
+            scanned = self._of_scanners(pure, connections, least, kind == "ACK")
+            if len(scanned.us):
+                found[kind] = scanned
         return found
 
-    def _of_scanners(self, pure: Bools, others: Bools, least: int, nearly_all: bool) -> int:
-        """Packets of the chosen sides, bool[n, 2], whose address has sent such ones to at least so many ports."""
+    def _of_scanners(self, pure: Bools, others: Bools, least: int, nearly_all: bool) -> Scanned:
+        """The chosen sides, bool[n, 2], whose address has sent such segments to at least so many ports."""
         ends = self._numbers.keys.view(np.int64)
         sender, receiver = ends[pure] >> 16, ends[:, ::-1][pure]
         pairs = np.unique(np.stack([sender, receiver]), axis=1)[0]
@@ -164,8 +192,11 @@ class Conversations:
             own = np.sort(sender)
             mine = np.diff([np.searchsorted(own, scanners, end) for end in ("left", "right")], axis=0)[0]
             scanners = scanners[mine >= _NEARLY_ALL * all_of]
-        chosen = np.isin(sender, scanners)
-        return int(self.sides.reshape(-1, 2)["segments"][pure][chosen].sum())
+        chosen = among(sender, scanners)
+        sides = self.sides.reshape(-1, 2)[pure][chosen]
+        to = receiver[chosen]
+        times = sides["first"], sides["last"]
+        return Scanned(sender[chosen], to >> 16, to & 0xFFFF, *times, sides["segments"].astype(np.int64))
 
     def _find(self, src: Ints, sport: Column, dst: Ints, dport: Column, add: bool) -> tuple[Ints, Ints]:
         """The number of each connection (-1: unknown), and which side sends."""

@@ -28,7 +28,8 @@ from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
 from .addresses import AddressFilter, AddressSet
 from .arp import ArpScans
-from .conversations import Conversations
+from .conversations import Conversations, Scanned
+from .datagrams import Questions
 from .endings import ends
 from .flow_numbers import FlowNumbers
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
@@ -63,18 +64,17 @@ class Flows:
         self.tunnels = tunnels  # that are looked into
         self.addresses = AddressNumbers()
         self.targets, self.ledger = Numbering(), Ledger(0)
-        self.retired = TargetTable()  # what replies to flows said that were forgotten
-        self.forgotten = Forgotten()
+        self.forgotten, self.retired = Forgotten(), TargetTable()  # and what replies to forgotten flows said
         self.limit = 0  # flows in the tables above which some are to be forgotten
         self.counts: Counter[str] = Counter()  # what was not understood, by cause
         self.bad_checksums = 0  # replies
-        self.arp, self.conversations = ArpScans(), Conversations()
+        self.arp, self.conversations, self.questions = ArpScans(), Conversations(), Questions()
+        self.scanned: dict[str, Scanned] = {}  # by scans that are no SYN scans; known when all has been judged
         self.senders = IcmpSenders()
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
         self.reached = AddressSet()  # addresses that something was sent to, apart from SYNs
-        self._numbers = FlowNumbers()
-        self._table = np.zeros(0, FLOW)
+        self._numbers, self._table = FlowNumbers(), np.zeros(0, FLOW)
         self.probers = AddressFilter()  # addresses that have sent a SYN
         self.long_syns = LongSyns()
 
@@ -155,13 +155,11 @@ class Flows:
 
     # ── a batch ──
 
-    def feed(self, frames: Frames) -> None:
-        """Take in a batch of frames."""
+    def feed(self, frames: Frames) -> tuple[Segments, Ints, Ints]:
+        """Take in a batch of frames. Returns its segments, and the numbers of their `src` and `dst`."""
         aside, self.accepted = Aside(), np.zeros(0, np.int64)
         segments = parse(frames, self.counts, aside, self.tunnels)
         self._take_aside(aside)
-        if not len(segments):
-            return
         four = segments.version == 4
         src, dst = (self.addresses.numbers(each, four, segments.tunnel) for each in (segments.src, segments.dst))
         probe = ~segments.icmp & (segments.flags & (SYN | ACK | RST) == SYN)
@@ -173,12 +171,14 @@ class Flows:
         if rest.size:
             part = segments.take(rest) if rest.size < len(segments) else segments
             self._take_others(frames, part, src[rest], dst[rest])
+        return segments, src, dst
 
     def _take_aside(self, aside: Aside) -> None:
         """Packets of other protocols give no verdict, but they show that packets towards an address are recorded."""
         for towards, tunnel in aside.towards:
             self.reached.add(self.addresses.numbers(towards, tunnel=tunnel))
         self.arp.see(aside.arp)
+        self.questions.add(aside.udp, self.addresses)
         for sender, receiver, tunnel in aside.cut:
             self._note_cut_quotes(*(self.addresses.numbers(each, tunnel=tunnel) for each in (receiver, sender)))
 

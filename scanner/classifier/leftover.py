@@ -73,11 +73,17 @@ def count_leftover(flows: Flows, probed: Bools, table: TargetTable, orphans: boo
     stray = ~probed[target] & ~ending
     flows.counts[Rejected.BAD_COOKIE.value] += int(replies[wrong].sum())
     flows.counts[Rejected.NOT_ASKED.value] += 0 if orphans else int(replies[stray].sum())
-    scans = flows.conversations.scans(*_probes(flows))
-    for kind, packets in scans.items():
-        flows.counts[kind + SCAN] += packets
+    others = flows.conversations.segments - without
+    flows.scanned = flows.conversations.scans(*_probes(flows))
+    for kind, scanned in flows.scanned.items():
+        flows.counts[kind + SCAN] += int(scanned.packets.sum())
+        others -= int(scanned.packets.sum())
+    by_udp = flows.questions.scanned(flows.reached, flows.conversations)
+    if len(by_udp.us):
+        flows.scanned["UDP"] = by_udp
+        flows.counts["UDP" + SCAN] += int(by_udp.packets.sum())
+        flows.counts["other-protocol"] -= int(by_udp.packets.sum())
     flows.counts[Rejected.NO_VERDICT.value] += without
-    others = flows.conversations.segments - without - sum(scans.values())
     flows.counts[OTHER_TCP] += others + int(replies[~wrong & ~stray].sum())
 
 

@@ -29,6 +29,7 @@ MAX_MEMORY = ("512M", INPUT, "The most memory to use, such as 2G; 0: no limit.",
 CAPTURES = (
     MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.", None,
 )  # fmt: skip
+OUTER = (False, EVIDENCE, "Judge only the outside of tunnels (GRE, IPIP, 6in4, VXLAN, GENEVE, ERSPAN, GTP-U).")
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 PROGRESS = ("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
 
@@ -125,9 +126,7 @@ class ClassifyOptions:
     ports: str | None = option(None, INPUT, "Only these ports.", "-p --ports")
     timeout: float = option(1.0, EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
     orphans: bool = option(False, EVIDENCE, "Also rows for replies whose probe was not captured.")
-    outer: bool = option(
-        False, EVIDENCE, "Judge only the outside of tunnels (GRE, IPIP, 6in4, VXLAN, GENEVE, ERSPAN, GTP-U)."
-    )
+    outer: bool = option(*OUTER)
     ladder: str | None = option(*LADDER)
 
 
@@ -136,6 +135,7 @@ class WhoOptions:
     """Which captures `who` reads, and whom it lists."""
 
     captures: Texts = option(*CAPTURES)
+    outer: bool = option(*OUTER)
     min_targets: int = option(3, INPUT, "List those who probed at least N targets.", "", "N")
     form: str | None = option(None, OUTPUT, "table, jsonl or csv (default: table).", "-f --format")
     everything: bool = option(False, OUTPUT, "Also clients whose connections carry data.", "--all")

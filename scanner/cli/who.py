@@ -24,7 +24,7 @@ def run_who(options: WhoOptions) -> int:
         raise UsageError(f"format {form!r} is not known: use one of {', '.join(FORMS)}")
     if options.min_targets < 1:
         raise UsageError(f"--min-targets {options.min_targets} is not a number of targets: give 1 or more")
-    who = Who(list(options.captures), options.min_targets, options.everything)
+    who = Who(list(options.captures), options.min_targets, options.everything, options.outer)
     reading = who.reading
     stream = standard_output()
 

@@ -44,6 +44,7 @@ TCP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4
 TCP_STAMP = np.dtype([("kind", "u1"), ("length", "u1"), ("clock", ">u4"), ("echo", ">u4")])
 # The 8 bytes that an ICMP error must quote (RFC 792).
 TCP_PORTS_SEQ = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4")])
+UDP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("length", ">u2"), ("checksum", ">u2")])
 ICMP = np.dtype([("type", "u1"), ("code", "u1"), ("checksum", ">u2"), ("rest", ">u4")])
 # Solicitations and advertisements begin alike (RFC 4861 4.3, 4.4); the option has a link-layer address (4.6.1).
 NDP_FIXED = np.dtype([("icmp", ICMP), ("target_hi", ">u8"), ("target_lo", ">u8")])
@@ -54,7 +55,7 @@ ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u
 
 OPTION_NOP, OPTION_STAMP = 1, 8  # kinds of TCP options
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-PROTO_ICMP, PROTO_TCP, PROTO_ICMPV6 = 1, 6, 58
+PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_ICMPV6 = 1, 6, 17, 58
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
 
 # Link types by their LINKTYPE_ numbers in capture files.

@@ -35,6 +35,7 @@ from .headers import (
     PROTO_ICMP,
     PROTO_ICMPV6,
     PROTO_TCP,
+    PROTO_UDP,
     TCP,
     TCP_PORTS_SEQ,
     U8,
@@ -49,7 +50,7 @@ from .headers import (
 from .ip import Packets, ip_layer
 from .link import Cause, Network, network_at, network_layer
 from .tunnel import MOST_NESTED, NESTED_DEEPER, NOT_READ, Inside, Tunnels, join, look_inside
-from .unread import Aside, count_unread, take_arp
+from .unread import Aside, count_unread, take_arp, take_udp
 
 _LEAST_TCP, _TO_WINDOW = 14, 16  # bytes: up to the flags, and up to the window
 QUOTE_BYTES = 8  # of TCP, that every ICMP error must quote (RFC 792)
@@ -176,8 +177,14 @@ def _family(batch: _Batch, family: int, frame: Ints, at: Ints, end: Ints) -> lis
         aside.towards.append((packets.dst[~tcp], batch.tunnels_of(packets.row[~tcp])))
     icmp = packets.protocol == _ICMP_PROTOCOL[family]
     others -= int(np.count_nonzero(icmp))
+    udp = packets.protocol == PROTO_UDP
     if batch.tunnels and others:
-        others -= _enter(batch, family, packets)
+        tunnel = _enter(batch, family, packets)
+        others -= int(np.count_nonzero(tunnel))
+        udp &= ~tunnel
+    if aside and udp.any():
+        row = packets.row[udp]
+        take_udp(batch.frames.buffer, packets.take(udp), batch.frames.time[row], batch.tunnels_of(row), aside)
     counts["other-protocol"] += others
     parts = [_tcp(batch, family, packets if tcp.all() else packets.take(tcp))]
     if icmp.any():
@@ -185,15 +192,16 @@ def _family(batch: _Batch, family: int, frame: Ints, at: Ints, end: Ints) -> lis
     return parts
 
 
-def _enter(batch: _Batch, family: int, packets: Packets) -> int:
-    """Note what tunnels carry, to be read next; returns how many packets are tunnels."""
+def _enter(batch: _Batch, family: int, packets: Packets) -> Bools:
+    """Note what tunnels carry, to be read next; returns which packets are tunnels."""
     inside, unread = look_inside(batch.frames.buffer, family, packets)
     unreadable = int(np.count_nonzero(unread))
     if unreadable:
         batch.counts[NOT_READ] += unreadable
     if len(inside.row):
         batch.inside.append(inside._replace(row=packets.row[inside.row]))
-    return unreadable + len(inside.row)
+    unread[inside.row] = True
+    return unread
 
 
 def _tcp(batch: _Batch, family: int, packets: Packets) -> Segments:

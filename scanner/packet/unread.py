@@ -3,16 +3,18 @@
 No verdict rests on these. But a frame that cannot be read is never dropped in silence: it is counted under a name that
 tells a person what it was, such as "EtherType 0x88cc (LLDP)". The addresses show who is in the capture at all.
 
-Sources: IANA, "IEEE 802 Numbers"; RFC 826 (ARP).
+Sources: IANA, "IEEE 802 Numbers"; RFC 826 (ARP); RFC 768 (UDP).
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from .addresses import from_ipv4
-from .headers import ARP, U16, U64, Bytes, Ints, Rows, read
+from .headers import ARP, U16, U64, UDP, Bytes, Ints, Rows, read
+from .ip import Packets
 from .link import Cause, Network
 
 UNSUPPORTED_LINK = "link type"  # counts of such frames are keyed "link type N"
@@ -26,18 +28,30 @@ _ETHERTYPES = {
 _ARP_REQUEST, _ARP_REPLY = 1, 2
 
 
+class Datagrams(NamedTuple):
+    """UDP datagrams as columns: ADDRESS, ports, time in ns, the number of the tunnel."""
+
+    src: Rows
+    dst: Rows
+    sport: Ints
+    dport: Ints
+    time: Ints
+    tunnel: Ints
+
+
 @dataclass
 class Aside:
     """Addresses of a batch, as ADDRESS columns, each with the number of the tunnel it was seen in.
 
     `towards`: destinations of other IP packets and of ARP replies; `cut`: sender and receiver of ICMP errors that
     were cut off inside the quoted IP header; `arp`: requests and replies, each as the IPv4 address that asks << 32 |
-    the address that is asked for.
+    the address that is asked for; `udp`: datagrams that are no tunnel.
     """
 
     towards: list[tuple[Rows, Ints]] = field(default_factory=list)
     cut: list[tuple[Rows, Rows, Ints]] = field(default_factory=list)
     arp: list[tuple[U64, U64]] = field(default_factory=list)
+    udp: list[Datagrams] = field(default_factory=list)
 
 
 def count_unread(network: Network, link: U16 | int, counts: Counter[str]) -> None:
@@ -67,6 +81,15 @@ def take_arp(buffer: Bytes, at: Ints, end: Ints, tunnel: Ints, aside: Aside) -> 
     reply = body[is_reply]
     aside.towards.append((from_ipv4(reply["target"]), tunnel[is_reply]))
     aside.arp.append((_pairs(request["sender"], request["target"]), _pairs(reply["target"], reply["sender"])))
+
+
+def take_udp(buffer: Bytes, packets: Packets, time: Ints, tunnel: Ints, aside: Aside) -> None:
+    """Datagrams, each with its time and tunnel. Those that are cut before their ports are left out."""
+    whole = packets.at + UDP.itemsize <= packets.end
+    packets = packets.take(whole)
+    ports = read(buffer, packets.at, UDP)
+    sport, dport = (ports[name].astype(np.int64) for name in ("sport", "dport"))
+    aside.udp.append(Datagrams(packets.src, packets.dst, sport, dport, time[whole], tunnel[whole]))
 
 
 def _pairs(asker: Rows, asked: Rows) -> U64:

@@ -56,6 +56,10 @@ class SynFields:
     clock: U32
     timed: Bools  # the layout has a time stamp option
 
+    def take(self, rows: Ints) -> "SynFields":
+        """The given rows of every column."""
+        return SynFields(**{name: column[rows] for name, column in vars(self).items()})
+
 
 def syn_fields(frames: Frames, segments: Segments) -> SynFields:
     """The fields of the given SYNs, which were parsed from `frames`."""

@@ -1,7 +1,7 @@
 """What a capture's SYNs say about each prober, gathered batch by batch.
 
-Nothing is kept of a packet. A prober, a host or port of a prober, and a look of a prober are one row each: about 200
-bytes for a sender of one SYN, so that a flood from millions of spoofed addresses fits. No row costs a Python object.
+Nothing is kept of a packet. A prober is one row, of about 60 bytes, so that a flood from millions of spoofed addresses
+fits. Each look of a prober that may show a tool is another row, of about 100 bytes. No row costs a Python object.
 
 A tool shows itself in how one SYN follows another to a different target: the same source port, a sequence number one
 higher. So each look of a prober keeps its latest SYN, and counts what the next one has in common with it. How many
@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..capture.source import NO_TIME
-from ..classifier.keys import AddressNumbers, Numbering
-from ..packet.headers import ACK, FIN, RST, SYN, U8, U32, U64, Bools, Frames, Ints, Rows
+from ..classifier.keys import Numbering, grown
+from ..packet.headers import ACK, RST, SYN, U8, U32, U64, Bools, Frames, Ints, Rows
 from ..packet.parse import Segments
 from .fields import SynFields, syn_fields
 from .marks import Look, looks_of
 
 NEVER = np.iinfo(np.int64).max
-PROBER = np.dtype([("first", "i8"), ("last", "i8"), ("syns", "u4"), ("four", "u4")])  # times in ns; SYNs of IPv4
+PROBER = np.dtype([("first", "i8"), ("last", "i8"), ("host", "i8"), ("syns", "u4")])  # times in ns; the latest host
 FLOW = np.dtype(
     [
         ("time", "i8"),  # of the first SYN, ns; NEVER: not known
@@ -75,85 +75,95 @@ class Table:
 
     def intern(self, a: Ints, b: Ints) -> Ints:
         """The row of each key; new keys get blank rows."""
-        number = self.numbering.intern(a.astype(np.uint64), b.astype(np.uint64))
-        count = self.numbering.count
-        if count > len(self._rows):
-            grown = np.empty(max(count, 2 * len(self._rows)), self._rows.dtype)
-            grown[: len(self._rows)], grown[len(self._rows) :] = self._rows, self._blank
-            self._rows = grown
+        before, number = self.numbering.count, self.numbering.intern(a.astype(np.uint64), b.astype(np.uint64))
+        count, self._rows = self.numbering.count, grown(self._rows, self.numbering.count)
+        self._rows[before:count] = self._blank
         return number
 
 
 class Syns(NamedTuple):
-    """The SYNs of a batch as columns."""
+    """SYNs of a batch that have a look, as columns."""
 
     segments: Segments
     fields: SynFields
     look: U8
-    prober: Ints  # rows of `probers`
-    group: Ints
+    src: Ints
+    dst: Ints
+    group: Ints  # rows of `groups`
 
 
 class Probers:
-    """All that is gathered. Addresses are the numbers of `addresses`."""
+    """All that is gathered. Addresses are numbers of AddressNumbers."""
 
-    def __init__(self, addresses: AddressNumbers) -> None:
-        self.addresses = addresses
+    def __init__(self) -> None:
         self.probers = Table(_NEW_PROBER)  # key: address, 0
-        self.pairs = Table(np.zeros((), "?"))  # key: address of the prober, of the host; whether data went there
-        self.groups = Table(_NEW_GROUP)  # key: address of the prober, look
-        self.ports = Numbering()  # key: address of the prober, port
+        self.groups = Table(_NEW_GROUP)  # key: address of the prober, look; not OTHER
         self._flows = Table(_NEW_FLOW)  # SYNs that look like a system's stack; key: `_flow_words`
 
-    def feed(self, frames: Frames, segments: Segments) -> None:
-        """Take in a batch of frames, and what `parse` made of it."""
-        four = segments.version == 4
-        src, dst = self.addresses.numbers(segments.src, four), self.addresses.numbers(segments.dst, four)
+    def feed(self, frames: Frames, segments: Segments, src: Ints, dst: Ints) -> None:
+        """Take in a batch of frames: what `parse` made of it, and the numbers of the addresses."""
         kind = segments.flags & (SYN | ACK | RST)
         row = np.flatnonzero(~segments.icmp & (kind == SYN))
         if row.size:
             self._take(frames, segments.take(row), src[row], dst[row])
-        data = segments.size > (segments.flags & FIN)
-        row = np.flatnonzero(~segments.icmp & (kind == ACK) & data)
-        if row.size and self.pairs.numbering.count:
-            pair = self.pairs.numbering.find(src[row].astype(np.uint64), dst[row].astype(np.uint64))
-            self.pairs.rows[pair[pair >= 0]] = True
         row = np.flatnonzero(~segments.icmp & ((kind == ACK) | (kind & (SYN | RST) == RST)))
         if row.size and self._flows.numbering.count:
             self._end_flows(segments.take(row), src[row], dst[row])
 
+    def number(self, address: Ints) -> Ints:
+        """The row of each address in `probers`, -1 where it has sent no SYN."""
+        return self.probers.numbering.find(address.view(np.uint64), np.zeros(len(address), np.uint64))
+
+    def rows(self, address: Ints) -> Rows:
+        """PROBER of each address; blank where it has sent no SYN."""
+        number = self.number(address)
+        rows = np.full(len(address), _NEW_PROBER)
+        rows[number >= 0] = self.probers.rows[number[number >= 0]]
+        return rows
+
+    def looks(self, address: int) -> dict[Look, Rows]:
+        """The GROUP row of each look that an address has shown."""
+        row = self.groups.numbering.find(np.full(len(Look), address, np.uint64), np.arange(len(Look), dtype=np.uint64))
+        return {look: self.groups.rows[row[look]] for look in Look if row[look] >= 0}
+
+    def marked(self, address: Ints) -> Ints:
+        """How many SYNs of each address have a look that no system's stack has."""
+        marked = np.zeros(len(address), np.int64)
+        for look in set(Look) - {Look.OTHER, Look.STACK}:
+            row = self.groups.numbering.find(address.view(np.uint64), np.full(len(address), look, np.uint64))
+            marked[row >= 0] += self.groups.rows["syns"][row[row >= 0]]
+        return marked
+
     def _take(self, frames: Frames, segments: Segments, src: Ints, dst: Ints) -> None:
+        self._count_probers(segments.time, src, dst)
         fields = syn_fields(frames, segments)
         look = looks_of(segments, fields)
-        syns = Syns(
-            segments, fields, look,
-            self.probers.intern(src, np.zeros_like(src)),
-            self.groups.intern(src, look.astype(np.int64)),
-        )  # fmt: skip
-        self.pairs.intern(src, dst)
-        self.ports.intern(src.astype(np.uint64), segments.dport.astype(np.uint64))
-        self._count_probers(syns)
-        row = np.flatnonzero(look == Look.STACK)
+        row = np.flatnonzero(look != Look.OTHER)
+        if not row.size:
+            return
+        group = self.groups.intern(src[row], look[row].astype(np.int64))
+        syns = Syns(segments.take(row), fields.take(row), look[row], src[row], dst[row], group)
+        row = np.flatnonzero(syns.look == Look.STACK)
         if row.size:
-            self._take_flows(syns, row, src, dst)
+            self._take_flows(syns, row)
         self._compare(syns)
 
-    def _count_probers(self, syns: Syns) -> None:
-        rows, time = self.probers.rows, syns.segments.time
-        timed = time != NO_TIME
-        np.minimum.at(rows["first"], syns.prober[timed], time[timed])
-        np.maximum.at(rows["last"], syns.prober[timed], time[timed])
-        np.add.at(rows["syns"], syns.prober, np.uint32(1))
-        np.add.at(rows["four"], syns.prober, syns.fields.four.astype(np.uint32))
+    def _count_probers(self, time: Ints, src: Ints, dst: Ints) -> None:
+        number = self.probers.intern(src, np.zeros_like(src))
+        rows, timed = self.probers.rows, time != NO_TIME
+        np.minimum.at(rows["first"], number[timed], time[timed])
+        np.maximum.at(rows["last"], number[timed], time[timed])
+        np.add.at(rows["syns"], number, np.uint32(1))
+        rows["host"][number] = dst
 
-    def _take_flows(self, syns: Syns, row: Ints, src: Ints, dst: Ints) -> None:
+    def _take_flows(self, syns: Syns, row: Ints) -> None:
         """Note SYNs of systems' stacks, and count repeats whose time stamp goes on as a clock of 1000 Hz does.
 
         Linux adds to its clock a secret number for each connection (net/core/secure_seq.c), so only a SYN and its own
         repeat can be compared.
         """
         part = syns.segments.take(row)
-        words = _flow_words(part, src[row], dst[row], part.seq)
+        words = _flow_words(part, syns.src[row], syns.dst[row], part.seq)
         number = self._flows.numbering.find(*words)
         room = MOST_FLOWS - self._flows.numbering.count
         new = np.flatnonzero(number < 0)[: max(0, room)]

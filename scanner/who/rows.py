@@ -12,10 +12,11 @@ from typing import Any
 
 from ..output.csv import quote
 from .gather import NEVER
-from .reading import STATES, ProberRow
+from .reading import ProberRow
+from .sums import STATES
 
-COLUMNS = ("prober", "first", "last", "probes", "targets", "hosts", "ports", "port_count", "rate", "kind", "shape",
-           *STATES, "tools", "not_told")  # fmt: skip
+COLUMNS = ("prober", "first", "last", "probes", "targets", "hosts", "ports", "port_count", "rate", "kind",
+           "shape", *STATES, "tools", "not_told", "tunnel")  # fmt: skip
 FORMS = ("table", "jsonl", "csv")
 _LONGEST_PORTS = 40  # characters in the table
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -54,6 +55,7 @@ def fields(row: ProberRow) -> dict[str, Any]:
         **dict(zip(STATES, row.states, strict=True)),
         "tools": tools,
         "not_told": row.not_told,
+        "tunnel": row.tunnel,
     }
 
 
@@ -92,11 +94,26 @@ def ports_text(row: ProberRow) -> str:
     return text + count if "-" in text else text
 
 
-_HEADS = ("PROBER", "FIRST (UTC)", "LAST", "PROBES", "HOSTS", "PORTS", "RATE", "KIND", "SHAPE", "ANSWERED", "TOOL")
+_HEADS = (
+    "PROBER",
+    "TUNNEL",
+    "FIRST (UTC)",
+    "LAST",
+    "PROBES",
+    "HOSTS",
+    "PORTS",
+    "RATE",
+    "KIND",
+    "SHAPE",
+    "ANSWERED",
+    "TOOL",
+)
 
 
 def _table(rows: list[ProberRow]) -> Iterator[str]:
     cells = [_HEADS, *map(_cells, rows)] if rows else []
+    if not any(row.tunnel for row in rows):
+        cells = [(prober, *rest) for prober, _, *rest in cells]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
@@ -108,4 +125,13 @@ def _cells(row: ProberRow) -> tuple[str, ...]:
     rate = "-" if row.rate is None else f"{row.rate:,.0f}/s" if row.rate >= 10 else f"{row.rate:.2g}/s"
     numbers = (f"{row.probes:,}", f"{row.hosts:,}", ports_text(row), rate)
     answers = [f"{count:,} {word.replace('_', '-')}" for word, count in zip(STATES, row.states, strict=True) if count]
-    return (row.prober, *times, *numbers, ", ".join(row.kinds), row.shape, ", ".join(answers) or "-", tools_text(row))
+    return (
+        row.prober,
+        row.tunnel or "-",
+        *times,
+        *numbers,
+        ", ".join(row.kinds),
+        row.shape,
+        ", ".join(answers) or "-",
+        tools_text(row),
+    )
