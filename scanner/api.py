@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .capture.times import Period
 from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
 from .config import SynConfig, TargetOptions, Texts, choice_of, declared, excluded_ports_of, ports_of
 from .errors import UsageError
@@ -127,6 +128,8 @@ def classify(
     timeout: float = DEFAULT_TIMEOUT,
     orphans: bool = False,
     outer: bool = False,
+    since: str | float | None = None,
+    until: str | float | None = None,
     scanners: TextOrTexts = (),
     targets: TextOrTexts = (),
     ports: PortSpec | None = None,
@@ -135,14 +138,16 @@ def classify(
     """Verdicts from captures (pcap or pcapng, gzip or plain). Several files are one capture.
 
     `timeout`: seconds that a probe must have waited to be filtered; 0: any time. `orphans`: also rows for replies
-    without a captured probe. `outer`: what is inside tunnels is not judged. `scanners`, `targets`, `ports` and
-    `only_open` select rows.
+    without a captured probe. `outer`: what is inside tunnels is not judged. `since` and `until` select packets by
+    their time: texts as on the command line, or seconds since 1970. `scanners`, `targets`, `ports` and `only_open`
+    select rows.
 
-    Raises UsageError for a selection that cannot be read, and at the first row if no capture can be read. Damage ends
-    the reading of a file and is in `notes`.
+    Raises UsageError for a selection or a time that cannot be read, and at the first row if no capture can be read.
+    Damage ends the reading of a file and is in `notes`.
     """
     selection = Selection(_texts(scanners), _texts(targets), _port_text(ports), only_open)
-    reading = Classification(_texts(paths), timeout, orphans, selection, outer)
+    period = Period.of(*(each if each is None else str(each) for each in (since, until)))
+    reading = Classification(_texts(paths), timeout, orphans, selection, outer, period)
     notes: list[str] = []
     summary: list[str] = []
 

@@ -1,7 +1,10 @@
 """The documents: what they show must exist, and what exists must be in them."""
 
+import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -131,6 +134,23 @@ def run(arguments: list[str]) -> tuple[str, str]:
     command = [sys.executable, "-m", "scanner", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
+def test_tcpdump_filters_as_the_readme_shows(tmp_path: Path) -> None:
+    """The capture has two scanners, and the filter names one of them."""
+    (command,) = re.findall(r"^(tcpdump -r .*\| )halfopen (classify .*)$", "\n".join(blocks()), re.M)
+    shutil.copy(ROOT / "pcaps/two-scanners.pcap", tmp_path / "scan.pcap")
+    line = f"{command[0]}{shlex.quote(sys.executable)} -m scanner {command[1]} -f jsonl --timeout 0"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    columns = ("ip", "port", "state", "reason", "scanner_ip")
+    expected = (ROOT / "pcaps/two-scanners.jsonl").read_text()
+    filtered, every = (
+        {tuple(row[name] for name in columns) for row in map(json.loads, text.splitlines())}
+        for text in (done.stdout, expected)
+    )
+    assert filtered == {row for row in every if row[-1] == "198.18.0.1"} != set()
 
 
 @live

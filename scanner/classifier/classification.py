@@ -16,6 +16,7 @@ import numpy as np
 
 from ..capture.reader import open_captures
 from ..capture.source import Capture
+from ..capture.times import Period
 from ..packet.headers import Bools, Frames, Ints
 from ..packet.parse import Segments
 from ..packet.tunnel import Tunnels
@@ -82,6 +83,7 @@ class Classification:
     orphans: bool = False
     selection: Selection = field(default_factory=Selection)
     outer: bool = False  # what is inside tunnels is not judged
+    period: Period = field(default_factory=Period)  # only packets of it are read
     capture: Capture = field(init=False)
     flows: Flows = field(init=False)
     targets: int = 0  # judged, before the selection
@@ -102,7 +104,7 @@ class Classification:
     def batches(self) -> Iterator[Columns]:
         """The verdicts: batches of whole hosts at the end, and for a pipe one whenever ports were found open."""
         given = np.zeros(0, np.bool_)  # by target
-        for frames in self.capture:
+        for frames in map(self.period.take, self.capture):
             fresh = self.flows.count
             self.flows.feed(frames)
             if "-" in self.paths and self.flows.accepted.size:
@@ -122,7 +124,7 @@ class Classification:
 
     def judged(self, see: Callable[[Frames, Segments, Ints, Ints], None]) -> Judged:
         """Read everything, judge once, and show `see` each batch and what `feed` made of it: for readers of columns."""
-        for frames in self.capture:
+        for frames in map(self.period.take, self.capture):
             fresh = self.flows.count
             see(frames, *self.flows.feed(frames))
             retire(self.flows, fresh)
@@ -141,7 +143,8 @@ class Classification:
     def _judge(self) -> Judged:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when
         # listening ended (pcapng isb_endtime), which may be long after the last packet.
-        too_late = max(self.capture.largest_time, self.capture.end_time) - int(self.timeout * 1e9)
+        end = min(max(self.capture.largest_time, self.capture.end_time), self.period.until)
+        too_late = end - int(self.timeout * 1e9)
         if self.capture.has_untimed or not self.capture.largest_time or not self.timeout:  # 0: all stamps are 0
             too_late = NEVER
         return judge(self.flows, too_late, self.capture.both_ways, self.orphans)
@@ -166,6 +169,8 @@ class Classification:
             "without_probe": self.orphaned,
             "tunnels": tunnel_counts(self.flows.tunnels),
             **count_report(self.flows.counts),
+            "outside": self.period.outside,
+            "untimed": self.period.untimed,
             "bad_checksums": self.flows.bad_checksums,
             "skipped": dict(self.capture.skipped),
             "damage": list(map(str, self.capture.damage)),
@@ -179,7 +184,13 @@ class Classification:
             return damage
         probes = plural(self.flows.probes, "probe")
         read = f"{plural(self.capture.frames, 'packet')}: {probes} to {plural(self.targets, 'target')}"
-        lines = [read, *tunnel_lines(self.flows.tunnels), *unread_lines(self.flows.counts), *self.flows.arp.lines()]
+        lines = [
+            read,
+            *self.period.lines(),
+            *tunnel_lines(self.flows.tunnels),
+            *unread_lines(self.flows.counts),
+            *self.flows.arp.lines(),
+        ]
         if self.flows.bad_checksums:
             lines.append(f"{plural(self.flows.bad_checksums, 'reply')} with a wrong checksum, judged like the others")
         if self.orphaned:

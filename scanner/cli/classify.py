@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from ..capture.reader import open_captures
+from ..capture.times import Period
 from ..classifier.classification import Classification, Selection
 from ..errors import INTERRUPTED, UsageError, escaped, note
 from ..files import check_new
@@ -38,7 +39,8 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     if output.stats:
         check_new(output.stats, output.force)
     selection = _selection(options, output.only_open)
-    reading = Classification(list(options.captures), options.timeout, options.orphans, selection, options.outer)
+    period = Period.of(options.since, options.until)
+    reading = Classification(list(options.captures), options.timeout, options.orphans, selection, options.outer, period)
     drawn: list[Verdict] = []
 
     def noting(rows: Iterable[Verdict]) -> Iterator[Verdict]:
@@ -93,6 +95,7 @@ def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:
     # Several scanners of one target are several rows.
     targets = list({LadderTarget(verdict.ip, verdict.port or 0): None for verdict in verdicts})
     packets = TargetPackets(targets, None if options.outer else Tunnels())
+    period = Period.of(options.since, options.until)
     for frames in open_captures(list(options.captures)):
-        packets.see(frames)
+        packets.see(period.take(frames))
     return "\n".join(map(packets.ladder, verdicts))

@@ -30,6 +30,12 @@ CAPTURES = (
     MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.", None,
 )  # fmt: skip
 OUTER = (False, EVIDENCE, "Judge only the outside of tunnels (GRE, IPIP, 6in4, VXLAN, GENEVE, ERSPAN, GTP-U).")
+SINCE = (
+    None,
+    INPUT,
+    "Only packets from this time on: 2026-11-22T10:00Z, '2026-11-22 10:00' (UTC), or seconds since 1970.",
+)
+UNTIL = (None, INPUT, "Only packets before this time, in the same forms. Packets without a time stamp are left out.")
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 PROGRESS = ("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
 
@@ -124,6 +130,8 @@ class ClassifyOptions:
     scanner: Texts = option((), INPUT, "Only probes of this scanner; repeatable.")
     target: Texts = option((), INPUT, "Only these targets; repeatable.")
     ports: str | None = option(None, INPUT, "Only these ports.", "-p --ports")
+    since: str | None = option(*SINCE)
+    until: str | None = option(*UNTIL)
     timeout: float = option(1.0, EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
     orphans: bool = option(False, EVIDENCE, "Also rows for replies whose probe was not captured.")
     outer: bool = option(*OUTER)
