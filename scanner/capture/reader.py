@@ -19,6 +19,7 @@ import numpy as np
 from ..packet.headers import Frames, Ints
 from .pcap import MAGICS, pcap_batches
 from .pcapng import MAGIC, pcapng_batches
+from .records import SLACK
 from .source import CAPACITY, NO_TIME, Capture, CaptureFile, Damage, file_name
 
 # First bytes of packed files (RFC 8878; the xz file format 2.1.1.1; bzip2; the LZ4 frame format; APPNOTE.TXT of zip).
@@ -149,7 +150,9 @@ def _interleaved(pieces: list[tuple[Frames, Ints]]) -> Frames:
         low, high = int(frames.start[0]), int(frames.start[-1] + frames.length[-1])
         columns.append((frames.buffer[low:high], frames.start - low + shift, frames.length, frames.time, frames.link))
         shift += high - low
-    joined = Frames(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    buffers, *others = zip(*columns, strict=True)
+    slack = np.zeros(SLACK, np.uint8)  # a header may be read beyond the end of a frame that is cut
+    joined = Frames(np.concatenate([*buffers, slack]), *map(np.concatenate, others))
     return joined.take(np.argsort(np.concatenate([order for _, order in pieces]), kind="stable"))
 
 

@@ -12,8 +12,8 @@ Limit: only flows that are still in the tables at the end of the capture are loo
 import numpy as np
 
 from ..packet.headers import Bools, Ints
-from ..verdict.ledger import Replies
 from .flows import TAKEN, Flows
+from .judge import take_replies
 from .keys import FlowKey, Numbering, TargetKey
 
 
@@ -38,8 +38,7 @@ def settle_tunnels(flows: Flows) -> None:
     found = np.where(number >= 0, flow_of[number], -1)
     settled = found >= 0
     early, probe = early[settled], found[settled]
-    flows.ledger.fold(Replies(probe, flows.ledger.records(early)))
-    table["reply_tos"][probe], table["marks"][early] = table["reply_tos"][early], table["marks"][early] | TAKEN
+    take_replies(flows, early, probe)
     flows.reached.add(flows.target_keys(flows.keys().take(probe).target).us)
 
 

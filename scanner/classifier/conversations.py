@@ -44,7 +44,7 @@ SIDE = np.dtype(
         ("most", "i4"),
         ("segments", "u4"),
         ("shows", "u1"),
-        ("ttl", "u1"),  # of the latest one in the file
+        ("ttl", "u1"),  # the largest one
     ],
     align=True,
 )
@@ -116,7 +116,7 @@ class Conversations:
         np.add.at(sides["segments"], at, np.uint32(1))
         np.minimum.at(sides["first"], at, np.where(segments.time == NO_TIME, NEVER, segments.time))
         np.maximum.at(sides["last"], at, segments.time)
-        sides["ttl"][at] = segments.ttl
+        np.maximum.at(sides["ttl"], at, segments.ttl)
 
     def heard(self, key: TargetKey, our_port: Column, seq: Column, first: Ints, went_on: Bools) -> Heard:
         """What targets said to SYNs with these source ports, sequence numbers and times (ns).

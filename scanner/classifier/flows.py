@@ -22,8 +22,8 @@ from ..packet.headers import ACK, RST, SYN, Bools, Frames, Ints, Rows
 from ..packet.parse import Segments, parse
 from ..packet.tunnel import Tunnels
 from ..packet.unread import Aside
-from ..verdict.evidence import IcmpSenders, marks_of
-from ..verdict.ledger import Ledger, Mark, Replies, blank
+from ..verdict.evidence import IcmpSenders, marks_of, records_of
+from ..verdict.ledger import Ledger, Mark, Replies
 from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
 from .addresses import AddressFilter, AddressSet
@@ -236,9 +236,9 @@ class Flows:
         flow = self.find(key)
         if self.long_syns.count:
             flow = np.where(flow < 0, self.find(self.long_syns.syn(key)), flow)
-        row, flow = row[flow >= 0], flow[flow >= 0]
-        reset = segments.flags[row] & RST != 0
-        mark = np.where(reset, np.uint16(Mark.HALF_OPEN), np.uint16(Mark.HANDSHAKE_COMPLETED))
+        # Without a SYN it may be a stray reset's flow: resets have the numbers 0 so often that one seems to follow it.
+        row, flow = row[self._probed(flow)], flow[self._probed(flow)]
+        mark = np.where(segments.flags[row] & RST, np.uint16(Mark.HALF_OPEN), np.uint16(Mark.HANDSHAKE_COMPLETED))
         np.bitwise_or.at(self.table["marks"], flow, mark)
         return row, flow
 
@@ -260,7 +260,7 @@ class Flows:
         if first.any():
             row, flow = row[first], flow[first]
             proof = segments.take(row)
-            self.ledger.fold(Replies(flow, _records(proof, np.full(len(row), Reason.SPLIT_HANDSHAKE_SYN, np.uint8))))
+            self.ledger.fold(Replies(flow, records_of(proof, np.full(len(row), Reason.SPLIT_HANDSHAKE_SYN, np.uint8))))
 
     def _take_replies(self, frames: Frames, segments: Segments, src: Ints, dst: Ints, reason: Codes) -> None:
         reset = (reason == Reason.RESET) & ~segments.icmp
@@ -269,7 +269,7 @@ class Flows:
         if (ended := ends(self.table, self.ledger, flow, segments, reason, ENDING)).any():
             self.counts["other-tcp"] += int(np.count_nonzero(ended))
             flow, segments, reason, reset = flow[~ended], segments.take(~ended), reason[~ended], reset[~ended]
-        record = _records(segments, reason)
+        record = records_of(segments, reason)
         record["marks"], record["sender"] = marks_of(frames, segments, 0), self.senders.numbers(segments)
         self.bad_checksums += int(np.count_nonzero(record["marks"] & Mark.CHECKSUM_WRONG))
         self.ledger.fold(Replies(flow, record))
@@ -284,17 +284,17 @@ class Flows:
         key = FlowKey(target, segments.dport, np.where(segments.icmp, segments.seq, segments.ack - np.uint32(1)))
         flow = self.find(key)
         # Some stacks send an RST that acknowledges the SYN's own number: it counts where that probe is known.
-        odd = np.flatnonzero((flow < 0) & reset)
-        flow[odd] = self.find(FlowKey(target, segments.dport, segments.ack).take(odd))
+        odd = np.flatnonzero(reset)
+        odd = odd[~self._probed(flow[odd])]
+        own = self.find(FlowKey(target, segments.dport, segments.ack).take(odd))
+        flow[odd] = np.where(self._probed(own), own, flow[odd])
         odd = np.flatnonzero(flow < 0)
         if odd.size:
             flow[odd] = self._intern(self.long_syns.syn(key.take(odd)))
         return flow
 
-
-def _records(segments: Segments, reason: Codes) -> Rows:
-    """RECORD[n] of replies, without their marks and senders."""
-    record = blank(len(segments))
-    record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
-    record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1
-    return record
+    def _probed(self, flow: Ints) -> Bools:
+        """Which of these flows (-1: none) have a SYN in the tables."""
+        known = flow >= 0
+        known[known] = self.table["probes"][flow[known]] > 0
+        return known

@@ -24,7 +24,7 @@ from .crossing import both_ways_of, settle_crossing_syns
 from .flows import ENDING, NEVER, TAKEN, Flows
 from .forgotten import TargetTable, merged
 from .keys import FlowKey, Numbering, TargetKey
-from .leftover import count_leftover, hear
+from .leftover import count_leftover, hear, only_ends
 from .sums import Sent, Sums, sums_of, target_sums
 
 FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
@@ -72,9 +72,18 @@ def settle(flows: Flows) -> None:
         long = flows.find(flows.long_syns.syn(key))
         probe = np.where((long >= 0) & (long != early), long, probe)
     settled = np.flatnonzero((probe >= 0) & (flows.table["probes"][probe] > 0))
-    flows.ledger.fold(Replies(probe[settled], records[settled]))
-    flows.table["marks"][early[settled]] |= TAKEN
+    take_replies(flows, early[settled], probe[settled])
     settle_crossing_syns(flows)
+
+
+def take_replies(flows: Flows, early: Ints, probe: Ints) -> None:
+    """Replies that made flows of their own (`early`) answer these probes."""
+    records, table = flows.ledger.records(early), flows.table
+    flows.ledger.fold(Replies(probe, records))
+    np.add.at(table["replies"], probe, records["replies"] - np.uint16(1))  # the record counts as one reply
+    np.bitwise_or.at(table["seen"], probe, records["seen"])
+    np.bitwise_or.at(table["marks"], probe, table["marks"][early] & ENDING)
+    table["reply_tos"][probe], table["marks"][early] = table["reply_tos"][early], table["marks"][early] | TAKEN
 
 
 # ── from flows to targets ──
@@ -151,7 +160,7 @@ def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged
     probed, chosen = flows.table["probes"] > 0, _probed_targets(flows)
     key = flows.keys()
     # Replies to targets that nothing in the capture probed. The ends of other connections are none.
-    lost = ~probed & (flows.table["marks"] & (ENDING | TAKEN) == 0) & ~chosen[key.target]
+    lost = ~probed & (flows.table["marks"] & TAKEN == 0) & ~only_ends(flows) & ~chosen[key.target]
     wanted = np.flatnonzero(probed | lost if orphans else probed)
     table = flows.retired
     _fold(flows, wanted, table)

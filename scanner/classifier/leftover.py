@@ -58,6 +58,14 @@ def hear(flows: Flows, wanted: Ints, table: TargetTable, sums: Sums) -> int:
     return without
 
 
+def only_ends(flows: Flows) -> Bools:
+    """Flows of which nothing is known but a reset that ends some connection."""
+    ends = flows.table["marks"] & ENDING > 0
+    at = np.flatnonzero(ends)
+    ends[at] = flows.ledger.records(at)["reason"] == Reason.RESET
+    return np.asarray(ends)
+
+
 def count_leftover(flows: Flows, probed: Bools, table: TargetTable, orphans: bool, without: int) -> None:
     """Count what answered no probe. `probed`: by target; `orphans`: answers without a captured probe have rows.
 
@@ -65,7 +73,7 @@ def count_leftover(flows: Flows, probed: Bools, table: TargetTable, orphans: boo
     """
     marks = flows.table["marks"]
     flow = np.flatnonzero((flows.table["probes"] == 0) & (marks & TAKEN == 0) & flows.ledger.was_answered())
-    target, ending = flows.keys(flow).target, marks[flow] & ENDING > 0
+    target, ending = flows.keys(flow).target, only_ends(flows)[flow]
     replies = flows.ledger.records(flow)["replies"].astype(np.int64)
     opened = RANK[table.ledger.records(target)["reason"]] == Rank.OPEN
     # A reset that ends a connection acknowledges what the prober has sent, and not its SYN alone.

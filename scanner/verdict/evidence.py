@@ -43,8 +43,8 @@ import numpy.typing as npt
 from ..packet.checksum import wrong_checksums
 from ..packet.headers import Bools, Frames, Ints, Rows
 from ..packet.parse import Segments
-from .ledger import Mark, count_bits
-from .table import RANK, Rank, Reason, classify_tcp
+from .ledger import Mark, blank, count_bits
+from .table import RANK, Codes, Rank, Reason, classify_tcp
 
 Words = tuple[str, ...]
 
@@ -222,6 +222,14 @@ def marks_of(frames: Frames, segments: Segments, tos: int) -> npt.NDArray[np.uin
         bits |= np.where(reset & marked, Mark.RESET_MARKED, 0).astype(np.uint16)
         bits |= np.where(reset & ~marked, Mark.RESET_UNMARKED, 0).astype(np.uint16)
     return bits
+
+
+def records_of(segments: Segments, reason: Codes) -> Rows:
+    """RECORD[n] of replies, without their marks and senders."""
+    record = blank(len(segments))
+    record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
+    record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1
+    return record
 
 
 def repeated(records: Rows) -> Bools:

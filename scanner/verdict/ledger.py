@@ -5,9 +5,9 @@ found by arithmetic. The byte holds the rank of what is known, whether a probe h
 A target that answers gets a record.
 
 `fold` merges a batch of replies. The highest rank wins, and among equal ranks the earliest reply, in whatever order
-they arrive. At equal times the smaller port, TTL and window win. State, reason and TTL come from the winner together.
-A reason that lost stays as one bit, so a conflict is
-never hidden. Folding is associative: a capture gives the same records in any batch size and in any order.
+they arrive. At equal times the smaller port, TTL, window and reason win. State, reason and TTL come from the winner
+together. A reason that lost stays as one bit, so a conflict is never hidden. Folding is associative: a capture gives
+the same records in any batch size and in any order.
 
 A bare SYN proves nothing: its target gets a record, but still counts as silent. `challenge` keeps in which passes such
 a target was sent a SYN/ACK, because only then an ACK of it is a proof.
@@ -24,6 +24,7 @@ import numpy.typing as npt
 from ..packet.headers import Bools, Bytes, Ints, Rows
 from .table import RANK, STRENGTH, Rank, Reason
 
+_TIES = ("time", "port", "ttl", "window", "reason")  # what decides between replies of one rank
 PROBED, ABSENT, GIVEN_UP = 0x80, 0x40, 0x20
 _RANK_BITS, _PROVEN_BITS = 0x07, 0x06  # ranks from FILTERED on have one of the second ones
 
@@ -214,7 +215,7 @@ class Ledger:
         current = self._records.take(record_no)
         keys = [
             (STRENGTH[current["reason"]], STRENGTH[incoming["reason"]]),
-            *((incoming[name], current[name]) for name in ("time", "port", "ttl", "window")),
+            *((incoming[name], current[name]) for name in _TIES),
         ]
         better, equal = np.zeros(len(target), np.bool_), np.ones(len(target), np.bool_)
         for first, second in keys:  # the first difference decides
@@ -254,7 +255,7 @@ def _best(replies: Replies) -> tuple[Ints, Rows]:
         best["seen"], best["passes"], best["replies"] = seen, passes, 1
         return np.arange(len(target)), best
     strength = -STRENGTH[record["reason"]].astype(np.int8)
-    order = np.lexsort((record["window"], record["ttl"], record["port"], record["time"], strength, target))
+    order = np.lexsort((*(record[name] for name in _TIES[::-1]), strength, target))
     ordered = target[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     winner = order[starts]
