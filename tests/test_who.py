@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def named(rows: Iterable[ProberRow]) -> Named:
 OF_CAPTURES: dict[str, Named] = {
     "demo.pcapng.gz": {"198.18.0.1": [("halfopen", 50)], "2001:db8::1": [("halfopen", 52)]},
     "nmap-syn.pcap.gz": {"198.18.0.1": [(NMAP, 23)]},
-    "nmap-syn-v6.pcap.gz": {"2001:db8::1": [(NMAP, 25)]},
+    "nmap-syn-v6.pcap.gz": {"2001:db8::1": [(EITHER, 25)]},
     "nmap-connect.pcap.gz": {"198.18.0.1": [(STACK, 22)]},
     "masscan.pcap.gz": {"198.18.0.1": [("masscan", 19)]},
     "zmap.pcap.gz": {"198.18.0.1": [("ZMap (before 2024)", 38)]},
@@ -54,7 +54,7 @@ OF_CAPTURES: dict[str, Named] = {
     "only-received.pcap": {},
     "clients.pcap": {},
     "snap54.pcap": {"198.18.0.1": []},  # without the options
-    "vlan.pcap": {"2001:db8::1": [(NMAP, 25)]},
+    "vlan.pcap": {"2001:db8::1": [(EITHER, 25)]},
     "who-tools.pcap.gz": {
         f"{NET}11": [(NMAP, 7)],  # -T2
         f"{NET}12": [(NMAP, 30)],  # -T4
@@ -95,7 +95,7 @@ def test_no_capture_of_the_project_names_a_tool_that_is_not_in_it(path: Path) ->
     others = {"masscan": {"masscan"}, "zmap": {"ZMap (before 2024)"}, "hping3": {"hping"}, "begun-late": {"hping"},
               "nmap-connect": {STACK}, "clients": {STACK}}  # fmt: skip
     if not path.name.startswith("who-"):
-        assert tools <= ({"halfopen"} if ours else others.get(path.name.split(".")[0], {NMAP}))
+        assert tools <= ({"halfopen"} if ours else others.get(path.name.split(".")[0], {NMAP, EITHER}))
 
 
 def test_each_timing_and_kind_of_scan() -> None:
@@ -158,6 +158,35 @@ def test_three_marks_among_thousands_of_packets_are_chance(tmp_path: Path) -> No
     plain = [segment(A, f"10.{n // 250}.{n % 250}.9", 80, seq=n * 77777) for n in range(3000)]
     (row,) = Who([capture(tmp_path / "a.pcap", [*plain, *(masscan(A, n) for n in range(1, 4))])]).rows()
     assert (row.claims, row.not_told) == ([], 3003)
+
+
+LIKE_NMAP: dict[str, tuple[Callable[[int], int], Callable[[int], int], str]] = {  # TTL, sequence number
+    "a constant": (lambda n: 64, lambda n: 1000, EITHER),
+    "a constant, and the TTL as nmap draws it": (lambda n: 37 + n * 7 % 23, lambda n: 1000, NMAP),
+    "a constant, and any TTL": (lambda n: n * 37 % 256, lambda n: 1000, EITHER),
+    "one mask": (lambda n: 64, lambda n: (n << 16 | n) ^ 0x1234_5678, NMAP),
+    "counted": (lambda n: 64, lambda n: n, NAABU),
+    "random": (lambda n: 64, lambda n: n * 0x9E37_79B1 % 2**32, EITHER),
+}
+
+
+@pytest.mark.parametrize("case", LIKE_NMAP)
+def test_window_1024_and_mss_alone_are_not_enough_for_one_tool(case: str, tmp_path: Path) -> None:
+    """Constant sequence numbers are no mask: any program may send one number."""
+    ttl, seq, tool = LIKE_NMAP[case]
+    syns = [
+        segment(A, B, n + 1, seq=seq(n), window=1024, options="020405b4", ttl=ttl(n), sport=50000) for n in range(50)
+    ]
+    assert named(Who([capture(tmp_path / "a.pcap", syns)]).rows()) == {A: [(tool, 50)]}
+
+
+def test_a_period(tmp_path: Path) -> None:
+    path = capture(tmp_path / "a.pcap", [masscan(A, n) for n in range(60)])
+    lines = [json.loads(line) for line in halfopen(path, "-f", "jsonl", "--since", "1700000002")[0].splitlines()]
+    assert [(line["probes"], line["first"]) for line in lines] == [(40, "2023-11-14T22:13:22.000000Z")]
+    assert halfopen(path, "--since", "9", "--until", "8") == (
+        "", ["halfopen: --since 9 is not before --until 8: no packet is between them"], 2
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("rate", "claims"), [(1000, [(STACK, 60)]), (0, []), (10, [])])

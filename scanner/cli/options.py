@@ -143,6 +143,8 @@ class WhoOptions:
     """Which captures `who` reads, and whom it lists."""
 
     captures: Texts = option(*CAPTURES)
+    since: str | None = option(*SINCE)
+    until: str | None = option(*UNTIL)
     outer: bool = option(*OUTER)
     min_targets: int = option(3, INPUT, "List those who probed at least N targets.", "", "N")
     form: str | None = option(None, OUTPUT, "table, jsonl or csv (default: table).", "-f --format")

@@ -6,6 +6,7 @@ the reading, and what was read is written. The second one ends the process at on
 
 import sys
 
+from ..capture.times import Period
 from ..errors import INTERRUPTED, UsageError, escaped, note
 from ..output.stream import standard_output
 from ..who.reading import Who
@@ -24,7 +25,8 @@ def run_who(options: WhoOptions) -> int:
         raise UsageError(f"format {form!r} is not known: use one of {', '.join(FORMS)}")
     if options.min_targets < 1:
         raise UsageError(f"--min-targets {options.min_targets} is not a number of targets: give 1 or more")
-    who = Who(list(options.captures), options.min_targets, options.everything, options.outer)
+    period = Period.of(options.since, options.until)
+    who = Who(list(options.captures), options.min_targets, options.everything, options.outer, period)
     reading = who.reading
     stream = standard_output()
 

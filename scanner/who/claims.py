@@ -20,6 +20,8 @@ from .marks import Look
 MOST_CHANCE = -12.0  # log10
 LEAST_VALUES = 3
 _ALL_VALUES = 48  # so many of 64 bits: values may be many more
+NMAP_TTLS = 23  # nmap draws the TTL from 37 to 59 (nmap, tcpip.cc: get_random_uint() % 23 + 37)
+_WHOLE = (1 << 64) - 1
 _REPEATS = 8  # a SYN is rarely sent more often
 _HALF, _PORT = -16 * log(2), -14 * log(2)  # natural log of p: 16 equal bits; one of the 28,232 ports that Linux chooses
 _STEP, _CLOCK, _SMALL = -28 * log(2), -17 * log(2), -2 * log(2)
@@ -63,6 +65,14 @@ class Group:
     def different(self) -> int:
         """At least so many different values the mark took."""
         return bin(int(self.row["values"])).count("1")
+
+    @property
+    def contrast(self) -> bool:
+        """Sequence numbers that are not all the same, or a TTL that takes as few of many values as nmap draws from."""
+        bits = int(self.row["ttls"])
+        around = (bits >> n | bits << 64 - n for n in range(64))  # hops may lie anywhere: modulo 64
+        narrow = min((each & _WHOLE).bit_length() for each in around) <= NMAP_TTLS
+        return self.mirrored - self.same_seq >= LEAST_VALUES - 1 or (narrow and bits.bit_count() >= LEAST_VALUES)
 
     @property
     def independent(self) -> int:
@@ -120,7 +130,8 @@ def _by_sequence(group: Group) -> list[Claim]:
 
 def _nmap(group: Group) -> list[Claim]:
     """Window 1024 and MSS 1460 alone; how sequence numbers follow one another tells the two tools apart."""
-    nmap = log10_chance(group.mirrored, group.compared, _HALF)
+    # One sequence number in all SYNs is no mask: other programs send a constant. nmap draws the TTL of each SYN.
+    nmap = log10_chance(group.mirrored, group.compared, _HALF) if group.contrast else 0.0
     naabu = log10_chance(group.counted, group.compared, _STEP)
     found, rest = [], group.syns
     for tool, hits, chance, seen in (

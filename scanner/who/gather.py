@@ -42,6 +42,7 @@ GROUP = np.dtype(
         ("next_port", "u4"),
         ("same_seq", "u4"),
         ("small", "u4"),  # SYNs whose sequence and acknowledgement numbers are below 2^31
+        ("ttls", "u8"),  # which values the TTL took, modulo 64, as bits
         ("clocked", "u4"),  # repeats of a SYN whose time stamp went on as a clock of 1000 Hz does
         ("completed", "u4"),  # handshakes: the first packet behind the SYN is an ACK
         ("reset", "u4"),  # the first packet behind the SYN is a reset
@@ -134,6 +135,13 @@ class Probers:
             marked[row >= 0] += self.groups.rows["syns"][row[row >= 0]]
         return marked
 
+    def followed(self, address: Ints) -> Ints:
+        """How many handshakes the system's stack of each address has completed."""
+        row = self.groups.numbering.find(address.view(np.uint64), np.full(len(address), Look.STACK, np.uint64))
+        followed = np.zeros(len(address), np.int64)
+        followed[row >= 0] = self.groups.rows["completed"][row[row >= 0]]
+        return followed
+
     def _take(self, frames: Frames, segments: Segments, src: Ints, dst: Ints) -> None:
         self._count_probers(segments.time, src, dst)
         fields = syn_fields(frames, segments)
@@ -220,6 +228,9 @@ class Probers:
             rows[name][own] += np.add.reduceat(fact.astype(np.uint32), begin)
         bit = np.uint64(1) << (_values(syns, order, target) * _MIX >> np.uint64(58))
         rows["values"][own] |= np.bitwise_or.reduceat(bit, begin)
+        rows["ttls"][own] |= np.bitwise_or.reduceat(
+            np.uint64(1) << (segments.ttl & np.uint8(63)).astype(np.uint64), begin
+        )
         last = np.append(begin[1:], len(seq)) - 1
         rows["seq"][own], rows["port"][own], rows["target"][own] = seq[last], port[last], target[last]
 

@@ -47,7 +47,8 @@ SOURCES = {
     " in IPv6 DSCP LE and Linux's options from one source port (scanner/packet/template.py)",
     Look.NMAP: "window 1024 and MSS 1460 as the only option (nmap, nmap.h: TCP_SYN_PROBE_OPTIONS; naabu, pkg/scan);"
     " nmap: upper ^ lower half of the sequence number is the same in a whole run (nmap, scan_engine_raw.cc:"
-    " seq32_encode); naabu: sequence numbers count up by one (naabu, pkg/scan/tcpsequencer.go)",
+    " seq32_encode), and in IPv4 the TTL is drawn from 23 values (nmap, tcpip.cc: get_random_uint() % 23 + 37);"
+    " naabu: sequence numbers count up by one (naabu, pkg/scan/tcpsequencer.go)",
     Look.HPING: "window 512, no options, an acknowledgement number without the ACK flag; it and the sequence number are"
     " below 2^31 (hping3, sendtcp.c: rand(); RAND_MAX is 2^31 - 1 in the GNU C library)",
     Look.STACK: "the options of Linux, Windows, FreeBSD or macOS (p0f, p0f.fp) and a first TTL of at most 128; and"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..capture.times import Period
 from ..classifier.across import tunnel_texts
 from ..classifier.addresses import among
 from ..classifier.classification import Classification
@@ -73,11 +74,12 @@ class Who:
     min_targets: int = DEFAULT_TARGETS
     everything: bool = False  # clients too
     outer: bool = False  # what is inside tunnels is not looked at
+    period: Period = field(default_factory=Period)
     reading: Classification = field(init=False)
     left_out: list[str] = field(default_factory=list)  # what has no row, as sentences
 
     def __post_init__(self) -> None:
-        self.reading = Classification(self.paths, outer=self.outer)
+        self.reading = Classification(self.paths, outer=self.outer, period=self.period)
         self._probers = Probers()
 
     def rows(self) -> Iterator[ProberRow]:
@@ -138,7 +140,8 @@ class Who:
         ordinary = sums.ordinary & np.bool_(not self.everything)
         for which, words in (
             (ordinary & sums.talking, "whose connections carry data"),
-            (ordinary & ~sums.talking, "that ask the same targets again and again"),
+            (ordinary & ~sums.talking & sums.polling, "that ask the same targets again and again"),
+            (ordinary & ~sums.talking & ~sums.polling, "whose SYNs are only partly in the capture"),
         ):
             if which.any():
                 self.left_out.append(f"{plural(int(which.sum()), 'client')} {words}; --all lists them")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..classifier.addresses import among
 from ..classifier.conversations import Scanned
-from ..classifier.flows import Flows
+from ..classifier.flows import TAKEN, Flows
 from ..classifier.judge import Judged
 from ..classifier.keys import Numbering, TargetKey, target_key
 from ..packet.headers import Bools, Ints
@@ -23,9 +23,9 @@ from .claims import LEAST_VALUES
 from .gather import Probers
 
 STATES = ("open", "closed", "filtered", "no_response", "unknown")
-SYN_ONLY = "SYN"
+SYN_ONLY, OPEN = "SYN", STATES.index("open")
+_HIGH = 20_000  # a port that systems choose for connections
 _BITS = 33  # of a number of AddressNumbers
-MOST_CONNECTIONS = 4  # SYNs to an open target; a scanner has no reason for more
 MOST_TRIES, FEW_TARGETS = 12, 64  # SYNs to any target: nmap sends at most 11; of so many targets at most
 BY_CHANCE = 1 << 14  # of so many SYNs, one may have another look by chance: there are three marks of 16 bits
 
@@ -44,6 +44,9 @@ class Sums:
     half_open: Ints  # targets
     completed: Ints
     served: Ints  # targets that got data, in connections that the prober seems to have begun
+    again: Ints  # open targets that got several SYNs
+    followed: Ints  # handshakes that a system's stack completed, also where the answers are not in the capture
+    unasked: Ints  # targets that sent a SYN/ACK to a SYN that is not in the capture
     marked: Ints  # SYNs that look like a scanner's
     ports: tuple[Ints, Ints]  # candidate (its row here) and port, each pair once, in ascending order
 
@@ -65,15 +68,21 @@ class Sums:
     @property
     def polling(self) -> Bools:
         """Who connects to the same targets again and again, as monitoring and load balancers do."""
-        syns, opened = self.packets[SYN_ONLY], self.states[:, 0]
-        stubborn = (self.targets <= FEW_TARGETS) & (syns >= MOST_TRIES * self.targets)
-        return np.asarray(stubborn | (2 * opened >= self.targets) & (syns >= MOST_CONNECTIONS * self.targets))
+        stubborn = (self.targets <= FEW_TARGETS) & (self.packets[SYN_ONLY] >= MOST_TRIES * self.targets)
+        return stubborn | (2 * self.again >= self.targets) | (2 * self.followed >= 3 * self.targets)
+
+    @property
+    def sampled(self) -> Bools:
+        """Whose connections are only partly in the capture: so many answers lack their SYN."""
+        return 3 * self.unasked >= self.targets
 
     @property
     def ordinary(self) -> Bools:
         """Of these, who sends nothing that looks like a scan."""
         marked = (self.marked >= LEAST_VALUES) & (self.marked * BY_CHANCE > self.packets[SYN_ONLY])
-        return np.asarray((self.talking | self.polling) & ~marked & (self.probes == self.packets[SYN_ONLY]))
+        return np.asarray(
+            (self.talking | self.polling | self.sampled) & ~marked & (self.probes == self.packets[SYN_ONLY])
+        )
 
 
 def target_counts(us: Ints, scanned: Iterable[Scanned]) -> tuple[Ints, Ints]:
@@ -106,6 +115,9 @@ def sums_of(address: Ints, judged: Judged, flows: Flows, probers: Probers) -> Su
         half_open=np.bincount(row[marks & np.uint16(Mark.HALF_OPEN) > 0], minlength=n),
         completed=np.bincount(row[marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0], minlength=n),
         served=_served(address, judged.target, flows),
+        again=np.bincount(row[(state == OPEN) & (judged.sent.take(judged.place).attempts > 1)], minlength=n),
+        followed=probers.followed(address),
+        unasked=_unasked(address, flows),
         marked=probers.marked(address),
         ports=_distinct(_packed(of, ports)),
     )
@@ -138,17 +150,26 @@ def _distinct(pairs: Ints) -> tuple[Ints, Ints]:
 def _served(address: Ints, asked: Ints, flows: Flows) -> Ints:
     """To how many targets each prober has sent data. `asked`: the numbers of those that got a SYN.
 
-    Of other connections, those count whose own port is the higher one: servers have low ports.
+    Of other connections, those count whose own port is the higher one, or whose ports are both high: servers have low
+    ports, apart from those of passive FTP.
     """
     key, our_port = flows.conversations.data()
     chosen = among(key.us, address)
     key, our_port = TargetKey(*(column[chosen] for column in key)), our_port[chosen]  # type: ignore[arg-type]
     probed = np.zeros(flows.targets.count + 1, np.bool_)  # the last one: no such target
     probed[asked] = True
-    begun = probed[flows.targets.find(*key.words())] | (our_port > key.port)
+    begun = probed[flows.targets.find(*key.words())] | (our_port > key.port) | (our_port >= _HIGH)
     each = Numbering()
     each.intern(*(word[begun] for word in key.words()))
     return np.bincount(np.searchsorted(address, target_key(each.keys).us), minlength=len(address))
+
+
+def _unasked(address: Ints, flows: Flows) -> Ints:
+    """How many targets have answered each prober with a SYN/ACK, to a SYN that is not in the capture."""
+    flow = np.flatnonzero((flows.table["probes"] == 0) & (flows.table["marks"] & TAKEN == 0))
+    flow = flow[flows.ledger.records(flow)["seen"] & (1 << Reason.SYN_ACK) > 0]
+    us = flows.target_keys(np.unique(flows.keys(flow).target)).us
+    return np.bincount(np.searchsorted(address, us[among(us, address)]), minlength=len(address))
 
 
 def _state(reason: Reason) -> int:
