@@ -15,6 +15,7 @@ from .addresses import among
 from .flows import TAKEN, Flows
 
 ANSWERED_WITHIN = 3_000_000_000  # ns between a SYN and one that answers it
+_PIECE = 1 << 16  # targets that are handled at once
 
 
 def settle_crossing_syns(flows: Flows) -> None:
@@ -22,16 +23,15 @@ def settle_crossing_syns(flows: Flows) -> None:
     both = both_ways_of(flows)
     if not both.any():
         return
-    us, them, port = flows.target_keys(np.arange(flows.targets.count))
     target, our_port, seq = flows.keys()
     first = flows.table["first"]
     candidate = np.flatnonzero((flows.table["probes"] > 0) & both[target])
     unanswered: dict[tuple[int, ...], list[int]] = {}  # SYNs by (prober, target, source port, port), in order of time
-    rows = target[candidate]
+    us, them, port = flows.target_keys(target[candidate])
     # At equal times the addresses and ports decide, because the numbers of flows differ from run to run.
-    order = np.lexsort((seq[candidate], port[rows], our_port[candidate], them[rows], us[rows], first[candidate]))
-    for flow in candidate[order].tolist():
-        row = target[flow]
+    order = np.lexsort((seq[candidate], port, our_port[candidate], them, us, first[candidate]))
+    for row in order.tolist():
+        flow = int(candidate[row])
         ours, theirs = (int(us[row]), int(our_port[flow])), (int(them[row]), int(port[row]))
         # A host chooses its own initial number (RFC 9293, 3.4.1): a SYN with the number of the probe is its echo.
         crossed = unanswered.get((*theirs, *ours), [])[::-1]
@@ -48,10 +48,22 @@ def settle_crossing_syns(flows: Flows) -> None:
 
 
 def both_ways_of(flows: Flows) -> Bools:
-    """By target: whether its prober is a target of somebody, and the target a prober."""
-    us, them, _ = flows.target_keys(np.arange(flows.targets.count))
-    both = flows.probers.may_have(them)
-    both[both] = among(us[both], them)
+    """By target: whether its prober is a target of somebody, and the target a prober. False where no SYNs can cross."""
+    count = flows.targets.count
+    both = np.zeros(count, np.bool_)
+    if not flows.may_cross:
+        return both
+    pieces = [slice(at, at + _PIECE) for at in range(0, count, _PIECE)]
+    for piece in pieces:
+        us, them, _ = flows.target_keys(piece)
+        both[piece] = flows.probers.may_have(them) & flows.probed.may_have(us)
+    # The filters let few others pass. These are compared with all targets.
+    few = np.flatnonzero(both)
+    us = flows.target_keys(few).us
+    found = np.zeros(len(few), np.bool_)
+    for piece in pieces if few.size else ():
+        found |= among(us, flows.target_keys(piece).them)
+    both[few] = found
     return both
 
 

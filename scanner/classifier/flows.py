@@ -74,8 +74,10 @@ class Flows:
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
         self.reached = AddressSet()  # addresses that something was sent to, apart from SYNs
-        self._numbers, self._table = FlowNumbers(), np.zeros(0, FLOW)
-        self.probers = AddressFilter()  # addresses that have sent a SYN
+        self._numbers = FlowNumbers()
+        self._table = np.zeros(0, FLOW)
+        self.probers, self.probed = AddressFilter(), AddressFilter()  # who has sent a SYN, and to whom
+        self.may_cross = False  # a prober may have been probed by whom it probes
         self.long_syns = LongSyns()
 
     # ── rows by key, keys by row ──
@@ -94,7 +96,7 @@ class Flows:
         """The keys of the given flows."""
         return self._numbers.keys(flow)
 
-    def target_keys(self, target: Ints) -> TargetKey:
+    def target_keys(self, target: Ints | slice) -> TargetKey:
         """The keys of the given targets."""
         return target_key(self.targets.keys[target])
 
@@ -199,6 +201,8 @@ class Flows:
         table["tos"][flow], table["ttl"][flow] = segments.tos[row], segments.ttl[row]
         self.long_syns.add(FlowKey(target, our_port, segments.seq[row]), segments.size[row])
         self.probers.add(us)
+        self.probed.add(dst[row])
+        self.may_cross = self.may_cross or bool((self.probed.may_have(us) & self.probers.may_have(dst[row])).any())
 
     def _take_others(self, frames: Frames, segments: Segments, src: Ints, dst: Ints) -> None:
         """Replies, and what probers send after them."""
