@@ -27,7 +27,7 @@ from .keys import FlowKey, Numbering, TargetKey
 from .leftover import count_leftover, hear, only_ends
 from .sums import Sent, Sums, sums_of, target_sums
 
-FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
+FEW_FLOWS = 1 << 20  # so many are kept in the tables in any case
 _PIECE = 1 << 18  # targets that are handled at once
 _MANY_SYNS = 256  # of one flow, which then stays in the tables
 _MOST_ATTEMPTS = 31  # what a record's bits can tell apart
