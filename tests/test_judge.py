@@ -7,11 +7,13 @@ import pytest
 
 from scanner.capture.source import NO_TIME, Capture
 from scanner.classifier import classification
-from scanner.classifier import judge as module
+from scanner.classifier import settle as module
 from scanner.classifier.classification import Classification
-from scanner.classifier.flows import NEVER, Flows
-from scanner.classifier.judge import judge, retire, settle
+from scanner.classifier.flow_numbers import NEVER
+from scanner.classifier.flows import Flows
+from scanner.classifier.judge import judge
 from scanner.classifier.rows import rows
+from scanner.classifier.settle import retire, settle
 from scanner.packet.headers import LINK_RAW
 from tests.builders import ROUTER, SECOND, THEM, US, batch, rst, segment, syn, synack, unreachable
 
@@ -26,7 +28,7 @@ def verdicts(
     for first in range(0, len(frames), size):
         flows.feed(batch(*frames[first : first + size], times=times[first : first + size]))
     settle(flows)
-    given = rows(flows, judge(flows, too_late, False, orphans))
+    given = rows(flows, judge(flows, too_late, False, orphans).whole())
     return [(row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence) for row in given]
 
 
@@ -298,7 +300,7 @@ def test_the_sender_and_the_round_trip_of_an_icmp_error() -> None:
     flows = Flows()
     flows.feed(batch(syn(), unreachable(ttl=61), link=LINK_RAW, times=[5 * SECOND, 5 * SECOND + 1_500_000]))
     settle(flows)
-    (given,) = rows(flows, judge(flows, NEVER, False, False))
+    (given,) = rows(flows, judge(flows, NEVER, False, False).whole())
     assert (given.icmp_from, given.ttl, given.rtt_ms, given.time, given.pass_) == (ROUTER[4], 61, 1.5, 5.0015, 1)
 
 
@@ -324,7 +326,7 @@ def test_flows_that_are_over_may_be_forgotten(
     settle(flows)
     given = [
         (row.scanner_ip, row.ip, row.port, row.state, row.reason, row.evidence)
-        for row in rows(flows, judge(flows, NEVER, False, False))
+        for row in rows(flows, judge(flows, NEVER, False, False).whole())
     ]
     assert forgot
     assert [row for row in given if row[2] != 1000] == expected
@@ -389,5 +391,5 @@ def test_many_routers_are_numbered() -> None:
         frames += [probe, unreachable(quoting=probe, sender=f"198.19.{number >> 8}.{number & 255}")]
     flows.feed(batch(*frames, times=range(len(frames))))
     settle(flows)
-    senders = {row.icmp_from for row in rows(flows, judge(flows, NEVER, False, False))}
+    senders = {row.icmp_from for row in rows(flows, judge(flows, NEVER, False, False).whole())}
     assert len(senders) == 3000

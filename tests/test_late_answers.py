@@ -6,10 +6,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from scanner.classifier import judge as module
-from scanner.classifier.flows import NEVER, Flows
-from scanner.classifier.judge import judge, retire, settle
-from scanner.classifier.rows import host_runs, rows
+from scanner.classifier import settle as module
+from scanner.classifier.flow_numbers import NEVER
+from scanner.classifier.flows import Flows
+from scanner.classifier.judge import judge
+from scanner.classifier.order import host_runs
+from scanner.classifier.rows import rows
+from scanner.classifier.settle import retire, settle
 from scanner.verdict.rows import Verdict
 from tests.builders import SECOND, US, batch, rst, syn, synack, unreachable
 
@@ -72,7 +75,7 @@ def verdicts(packets: Sequence[Packet], size: int) -> tuple[list[Verdict], int]:
         most = max(most, flows.forgotten.count)
     settle(flows)
     assert flows.probes == 2 * len(PORTS)
-    return list(rows(flows, judge(flows, NEVER, False, False))), most
+    return list(rows(flows, judge(flows, NEVER, False, False).whole())), most
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -91,7 +94,7 @@ def test_small_tables_and_the_order_of_packets_change_no_row(
 def test_batches_of_rows_part_no_host(most: int) -> None:
     flows = Flows()
     flows.feed(batch(*(syn(dst=f"198.18.2.{host}", dport=port) for host in range(9) for port in range(host + 1))))
-    judged = judge(flows, NEVER, False, False)
+    judged = judge(flows, NEVER, False, False).whole()
     parts = [list(rows(flows, judged.take(part))) for part in host_runs(flows, judged.target, most)]
     assert sum(parts, []) == list(rows(flows, judged))  # noqa: RUF017
     assert sum(len({row.ip for row in part}) for part in parts) == 9

@@ -6,11 +6,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scanner.classifier import judge as module
+from scanner.classifier import settle as module
 from scanner.classifier.classification import Classification
-from scanner.classifier.flows import NEVER, Flows
-from scanner.classifier.judge import judge, retire, settle
+from scanner.classifier.flow_numbers import NEVER
+from scanner.classifier.flows import Flows
+from scanner.classifier.judge import judge
 from scanner.classifier.rows import rows
+from scanner.classifier.settle import retire, settle
 from scanner.results.read import read_results
 from scanner.verdict.rows import Verdict
 from tests.builders import SECOND, batch, rst, syn, synack
@@ -98,7 +100,7 @@ def test_what_was_forgotten_counts(
         retire(flows, fresh)
     assert flows.forgotten.count > 60
     settle(flows)
-    (row,) = (row for row in rows(flows, judge(flows, NEVER, False, False)) if row.port == 1)
+    (row,) = (row for row in rows(flows, judge(flows, NEVER, False, False).whole()) if row.port == 1)
     assert row[14:17] == (10 + turns[0], 10 + turns[-1], syns * len(turns))
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..packet.headers import Bools, Ints
 from .flows import TAKEN, Flows
-from .judge import take_replies
 from .keys import FlowKey, Numbering, TargetKey
+from .settle import take_replies
 
 
 def settle_tunnels(flows: Flows) -> None:

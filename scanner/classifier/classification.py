@@ -26,9 +26,11 @@ from ..verdict.columns import Columns
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
 from .across import settle_tunnels
-from .flows import NEVER, Flows
-from .judge import Judged, judge, judge_accepted, retire, settle
-from .rows import host_runs, rows
+from .flow_numbers import NEVER
+from .flows import Flows
+from .judge import Judged, Judging, judge, judge_accepted
+from .rows import rows
+from .settle import retire, settle
 from .summary import count_report, tunnel_counts, tunnel_lines, unread_lines
 
 DEFAULT_TIMEOUT = 1.0
@@ -115,12 +117,12 @@ class Classification:
                 if fresh_target.any():
                     yield self._rows(judged, fresh_target)
             retire(self.flows, fresh)
-        judged = self._settled()
+        judging = self._settled()
         self.step = Step.WRITING
-        wanted = ~_grown(given, self.flows.targets.count)[judged.target]
-        for part in host_runs(self.flows, judged.target, MOST_ROWS):
-            yield self._rows(judged.take(part), wanted[part])
-            self.handed_out = part.stop
+        given = _grown(given, self.flows.targets.count)
+        for judged in judging.runs(MOST_ROWS):
+            yield self._rows(judged, ~given[judged.target])
+            self.handed_out += len(judged.target)
 
     def judged(self, see: Callable[[Frames, Segments, Ints, Ints], None]) -> Judged:
         """Read everything, judge once, and show `see` each batch and what `feed` made of it: for readers of columns."""
@@ -128,19 +130,19 @@ class Classification:
             fresh = self.flows.count
             see(frames, *self.flows.feed(frames))
             retire(self.flows, fresh)
-        return self._settled()
+        return self._settled().whole()
 
-    def _settled(self) -> Judged:
+    def _settled(self) -> Judging:
         """The verdicts at the end of the capture."""
         self.step = Step.JUDGING
         settle(self.flows)
         settle_tunnels(self.flows)
-        judged = self._judge()
-        self.targets, self.orphaned = int(np.count_nonzero(~judged.orphan)), judged.orphaned
-        self.judged_targets = len(judged.target)
-        return judged
+        judging = self._judge()
+        self.targets, self.orphaned = int(np.count_nonzero(judging.probed)), judging.orphaned
+        self.judged_targets = len(judging.target)
+        return judging
 
-    def _judge(self) -> Judged:
+    def _judge(self) -> Judging:
         # A time stamp missing anywhere makes the end of the capture unknown. Our own recordings also say when
         # listening ended (pcapng isb_endtime), which may be long after the last packet.
         end = min(max(self.capture.largest_time, self.capture.end_time), self.period.until)

@@ -12,7 +12,26 @@ import numpy as np
 from ..packet.headers import U64, Ints
 from .keys import FlowKey, Numbering, grown
 
+NEVER = np.iinfo(np.int64).max
 _PORT_BITS = 16
+
+# What is kept of each flow, by its number.
+FLOW = np.dtype(
+    [
+        ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
+        ("last", "i8"),  # time of the last SYN, ns
+        ("probes", "u4"),  # SYNs
+        ("seen", "u4"),  # one bit for each reason that replies gave before the flow was forgotten and recalled
+        ("reply_seq", "u4"),  # of the latest SYN/ACK; without one, of the latest reset that has a sequence number
+        ("replies", "u2"),  # so many came before that; saturates
+        ("marks", "u2"),  # Mark bits of what the prober did afterwards; ENDING and TAKEN of `flows`
+        ("tos", "u1"),  # TOS byte of the SYN
+        ("ttl", "u1"),  # of the latest SYN
+        ("reply_tos", "u1"),  # of the latest reset
+    ],
+    align=True,
+)
+NO_PROBE = np.array((NEVER, -NEVER, 0, 0, 0, 0, 0, 0, 0, 0), FLOW)
 
 
 class FlowNumbers:
@@ -30,6 +49,10 @@ class FlowNumbers:
         """The keys of the given flows; slice(None) is all of them."""
         target, probe = (column[: self.count][flow] for column in (self._target, self._probe))
         return FlowKey(target.astype(np.int64), (probe & 0xFFFF).view(np.int64), (probe >> _PORT_BITS).view(np.int64))
+
+    def targets(self, flow: Ints | slice) -> Ints:
+        """The numbers of the targets of the given flows."""
+        return self._target[: self.count][flow].astype(np.int64)
 
     def find(self, key: FlowKey) -> Ints:
         """The number of each flow, -1 for those never seen."""

@@ -18,7 +18,7 @@ from collections import Counter
 
 import numpy as np
 
-from ..packet.headers import ACK, RST, SYN, Bools, Frames, Ints, Rows
+from ..packet.headers import ACK, RST, SYN, U32, Bools, Frames, Ints, Rows
 from ..packet.parse import Segments, parse
 from ..packet.tunnel import Tunnels
 from ..packet.unread import Aside
@@ -31,30 +31,13 @@ from .arp import ArpScans
 from .conversations import Conversations, Scanned
 from .datagrams import Questions
 from .endings import ends
-from .flow_numbers import FlowNumbers
+from .flow_numbers import FLOW, NO_PROBE, FlowNumbers
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
 from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, grown, target_key
 
-NEVER = np.iinfo(np.int64).max
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
+_PIECE = 1 << 16  # flows that are handled at once
 TAKEN = np.uint16(1 << 14)  # in `marks`: a SYN or a reply that was counted as a reply of another flow
-
-FLOW = np.dtype(
-    [
-        ("first", "i8"),  # time of the first SYN, ns; NEVER: no SYN was seen
-        ("last", "i8"),  # time of the last SYN, ns
-        ("probes", "u4"),  # SYNs
-        ("seen", "u4"),  # one bit for each reason that replies gave before the flow was forgotten and recalled
-        ("reply_seq", "u4"),  # of the latest SYN/ACK; without one, of the latest reset that has a sequence number
-        ("replies", "u2"),  # so many came before that; saturates
-        ("marks", "u2"),  # Mark bits of what the prober did afterwards, ENDING, TAKEN
-        ("tos", "u1"),  # TOS byte of the SYN
-        ("ttl", "u1"),  # of the latest SYN
-        ("reply_tos", "u1"),  # of the latest reset
-    ],
-    align=True,
-)
-_NO_PROBE = np.array((NEVER, -NEVER, 0, 0, 0, 0, 0, 0, 0, 0), FLOW)
 
 
 class Flows:
@@ -70,15 +53,13 @@ class Flows:
         self.bad_checksums = 0  # replies
         self.arp, self.conversations, self.questions = ArpScans(), Conversations(), Questions()
         self.scanned: dict[str, Scanned] = {}  # by scans that are no SYN scans; known when all has been judged
-        self.senders = IcmpSenders()
+        self.senders, self.long_syns = IcmpSenders(), LongSyns()
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
         self.reached = AddressSet()  # addresses that something was sent to, apart from SYNs
-        self._numbers = FlowNumbers()
-        self._table = np.zeros(0, FLOW)
+        self._numbers, self._table = FlowNumbers(), np.zeros(0, FLOW)
         self.probers, self.probed = AddressFilter(), AddressFilter()  # who has sent a SYN, and to whom
         self.may_cross = False  # a prober may have been probed by whom it probes
-        self.long_syns = LongSyns()
 
     # ── rows by key, keys by row ──
 
@@ -96,9 +77,13 @@ class Flows:
         """The keys of the given flows."""
         return self._numbers.keys(flow)
 
-    def target_keys(self, target: Ints | slice) -> TargetKey:
+    def target_keys(self, target: Ints | U32 | slice) -> TargetKey:
         """The keys of the given targets."""
         return target_key(self.targets.keys[target])
+
+    def target_of(self, flow: Ints | slice = slice(None)) -> Ints:
+        """The numbers of the targets of the given flows."""
+        return self._numbers.targets(flow)
 
     def find(self, key: FlowKey) -> Ints:
         """The number of each flow, -1 where there is none."""
@@ -106,7 +91,7 @@ class Flows:
 
     def _intern(self, key: FlowKey) -> Ints:
         number = self._numbers.intern(key)
-        self._table = grown(self._table, self.count, _NO_PROBE)
+        self._table = grown(self._table, self.count, NO_PROBE)
         self.ledger.grow(self.count)
         return number
 
@@ -117,7 +102,7 @@ class Flows:
 
     def facts(self, flow: Ints) -> Rows:
         """FACTS of the given flows."""
-        facts, record, table = np.zeros(len(flow), FACTS), self.ledger.records(flow), self.table[flow]
+        facts, record, table = np.zeros(len(flow), FACTS), self.ledger.records(flow), self.table.take(flow)
         facts["target"], facts["our_port"], facts["seq"] = self.keys(flow)
         for name in ("first", "marks", "tos", "ttl", "reply_tos"):
             facts[name] = table[name]
@@ -126,9 +111,20 @@ class Flows:
         facts["replies"] = np.minimum(table["replies"] + record["replies"].astype(np.uint32), MOST)
         return facts
 
+    def fold(self, flow: Ints) -> None:
+        """Add what replies to these flows said to their targets in `retired`."""
+        self.retired.grow(self.targets.count)
+        for at in range(0, len(flow), _PIECE):
+            part = flow[at : at + _PIECE]
+            part = part[self.ledger.was_answered()[part]]
+            key = self.keys(part)
+            self.retired.add(key.target, self.ledger.records(part), key.seq)
+
     def forget(self, flow: Ints) -> None:
         """Move flows from the tables to `forgotten`; the others get new numbers."""
-        self.forgotten.add(self.facts(flow), self.table["last"][flow])
+        for at in range(0, len(flow), _PIECE):
+            part = flow[at : at + _PIECE]
+            self.forgotten.add(self.facts(part), self.table["last"][part], self.table["probes"][part])
         left = np.ones(self.count, np.bool_)
         left[flow] = False
         kept = np.flatnonzero(left)
@@ -136,7 +132,7 @@ class Flows:
         number = self._numbers.intern(key)
         old = np.empty_like(kept)
         old[number] = kept
-        self.ledger, self._table = self.ledger.kept(old), self._table[old]
+        self.ledger, self._table = self.ledger.kept(old), self._table.take(old)
 
     def recall(self, facts: Rows, last: Ints) -> None:
         """Bring forgotten flows back to the tables: FACTS[n] with each flow once, and times of later SYNs."""

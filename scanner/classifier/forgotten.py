@@ -12,7 +12,7 @@ size of the tables do not change what is found.
 Limit: what a prober sends behind a SYN is noticed only while the flow is in the tables.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -68,39 +68,43 @@ class Forgotten:
     """Flows that left the tables, in columns."""
 
     def __init__(self) -> None:
-        self._parts: list[Rows] = []
+        self.parts: list[Rows] = []  # FACTS
         self._later: list[tuple[Column, Ints]] = []
+        self._many: list[tuple[Column, Ints]] = []
         self.count = 0
 
-    def __iter__(self) -> Iterator[Rows]:
-        """FACTS, in pieces."""
-        return iter(self._parts)
-
     @property
-    def later(self) -> Iterator[tuple[Column, Ints]]:
-        """Targets, and times (ns) of their flows' last SYNs where a flow had several SYNs; in pieces.
+    def later(self) -> tuple[Ints, Ints]:
+        """Targets, and times (ns) of their flows' last SYNs where a flow had several SYNs.
 
         A time stays here when its flow is recalled. That changes nothing, because only the maximum is asked for.
         """
-        return iter(self._later)
+        return _columns(self._later)
 
-    def add(self, facts: Rows, last: Ints) -> None:
-        """FACTS[n] of flows that are forgotten now, and the times of their last SYNs (ns)."""
-        self._parts += [facts[at : at + _PIECE] for at in range(0, len(facts), _PIECE)]
+    @property
+    def many(self) -> tuple[Ints, Ints]:
+        """Targets of flows with more SYNs than FACTS has room for, and how many more."""
+        return _columns(self._many)
+
+    def add(self, facts: Rows, last: Ints, probes: Column | None = None) -> None:
+        """FACTS[n] of flows that are forgotten now, the times of their last SYNs (ns), and how many SYNs."""
+        self.parts.append(facts)
         self.count += len(facts)
         if (again := last > facts["first"]).any():
             self._later.append((facts["target"][again], last[again]))
+        if probes is not None and (many := probes > MOST).any():
+            self._many.append((facts["target"][many], probes[many].astype(np.int64) - MOST))
 
     def take(self, wanted: Callable[[Rows], Bools]) -> Rows:
         """Remove the rows for which `wanted` (FACTS[n] → bool[n]) is true, and return them."""
         taken, parts = [np.zeros(0, FACTS)], []
-        for part in self._parts:
+        for part in self.parts:
             mask = wanted(part)
             if mask.any():
                 taken.append(part[mask])
                 part = part[~mask]
             parts.append(part)
-        self._parts = [part for part in parts if len(part)]
+        self.parts = [part for part in parts if len(part)]
         rows = np.concatenate(taken)
         self.count -= len(rows)
         return rows
@@ -108,13 +112,22 @@ class Forgotten:
     def merge(self, targets: int) -> None:
         """Make one row of all rows of a flow: its SYN was sent again after the flow had been forgotten."""
         flows = np.zeros(targets, np.uint32)
-        for part in self._parts:
+        for part in self.parts:
             np.add.at(flows, part["target"], np.uint32(1))
+        if not (flows > 1).any():
+            return
         # Some targets at a time, so that few rows are held twice.
         places = np.cumsum(np.where(flows > 1, flows, 0), dtype=np.int64) // (4 * _PIECE)
-        for group in range(int(places[-1]) + 1 if (flows > 1).any() else 0):
+        for group in range(int(places[-1]) + 1):
             chosen = (flows > 1) & (places == group)
             self.add(*merged(self.take(lambda part, chosen=chosen: chosen[part["target"]])))  # type: ignore[misc]
+
+
+def _columns(pieces: list[tuple[Column, Ints]]) -> tuple[Ints, Ints]:
+    """Pieces of two columns as two columns."""
+    none = np.zeros(0, np.int64)
+    targets, values = zip((none, none), *pieces, strict=True)
+    return np.concatenate(targets).astype(np.int64), np.concatenate(values)
 
 
 def merged(facts: Rows) -> tuple[Rows, Ints]:

@@ -6,31 +6,31 @@ is drawn from it. Replies without a captured probe are counted, and get rows onl
 Silence differs from a live scan. A live scan knows how long it waited; a capture may end too early or hold one
 direction only. Then the verdict is `unknown`, not `filtered`.
 
-Replies that found no flow, because they stand before their probe, wait until more has been read, and so do SYNs that
-were replies (`crossing`).
+`judge` does what needs all targets at once. The verdicts themselves are made of some targets at a time, in the order
+of rows: a capture may hold tens of millions, and what is in hand then stays in the processor's cache.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..capture.source import NO_TIME
-from ..packet.headers import Bools, Ints, Rows
+from ..packet.headers import U32, Bools, Ints, Rows
 from ..verdict.evidence import HostFacts, host_facts
-from ..verdict.ledger import Mark, Replies, blank
-from ..verdict.table import Rank, Reason
-from .addresses import among
-from .crossing import both_ways_of, settle_crossing_syns
-from .flows import ENDING, NEVER, TAKEN, Flows
-from .forgotten import TargetTable, merged
-from .keys import FlowKey, Numbering, TargetKey
+from ..verdict.ledger import Mark
+from ..verdict.table import Reason
+from .flow_numbers import NEVER
+from .flows import TAKEN, Flows
+from .forgotten import TargetTable
+from .keys import TargetKey
 from .leftover import count_leftover, hear, only_ends
-from .sums import Sent, Sums, sums_of, target_sums
+from .order import host_runs, in_order
+from .sums import FlowsByTarget, Sent, Sums, sums_of
 
-FEW_FLOWS = 1 << 20  # so many are kept in the tables in any case
-_PIECE = 1 << 18  # targets that are handled at once
-_MANY_SYNS = 256  # of one flow, which then stays in the tables
+_PIECE = 1 << 16  # targets that are handled at once
 _MOST_ATTEMPTS = 31  # what a record's bits can tell apart
+_RESET = np.uint32(1 << Reason.RESET)
 
 
 @dataclass(frozen=True)
@@ -42,174 +42,123 @@ class Judged:
     rtt: Ints  # ns from the only SYN of the winning flow to the reply; -1: not known
     orphan: Bools  # no probe was captured
     facts: HostFacts  # what the rows of the host show together
-    orphaned: int  # targets that replied, but whose probe was not captured; they have rows only on request
-    sent: Sent  # what was sent to targets; the row of each is in `place`
-    place: Ints
+    sent: Sent
 
     def take(self, chosen: Bools | Ints | slice) -> "Judged":
         """The given rows (indices, mask or slice)."""
         return Judged(self.target[chosen], self.record[chosen], self.rtt[chosen], self.orphan[chosen],
-                      self.facts.take(chosen), self.orphaned, self.sent, self.place[chosen])  # fmt: skip
+                      self.facts.take(chosen), self.sent.take(chosen))  # fmt: skip
 
 
-# ── what waits until more has been read ──
+def joined(parts: list[Judged]) -> Judged:
+    """All rows of the parts."""
+    if len(parts) == 1:
+        return parts[0]
+    target, record, rtt, orphan = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "record", "rtt", "orphan")
+    )
+    facts = HostFacts(*map(np.concatenate, zip(*[part.facts for part in parts], strict=True)))
+    return Judged(target, record, rtt, orphan, facts,
+                  Sent(*map(np.concatenate, zip(*[part.sent for part in parts], strict=True))))  # fmt: skip
 
 
-def settle(flows: Flows) -> None:
-    """At the end of the capture: find the probes of early replies, and the SYNs that were replies.
+@dataclass(frozen=True)
+class Judging:
+    """What the verdicts of a capture rest on. Take `runs` or `whole`, once."""
 
-    Early replies stand before their probe in the file, and their acknowledgement is not the SYN's number + 1.
-    """
-    recall(flows)
-    flows.forgotten.merge(flows.targets.count)
-    early = _early(flows)
-    records, key = flows.ledger.records(early), flows.keys().take(early)
-    # These replies made flows of their own, named by the acknowledgement - 1. A reset that acknowledges the SYN's own
-    # number is one below its probe; an answer to data behind a SYN has the number of the data's last byte.
-    probe = flows.find(FlowKey(key.target, key.our_port, key.seq + 1))
-    probe[records["reason"] != Reason.RESET] = -1
-    if flows.long_syns.count:
-        long = flows.find(flows.long_syns.syn(key))
-        probe = np.where((long >= 0) & (long != early), long, probe)
-    settled = np.flatnonzero((probe >= 0) & (flows.table["probes"][probe] > 0))
-    take_replies(flows, early[settled], probe[settled])
-    settle_crossing_syns(flows)
+    flows: Flows
+    target: U32  # those that get rows, in the order of rows
+    probed: Bools  # by target
+    ended: Ints  # targets whose resets ended a connection
+    orphaned: int  # targets that replied, but whose probe was not captured; they have rows only on request
+    too_late: int
+    both_ways: bool
 
+    def whole(self) -> Judged:
+        """All verdicts."""
+        (judged,) = self.runs(max(1, len(self.target)))
+        return judged
 
-def take_replies(flows: Flows, early: Ints, probe: Ints) -> None:
-    """Replies that made flows of their own (`early`) answer these probes."""
-    records, table = flows.ledger.records(early), flows.table
-    flows.ledger.fold(Replies(probe, records))
-    np.add.at(table["replies"], probe, records["replies"] - np.uint16(1))  # the record counts as one reply
-    np.bitwise_or.at(table["seen"], probe, records["seen"])
-    np.bitwise_or.at(table["marks"], probe, table["marks"][early] & ENDING)
-    table["reply_tos"][probe], table["marks"][early] = table["reply_tos"][early], table["marks"][early] | TAKEN
+    def runs(self, most: int) -> Iterator[Judged]:
+        """The verdicts of whole hosts, about `most` at a time."""
+        runs = list(host_runs(self.flows, self.target, most))
+        pieces = [list(host_runs(self.flows, self.target[run], _PIECE)) for run in runs]
+        ends = [run.start + piece.stop for run, of_run in zip(runs, pieces, strict=True) for piece in of_run]
+        rank = np.zeros(self.flows.targets.count, np.uint32)
+        rank[self.target] = np.arange(len(self.target), dtype=np.uint32)
+        given = FlowsByTarget(self.flows.forgotten, rank, np.array(ends))
+        del rank
+        number = 0
+        for run, of_run in zip(runs, pieces, strict=True):
+            parts = []
+            for piece in of_run:
+                parts.append(self._judged(self.target[run][piece].astype(np.int64), given, number))
+                number += 1
+            yield joined(parts)
 
-
-# ── from flows to targets ──
-
-
-def retire(flows: Flows, fresh: int) -> None:
-    """If flows have become many: forget the older half of those with a SYN. Those from number `fresh` on stay."""
-    if flows.count <= max(FEW_FLOWS, flows.limit):
-        return
-    settle_crossing_syns(flows)  # it needs both flows, and one of them may be about to go
-    if 2 * len(_early(flows)) > flows.count:
-        recall(flows)
-    first = flows.table["first"]
-    # A bare SYN has come to some: its proof may follow.
-    probed = (flows.table["probes"] > 0) & (flows.ledger.rank(slice(flows.count)) != Rank.UNPROVED)
-    probed &= flows.table["probes"] < _MANY_SYNS  # what is forgotten has room for a small number
-    probed[fresh:] = False
-    over = np.flatnonzero(probed)
-    if over.size:
-        over = over[first[over] <= np.partition(first[over], len(over) // 2)[len(over) // 2]]
-        _fold(flows, over, flows.retired)
-        flows.forget(over)
-    # Each recall goes through all that is forgotten, and what cannot be forgotten is not to be tried again at once.
-    flows.limit = max(2 * flows.count, flows.forgotten.count // 4)
-
-
-def _early(flows: Flows) -> Ints:
-    """Flows that were answered, and whose SYN is not in the tables."""
-    return np.flatnonzero((flows.table["probes"] == 0) & flows.ledger.was_answered())
-
-
-def recall(flows: Flows) -> None:
-    """Bring back the forgotten flows that something in the tables belongs to, or that may be part of a crossing."""
-    if not flows.forgotten.count:
-        return
-    wanted, early = Numbering(), _early(flows)
-    reset = early[flows.ledger.records(early)["reason"] == Reason.RESET]
-    key = flows.keys()
-    odd = key.take(reset)  # see `settle`
-    for each in (key, odd._replace(seq=odd.seq + 1), flows.long_syns.syn(key.take(early))):
-        wanted.intern(*each.words())
-    target = np.zeros(flows.targets.count, np.bool_)
-    target[key.target] = True
-    both = both_ways_of(flows)
-
-    def belongs(facts: Rows) -> Bools:
-        found = target[facts["target"]]
-        rows = facts[found]
-        mine = FlowKey(rows["target"].astype(np.int64), rows["our_port"], rows["seq"])
-        found[found] = wanted.find(*mine.words()) >= 0
-        return np.asarray(found | (both[facts["target"]] & (facts["seen"] == 0)))
-
-    flows.recall(*merged(flows.forgotten.take(belongs)))
+    def _judged(self, target: Ints, given: FlowsByTarget, piece: int) -> Judged:
+        """The verdicts of a piece of whole hosts."""
+        flows, table = self.flows, self.flows.retired
+        record = table.ledger.records(target)
+        sums = given.sums(piece, record, table.seq.take(target))
+        if self.ended.size:
+            sums.seen[np.isin(target, self.ended)] &= ~_RESET
+        rtt = _conclude(record, sums)
+        silent = record["reason"] == Reason.NONE
+        late = sums.sent.first > self.too_late
+        record["reason"][silent] = np.where(late[silent], Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
+        us, them, port = flows.target_keys(target)
+        if not self.both_ways:  # the capture holds the way back to a prober if anything in it went there
+            left = np.flatnonzero(silent)
+            record["reason"][left[~flows.reached.has(us[left])]] = Reason.ONE_WAY_CAPTURE
+        # A host is one address as one prober saw it.
+        host = np.cumsum((np.diff(us, prepend=us[:1]) != 0) | (np.diff(them, prepend=them[:1]) != 0))
+        answered = np.flatnonzero(~silent)  # the facts of a host follow from answers
+        key = TargetKey(us[answered], them[answered], port[answered])
+        some = record.take(answered)
+        served = flows.conversations.with_data(key, some["port"])
+        facts = HostFacts._make(np.zeros(len(target), np.bool_) for _ in HostFacts._fields)
+        for fact, values in zip(facts, host_facts(host[answered], np.bincount(host), some, None, served), strict=True):
+            fact[answered] = values
+        return Judged(target, record, rtt, ~self.probed[target], facts, sums.sent)
 
 
-def _fold(flows: Flows, flow: Ints, into: TargetTable) -> None:
-    """Add what replies to the given flows said to their targets."""
-    into.grow(flows.targets.count)
-    flow = flow[flows.ledger.was_answered()[flow]]
-    key, record = flows.keys(flow), flows.ledger.records(flow)
-    into.add(key.target, record, key.seq)
-
-
-# ── from targets to verdicts ──
-
-
-def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judged:
+def judge(flows: Flows, too_late: int, both_ways: bool, orphans: bool) -> Judging:
     """The verdict of every probed target; with `orphans` also of targets whose probe was not captured.
 
     `too_late`: a probe that was first sent after this time (ns) may have a reply after the end of the capture.
     `both_ways`: the capture is known to hold both directions, also where no reply is in it.
-    Call it once: the flows are folded into `flows.retired`.
+    Call it once: the flows are folded into `flows.retired` and `flows.forgotten`.
     """
-    probed, chosen = flows.table["probes"] > 0, _probed_targets(flows)
-    key = flows.keys()
+    sent, probed = flows.table["probes"] > 0, _probed_targets(flows)
+    target = flows.target_of()
     # Replies to targets that nothing in the capture probed. The ends of other connections are none.
-    lost = ~probed & (flows.table["marks"] & TAKEN == 0) & ~only_ends(flows) & ~chosen[key.target]
-    wanted = np.flatnonzero(probed | lost if orphans else probed)
-    table = flows.retired
-    _fold(flows, wanted, table)
-    sums = target_sums(flows, wanted, table)
-    without = 0 if both_ways else hear(flows, wanted, table, sums)  # a recording of a scan misses nothing
-    count_leftover(flows, chosen, table, orphans, without)
-    orphan = ~chosen
-    chosen[key.target[wanted]] = True
-    target = np.flatnonzero(chosen)
-    target = target[_order(flows, target)]
-    record, rtt = blank(len(target)), np.empty(len(target), np.int64)
-    for at in range(0, len(target), _PIECE):
-        part = slice(at, at + _PIECE)
-        record[part], rtt[part] = _records(table, sums, target[part])
-    silent = record["reason"] == Reason.NONE
-    record["reason"][silent] = np.where(sums.first[target][silent] > too_late, Reason.CAPTURE_ENDED, Reason.NO_RESPONSE)
-    us, them, _ = flows.target_keys(target)
+    lost = ~sent & (flows.table["marks"] & TAKEN == 0) & ~only_ends(flows) & ~probed[target]
+    orphaned = np.bincount(target[lost]) > 0
+    wanted = np.flatnonzero(sent | lost if orphans else sent)
+    flows.fold(wanted)
+    without, ended = (0, wanted[:0]) if both_ways else hear(flows, wanted)  # a recording of a scan misses nothing
+    count_leftover(flows, probed, orphans, without)
+    chosen = probed.copy()
+    chosen[target[wanted]] = True
     if not both_ways:
-        # The capture holds the way back to a prober if anything in it went there, a SYN included.
-        left = silent.copy()
-        left[silent] = ~flows.reached.has(us[silent])
-        left[left] = ~among(us[left], them[~orphan[target]])
-        record["reason"][left] = Reason.ONE_WAY_CAPTURE
-    # A host is one address as one prober saw it.
-    host = np.cumsum((np.diff(us, prepend=us[:1]) != 0) | (np.diff(them, prepend=them[:1]) != 0))
-    answered = np.flatnonzero(~silent)  # the facts of a host follow from answers
-    served = flows.conversations.with_data(flows.target_keys(target[answered]), record["port"][answered])
-    some = host_facts(host[answered], np.bincount(host), record[answered], None, served)
-    facts = HostFacts._make(np.zeros(len(target), np.bool_) for _ in some)
-    for fact, values in zip(facts, some, strict=True):
-        fact[answered] = values
-    orphaned = int(np.count_nonzero(np.bincount(key.target[lost])))
-    sent = Sent(sums.first, sums.last, sums.attempts)
-    return Judged(target, record, rtt, orphan[target], facts, orphaned, sent, target)
+        _note_probed_probers(flows, probed)
+    others = flows.facts(np.flatnonzero(lost) if orphans else wanted[:0])
+    flows.forget(np.flatnonzero(sent))
+    flows.forgotten.parts.append(others)
+    ordered = in_order(flows, np.flatnonzero(chosen).astype(np.uint32))
+    return Judging(flows, ordered, probed, ended, int(np.count_nonzero(orphaned)), too_late, both_ways)
 
 
-def _order(flows: Flows, target: Ints) -> Ints:
-    """What puts targets into the order of rows: by prober, address and port."""
-    us, them, port = flows.target_keys(target)
-    us, them = flows.addresses.ranks(us), flows.addresses.ranks(them)
-    place = them << 16 | port
-    if (us == us[:1]).all():  # one prober: three times as fast
-        return np.argsort(place)
-    return np.lexsort((place, us))
+def _note_probed_probers(flows: Flows, probed: Bools) -> None:
+    """A SYN to a prober is on the way back to it, too."""
+    for at in range(0, len(probed), _PIECE):
+        them = flows.target_keys(slice(at, at + _PIECE)).them
+        flows.reached.add(them[probed[at : at + _PIECE] & flows.probers.may_have(them)])
 
 
-def _records(table: TargetTable, sums: Sums, target: Ints) -> tuple[Rows, Ints]:
-    """What all flows of each target show: RECORD[n], and the round trip of the winning reply in ns (-1: not known)."""
-    sums, record = sums.take(target), table.ledger.records(target)
+def _conclude(record: Rows, sums: Sums) -> Ints:
+    """Put what all flows of a target show into its RECORD; returns the round trips of winning replies in ns, or -1."""
     answered = record["reason"] != Reason.NONE
     record["seen"], record["replies"] = sums.seen, 0  # what is a repeat was judged flow by flow
     record["marks"] |= sums.marks
@@ -217,8 +166,8 @@ def _records(table: TargetTable, sums: Sums, target: Ints) -> tuple[Rows, Ints]:
     record["marks"][captured] &= ~np.uint16(Mark.REPLY_NOT_CAPTURED)  # another attempt had an answer
     record["pass"][answered & captured] = np.minimum(sums.earlier[answered & captured] + 1, _MOST_ATTEMPTS)
     record["pass"][~captured], record["time"][~captured] = 0, NO_TIME
-    sound = sums.alone & (sums.sent > 0) & (record["time"] >= sums.sent)
-    return record, np.where(sound, record["time"] - sums.sent, -1)
+    sound = sums.alone & (sums.answered > 0) & (record["time"] >= sums.answered)
+    return np.where(sound, record["time"] - sums.answered, -1)
 
 
 def judge_accepted(flows: Flows) -> Judged:
@@ -237,20 +186,22 @@ def judge_accepted(flows: Flows) -> Judged:
     table.grow(len(target))
     table.add(row, flows.ledger.records(flow), facts["seq"])
     facts["target"] = row
-    sums, place = sums_of(lambda: [facts], len(target), table), np.arange(len(target))
-    np.maximum.at(sums.last, row, flows.table["last"][flow])
-    record, rtt = _records(table, sums, place)
+    record = table.ledger.records(np.arange(len(target)))
+    sums = sums_of(facts, record, table.seq)
+    np.maximum.at(sums.sent.last, row, flows.table["last"][flow])
+    rtt = _conclude(record, sums)
     record["pass"] = 0
     nothing = np.zeros(len(target), np.bool_)
-    sent = Sent(sums.first, sums.last, sums.attempts)
-    judged = Judged(target, record, rtt, nothing, HostFacts(*[nothing] * len(HostFacts._fields)), 0, sent, place)
-    return judged.take(_order(flows, target))
+    judged = Judged(target, record, rtt, nothing, HostFacts(*[nothing] * len(HostFacts._fields)), sums.sent)
+    place = np.empty(flows.targets.count, np.int64)
+    place[target] = np.arange(len(target))
+    return judged.take(place[in_order(flows, target.astype(np.uint32))])
 
 
 def _probed_targets(flows: Flows) -> Bools:
     """By target: whether a SYN was sent to it."""
     probed = np.zeros(flows.targets.count, np.bool_)
-    for facts in flows.forgotten:
+    for facts in flows.forgotten.parts:
         probed[facts["target"]] = True
-    probed[flows.keys().target[flows.table["probes"] > 0]] = True
+    probed[flows.target_of()[flows.table["probes"] > 0]] = True
     return probed

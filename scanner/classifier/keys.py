@@ -29,7 +29,7 @@ from ..packet.headers import MAPPED, U64, Bools, Ints, Rows
 
 Column = npt.NDArray[np.integer[Any]]
 
-_IPV6 = 1 << 32
+IPV6 = 1 << 32
 _IN_TUNNEL, _PAIR = 3 << 31, (1 << 31) - 1
 _LOW = 0xFFFF_FFFF
 _FIRST_BITS = 12
@@ -189,7 +189,7 @@ class AddressNumbers:
         number = (address["lo"] & np.uint64(_LOW)).view(np.int64)
         if not four.all():
             six = ~four
-            number[six] = _IPV6 | self._six.intern(address["hi"][six], address["lo"][six])
+            number[six] = IPV6 | self._six.intern(address["hi"][six], address["lo"][six])
         if tunnel is not None and tunnel.any():
             inner = np.flatnonzero(tunnel)
             pairs = number[inner].view(np.uint64), tunnel[inner].view(np.uint64)
@@ -206,19 +206,19 @@ class AddressNumbers:
 
     def ranks(self, number: Ints) -> Ints:
         """int64[n] → numbers in the order of the addresses. Those of IPv6 differ from run to run: see `Numbering`."""
-        if not (number >= _IPV6).any():
+        if not (number >= IPV6).any():
             return number
         distinct, back = np.unique(number, return_inverse=True)
         address, rank = self.addresses(distinct), np.empty_like(distinct)
         outside, tunnel = self.outside(distinct)
-        rank[np.lexsort((tunnel, address["lo"], address["hi"], outside >= _IPV6))] = np.arange(len(distinct))
+        rank[np.lexsort((tunnel, address["lo"], address["hi"], outside >= IPV6))] = np.arange(len(distinct))
         return np.asarray(rank[back])
 
     def addresses(self, number: Ints) -> Rows:
         """int64[n] → ADDRESS[n], without their tunnels."""
         number, _ = self.outside(number)
         address = from_words(0, number | MAPPED, len(number))
-        six = number >= _IPV6
+        six = number >= IPV6
         words = self._six.keys[number[six] & _LOW]
         address["hi"][six], address["lo"][six] = words[:, 0], words[:, 1]
         return address

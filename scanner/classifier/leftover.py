@@ -11,30 +11,32 @@ scan where it has them (`verdict.table.Rejected`):
 - `other-tcp`: segments and ends of connections, which were begun here or earlier.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from ..packet.headers import Bools, Ints
+from ..packet.headers import Bools, Ints, Rows
 from ..verdict.ledger import Mark, blank
 from ..verdict.table import RANK, Rank, Reason, Rejected
-from .flows import ENDING, NEVER, TAKEN, Flows
-from .forgotten import TargetTable
+from .flow_numbers import NEVER
+from .flows import ENDING, TAKEN, Flows
 from .keys import Column, TargetKey
-from .sums import Sums, pieces_of
 
 _RESET = np.uint32(1 << Reason.RESET)
 _PROOFS = np.uint32(sum(1 << reason for reason in Reason if RANK[reason] >= Rank.CLOSED))
 OTHER_TCP, SCAN = "other-tcp", " scan"
+_PIECE = 1 << 16  # flows that are handled at once
 
 
-def hear(flows: Flows, wanted: Ints, table: TargetTable, sums: Sums) -> int:
-    """Give targets that are silent in `table` what their connections show. Returns the segments that prove nothing.
+def hear(flows: Flows, wanted: Ints) -> tuple[int, Ints]:
+    """Give silent targets in `flows.retired` what their connections show. `wanted`: flows of the tables, folded there.
 
-    `wanted`: the flows of the tables that are judged. A reset that ends such a connection leaves the sums.
+    Returns the number of segments that prove nothing, and the targets whose reset has ended such a connection.
     """
-    without = 0
+    without, resets = 0, [np.zeros(0, np.int64)]
     if not flows.conversations.count:
-        return without
-    for facts in pieces_of(flows, wanted):
+        return without, resets[0]
+    for facts in _pieces(flows, wanted):
         # A reset with a sequence number of its own may end a connection; any other one is an answer.
         ended = (facts["seen"] & _PROOFS == _RESET) & (facts["marks"] & ENDING > 0)
         without_proof = ended | (facts["seen"] & _PROOFS == 0)
@@ -51,11 +53,11 @@ def hear(flows: Flows, wanted: Ints, table: TargetTable, sums: Sums) -> int:
         record["reason"] = np.where(proved, Reason.SYN_ACK, Reason.REPLY_NOT_CAPTURED)
         record["marks"] = np.where(proved, Mark.REPLY_NOT_CAPTURED, 0)
         record["time"], record["port"], record["ttl"] = NEVER, facts["our_port"][row], heard.ttl[row]
-        table.add(target, record, facts["seq"][row])
-        sums.seen[target[proved & ended[row]]] &= ~_RESET
+        flows.retired.add(target, record, facts["seq"][row])
+        resets.append(target[proved & ended[row]])
         _, first = np.unique(target[~proved] << 16 | facts["our_port"][row][~proved], return_index=True)
         without += int(heard.segments[row][~proved][first].sum())
-    return without
+    return without, np.concatenate(resets)
 
 
 def only_ends(flows: Flows) -> Bools:
@@ -66,23 +68,30 @@ def only_ends(flows: Flows) -> Bools:
     return np.asarray(ends)
 
 
-def count_leftover(flows: Flows, probed: Bools, table: TargetTable, orphans: bool, without: int) -> None:
+def _pieces(flows: Flows, flow: Ints) -> Iterator[Rows]:
+    """FACTS of all forgotten flows and of the given ones."""
+    yield from flows.forgotten.parts
+    for at in range(0, len(flow), _PIECE):
+        yield flows.facts(flow[at : at + _PIECE])
+
+
+def count_leftover(flows: Flows, probed: Bools, orphans: bool, without: int) -> None:
     """Count what answered no probe. `probed`: by target; `orphans`: answers without a captured probe have rows.
 
     `without`: segments of silent targets that prove nothing.
     """
     marks = flows.table["marks"]
     flow = np.flatnonzero((flows.table["probes"] == 0) & (marks & TAKEN == 0) & flows.ledger.was_answered())
-    target, ending = flows.keys(flow).target, only_ends(flows)[flow]
+    target, ending = flows.target_of(flow), only_ends(flows)[flow]
     replies = flows.ledger.records(flow)["replies"].astype(np.int64)
-    opened = RANK[table.ledger.records(target)["reason"]] == Rank.OPEN
+    opened = RANK[flows.retired.ledger.records(target)["reason"]] == Rank.OPEN
     # A reset that ends a connection acknowledges what the prober has sent, and not its SYN alone.
     wrong = probed[target] & ~(ending & opened)
     stray = ~probed[target] & ~ending
     flows.counts[Rejected.BAD_COOKIE.value] += int(replies[wrong].sum())
     flows.counts[Rejected.NOT_ASKED.value] += 0 if orphans else int(replies[stray].sum())
     others = flows.conversations.segments - without
-    flows.scanned = flows.conversations.scans(*_probes(flows))
+    flows.scanned = flows.conversations.scans(*_probes(flows)) if flows.conversations.count else {}
     for kind, scanned in flows.scanned.items():
         flows.counts[kind + SCAN] += int(scanned.packets.sum())
         others -= int(scanned.packets.sum())

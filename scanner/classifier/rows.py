@@ -15,7 +15,8 @@ from ..verdict.columns import Columns, Services
 from ..verdict.evidence import numbered_words
 from ..verdict.table import RANK
 from .across import tunnel_texts
-from .flows import NEVER, Flows
+from .flow_numbers import NEVER
+from .flows import Flows
 from .judge import Judged
 
 
@@ -23,7 +24,7 @@ def rows(flows: Flows, judged: Judged) -> Columns:
     """The judged targets as verdicts, by prober, address and port."""
     us, them, port = flows.target_keys(judged.target)
     record, rtt = judged.record, judged.rtt
-    first, last, attempts = judged.sent.take(judged.place)
+    first, last, attempts = judged.sent
     dated = (first > 0) & (first != NEVER)  # a clock that was not set shows 1970
     evidence, words = numbered_words(record, judged.facts)
     more: dict[tuple[str, ...], int] = {}
@@ -38,20 +39,6 @@ def rows(flows: Flows, judged: Judged) -> Columns:
         [None, *map(raw_text, flows.senders.names[1:])], *tunnel_texts(flows, us),
         first * dated, last * dated, attempts,
     )  # fmt: skip
-
-
-def host_runs(flows: Flows, target: Ints, most: int) -> Iterator[slice]:
-    """Slices of about `most` of the targets, which are in the order of rows. No host is in two of them."""
-    begin = 0
-    while begin < len(target) or not begin:
-        end = min(len(target), begin + most)
-        if end < len(target):
-            us, them, _ = flows.target_keys(target[end - 1 : end + (1 << 16)])  # a host has no more ports
-            end += int(np.count_nonzero((us == us[0]) & (them == them[0]))) - 1
-        yield slice(begin, end)
-        if end == len(target):
-            return
-        begin = end
 
 
 def _further_words(flows: Flows, us: Ints, them: Ints, record: Rows, orphan: Bools) -> Iterator[tuple[int, str]]:

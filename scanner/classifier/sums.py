@@ -2,11 +2,10 @@
 
 Replies are folded into a ledger when their flow is forgotten. What else a row says follows from all flows of its
 target: when the first SYN left, which SYN the winning reply answers and how many left before it, what the prober did
-afterwards, repeats, and the marks of resets. These sums are made at the end, in pieces, and do not depend on the order
-in which flows were seen or forgotten.
+afterwards, repeats, and the marks of resets. These sums are made at the end, some targets at a time, and do not depend
+on the order in which flows were seen or forgotten.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,86 +14,105 @@ import numpy.typing as npt
 from ..packet.headers import U16, U32, Bools, Ints, Rows
 from ..verdict.ledger import Mark, count_bits
 from ..verdict.table import RANK, Reason
-from .flows import ENDING, NEVER, TAKEN, Flows
-from .forgotten import MOST, TargetTable
+from .flow_numbers import NEVER
+from .flows import ENDING, TAKEN
+from .forgotten import FACTS, Forgotten
 
-_PIECE = 1 << 18  # flows that are handled at once
 _OPEN = np.uint32(sum(1 << reason for reason in Reason if RANK[reason] == RANK[Reason.SYN_ACK]))
 
 
-class Sums(NamedTuple):
-    """One row for each target."""
-
-    first: Ints  # time of the first SYN, ns; NEVER: no SYN was seen
-    last: Ints  # time of the last SYN, ns; NEVER: no SYN was seen
-    attempts: U32  # SYNs
-    seen: U32  # one bit for each reason that any reply gave
-    marks: U16  # Mark bits
-    sent: Ints  # time of the first SYN of the flow that the winning reply answers, ns; NEVER: there is none
-    alone: Bools  # that flow has no other SYN
-    earlier: U32  # flows of the target that began before it
-
-    def take(self, target: Ints) -> "Sums":
-        """The rows of the given targets."""
-        return Sums._make(column[target] for column in self)
-
-
 class Sent(NamedTuple):
-    """When the first and the last SYN of each target left, and how many there were: as in `Sums`."""
+    """What was sent to each target: times of the first and the last SYN, ns (NEVER: no SYN was seen), and how many."""
 
     first: Ints
     last: Ints
     attempts: U32
 
-    def take(self, target: Ints) -> "Sent":
-        """The rows of the given targets."""
+    def take(self, target: Ints | Bools | slice) -> "Sent":
+        """The given rows (indices, mask or slice)."""
         return Sent._make(column[target] for column in self)
 
 
-def target_sums(flows: Flows, flow: Ints, table: TargetTable) -> Sums:
-    """The sums over all forgotten flows and the given ones. The winners are those of `table`."""
-    table.grow(flows.targets.count)
-    sums = sums_of(lambda: pieces_of(flows, flow), flows.targets.count, table)
-    for target, last in (*flows.forgotten.later, (flows.keys(flow).target, flows.table["last"][flow])):
-        np.maximum.at(sums.last, target, last)
-    many = flow[flows.table["probes"][flow] > MOST]
-    np.add.at(sums.attempts, flows.keys(many).target, flows.table["probes"][many] - np.uint32(MOST))
-    return sums
+class Sums(NamedTuple):
+    """One row for each target."""
+
+    sent: Sent
+    seen: U32  # one bit for each reason that any reply gave
+    marks: U16  # Mark bits
+    answered: Ints  # time of the first SYN of the flow that the winning reply answers, ns; NEVER: there is none
+    alone: Bools  # that flow has no other SYN
+    earlier: U32  # flows of the target that began before it
 
 
-def sums_of(pieces: Callable[[], Iterable[Rows]], n: int, table: TargetTable) -> Sums:
-    """The sums over FACTS in `pieces`, whose targets are numbered up to `n` as in `table`."""
-    sums = Sums(
-        np.full(n, NEVER), np.full(n, -NEVER), np.zeros(n, np.uint32), np.zeros(n, np.uint32),
-        np.zeros(n, np.uint16), np.full(n, NEVER), np.zeros(n, np.bool_), np.zeros(n, np.uint32),
-    )  # fmt: skip
-    for facts in pieces():
-        _add(sums, facts, table)
-    if (sums.attempts > 1).any():
-        for facts in pieces():
-            target = facts["target"]
-            np.add.at(sums.earlier, target[facts["first"] < sums.sent[target]], np.uint32(1))
-    return sums
+class FlowsByTarget:
+    """FACTS of all flows, sorted by pieces of targets."""
+
+    def __init__(self, forgotten: Forgotten, rank: U32, ends: Ints) -> None:
+        """`rank`: the place of each target in the order of rows. `ends`: where the pieces end in this order.
+
+        The columns of `forgotten` are sorted anew where they lie.
+        """
+        self._begin, self._pieces = np.concatenate([[0], ends[:-1]]), np.arange(len(ends) + 1)
+        self._parts: list[tuple[Rows, Ints]] = []
+        for number, facts in enumerate(forgotten.parts):
+            facts["target"] = rank[facts["target"]]
+            piece = np.searchsorted(ends, facts["target"], "right").astype(np.uint16)  # which numpy sorts by radix
+            if (piece[1:] < piece[:-1]).any():
+                order = np.argsort(piece, kind="stable")
+                facts, piece = facts.take(order), piece[order]
+                forgotten.parts[number] = facts
+            self._parts.append((facts, np.searchsorted(piece, self._pieces)))
+        self._later, self._many = (_by_rank(rank, *columns) for columns in (forgotten.later, forgotten.many))
+
+    def sums(self, piece: int, record: Rows, seq: U32) -> Sums:
+        """The sums of the targets of a piece, with the winning replies (RECORD[n]) and their SYNs' numbers."""
+        begin, end = self._begin[piece], self._begin[piece] + len(record)
+        rows = [facts[at[piece] : at[piece + 1]] for facts, at in self._parts if at[piece] < at[piece + 1]]
+        facts = np.concatenate([np.zeros(0, FACTS), *rows])
+        facts["target"] -= np.uint32(begin)
+        sums = sums_of(facts, record, seq)
+        for column, (target, value), add in (
+            (sums.sent.last, self._later, np.maximum), (sums.sent.attempts, self._many, np.add)
+        ):  # fmt: skip
+            some = slice(*np.searchsorted(target, [begin, end]))
+            add.at(column, target[some] - begin, value[some].astype(column.dtype))
+        return sums
 
 
-def pieces_of(flows: Flows, flow: Ints) -> Iterator[Rows]:
-    """FACTS of all flows."""
-    yield from flows.forgotten
-    for at in range(0, len(flow), _PIECE):
-        yield flows.facts(flow[at : at + _PIECE])
+def _by_rank(rank: U32, target: Ints, value: Ints) -> tuple[Ints, Ints]:
+    place = rank[target].astype(np.int64)
+    order = np.argsort(place)
+    return place[order], value[order]
 
 
-def _add(sums: Sums, facts: Rows, table: TargetTable) -> None:
-    np.minimum.at(sums.first, facts["target"], facts["first"])
-    np.maximum.at(sums.last, facts["target"], facts["first"])
-    np.add.at(sums.attempts, facts["target"], facts["probes"].astype(np.uint32))
-    facts = facts[facts["seen"] > 0]
-    target = facts["target"]
-    np.bitwise_or.at(sums.seen, target, facts["seen"])
-    np.bitwise_or.at(sums.marks, target, _marks(facts))
-    won = (table.seq[target] == facts["seq"]) & (table.ledger.records(target)["port"] == facts["our_port"])
+def sums_of(facts: Rows, record: Rows, seq: U32) -> Sums:
+    """The sums over FACTS whose targets are numbered as the rows of `record`. Each of them has a flow."""
+    target, n = facts["target"], len(record)
+    if (target[1:] < target[:-1]).any():
+        facts = facts.take(np.argsort(target))
+        target = facts["target"]
+    start = np.searchsorted(target, np.arange(n, dtype=np.uint32)) if len(facts) > n else np.arange(n)
+    seen, replied = facts["seen"], np.flatnonzero(facts["seen"])
+    marks = np.zeros(len(facts), np.uint16)
+    marks[replied] = _marks(facts.take(replied))
+    at = target.astype(np.int64)
+    won = (seen > 0) & (seq[at] == facts["seq"]) & (record["port"][at] == facts["our_port"])
     # The round trip is not known where several SYNs were sent: which one was answered?
-    sums.sent[target[won]], sums.alone[target[won]] = facts["first"][won], facts["probes"][won] == 1
+    answered, alone, earlier = np.full(n, NEVER), np.zeros(n, np.bool_), np.zeros(n, np.uint32)
+    answered[at[won]], alone[at[won]] = facts["first"][won], facts["probes"][won] == 1
+    if not n:
+        return Sums(Sent(answered, answered, earlier), earlier, marks, answered, alone, earlier)
+    first = facts["first"]
+    if len(facts) > n:
+        earlier = np.add.reduceat((first < answered[at]).astype(np.uint32), start)
+    sent = Sent(
+        np.minimum.reduceat(first, start),
+        np.maximum.reduceat(first, start),
+        np.add.reduceat(facts["probes"].astype(np.uint32), start),
+    )
+    return Sums(
+        sent, np.bitwise_or.reduceat(seen, start), np.bitwise_or.reduceat(marks, start), answered, alone, earlier
+    )
 
 
 def _marks(facts: Rows) -> npt.NDArray[np.uint16]:
