@@ -19,7 +19,7 @@ import pytest
 
 from scanner.capture.reader import open_captures
 from scanner.capture.source import Capture
-from scanner.classifier import classification, judge
+from scanner.classifier import classification, settle
 from scanner.classifier.classification import Classification
 from scanner.packet.headers import LINK_RAW
 from scanner.verdict.rows import Verdict
@@ -121,14 +121,14 @@ def judged(capture: Capture, subject: Subject, path: str = "any") -> list[Verdic
 
 def in_memory(subject: Subject, change: Change, draw: random.Random) -> list[Verdict]:
     size = (lambda: draw.choice((1, 1, 2, 3, 9))) if change.pieces else lambda: WHOLE
-    packets, usual = change.make(subject.packets, draw), judge.FEW_FLOWS
-    judge.FEW_FLOWS = change.few or usual
+    packets, usual = change.make(subject.packets, draw), settle.FEW_FLOWS
+    settle.FEW_FLOWS = change.few or usual
     try:
         return judged(
             capture_changes.capture_of(packets, size, subject.both_ways, subject.end_time), subject, change.path
         )
     finally:
-        judge.FEW_FLOWS = usual
+        settle.FEW_FLOWS = usual
 
 
 def by_key(rows: list[Verdict]) -> Rows:

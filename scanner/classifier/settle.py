@@ -15,7 +15,7 @@ from .flows import ENDING, TAKEN, Flows
 from .forgotten import merged
 from .keys import FlowKey, Numbering
 
-FEW_FLOWS = 1 << 20  # so many are kept in the tables in any case
+FEW_FLOWS = 1 << 19  # so many are kept in the tables in any case
 _MANY_SYNS = 256  # of one flow, which then stays in the tables
 
 
