@@ -15,6 +15,7 @@ import pytest
 from scanner.capture.reader import open_captures
 from scanner.classifier.classification import Classification, Step
 from scanner.cli.capture_progress import CaptureProgress
+from scanner.results.read import read_results
 from tests.command import halfopen
 from tests.processes import PATIENCE
 
@@ -85,6 +86,21 @@ def test_the_size_of_a_pipe_is_not_known(tmp_path: Path) -> None:
 def test_an_unknown_form_is_refused(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = halfopen(verb, str(PACKED), "--progress", "xml")
     assert (code, "--progress 'xml' is not one of auto, json, none" in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "capture.pcap.gz"])
+def test_report_and_diff_are_told_the_bytes_of_a_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    rows = b"".join(b'{"ip":"192.0.2.7","port":%d,"state":"open","reason":"syn-ack"}\n' % n for n in range(1, 10_000))
+    path.write_bytes(PACKED.read_bytes() if "capture" in name else gzip.compress(rows) if "gz" in name else rows)
+    told: list[tuple[str, int, int]] = []
+    count = len(list(read_results([str(path)], print, lambda *done: told.append(done))))
+    size = path.stat().st_size
+    assert (count, {(where, whole) for where, _, whole in told}) == (
+        19 if "capture" in name else 9999, {(str(path), size)}
+    )  # fmt: skip
+    places = [done for _, done, _ in told]
+    assert (places, 0 < places[0] <= places[-1] <= size) == (sorted(places), True)
 
 
 # ── real processes ──

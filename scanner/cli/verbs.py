@@ -15,7 +15,7 @@ was learned is written), 141 the reader of standard output has left.
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING
-from functools import cache
+from functools import cache, partial
 from inspect import Parameter, Signature, cleandoc
 from typing import Annotated, Any
 
@@ -231,10 +231,11 @@ def report(given: Given) -> int:
     """
     from ..report import run_report
     from ..results.memory import at_most
+    from .progress import reading
 
     chosen = vars(group(options.ReportOptions, given))
     with at_most(chosen.pop("max_memory")):
-        return run_report(**chosen)
+        return run_report(**chosen, showing=partial(reading, chosen["quiet"]))
 
 
 @_verb
@@ -247,10 +248,11 @@ def diff(given: Given) -> int:
     """
     from ..results.diff import run_diff
     from ..results.memory import at_most
+    from .progress import reading
 
     chosen = vars(group(options.DiffOptions, given))
     with at_most(chosen.pop("max_memory")):
-        return run_diff(**chosen)
+        return run_diff(**chosen, showing=partial(reading, chosen["quiet"]))
 
 
 def _ladder_of_each(arguments: list[str]) -> list[str]:

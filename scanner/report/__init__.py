@@ -16,7 +16,7 @@ Limit: sums, charts and map count every row; the table holds 100,000 rows, the s
 
 from base64 import b64encode
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import datetime, timezone
 from hashlib import sha256
 from importlib.util import find_spec
@@ -27,13 +27,15 @@ from ..errors import UsageError, note
 from ..files import check_new
 from ..output.stream import create, standard_output
 from ..results.columns import Vocabulary
-from ..results.read import read_results
+from ..results.read import Showing, read_results
 from ..verdict.sentences import plural
 from .charts import HEIGHT, WIDTH
 from .model import Model
 
 
-def run_report(*, results: Sequence[str], output: str, title: str | None, force: bool, quiet: bool) -> int:
+def run_report(
+    *, results: Sequence[str], output: str, title: str | None, force: bool, quiet: bool, showing: Showing = nullcontext
+) -> int:
     """`halfopen report`, by its options: read results and write the page (`-`: to standard output).
 
     Raises UsageError, also where Jinja2 is missing.
@@ -46,7 +48,8 @@ def run_report(*, results: Sequence[str], output: str, title: str | None, force:
         check_new(output, force)  # before minutes of reading
     notes: list[str] = []
     texts = Vocabulary()
-    rows = texts.rows(read_results(results, notes.append))
+    with showing() as tell:
+        rows = texts.rows(read_results(results, notes.append, tell))
     model = Model(texts, rows, title or "Scan report", list(map(file_name, results)), notes)
     page = render(model)
     stream = standard_output() if output == "-" else create(output, force)

@@ -15,6 +15,7 @@ results leave silent rows out (more than 2^20 targets), a port that fell silent 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from enum import Enum
 from itertools import groupby
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from ..targets.ports import services
 from ..verdict.sentences import printable
 from ..verdict.table import State
 from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest, targets_only
-from .read import read_results
+from .read import Showing, read_results
 
 _CHUNK = 1 << 16
 FOLD = 25  # changes of one kind, none of them about an open port, that a host still shows one by one
@@ -207,15 +208,22 @@ def _cells(row: Difference) -> tuple[str, ...]:
 
 
 def run_diff(
-    *, old: str, new: str, form: str | None, reasons: bool, only_open: bool, everything: bool, quiet: bool
-) -> int:
+    *, old: str, new: str, form: str | None, reasons: bool, only_open: bool, everything: bool, quiet: bool,
+    showing: Showing = nullcontext,
+) -> int:  # fmt: skip
     """`halfopen diff`, by its options: 0 if nothing changed, 1 if something did. Raises UsageError."""
     if form not in (None, "table", "jsonl"):
         raise UsageError(f"format {form!r} is not known here: use table or jsonl")
     if old == new == "-":
         raise UsageError("both sides are standard input: name a file for one of them")
     texts = Vocabulary()
-    before, after = (targets_only(texts.rows(read_results([path], note))) for path in (old, new))
+    notes: list[str] = []
+    try:
+        with showing() as tell:
+            before, after = (targets_only(texts.rows(read_results([path], notes.append, tell))) for path in (old, new))
+    finally:
+        for line in notes:
+            note(line)
     comparison = compare(texts, before, after, reasons, only_open)
     tally: Counter[Change] = Counter()
     rows = _counted(comparison.differences, tally)

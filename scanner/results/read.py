@@ -19,7 +19,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from ipaddress import ip_address
 from reprlib import repr as brief
@@ -29,19 +29,23 @@ from typing import Any
 from ..capture.pcap import MAGICS
 from ..capture.pcapng import MAGIC
 from ..capture.reader import packed_with
-from ..capture.source import file_name
+from ..capture.source import Capture, file_name
 from ..classifier.classification import Classification
 from ..errors import UsageError
 from ..gzipped import DAMAGED, TooDense, unpacked
+from ..packet.headers import Frames
+from ..targets.files import Tell
 from ..verdict.rows import Verdict
 from ..verdict.table import State
 from .nmap_xml import NotNmap, read_xml
 
 Note = Callable[[str], None]
+Showing = Callable[[], AbstractContextManager[Tell | None]]  # what shows how much has been read
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # in UTF-8
 _FORMS = "give JSON lines (-f jsonl), CSV, nmap's XML, or a capture"
 _NEEDED = ("ip", "port", "state", "reason")
+_TOLD = 4096  # rows between two looks at the place in the file
 _LONGEST_LINE = 1 << 17  # characters; halfopen's lines have some 300
 _LONGEST_WORD, _MOST_WORDS = 200, 100  # characters of a state, a reason and the like; words of evidence
 _LATEST = 253402300799  # the end of the year 9999
@@ -58,34 +62,47 @@ _FIELDS: dict[str, type] = {
 }  # fmt: skip
 
 
-def read_results(paths: Sequence[str], note: Note) -> Iterator[Verdict]:
+def read_results(paths: Sequence[str], note: Note, tell: Tell | None = None) -> Iterator[Verdict]:
     """The verdicts of every file, one after the other (`-` is standard input); all captures together are one capture.
 
-    `note` gets a line for what was read only in part. Raises UsageError, naming file and line, for what cannot be read.
+    `note` gets a line for what was read only in part; `tell` the file, the bytes read so far, and those of the whole.
+    Raises UsageError, naming file and line, for what cannot be read.
     """
     captures = []
     for path in paths:
-        with _opened(path) as stream:
+        with _opened(path) as (raw, stream):
             if _is_capture(stream):
                 if path == "-" or not os.path.isfile(path):
                     advice = "run halfopen classify on it with -f jsonl, and pipe that"
                     raise UsageError(f"{file_name(path)} is a capture in a pipe: {advice}")
                 captures.append(path)
             else:
-                yield from _read(_File(path, stream, note))
+                yield from _told(_read(_File(path, stream, note)), path, raw, tell)
     if captures:
-        yield from _classified(captures, note)
+        yield from _classified(captures, note, tell)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[io.BufferedReader]:
-    """The file's content, unpacked; closed at the end (standard input stays open)."""
+def _opened(path: str) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
+    """The file, and its content, unpacked; closed at the end (standard input stays open)."""
     try:
         raw = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115 (the next block closes it)
     except OSError as error:
         raise UsageError(f"{file_name(path)} cannot be read ({error.strerror}): name a file of results") from error
     with raw, unpacked(raw) as stream:
-        yield stream
+        yield raw, stream
+
+
+def _told(rows: Iterator[Verdict], path: str, raw: io.BufferedReader, tell: Tell | None) -> Iterator[Verdict]:
+    """The same rows. Every some thousands `tell` is told; not of a pipe, whose place nobody knows."""
+    if not tell or not raw.seekable():
+        yield from rows
+        return
+    size = os.fstat(raw.fileno()).st_size
+    for number, row in enumerate(rows):
+        if not number % _TOLD:
+            tell(path, raw.raw.tell(), size)
+        yield row
 
 
 def _is_capture(stream: io.BufferedReader) -> bool:
@@ -96,14 +113,23 @@ def _is_capture(stream: io.BufferedReader) -> bool:
     return magic in MAGICS or magic == MAGIC
 
 
-def _classified(paths: list[str], note: Note) -> Iterator[Verdict]:
+def _classified(paths: list[str], note: Note, tell: Tell | None) -> Iterator[Verdict]:
     reading = Classification(paths)
+    if tell:
+        reading.capture.batches = _told_frames(reading.capture, iter(reading.capture), paths, tell)
     for batch in reading.batches():
         yield from batch
     if not reading.capture.opened:
         raise UsageError(f"{reading.report()[0]}: name a capture that can be read")
     for line in reading.report()[1:]:
         note(line)
+
+
+def _told_frames(capture: Capture, batches: Iterator[Frames], paths: list[str], tell: Tell) -> Iterator[Frames]:
+    name = paths[0] if len(paths) == 1 else f"{len(paths)} captures"
+    for frames in batches:
+        tell(name, capture.bytes_read, capture.size or 0)
+        yield frames
 
 
 class _File:
