@@ -115,7 +115,7 @@ def sums_of(address: Ints, judged: Judged, flows: Flows, probers: Probers) -> Su
         half_open=np.bincount(row[marks & np.uint16(Mark.HALF_OPEN) > 0], minlength=n),
         completed=np.bincount(row[marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0], minlength=n),
         served=_served(address, judged.target, flows),
-        again=np.bincount(row[(state == OPEN) & (judged.sent.take(judged.place).attempts > 1)], minlength=n),
+        again=np.bincount(row[(state == OPEN) & (judged.sent.attempts > 1)], minlength=n),
         followed=probers.followed(address),
         unasked=_unasked(address, flows),
         marked=probers.marked(address),
