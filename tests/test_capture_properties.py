@@ -21,11 +21,12 @@ from scanner.capture.reader import open_captures
 from scanner.capture.source import Capture
 from scanner.classifier import classification, settle
 from scanner.classifier.classification import Classification
-from scanner.packet.headers import LINK_RAW
+from scanner.packet.headers import LINK_ETHERNET, LINK_RAW
 from scanner.verdict.rows import Verdict
 from tests import capture_changes, golden
 from tests.builders import OUR_PORT, ROUTER, THEIR_PORT, THEM, US, rst, segment, syn, synack, unreachable
 from tests.capture_changes import MICRO, NANO, Packets
+from tests.tunnels import nested, vxlan
 
 SEEDS = 60  # drawn captures
 WHOLE = 1 << 30
@@ -71,6 +72,7 @@ TWICE = {
     "attempts": "each copy of a SYN counts",
     "last_probe": "the copy is later",
 }
+REPEATED = TWICE | {"evidence:repeat": "that is what the word says"}
 UNCLEAR = {
     "evidence:repeat": "how many replies are due is not known without the SYNs, or where replies contradict each other"
 }
@@ -86,10 +88,11 @@ EARLY = {
     "pass_": "an early row of a pipe does not know which attempt was answered",
     "evidence": "only the whole capture shows it; README says so",
 }
+WAITING = dict.fromkeys(("time", "ttl"), "an answer that stands before its SYN waits for the end of the capture")
 MICROSECONDS = dict.fromkeys(("time", "rtt_ms", "first_probe", "last_probe"), "a file in microseconds")
 
 CHANGES: dict[str, Change] = {
-    "small batches": Change(SAME, {}, True),
+    "small batches": Change(SAME, {}, True, unclear=BEHIND),
     "shuffled": Change(capture_changes.shuffled, BEHIND, True),
     "shuffled, in one batch": Change(capture_changes.shuffled, BEHIND),
     "backwards": Change(capture_changes.turned, BEHIND, True),
@@ -99,7 +102,7 @@ CHANGES: dict[str, Change] = {
     "repeated packets": Change(
         capture_changes.repeated, TWICE | {"evidence:repeat": "that is what the word says"}, True
     ),
-    "a pipe": Change(SAME, EARLY, True, path="-"),
+    "a pipe": Change(SAME, EARLY, True, path="-", unclear=WAITING),
     **{
         f"{snap} bytes of each packet": Change(
             capture_changes.cut_to(snap), SHORT, instead=capture_changes.readable_in(snap)
@@ -249,6 +252,14 @@ def test_the_end_of_a_connection_hides_no_answer_without_a_probe(name: str) -> N
 def test_a_reset_for_the_syn_s_own_number_counts_behind_a_wrong_answer() -> None:
     frames = [syn(), synack(ack=1000), rst(seq=0, ack=1000)]
     assert rows_of(frames, "small batches") == {("closed", "reset", ())}
+
+
+@pytest.mark.parametrize("name", ["small batches", "shuffled", "backwards"])
+def test_one_address_in_several_tunnels_has_its_rows_in_one_order(name: str) -> None:
+    probes = [vxlan(syn(), 9), vxlan(syn(), 5), vxlan(nested(syn(), 2)[14:], 5), nested(syn(), 2), vxlan(syn(), 7)]
+    subject = Subject([(at, LINK_ETHERNET, frame) for at, frame in enumerate(probes, 1)])
+    order = {tuple(row.tunnel for row in in_memory(subject, CHANGES[name], random.Random(seed))) for seed in range(6)}
+    assert order == {("vxlan:5", "vxlan:7", "vxlan:9", "gre/gre", "vxlan:5/gre/gre")}
 
 
 # ── files and pipes ──

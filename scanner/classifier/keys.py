@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from ..packet.addresses import from_words, is_ipv4
 from ..packet.headers import MAPPED, U64, Bools, Ints, Rows
+from ..packet.tunnel import Tunnels
 
 Column = npt.NDArray[np.integer[Any]]
 
@@ -204,13 +205,14 @@ class AddressNumbers:
         pairs = self._in_tunnels.keys[np.where(inner, number & _PAIR, 0)].view(np.int64)
         return np.where(inner, pairs[:, 0], number), np.where(inner, pairs[:, 1], 0)
 
-    def ranks(self, number: Ints) -> Ints:
+    def ranks(self, number: Ints, tunnels: Tunnels | None) -> Ints:
         """int64[n] → numbers in the order of the addresses. Those of IPv6 differ from run to run: see `Numbering`."""
         if not (number >= IPV6).any():
             return number
         distinct, back = np.unique(number, return_inverse=True)
         address, rank = self.addresses(distinct), np.empty_like(distinct)
         outside, tunnel = self.outside(distinct)
+        tunnel = tunnels.ranks()[tunnel] if tunnels else tunnel
         rank[np.lexsort((tunnel, address["lo"], address["hi"], outside >= IPV6))] = np.arange(len(distinct))
         return np.asarray(rank[back])
 

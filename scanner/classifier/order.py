@@ -27,7 +27,7 @@ def in_order(flows: Flows, target: U32) -> U32:
     place = (len(target) - 1).bit_length()
     if max(high) >= IPV6 or sum(widths) + place > 64:
         us, them, port = flows.target_keys(target)
-        us, them = flows.addresses.ranks(us), flows.addresses.ranks(them)
+        us, them = (flows.addresses.ranks(each, flows.tunnels) for each in (us, them))
         return target[np.lexsort((them << 16 | port, us))]
     words: U64 = np.empty(len(target), np.uint64)
     for piece in pieces:

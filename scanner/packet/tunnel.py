@@ -107,6 +107,18 @@ class Tunnels:
         own = kind.words if tunnel_id == NO_ID else f"{kind.words}:{tunnel_id}"
         return f"{self.text(around)}/{own}" if around else own
 
+    def ranks(self) -> Ints:
+        """By number, a rank that follows from kinds and ids alone. The numbers differ with the size of batches."""
+        outer, own = self._keys >> 36, self._keys & (1 << 36) - 1
+        rank, ranked = np.zeros(len(outer), np.int64), 1
+        level = np.flatnonzero(outer == 0)[1:]  # tunnels that are in no other one; then those in them, and so on
+        while level.size:
+            order = level[np.lexsort((own[level], rank[outer[level]]))]
+            rank[order] = np.arange(ranked, ranked + len(order))
+            ranked += len(order)
+            level = np.flatnonzero(np.isin(outer, level))
+        return rank
+
     def names_its_customer(self, tunnel: int) -> bool:
         """Whether packets with another id cannot belong to the same conversation.
 

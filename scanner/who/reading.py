@@ -97,7 +97,7 @@ class Who:
         sums = sums_of(address, judged, flows, self._probers)
         listed = self._listed(sums)
         begin, end = (np.searchsorted(sums.ports[0], listed, side) for side in ("left", "right"))
-        order = np.lexsort((flows.addresses.ranks(sums.address[listed]), -sums.probes[listed]))
+        order = np.lexsort((flows.addresses.ranks(sums.address[listed], flows.tunnels), -sums.probes[listed]))
         for at in order.tolist():
             yield self._row(sums, int(listed[at]), sums.ports[1][begin[at] : end[at]])
 

@@ -38,7 +38,9 @@ from scanner.verdict.table import State
 from scanner.who.reading import Who
 from scanner.who.rows import texts
 from tests.builders import syn, synack, unreachable
-from tests.capture_files import drain
+from tests.capture_changes import as_pcap, capture_of, packets_of
+from tests.capture_files import S, T, drain
+from tests.carriers import CARRIERS, CARRIERS6
 from tests.command import sign
 from tests.fuzz.mutation import mutated_bytes, mutated_document, mutated_text
 from tests.tunnels import WRAPS, in_ipv6, ipip, nested
@@ -65,7 +67,7 @@ class Subject(NamedTuple):
 
 @cache
 def _frames() -> list[tuple[int, bytes]]:
-    """(link type, bytes) of frames of the committed captures, the first few of each shape, and of all tunnels."""
+    """(link type, bytes) of frames of the committed captures, the first few of each shape, of all tunnels and links."""
     found: dict[tuple[int, int, bytes], tuple[int, bytes]] = {}
     for path in sorted((ROOT / "pcaps").glob("*.pcap*")):
         for frames in open_captures([str(path)]):
@@ -73,7 +75,7 @@ def _frames() -> list[tuple[int, bytes]]:
                 data = frames.buffer[at : at + size].tobytes()
                 found.setdefault((int(link), int(size), data[12:24]), (int(link), data))
             break
-    return [*found.values(), *_tunneled()]
+    return [*found.values(), *_tunneled(), *_carried()]
 
 
 def _tunneled() -> list[tuple[int, bytes]]:
@@ -83,6 +85,17 @@ def _tunneled() -> list[tuple[int, bytes]]:
     wrapped += [wrap(packet) for wrap in (ipip, in_ipv6) for packet in packets]
     wrapped += [wrap(nested(syn(), depth)[14:], 9) for wrap, _ in WRAPS.values() for depth in (1, 3, 4)]
     return [(LINK_ETHERNET, frame) for frame in wrapped]
+
+
+def _carried() -> list[tuple[int, bytes]]:
+    """Probes and replies on links of all kinds."""
+    kinds = ((4, CARRIERS), (6, CARRIERS6))
+    return [
+        (link, before + packet)
+        for version, carriers in kinds
+        for link, before in carriers.values()
+        for packet in (syn(version), synack(version), unreachable(version))
+    ]
 
 
 def _make_frames(rng: random.Random) -> list[tuple[int, bytes]]:
@@ -145,7 +158,17 @@ def _captures() -> list[bytes]:
     paths = [*sorted((ROOT / "pcaps").glob("*.pcap*")), *sorted((ROOT / "tests/captures/corpus").iterdir())]
     whole = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" and path.parent.name == "pcaps"
              else path.read_bytes() for path in paths]  # fmt: skip
-    return [data[:SMALL] for data in whole]
+    return [data[:SMALL] for data in [*whole, *_built()]]
+
+
+def _built() -> list[bytes]:
+    """A scan of two ports on a link of each kind, and in tunnels of each kind, with tunnels in tunnels behind them."""
+    by_link: dict[int, list[bytes]] = {}
+    for link, frame in _carried():
+        by_link.setdefault(link, []).append(frame)
+    tunneled = [frame for _, frame in _tunneled()]
+    files = [*by_link.items(), *((LINK_ETHERNET, tunneled[at : at + 12]) for at in range(0, len(tunneled), 12))]
+    return [as_pcap([(T * S + at * 1000, link, frame) for at, frame in enumerate(frames)]) for link, frames in files]
 
 
 def _make_capture(rng: random.Random) -> bytes:
@@ -167,6 +190,10 @@ def check_classified(data: bytes) -> bool:
         rows = [row for batch in reading.batches() for row in batch]
         for row in rows:
             _check_row(row)
+        assert len({(row.scanner_ip, row.tunnel, row.ip, row.port) for row in rows}) == len(rows)
+        pieces = Classification([], orphans=True)
+        pieces.capture = capture_of(packets_of(path), lambda: 3, reading.capture.both_ways, reading.capture.end_time)
+        assert [row for batch in pieces.batches() for row in batch] == rows, "the size of batches changes rows"
         assert all(line.isprintable() for line in reading.report())
         probers = list(Who([str(path)], 1, everything=True).rows())
         assert all(ip_address(prober.prober) and prober.not_told >= 0 for prober in probers)
