@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .capture.times import Period
+from .capture.times import Period, duration
 from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
 from .config import SynConfig, TargetOptions, Texts, choice_of, declared, excluded_ports_of, ports_of
 from .errors import UsageError
@@ -33,6 +33,7 @@ _TYPES = {  # of the fields of Verdict, in their order; empty: as long as the lo
     "ip": "U39", "port": "i4", "state": "U8", "reason": "U20", "protocol": "U4", "ttl": "i2", "service": "U16",
     "evidence": "", "rtt_ms": "f8", "time": "f8", "pass_": "u1", "icmp_from": "U39", "scanner_ip": "U39",
     "tunnel": "", "first_probe": "f8", "last_probe": "f8", "attempts": "i8",
+    "scan": "i4",
 }  # fmt: skip
 _UNKNOWN = {"U": "", "i": -1, "f": np.nan, "u": 0, "": ""}  # by the kind of the type
 
@@ -58,7 +59,7 @@ class Verdicts:
         Fields: ip (text), port (int32; -1: the host is down and has none), state, reason, protocol (text), ttl
         (int16), service (text), evidence (words with spaces between), rtt_ms (float64, milliseconds), time (float64,
         seconds since 1970), pass (uint8, from 1), icmp_from, scanner_ip, tunnel (text), first_probe, last_probe
-        (float64, seconds since 1970), attempts (int64). Not known: "", -1, NaN, or pass 0.
+        (float64, seconds since 1970), attempts (int64), scan (int32, from 1). Not known: "", -1, NaN, or pass 0.
         """
         rows: list[tuple[Any, ...]] = []
         longest = {name: 1 for name, kind in _TYPES.items() if not kind}
@@ -130,6 +131,7 @@ def classify(
     outer: bool = False,
     since: str | float | None = None,
     until: str | float | None = None,
+    gap: str | float | None = None,
     scanners: TextOrTexts = (),
     targets: TextOrTexts = (),
     ports: PortSpec | None = None,
@@ -139,15 +141,16 @@ def classify(
 
     `timeout`: seconds that a probe must have waited to be filtered; 0: any time. `orphans`: also rows for replies
     without a captured probe. `outer`: what is inside tunnels is not judged. `since` and `until` select packets by
-    their time: texts as on the command line, or seconds since 1970. `scanners`, `targets`, `ports` and `only_open`
-    select rows.
+    their time: texts as on the command line, or seconds since 1970. `gap`: scans of a target that are further apart
+    (`"1h"`, or seconds) have rows of their own. `scanners`, `targets`, `ports` and `only_open` select rows.
 
     Raises UsageError for a selection or a time that cannot be read, and at the first row if no capture can be read.
     Damage ends the reading of a file and is in `notes`.
     """
     selection = Selection(_texts(scanners), _texts(targets), _port_text(ports), only_open)
+    length = 0 if gap is None else duration("gap", str(gap))
     period = Period.of(*(each if each is None else str(each) for each in (since, until)))
-    reading = Classification(_texts(paths), timeout, orphans, selection, outer, period)
+    reading = Classification(_texts(paths), timeout, orphans, selection, outer, period, length)
     notes: list[str] = []
     summary: list[str] = []
 

@@ -56,6 +56,7 @@ def columns(hosts: int, ports: int, scanners: int, six: bool, silent: float, see
         first := random.integers(1, 2_000_000_000 * 10**9, n) * (random.random(n) < 0.9),
         first + random.integers(0, 10**12, n) * (first > 0),
         random.integers(0, 100, n).astype(np.uint32),
+        np.zeros(n, np.int64),
     )
 
 
@@ -94,6 +95,14 @@ def test_rows_in_tunnels(form: str) -> None:
     rows = replace(rows, tunnel=rows.ip["lo"].astype(np.int64) % 3, tunnels=[None, "vxlan:1", "gtp-u:70000/gre"])
     assert text(form, False, [rows]) == text(form, False, [list(rows)])
     assert "gtp-u:70000/gre" in text(form, True, [rows])
+
+
+@pytest.mark.parametrize("form", ["jsonl", "table"])
+def test_rows_of_several_scans(form: str) -> None:
+    rows = columns(100, 3, 2, True, 0.5, 1)
+    rows = replace(rows, scan=np.sort(rows.ip["lo"].astype(np.int64) % 12) + 1)
+    assert text(form, False, [rows]) == text(form, False, [list(rows)])
+    assert {"jsonl": '"scan": 12}', "table": ", scan 12"}[form] in text(form, True, [rows])
 
 
 def test_times_that_floats_cannot_hold() -> None:

@@ -100,6 +100,7 @@ VERDICTS = st.builds(
     maybe | st.integers(0, 2**31),
     maybe | st.integers(0, 2**31),
     maybe | st.integers(0, 2**31),
+    maybe,
 )
 
 

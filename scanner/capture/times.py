@@ -1,7 +1,8 @@
 """Times as users write them, and the part of a capture that lies between two of them.
 
 A moment is a date with or without a time of day (UTC unless an offset is given), or seconds since 1970. Digits alone
-are seconds. A period holds its beginning and not its end, so two periods that touch share no packet.
+are seconds, also in a duration. A period holds its beginning and not its end, so two periods that touch share no
+packet.
 
 A packet without a time stamp may belong to any time. So it is left out of every period, and counted apart.
 """
@@ -19,11 +20,14 @@ from ..verdict.sentences import plural
 from .source import NO_TIME
 
 EVER = (1 << 63) - 1  # ns; later than any packet
+LONGEST = 10**18  # ns, 31 years; sums of times and a duration must fit 64 bits
 _SECOND = 10**9
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?\s*(?:Z|UTC|([+-])([01]\d|2[0-3]):?(\d\d))?",
     re.IGNORECASE | re.ASCII,
 )
+_DURATION = re.compile(r"(\d{1,10}(?:\.\d{1,9})?)\s*([smhd]?)", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _EPOCH = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
 
 
@@ -45,6 +49,15 @@ def moment(flag: str, text: str) -> int:
     raise UsageError(
         f"{flag} {text!r} is not a time such as 2026-11-22T10:00:00Z, '2026-11-22 10:00' (UTC) or 1795341600 (seconds)"
     )
+
+
+def duration(flag: str, text: str) -> int:
+    """`90s`, `1.5h`, `2d`, or a number of seconds → ns, above 0. Raises UsageError."""
+    found = _DURATION.fullmatch(text.strip())
+    length = int(Decimal(found[1]) * _SECOND * _UNITS[found[2].lower()]) if found else 0
+    if not 0 < length <= LONGEST:
+        raise UsageError(f"{flag} {text!r} is not a duration such as 90s, 30m, 1h or 2d")
+    return length
 
 
 @dataclass

@@ -11,8 +11,9 @@ Limit: only flows that are still in the tables at the end of the capture are loo
 
 import numpy as np
 
-from ..packet.headers import Bools, Ints
+from ..packet.headers import Bools, Ints, Rows
 from .flows import TAKEN, Flows
+from .forgotten import merged
 from .keys import FlowKey, Numbering, TargetKey
 from .settle import take_replies
 
@@ -40,6 +41,34 @@ def settle_tunnels(flows: Flows) -> None:
     early, probe = early[settled], found[settled]
     take_replies(flows, early, probe)
     flows.reached.add(flows.target_keys(flows.keys().take(probe).target).us)
+
+
+def settle_scans(flows: Flows) -> None:
+    """At the end of the capture: an answer that came when the next scan of its target had begun joins its probe."""
+    if flows.scans is None:
+        return
+    table = flows.table
+    early = np.flatnonzero((table["probes"] == 0) & flows.ledger.was_answered() & (table["marks"] & TAKEN == 0))
+    key = flows.keys().take(early)
+    us, them, port = flows.target_keys(key.target)
+    scan = flows.addresses.scan(them)
+    before = TargetKey(us, flows.addresses.in_scan(them, np.maximum(scan - 1, 0)), port)
+    target = flows.targets.find(*before.words())
+    later = np.flatnonzero((scan > 0) & (target >= 0))
+    if not later.size:
+        return
+    early, key = early[later], key._replace(target=target).take(later)
+    wanted = Numbering()
+    wanted.intern(*key.words())
+
+    def belongs(facts: Rows) -> Bools:
+        mine = FlowKey(facts["target"].astype(np.int64), facts["our_port"], facts["seq"])
+        return np.asarray(wanted.find(*mine.words()) >= 0)
+
+    flows.recall(*merged(flows.forgotten.take(belongs)))
+    probe = flows.find(key)
+    sent = (probe >= 0) & (flows.table["probes"][probe] > 0)
+    take_replies(flows, early[sent], probe[sent])
 
 
 def tunnel_texts(flows: Flows, address: Ints) -> tuple[Ints, list[str | None]]:

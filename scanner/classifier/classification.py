@@ -7,16 +7,19 @@ its batch show, and its target gets no other row. Reading may be stopped, and th
 It needs Python and numpy only: no privileges, no network, no packet socket.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from ..capture.reader import open_captures
-from ..capture.source import Capture
+from ..capture.source import Capture, file_name
 from ..capture.times import Period
+from ..errors import UsageError
 from ..packet.headers import Bools, Frames, Ints
 from ..packet.parse import Segments
 from ..packet.tunnel import Tunnels
@@ -25,11 +28,12 @@ from ..targets.spec import parse_hosts, resolve
 from ..verdict.columns import Columns
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason
-from .across import settle_tunnels
+from .across import settle_scans, settle_tunnels
 from .flow_numbers import NEVER
 from .flows import Flows
 from .judge import Judged, Judging, judge, judge_accepted
 from .rows import rows
+from .scan_times import ScanTimes
 from .settle import retire, settle
 from .summary import count_report, tunnel_counts, tunnel_lines, unread_lines
 
@@ -86,8 +90,10 @@ class Classification:
     selection: Selection = field(default_factory=Selection)
     outer: bool = False  # what is inside tunnels is not judged
     period: Period = field(default_factory=Period)  # only packets of it are read
+    gap: int = 0  # ns; above 0: scans of a target that are further apart are told apart
     capture: Capture = field(init=False)
     flows: Flows = field(init=False)
+    _most: int = sys.maxsize  # packets to read
     targets: int = 0  # judged, before the selection
     orphaned: int = 0  # targets that replied, but whose probe was not captured
     step: Step = Step.READING
@@ -97,6 +103,9 @@ class Classification:
     def __post_init__(self) -> None:
         self.capture = open_captures(self.paths)
         self.flows = Flows(None if self.outer else Tunnels())
+        once = [path for path in self.paths if path == "-" or (os.path.exists(path) and not os.path.isfile(path))]
+        if self.gap and once:
+            raise UsageError(f"--gap reads a capture twice, and {file_name(once[0])} can be read once: name a file")
 
     @property
     def interrupted(self) -> bool:
@@ -105,8 +114,10 @@ class Classification:
 
     def batches(self) -> Iterator[Columns]:
         """The verdicts: batches of whole hosts at the end, and for a pipe one whenever ports were found open."""
+        if self.gap:
+            self._find_scans()
         given = np.zeros(0, np.bool_)  # by target
-        for frames in map(self.period.take, self.capture):
+        for frames in self._frames():
             fresh = self.flows.count
             self.flows.feed(frames)
             if "-" in self.paths and self.flows.accepted.size:
@@ -124,9 +135,30 @@ class Classification:
             yield self._rows(judged, ~given[judged.target])
             self.handed_out += len(judged.target)
 
+    def _find_scans(self) -> None:
+        """The first of two readings."""
+        flows, period = self.flows, replace(self.period)  # packets are counted in the second one
+        flows.scans = ScanTimes(self.gap, flows.addresses, flows.tunnels, self.orphans)
+        for frames in map(period.take, self.capture):
+            flows.scans.see(frames)
+        flows.scans.close()
+        flows.may_cross = True  # what tells goes by addresses, and those of targets have other numbers now
+        if flows.tunnels is not None:
+            flows.tunnels.packets[:] = 0
+        if self.interrupted:
+            self._most = self.capture.frames
+        self.capture = open_captures(self.paths)
+
+    def _frames(self) -> Iterator[Frames]:
+        """The batches that are judged."""
+        for frames in self.capture:
+            yield self.period.take(frames)
+            if self.capture.frames >= self._most:  # the first reading was stopped here
+                self.capture.stop()
+
     def judged(self, see: Callable[[Frames, Segments, Ints, Ints], None]) -> Judged:
         """Read everything, judge once, and show `see` each batch and what `feed` made of it: for readers of columns."""
-        for frames in map(self.period.take, self.capture):
+        for frames in self._frames():
             fresh = self.flows.count
             see(frames, *self.flows.feed(frames))
             retire(self.flows, fresh)
@@ -137,6 +169,7 @@ class Classification:
         self.step = Step.JUDGING
         settle(self.flows)
         settle_tunnels(self.flows)
+        settle_scans(self.flows)
         judging = self._judge()
         self.targets, self.orphaned = int(np.count_nonzero(judging.probed)), judging.orphaned
         self.judged_targets = len(judging.target)

@@ -28,6 +28,7 @@ def settle_crossing_syns(flows: Flows) -> None:
     candidate = np.flatnonzero((flows.table["probes"] > 0) & both[target])
     unanswered: dict[tuple[int, ...], list[int]] = {}  # SYNs by (prober, target, source port, port), in order of time
     us, them, port = flows.target_keys(target[candidate])
+    them = flows.addresses.in_scan(them, 0)  # a target is a prober in none of its scans
     # At equal times the addresses and ports decide, because the numbers of flows differ from run to run.
     order = np.lexsort((seq[candidate], port, our_port[candidate], them, us, first[candidate]))
     for row in order.tolist():
@@ -56,7 +57,7 @@ def both_ways_of(flows: Flows) -> Bools:
     pieces = [slice(at, at + _PIECE) for at in range(0, count, _PIECE)]
     for piece in pieces:
         us, them, _ = flows.target_keys(piece)
-        both[piece] = flows.probers.may_have(them) & flows.probed.may_have(us)
+        both[piece] = flows.probers.may_have(flows.addresses.in_scan(them, 0)) & flows.probed.may_have(us)
     # The filters let few others pass. These are compared with all targets.
     few = np.flatnonzero(both)
     us = flows.target_keys(few).us

@@ -34,6 +34,7 @@ from .endings import ends
 from .flow_numbers import FLOW, NO_PROBE, FlowNumbers
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
 from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, grown, target_key
+from .scan_times import ScanTimes
 
 ENDING = np.uint16(1 << 15)  # in `marks`: a reset that need not be an answer to a SYN
 _PIECE = 1 << 16  # flows that are handled at once
@@ -43,19 +44,17 @@ TAKEN = np.uint16(1 << 14)  # in `marks`: a SYN or a reply that was counted as a
 class Flows:
     """All flows of a capture. `table` (FLOW) and `ledger` (what the replies said) have one row a flow."""
 
-    def __init__(self, tunnels: Tunnels | None = None) -> None:
-        self.tunnels = tunnels  # that are looked into
-        self.addresses = AddressNumbers()
-        self.targets, self.ledger = Numbering(), Ledger(0)
+    def __init__(self, tunnels: Tunnels | None = None, scans: ScanTimes | None = None) -> None:
+        self.tunnels, self.scans = tunnels, scans  # that are looked into; that are told apart
+        self.addresses, self.targets, self.ledger = AddressNumbers(), Numbering(), Ledger(0)
         self.forgotten, self.retired = Forgotten(), TargetTable()  # and what replies to forgotten flows said
         self.limit = 0  # flows in the tables above which some are to be forgotten
-        self.counts: Counter[str] = Counter()  # what was not understood, by cause
-        self.bad_checksums = 0  # replies
+        self.counts, self.bad_checksums = Counter[str](), 0  # what was not understood, by cause; replies
         self.arp, self.conversations, self.questions = ArpScans(), Conversations(), Questions()
         self.scanned: dict[str, Scanned] = {}  # by scans that are no SYN scans; known when all has been judged
-        self.senders, self.long_syns = IcmpSenders(), LongSyns()
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
+        self.senders, self.long_syns = IcmpSenders(), LongSyns()
         self.reached = AddressSet()  # addresses that something was sent to, apart from SYNs
         self._numbers, self._table = FlowNumbers(), np.zeros(0, FLOW)
         self.probers, self.probed = AddressFilter(), AddressFilter()  # who has sent a SYN, and to whom
@@ -161,8 +160,9 @@ class Flows:
         four = segments.version == 4
         src, dst = (self.addresses.numbers(each, four, segments.tunnel) for each in (segments.src, segments.dst))
         probe = ~segments.icmp & (segments.flags & (SYN | ACK | RST) == SYN)
-        if probe.any():
-            self._take_probes(segments, src, dst, np.flatnonzero(probe))
+        if self.scans is not None:
+            src, dst = self.scans.apart(segments, probe, src, dst, self.reached)
+        self._take_probes(segments, src, dst, np.flatnonzero(probe))
         if segments.truncated.any():
             self._note_cut_quotes(dst[segments.truncated], src[segments.truncated])
         rest = np.flatnonzero(~probe & ~segments.truncated)

@@ -4,9 +4,9 @@ What the classifier remembers lies in columns, one row a flow or a target. This 
 sequence numbers of packets into row numbers. Every key is two 64-bit words, and this is the only place that packs them:
 
     address  (33 bits)  IPv4: the address itself; IPv6: 2^32 + the number of the address;
-                        in a tunnel: 2^32 + 2^31 + the number of the pair of address and tunnel
+                        in a tunnel, or in a later scan (`scan_times`): 2^32 + 2^31 + the number of the pair
     target   word a     address of the prober, low 32 bits << 32 | address of the target, low 32 bits
-             word b     bit 32 of both addresses << 16 | port
+             word b     bit 32 of the prober << 17 | bit 32 of the target << 16 | port
     flow     word a     number of the target << 32 | sequence number of the SYN
              word b     source port of the SYN
 
@@ -46,16 +46,16 @@ class TargetKey(NamedTuple):
 
     def words(self) -> tuple[U64, U64]:
         """The two words of each key."""
-        low = self.us.view(np.uint64) << np.uint64(32)  # the family's bit falls out; it is in the other word
-        return low | (self.them & _LOW).view(np.uint64), (self.them >> 32 << 16 | self.port).view(np.uint64)
+        low = self.us.view(np.uint64) << np.uint64(32)  # bit 32 falls out; it is in the other word
+        high = self.us >> 32 << 17 | self.them >> 32 << 16
+        return low | (self.them & _LOW).view(np.uint64), (high | self.port).view(np.uint64)
 
 
 def target_key(words: U64) -> TargetKey:
     """uint64[n, 2] → the columns of the targets."""
     a, b = words[:, 0], words[:, 1].view(np.int64)
-    family = b >> 16 << 32
     us, them = (a >> np.uint64(32)).view(np.int64), (a & np.uint64(_LOW)).view(np.int64)
-    return TargetKey(us | family, them | family, b & 0xFFFF)
+    return TargetKey(us | b >> 17 << 32, them | (b >> 16 & 1) << 32, b & 0xFFFF)
 
 
 class FlowKey(NamedTuple):
@@ -177,12 +177,13 @@ class Numbering:
 class AddressNumbers:
     """Addresses as 33-bit numbers: IPv4 as it is; each IPv6 address by its number in a table, with bit 32 set.
 
-    An address in a tunnel is another address than the same one outside, or in another tunnel.
+    An address in a tunnel is another address than the same one outside, or in another tunnel. So is an address in a
+    later scan of it.
     """
 
     def __init__(self) -> None:
         self._six = Numbering()
-        self._in_tunnels = Numbering()  # (address, tunnel)
+        self._in_tunnels = Numbering()  # (address, number of the scan << 32 | tunnel)
 
     def numbers(self, address: Rows, four: Bools | None = None, tunnel: Ints | None = None) -> Ints:
         """ADDRESS[n] → int64[n]. `four`: which are IPv4, if that is known. `tunnel`: where they were seen."""
@@ -203,7 +204,25 @@ class AddressNumbers:
         if not inner.any():
             return number, np.zeros(len(number), np.int64)
         pairs = self._in_tunnels.keys[np.where(inner, number & _PAIR, 0)].view(np.int64)
-        return np.where(inner, pairs[:, 0], number), np.where(inner, pairs[:, 1], 0)
+        return np.where(inner, pairs[:, 0], number), np.where(inner, pairs[:, 1] & _LOW, 0)
+
+    def scan(self, number: Ints) -> Ints:
+        """int64[n] → the scan that each of these numbers is about, from 0."""
+        inner = number >= _IN_TUNNEL
+        if not inner.any():
+            return np.zeros(len(number), np.int64)
+        pairs = self._in_tunnels.keys[np.where(inner, number & _PAIR, 0)].view(np.int64)
+        return np.where(inner, pairs[:, 1] >> 32, 0)
+
+    def in_scan(self, number: Ints, scan: Ints | int) -> Ints:
+        """int64[n] → the numbers that these addresses have in these scans."""
+        outside, tunnel = self.outside(number)
+        second = np.asarray(tunnel | scan << 32, np.int64)
+        inner = second > 0
+        pairs = outside[inner].view(np.uint64), second[inner].view(np.uint64)
+        outside = outside.copy()
+        outside[inner] = _IN_TUNNEL | self._in_tunnels.intern(*pairs)
+        return outside
 
     def ranks(self, number: Ints, tunnels: Tunnels | None) -> Ints:
         """int64[n] → numbers in the order of the addresses. Those of IPv6 differ from run to run: see `Numbering`."""
@@ -213,7 +232,8 @@ class AddressNumbers:
         address, rank = self.addresses(distinct), np.empty_like(distinct)
         outside, tunnel = self.outside(distinct)
         tunnel = tunnels.ranks()[tunnel] if tunnels else tunnel
-        rank[np.lexsort((tunnel, address["lo"], address["hi"], outside >= IPV6))] = np.arange(len(distinct))
+        parts = self.scan(distinct), tunnel, address["lo"], address["hi"], outside >= IPV6
+        rank[np.lexsort(parts)] = np.arange(len(distinct))
         return np.asarray(rank[back])
 
     def addresses(self, number: Ints) -> Rows:

@@ -28,7 +28,7 @@ def rows(flows: Flows, judged: Judged) -> Columns:
     dated = (first > 0) & (first != NEVER)  # a clock that was not set shows 1970
     evidence, words = numbered_words(record, judged.facts)
     more: dict[tuple[str, ...], int] = {}
-    for row, word in _further_words(flows, us, them, record, judged.orphan):
+    for row, word in _further_words(flows, us, flows.addresses.in_scan(them, 0), record, judged.orphan):
         longer = (*evidence[words[row]], word)
         words[row] = more.setdefault(longer, len(evidence))
         if words[row] == len(evidence):
@@ -38,6 +38,7 @@ def rows(flows: Flows, judged: Judged) -> Columns:
         record["time"] > 0, words, flows.addresses.addresses(us), evidence, _services(),
         [None, *map(raw_text, flows.senders.names[1:])], *tunnel_texts(flows, us),
         first * dated, last * dated, attempts,
+        flows.addresses.scan(them) + (flows.scans is not None),
     )  # fmt: skip
 
 

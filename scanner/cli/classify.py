@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from ..capture.reader import open_captures
-from ..capture.times import Period
+from ..capture.times import Period, duration
 from ..classifier.classification import Classification, Selection
 from ..errors import INTERRUPTED, UsageError, escaped, note
 from ..files import check_new
@@ -34,13 +34,13 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
     if options.ladder and "-" in options.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
+    if options.ladder and options.gap:
+        raise UsageError("--ladder draws all scans of a target: choose one with --since and --until, without --gap")
     check_form(output.progress)
     output.check_names()
     if output.stats:
         check_new(output.stats, output.force)
-    selection = _selection(options, output.only_open)
-    period = Period.of(options.since, options.until)
-    reading = Classification(list(options.captures), options.timeout, options.orphans, selection, options.outer, period)
+    reading = _reading(options, output.only_open)
     drawn: list[Verdict] = []
 
     def noting(rows: Iterable[Verdict]) -> Iterator[Verdict]:
@@ -57,7 +57,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     # Rows are tuples of text and numbers without cycles. The collector would go through all of them, again and again.
     gc.disable()
     with stopped_by_signals(stop, lambda: reading.interrupted):
-        outputs = output.open(Run(command_line()))
+        outputs = output.open(Run(command_line(), scans=bool(reading.gap)))
         with watched(reading, output.quiet, output.progress) as progress:
             for rows in reading.batches():
                 with progress.writing():
@@ -72,6 +72,15 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     if options.ladder and reading.capture.opened and not reading.interrupted:
         output.print_ladders(_ladders(options, drawn))
     return INTERRUPTED if reading.interrupted else reading.exit_code
+
+
+def _reading(options: ClassifyOptions, only_open: bool) -> Classification:
+    """What is to be read, and how. Raises UsageError."""
+    selection, period = _selection(options, only_open), Period.of(options.since, options.until)
+    gap = 0 if options.gap is None else duration("--gap", options.gap)
+    return Classification(
+        list(options.captures), options.timeout, options.orphans, selection, options.outer, period, gap
+    )
 
 
 def _selection(options: ClassifyOptions, only_open: bool) -> Selection:

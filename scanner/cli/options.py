@@ -130,6 +130,9 @@ class ClassifyOptions:
     scanner: Texts = option((), INPUT, "Only probes of this scanner; repeatable.")
     target: Texts = option((), INPUT, "Only these targets; repeatable.")
     ports: str | None = option(None, INPUT, "Only these ports.", "-p --ports")
+    gap: str | None = option(
+        None, INPUT, "Scans of a target that are further apart (90s, 30m, 1h, 2d) have rows of their own.", "", "TIME"
+    )
     since: str | None = option(*SINCE)
     until: str | None = option(*UNTIL)
     timeout: float = option(1.0, EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")

@@ -36,7 +36,7 @@ MANY = 1 << 20  # targets above which silent ones are counted instead of written
 FORMATS: dict[str, Callable[[Stream, bool, Run], Format]] = {
     "table": lambda stream, everything, run: table_format(everything, stream.colour, summary=not stream.person),
     "jsonl": lambda stream, everything, run: json_format(),
-    "csv": lambda stream, everything, run: csv_format(),
+    "csv": lambda stream, everything, run: csv_format(run.scans),
     "xml": lambda stream, everything, run: xml_format(everything, run),
     "gnmap": lambda stream, everything, run: gnmap_format(everything, run),
 }

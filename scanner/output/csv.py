@@ -1,4 +1,5 @@
-"""Comma-separated values: always a header row, then one verdict a row; the columns never change.
+"""Comma-separated values: always a header row, then one verdict a row; the columns never
+change, but that rows of `classify --gap` have one more, `scan`.
 
 Columns carry the names and the order of the JSON keys; an unknown value is an empty cell. Evidence
 words are joined by `;`. Fields are quoted as RFC 4180 (section 2, rules 5 to 7) says, only where
@@ -37,13 +38,13 @@ def line(verdict: Verdict) -> str:
         protocol = ""
     shared = _middle((state, reason, protocol, ttl, service, evidence))
     rtt_cell = "" if rtt is None else f"{rtt:.3f}"
-    first, last, attempts = sent
+    first, last, attempts, scan = sent
     when, began, ended = ("" if each is None else f"{each:.6f}" for each in (time, first, last))
     return (f"{ip},{'' if port is None else port},{shared},{rtt_cell},{when},"
             f"{'' if pass_ is None else pass_},{icmp or ''},{scanner or ''},{quote(tunnel or '')},"
-            f"{began},{ended},{'' if attempts is None else attempts}\n")  # fmt: skip
+            f"{began},{ended},{'' if attempts is None else attempts}{f',{scan}' if scan else ''}\n")  # fmt: skip
 
 
-def csv_format() -> Format:
-    """The Format of one file: the header, then a row for each verdict, in the order given."""
-    return Format(lambda verdicts: chunks(map(line, verdicts)), ",".join(COLUMNS) + "\n")
+def csv_format(scans: bool = False) -> Format:
+    """The Format of one file: the header, then a row for each verdict, in the order given. `scans`: rows have them."""
+    return Format(lambda verdicts: chunks(map(line, verdicts)), ",".join(COLUMNS + ("scan",) * scans) + "\n")

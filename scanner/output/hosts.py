@@ -5,8 +5,9 @@ reason are folded, `open` ports never, and a firewall's resets apart from the ho
 screen shows. Rows are folded while the batch is read: a host with 65,535 closed ports holds 25 rows at most.
 
 A host is up if it sent something itself. Silence proves nothing, and neither does an ICMP error that a router
-sent; such a host is `unknown`. (nmap with -Pn calls it up.) A host is one entry for each batch, scanner and tunnel: a
-live scan gives whole hosts, but a capture that is read from a pipe may name a host again when more of it is known.
+sent; such a host is `unknown`. (nmap with -Pn calls it up.) A host is one entry for each batch, scanner, tunnel and
+scan: a live scan gives whole hosts, but a capture that is read from a pipe may name a host again when more of it is
+known.
 """
 
 from collections import Counter
@@ -27,7 +28,7 @@ HOSTS = 64  # in one write
 _OPEN, _CLOSED, _DOWN, _UNKNOWN = (state.value for state in (State.OPEN, State.CLOSED, State.DOWN, State.UNKNOWN))
 _NO_REPLY = {reason.word for reason in Reason if RANK[reason] == Rank.SILENT}
 
-_Name = tuple[str, str | None, str | None]  # a host: address, scanner, tunnel
+_Name = tuple[str, str | None, str | None, int | None]  # a host: address, scanner, tunnel, scan
 FoldKey = tuple[str, str]  # the state as shown, and the reason
 # What many ports have in common: state, reason, TTL, service, evidence, and the router that sent an ICMP error.
 Details = tuple[str, str, int | None, str | None, tuple[str, ...], str | None]
@@ -53,6 +54,7 @@ class HostRows:
     ip: str
     scanner: str | None  # whose packets a capture shows; None in a live scan
     tunnel: str | None  # that a capture shows the host in
+    scan: int | None  # of these ports
     reply: Verdict
     status: str
     groups: dict[FoldKey, PortGroup]
@@ -84,11 +86,13 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
     """The hosts of a batch in address order; with `everything` nothing is folded."""
     hosts: dict[_Name, HostRows] = {}
     for verdict in verdicts:
-        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_ = verdict
-        name = ip, scanner, tunnel
+        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_, scan = verdict
+        name = ip, scanner, tunnel, scan
         host = hosts.get(name)
         if host is None:
-            host = hosts[name] = HostRows(ip, scanner, tunnel, verdict, "down" if state == _DOWN else "unknown", {})
+            host = hosts[name] = HostRows(
+                ip, scanner, tunnel, scan, verdict, "down" if state == _DOWN else "unknown", {}
+            )
         # A reply proves the host up, unless it is an ICMP error that a router sent, or proves nothing itself.
         if host.status != "up" and state != _UNKNOWN and reason not in _NO_REPLY and icmp_from in (None, ip):
             host.status, host.reply = "up", verdict
@@ -105,10 +109,10 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
     return [hosts[name] for name in sorted(hosts, key=_address_order)]
 
 
-def _address_order(name: _Name) -> tuple[int, int, int, int, str]:
-    """IPv4 first, then IPv6, by number; then by scanner in the same way, and by tunnel."""
-    ip, scanner, tunnel = name
-    return *_number(ip), *(_number(scanner) if scanner else (0, 0)), tunnel or ""
+def _address_order(name: _Name) -> tuple[int, int, int, int, str, int]:
+    """IPv4 first, then IPv6, by number; then by scanner in the same way, by tunnel and by scan."""
+    ip, scanner, tunnel, scan = name
+    return *_number(ip), *(_number(scanner) if scanner else (0, 0)), tunnel or "", scan or 0
 
 
 @lru_cache(maxsize=1 << 10)

@@ -58,13 +58,15 @@ def line(verdict: Verdict) -> str:
         row += f', "scanner_ip": "{scanner}"'
     if tunnel is not None:
         row += f', "tunnel": {json.dumps(tunnel)}'
-    first, last, attempts = sent
+    first, last, attempts, scan = sent
     if first is not None:
         row += f', "first_probe": {first:.6f}'
     if last is not None:
         row += f', "last_probe": {last:.6f}'
     if attempts is not None:
         row += f', "attempts": {attempts}'
+    if scan is not None:
+        row += f', "scan": {scan}'
     return row + "}\n"
 
 
@@ -107,7 +109,10 @@ def lines_of(rows: Columns) -> str:
     if first.any():
         parts.append(where(first > 0, ', "first_probe": ', fractions(first, 6)))
         parts.append(where(first > 0, ', "last_probe": ', fractions(last, 6)))
-    return joined(*parts, ', "attempts": ', numbers(rows.attempts.astype(np.int64)), "}\n")
+    parts += [', "attempts": ', numbers(rows.attempts.astype(np.int64))]
+    if rows.scan.any():
+        parts.append(where(rows.scan > 0, ', "scan": ', numbers(rows.scan)))
+    return joined(*parts, "}\n")
 
 
 def json_format() -> Format:

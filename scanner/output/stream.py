@@ -32,7 +32,8 @@ class Run:
     """What is known of a run when it starts, for formats with a head.
 
     `command`: the command line. `kind`: "syn", "connect", or "" for a capture. `ports`: the probed ports as
-    `format_ports` writes them, `port_count` of them. `started`: seconds since 1970.
+    `format_ports` writes them, `port_count` of them. `started`: seconds since 1970. `scans`: rows say to which scan of
+    their target they belong.
     """
 
     command: str = "halfopen"
@@ -40,6 +41,7 @@ class Run:
     ports: str = ""
     port_count: int = 0
     started: float = field(default_factory=time.time)
+    scans: bool = False
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class _Table:
 
     def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
         """A batch: its hosts in address order; hosts without any answer are kept for the end."""
-        if isinstance(verdicts, Columns) and not verdicts.in_tunnels:
+        if isinstance(verdicts, Columns) and not (verdicts.in_tunnels or verdicts.scan.any()):
             yield from self._columns(verdicts)
         else:
             yield from self._rows(verdicts)
@@ -163,8 +163,9 @@ class _Table:
         return True
 
     def _title(self, host: HostRows) -> str:
-        """The host, the tunnel it was seen in, and who scanned it where a capture holds several scanners."""
-        return self._name(f"{host.ip} in {printable(host.tunnel)}" if host.tunnel else host.ip, host.scanner)
+        """The host, its tunnel, the number of the scan, and who scanned it where a capture holds several scanners."""
+        name = f"{host.ip} in {printable(host.tunnel)}" if host.tunnel else host.ip
+        return self._name(f"{name}, scan {host.scan}" if host.scan else name, host.scanner)
 
     def _name(self, ip: str, scanner: str | None) -> str:
         return f"{ip} (scanner {scanner})" if len(self._scanners) > 1 and scanner else ip

@@ -65,7 +65,8 @@ def _host(host: HostRows) -> str:
     rows, folded = [row for row in host.shown() if row.port is not None], host.folded()
     times = [time for row in rows for time in (row.first_probe, row.last_probe, row.time) if time is not None]
     first, last = (int(min(times)), int(max(times))) if times else (None, None)
-    seen = [f"{name} {value}" for name, value in (("scanner", host.scanner), ("tunnel", host.tunnel)) if value]
+    parts = ("scanner", host.scanner), ("tunnel", host.tunnel), ("scan", host.scan)
+    seen = [f"{name} {value}" for name, value in parts if value]
     text = f"<host{_attributes(starttime=first, endtime=last, comment=', '.join(seen) or None)}>\n"
     text += f"<status{_attributes(state=host.status, reason=host.reply.reason, reason_ttl=host.reply.ttl or 0)}/>\n"
     text += f"<address{_attributes(addr=host.ip, addrtype='ipv6' if ':' in host.ip else 'ipv4')}/>\n"

@@ -154,7 +154,7 @@ def _columns(rows: Rows, host: Ints) -> dict[str, list[Any] | None]:
         **{name: rows[name].tolist() for name in ("port", "kind", "service")},
         "ttl": [None if value == UNKNOWN_TTL else value for value in rows["ttl"].tolist()],
         "rtt": [None if value != value else round(value, 3) for value in rows["rtt"].tolist()],  # NaN is not itself
-        **{name: rows[name].tolist() for name in ("sender", "scanner", "tunnel")},
+        **{name: rows[name].tolist() for name in ("sender", "scanner", "tunnel", "scan")},
     }
     told = {name for name, values in columns.items() if name in ("host", "port", "kind") or any(values)}
     if len(set(columns["scanner"])) < 2:

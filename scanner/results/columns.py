@@ -1,12 +1,12 @@
 """Verdicts as columns: the form in which a comparison or a report can hold a million rows.
 
-A million `Verdict` tuples take half a gigabyte; these columns take 48 bytes a row. Text repeats from
+A million `Verdict` tuples take half a gigabyte; these columns take 60 bytes a row. Text repeats from
 row to row, so each distinct text is kept once and a row holds its number. Rows of several files that pass through
 one `Vocabulary` share the numbers, and so can be compared as integers.
 
-A target may come twice, from overlapping files or from a capture with several scanners. One row must stand for it: the
-one with the strongest state (open before closed before filtered before the rest), and of equals the later one. Replies
-overrule each other in the same order during a scan.
+A target may come twice, from overlapping files or from a capture with several scanners or scans. One row must stand for
+it: the one with the strongest state (open before closed before filtered before the rest), and of equals the later one.
+Replies overrule each other in the same order during a scan.
 """
 
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ from ..verdict.table import State
 
 ROW = np.dtype(
     [("hi", np.uint64), ("lo", np.uint64), ("port", np.int32), ("kind", np.uint32), ("service", np.uint32),
-     ("sender", np.uint32), ("scanner", np.uint32), ("tunnel", np.uint32), ("ttl", np.int32), ("rtt", np.float32),
-     ("time", np.float64)]
+     ("sender", np.uint32), ("scanner", np.uint32), ("tunnel", np.uint32), ("scan", np.int32), ("ttl", np.int32),
+     ("rtt", np.float32), ("time", np.float64)]
 )  # fmt: skip
 TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind", "tunnel")])  # what a comparison needs
 HOST_ONLY = -1  # the port of a row about a host as a whole
@@ -89,8 +89,8 @@ class Vocabulary:
         return np.concatenate(columns)
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
-        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner, tunnel, *_ = zip(
-            *chunk, strict=True
+        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner, tunnel, *_, scan = (
+            zip(*chunk, strict=True)
         )
         rows = np.empty(len(chunk), ROW)
         hosts: dict[str, int] = {}  # each address is read once
@@ -103,6 +103,7 @@ class Vocabulary:
         rows["sender"] = _numbered(self._addresses, sender)
         rows["scanner"] = _numbered(self._addresses, scanner)
         rows["tunnel"] = _numbered(self._addresses, tunnel)
+        rows["scan"] = [number or 0 for number in scan]
         rows["ttl"] = [UNKNOWN_TTL if number is None else number for number in ttl]
         rows["rtt"] = np.array(rtt, np.float32)  # None becomes NaN
         rows["time"] = np.array(time, np.float64)
@@ -118,17 +119,17 @@ def targets_only(rows: Rows) -> Rows:
 
 
 def strongest(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Rows:
-    """One row for each target (and scanner, if wished), by address, tunnel, protocol and port."""
+    """One row for each target (with `by_scanner` for each scanner and scan), by address, tunnel, protocol and port."""
     strength, protocol = texts.strength()[rows["kind"]], texts.protocols()[rows["kind"]]
-    scanner = (rows["scanner"],) if by_scanner else ()
-    rows = rows[np.lexsort((strength, *scanner, rows["port"], protocol, rows["tunnel"], rows["lo"], rows["hi"]))]
+    whose = (rows["scan"], rows["scanner"]) if by_scanner else ()
+    rows = rows[np.lexsort((strength, *whose, rows["port"], protocol, rows["tunnel"], rows["lo"], rows["hi"]))]
     return rows[~same_target(texts, rows, by_scanner)]  # the last of its target is the strongest
 
 
 def same_target(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Bools:
     """Which of the sorted rows are about the same target as the row that follows."""
     columns = [texts.protocols()[rows["kind"]], rows["hi"], rows["lo"], rows["tunnel"], rows["port"]]
-    columns += [rows["scanner"]] if by_scanner else []
+    columns += [rows["scanner"], rows["scan"]] if by_scanner else []
     same = np.zeros(len(rows), np.bool_)
     same[:-1] = np.logical_and.reduce([column[:-1] == column[1:] for column in columns])
     return same

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..capture.source import file_name
 from ..errors import ScanError, UsageError, note
 from ..output.jsonl import chunks
 from ..output.stream import standard_output
@@ -220,7 +221,8 @@ def run_diff(
     notes: list[str] = []
     try:
         with showing() as tell:
-            before, after = (targets_only(texts.rows(read_results([path], notes.append, tell))) for path in (old, new))
+            sides = ((path, texts.rows(read_results([path], notes.append, tell))) for path in (old, new))
+            before, after = (_targets_of(rows, path) for path, rows in sides)
     finally:
         for line in notes:
             note(line)
@@ -236,6 +238,16 @@ def run_diff(
     if not quiet:
         note(_summary(comparison, tally))
     return 1 if tally else 0
+
+
+def _targets_of(rows: Rows, path: str) -> Rows:
+    """TARGET columns of a file, ROW[n]. Raises UsageError where it has several rows of a target on purpose."""
+    if rows["scan"].max(initial=0) > 1:
+        raise UsageError(
+            f"{file_name(path)} holds several scans of a target (classify --gap), and diff compares one with another: "
+            "choose one for each side with classify --since and --until"
+        )
+    return targets_only(rows)
 
 
 def _counted(rows: Iterable[Difference], tally: Counter[Change]) -> Iterator[Difference]:

@@ -13,9 +13,10 @@ its end, as an interrupted scan leaves it, is refused: a missing row would look 
 Source: nmap.dtd; reasons are nmap's own words, without the plurals of releases before 7.40 or so.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from reprlib import repr as brief
-from typing import IO
+from typing import IO, Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -23,7 +24,7 @@ from ..verdict.rows import Verdict
 from ..verdict.table import Reason, State
 
 _PIECE = 1 << 16
-_SEEN = ("scanner ", "tunnel ")  # how the parts of a comment begin
+_SEEN = ("scanner ", "tunnel ", "scan ")  # how the parts of a comment begin
 _WORDS = {reason.word for reason in Reason}
 _UNKNOWN = "unknown-response"  # nmap's word for a reason that it cannot name
 _HALFOPEN = "halfopen-evidence"  # the script whose output is our evidence
@@ -82,20 +83,11 @@ class _Reader:
         if not ips:
             raise NotNmap("a host in it has no address")
         ip = ips[-1]
-        comment = host.get("comment", "")
-        seen = dict(part.split(" ", 1) for part in comment.split(", ") if part.startswith(_SEEN))
-        scanner, tunnel = seen.get("scanner"), seen.get("tunnel")
+        whose = _whose(host.get("comment", ""))
         status = host.find("status")
         if status is not None and status.get("state") == State.DOWN.value:
-            yield Verdict(
-                ip,
-                None,
-                State.DOWN.value,
-                status.get("reason") or Reason.NO_RESPONSE.word,
-                scanner_ip=scanner,
-                tunnel=tunnel,
-            )
-        listed = [row for port in host.iter("port") if (row := _port(port, ip, scanner, tunnel))]
+            yield Verdict(ip, None, State.DOWN.value, status.get("reason") or Reason.NO_RESPONSE.word, **whose)
+        listed = [row for port in host.iter("port") if (row := _port(port, ip, whose))]
         yield from listed
         folded = list(host.iter("extraports"))
         named = _named_ports(folded, _MOST_ROWS - len(listed))
@@ -109,9 +101,7 @@ class _Reader:
                 self.left_out += _port_number(group.attrib["count"], _PORTS)
             for protocol, ports, reason in names:
                 for port in ports:
-                    yield Verdict(
-                        ip, port, group.attrib["state"], reason or _UNKNOWN, protocol, scanner_ip=scanner, tunnel=tunnel
-                    )
+                    yield Verdict(ip, port, group.attrib["state"], reason or _UNKNOWN, protocol, **whose)
 
     def _rest(self, group: Element, known: set[int | None]) -> _Named:
         """The ports of a group that names none; [] if scanned and known ports do not tell them."""
@@ -124,7 +114,14 @@ class _Reader:
         return [(protocol, rest, reason)] if len(rest) == int(group.attrib["count"]) else []
 
 
-def _port(port: Element, ip: str, scanner: str | None, tunnel: str | None) -> Verdict | None:
+def _whose(comment: str) -> dict[str, Any]:
+    """What halfopen writes of a host in a capture: who scanned it, in which tunnel, and which scan it was."""
+    seen = dict(part.split(" ", 1) for part in comment.split(", ") if part.startswith(_SEEN))
+    scan = re.fullmatch("[1-9][0-9]{0,8}", seen.get("scan", ""))
+    return {"scanner_ip": seen.get("scanner"), "tunnel": seen.get("tunnel"), "scan": int(scan[0]) if scan else None}
+
+
+def _port(port: Element, ip: str, whose: dict[str, Any]) -> Verdict | None:
     state, service = port.find("state"), port.find("service")
     if state is None or not state.attrib["state"]:
         return None
@@ -139,8 +136,7 @@ def _port(port: Element, ip: str, scanner: str | None, tunnel: str | None) -> Ve
         service=None if service is None else service.get("name"),
         evidence=tuple(evidence),
         icmp_from=state.get("reason_ip"),
-        scanner_ip=scanner,
-        tunnel=tunnel,
+        **whose,
     )
 
 

@@ -51,7 +51,7 @@ _LONGEST_WORD, _MOST_WORDS = 200, 100  # characters of a state, a reason and the
 _LATEST = 253402300799  # the end of the year 9999
 _LARGEST = {
     "ttl": 255, "rtt_ms": 1e9, "time": _LATEST, "pass": 1 << 31,
-    "first_probe": _LATEST, "last_probe": _LATEST, "attempts": 1 << 53,
+    "first_probe": _LATEST, "last_probe": _LATEST, "attempts": 1 << 53, "scan": 1 << 31,
 }  # fmt: skip
 
 # The columns of a result in the order of a Verdict's fields, and what a value is if it is known.
@@ -59,6 +59,7 @@ _FIELDS: dict[str, type] = {
     "ip": str, "port": int, "state": str, "reason": str, "protocol": str, "ttl": int, "service": str,
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
     "tunnel": str, "first_probe": float, "last_probe": float, "attempts": int,
+    "scan": int,
 }  # fmt: skip
 
 
@@ -253,8 +254,10 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
-    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts = verdict
-    for name, number in zip(_LARGEST, (ttl, rtt_ms, time, pass_, first, last, attempts), strict=True):
+    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts, scan = (
+        verdict
+    )
+    for name, number in zip(_LARGEST, (ttl, rtt_ms, time, pass_, first, last, attempts, scan), strict=True):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
     if not _are_words(state, reason, protocol, service, *seen, evidence):

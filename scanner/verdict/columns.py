@@ -59,6 +59,7 @@ class Columns:
     first: Ints  # times of the first and the last SYN, ns; 0: not known
     last: Ints
     attempts: U32  # SYNs
+    scan: Ints  # of the target, from 1; 0: scans are not told apart
 
     @property
     def in_tunnels(self) -> bool:
@@ -120,6 +121,7 @@ class Columns:
                 known(microseconds(self.first) / 1e6, self.first > 0),
                 known(microseconds(self.last) / 1e6, self.first > 0),
                 self.attempts.tolist(),
+                known(self.scan, self.scan > 0),
             ),
         )
 

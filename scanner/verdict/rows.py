@@ -4,7 +4,7 @@ Columns go in, named tuples come out. No Python code runs for a single row, whic
 a call with named fields for each. Times are rounded as integers, so that a replayed capture gives the same digits.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, cast
 
@@ -22,8 +22,8 @@ class Verdict(NamedTuple):
 
     `time` is seconds since 1970 of the winning reply, `rtt_ms` milliseconds, `pass_` counts from 1 (printed as
     `pass`). Of captures only: `tunnel` is the one that the target is seen in, `first_probe` and `last_probe` are
-    seconds since 1970 of SYNs to it, and `attempts` is how many SYNs there are. What is not known is None. A host that
-    is down has no port.
+    seconds since 1970 of SYNs to it, `attempts` is how many SYNs there are, and `scan` counts the scans of the target
+    from 1, if they are told apart. What is not known is None. A host that is down has no port.
     """
 
     ip: str
@@ -43,6 +43,7 @@ class Verdict(NamedTuple):
     first_probe: float | None = None
     last_probe: float | None = None
     attempts: int | None = None
+    scan: int | None = None
 
 
 def record_rows(
@@ -56,13 +57,13 @@ def record_rows(
     icmp_from: Iterable[str | None] = repeat(None),
     scanner_ip: Iterable[str | None] = repeat(None),
     tunnel: Iterable[str | None] = repeat(None),
-    probes: tuple[Iterable[Any], Iterable[Any], Iterable[Any]] = (repeat(None),) * 3,
+    probes: Sequence[Iterable[Any]] = (repeat(None),) * 4,
     timed: Bools | None = None,
     ttl_known: bool = True,
 ) -> Iterator[Verdict]:
     """RECORD[n] and its columns → n rows.
 
-    `trip`: round trips in ns, int64[n], below 0 where unknown. `probes`: the last three fields. `timed`: which records
+    `trip`: round trips in ns, int64[n], below 0 where unknown. `probes`: the last four fields. `timed`: which records
     carry a time (None: all).
     """
     reason = record["reason"].tolist()
@@ -91,7 +92,7 @@ def silent_rows(
 ) -> Iterator[Verdict]:
     """Targets that nothing answered: no-response."""
     fixed = map(repeat, (state.value, REASON_WORD[_NO_RESPONSE], "tcp", None))
-    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 9)
+    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 10)
 
 
 def down_row(ip: str, reason: Reason) -> Verdict:

@@ -37,6 +37,7 @@ const columns = [
   { head: "From", name: "sender", key: (r) => data.addresses[at("sender", r)], show: (r) => data.addresses[at("sender", r)] },
   { head: "Scanner", name: "scanner", key: (r) => data.addresses[at("scanner", r)], show: (r) => data.addresses[at("scanner", r)] },
   { head: "Tunnel", name: "tunnel", key: (r) => data.addresses[at("tunnel", r)], show: (r) => data.addresses[at("tunnel", r)] },
+  { head: "Scan", name: "scan", key: (r) => at("scan", r), show: (r) => at("scan", r) || "" },
 ].filter((column) => !column.name || rows[column.name]);
 
 const view = { rows: new Uint32Array(0), sort: null, down: false, spot: null, chosen: -1 };
