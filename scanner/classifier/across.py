@@ -1,4 +1,4 @@
-"""Replies that come back through another tunnel than their probe.
+"""Replies that come back through another tunnel than their probe, or in a later scan.
 
 The number of a tunnel is a part of every target's key, because two customers may both have 10.0.0.1. But some tunnels
 have one id for each direction: the receiver chooses the TEID of GTP-U, and a mirror may send both directions in
@@ -6,7 +6,10 @@ sessions of their own. A reply to a packet in an IPIP tunnel often comes back wi
 replies have found no flow in their own tunnel. They belong to the probe that has the same addresses and ports and the
 sequence number that they acknowledge, if there is exactly one, and if neither side names a customer (VNI, GRE key).
 
-Limit: only flows that are still in the tables at the end of the capture are looked at.
+With `--gap`, an answer may come when the next scan of its target has begun. Then it belongs to the scan before that one
+if its acknowledgement names a probe there.
+
+Limit: of tunnels only flows that are still in the tables at the end of the capture are looked at.
 """
 
 import numpy as np
