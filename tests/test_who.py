@@ -135,6 +135,9 @@ NOT_TOLD = {
     "window 1024 with another MSS": [segment(A, B, n, window=1024, options="020405a0") for n in range(50)],
     "window 512 without an acknowledgement number": [segment(A, B, n, window=512) for n in range(50)],
     "window 512 and one acknowledgement number": [segment(A, B, n, window=512, ack=5) for n in range(50)],
+    "window 512, one acknowledgement number, and ports that count up": [
+        segment(A, B, n, window=512, ack=7, seq=n * 0x9E37_79B1 % 2**32, sport=4000 + n) for n in range(50)
+    ],
     "window 8192 and changing sequence numbers": [segment(A, B, n, window=8192, seq=n << 9) for n in range(50)],
     "IP ID 0, as the XOR of halves that are equal": [segment(A, B, n, seq=n << 16 | n) for n in range(50)],
 }

@@ -11,7 +11,8 @@ behind a firewall without QUIC asks many hosts in vain, and speaks TCP with them
 ten, answers and questions do not fit, but hosts do answer. So all hosts count that send from the port.
 
 Limits: scans of a few high ports are not told, and neither are those of many hosts in a capture of one direction. A
-flood of datagrams to all ports of a host looks like a scan. Memory: about 60 bytes a sender, host and port.
+flood of datagrams to all ports of a host looks like a scan. Memory: about 60 bytes a sender, host and port, and twice
+that while the tables grow.
 """
 
 from collections.abc import Iterable
@@ -65,19 +66,25 @@ class Questions:
 
     def scanned(self, reached: AddressSet, conversations: Conversations) -> Scanned:
         """What was scanned. `reached`: addresses that something was sent to."""
-        key, asked = target_key(self._numbers.keys), self._asked[: self._numbers.count]
-        chosen = _chosen(key.us, key.them, asked, key.port < _SYSTEM_PORTS, LOW_PORTS)
-        rest = np.flatnonzero(~chosen & reached.has(key.us))
-        us, them, port, rows = key.us[rest], key.them[rest], np.asarray(key.port[rest], np.int64), asked[rest]
-        alone = ~_connected(us, them, conversations)
-        sent = asked["packets"] > 0
-        back = key.them[sent], np.asarray(key.port[sent], np.int64)  # peers of a tunnel send to one port both ways
-        wide = _chosen(us, port, rows, alone, HOSTS, back) & alone & _main(us, port, rows)
-        chosen[rest] |= wide
-        row = np.flatnonzero(chosen & (asked["packets"] > 0) & ~asked["heard"])
-        port, found = np.asarray(key.port[row], np.int64), asked[row]
+        key = target_key(self._numbers.keys)
+        row = np.flatnonzero(_busy(key.us))  # a flood from millions of addresses is none
+        us, them, port = key.us[row], key.them[row], np.asarray(key.port[row], np.int64)
+        asked = self._asked[row]
+        chosen = _chosen(us, them, asked, port < _SYSTEM_PORTS, LOW_PORTS)
+        rest = np.flatnonzero(~chosen & reached.has(us))
+        chosen[rest] = self._wide(us[rest], them[rest], port[rest], asked[rest], conversations)
+        chosen &= (asked["packets"] > 0) & ~asked["heard"]
+        found = asked[chosen]
         times = found["first"], found["last"]
-        return Scanned(key.us[row], key.them[row], port, *times, found["packets"].astype(np.int64))
+        return Scanned(us[chosen], them[chosen], port[chosen], *times, found["packets"].astype(np.int64))
+
+    def _wide(self, us: Ints, them: Ints, port: Ints, asked: Rows, conversations: Conversations) -> Bools:
+        """Rows of scans of one port of many hosts."""
+        key = target_key(self._numbers.keys)
+        sent = among(key.them, us) & (self._asked["packets"][: self._numbers.count] > 0)
+        back = key.them[sent], np.asarray(key.port[sent], np.int64)  # peers of a tunnel send to one port both ways
+        alone = ~_connected(us, them, conversations)
+        return _chosen(us, port, asked, alone, HOSTS, back) & alone & _main(us, port, asked)
 
     def _intern(self, key: TargetKey) -> Ints:
         before, number = self._numbers.count, self._numbers.intern(*key.words())
@@ -90,6 +97,13 @@ def _to_group(address: Rows) -> Bools:
     """Which addresses are those of a group or broadcast."""
     low = address["lo"] & np.uint64(0xFFFF_FFFF)
     return np.where(is_ipv4(address), low >= _GROUPS4, address["hi"] >> np.uint64(56) == _GROUPS6)
+
+
+def _busy(us: Ints) -> Bools:
+    """Which senders have asked for so many targets that they may have scanned one host."""
+    ordered = np.sort(us)
+    begin = np.flatnonzero(np.diff(ordered, prepend=-1))
+    return among(us, ordered[begin][np.diff(begin, append=len(us)) >= LOW_PORTS])
 
 
 def _words(a: Ints, b: Ints) -> tuple[U64, U64]:

@@ -241,7 +241,7 @@ def _values(syns: Syns, order: Ints, target: U32) -> U64:
     predicted: Bools = four & ((look == Look.MASSCAN) | (look == Look.HALFOPEN))
     value = np.where(predicted, syns.fields.ip_id[order], target).astype(np.uint64)
     hping = look == Look.HPING  # it draws new numbers also for a repeat
-    value[hping] = syns.segments.seq[order][hping]
+    value[hping] = syns.segments.ack[order][hping]
     mirai = look == Look.MIRAI
     value[mirai] = syns.segments.dst["lo"][order][mirai]
     return value + np.uint64(1)
