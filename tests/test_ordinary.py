@@ -119,6 +119,16 @@ ORDINARY: dict[str, list[bytes]] = {
         for p in (segment(A, host, 443, sport=30000 + n, flags=0x10, seq=99, ack=5),
                   segment(host, A, 30000 + n, sport=443, flags=0x10, seq=5, ack=100))
     ],
+    "a moment of them": [
+        p for n, host in enumerate(hosts(99))
+        for p in (segment(A, host, 443, sport=30000 + n, flags=0x10, seq=99, ack=5),
+                  segment(host, A, 30000 + n, sport=443, flags=0x10, seq=5, ack=100))
+    ],
+    "downloads": mixed([
+        [p for piece in range(40) for p in (segment(host, A, 30000 + n, sport=443, flags=0x10, seq=piece, data=99),
+                                            segment(A, host, 443, sport=30000 + n, flags=0x10, ack=piece))]
+        for n, host in enumerate(hosts(150))
+    ]),
 }  # fmt: skip
 
 
@@ -133,7 +143,7 @@ VIEWS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "the second half": lambda packets: packets[len(packets) // 2 :],
     "the first half": lambda packets: packets[: len(packets) // 2],
     "one packet in ten": lambda packets: random.Random(7).sample(packets, len(packets) // 10),
-    "one packet in three": lambda packets: [p for p in packets if random.Random(hash(p)).random() < 0.3],
+    "one packet in three": lambda packets: random.Random(9).sample(packets, len(packets) // 3),
     "54 bytes of each": lambda packets: [packet[:40] for packet in packets],
 }
 
@@ -143,3 +153,23 @@ VIEWS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 def test_ordinary_connections_are_no_scan(case: str, view: str, tmp_path: Path) -> None:
     rows = Who([capture(tmp_path / "a.pcap", VIEWS[view](ORDINARY[case]))]).rows()
     assert [(row.prober, row.kinds, row.states) for row in rows] == []
+
+
+def test_a_connect_scan_that_two_taps_recorded_is_listed(tmp_path: Path) -> None:
+    """A target that is asked twice at once is not asked again and again."""
+    packets = [p for n, host in enumerate(hosts(50)) for p in closing(A, host, 22, 20000 + n) for _ in range(2)]
+    assert [(row.prober, row.hosts) for row in Who([capture(tmp_path / "a.pcap", packets)]).rows()] == [(A, 50)]
+
+
+def test_what_is_not_listed_is_said(tmp_path: Path) -> None:
+    who = Who([capture(tmp_path / "a.pcap", ORDINARY["monitoring without questions"])])
+    assert (list(who.rows()), who.left_out) == (
+        [], ["1 client that asked the same targets again and again; --all lists them"]
+    )  # fmt: skip
+
+
+def test_a_small_sample_of_downloads_holds_no_ack_scan(tmp_path: Path) -> None:
+    """One packet in a hundred: most connections have one packet."""
+    packets = ORDINARY["downloads"] * 5
+    some = random.Random(8).sample(packets, len(packets) // 100)
+    assert list(Who([capture(tmp_path / "a.pcap", some)]).rows()) == []

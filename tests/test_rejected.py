@@ -100,7 +100,15 @@ KINDS: dict[str, tuple[list[bytes], Counts]] = {
     "an ACK scan": (ACK_SCAN, {"ACK": 30}),
     "an ACK scan that is answered": ([*ACK_SCAN, *(segment("R", sport=port) for port in range(1, 31))], {"ACK": 30}),
     "an ACK scan of many hosts": (
-        [ours("A", dst=f"198.18.2.{host}", sport=50000 + host) for host in range(1, 41)], {"ACK": 40}),
+        [f for host in range(1, 41) for f in (ours("A", dst=f"198.18.2.{host}", sport=50000 + host),
+                                              segment("R", src=f"198.18.2.{host}", dport=50000 + host))],
+        {"ACK": 40}),
+    "ACKs to many hosts, and nothing that comes back": (
+        [ours("A", dst=f"198.18.2.{host}", sport=50000 + host) for host in range(1, 41)], {}),
+    "a sample of downloads": (
+        [f for host in range(1, 81) for f in [
+            ours("A", dst=f"198.18.2.{host}", sport=50000 + host) if host % 2 else
+            segment("A", src=f"198.18.2.{host}", sport=443, dport=50000 + host, payload=b"x")]], {}),
     "two scans of one address": ([*ACK_SCAN, *(ours("F", dport=port, sport=5) for port in range(1, 9))],
                                  {"ACK": 30, "FIN": 8}),
     "a few stray segments": ([ours("F"), ours("", dport=2), *ACK_SCAN[:10]], {}),

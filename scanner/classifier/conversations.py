@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ..capture.source import NO_TIME
 from ..packet.headers import ACK, FIN, PSH, RST, SYN, URG, Bools, Ints, Rows
 from ..packet.parse import Segments
-from .addresses import among
+from .addresses import AddressSet, among
 from .keys import Column, Numbering, TargetKey, grown
 
 DATA, ACKED, OTHER = 1, 2, 4  # in `shows`: carried data; acknowledged; anything but the kinds of scans
@@ -32,6 +32,7 @@ _FLAGS = FIN | SYN | RST | PSH | ACK | URG  # without the congestion bits
 _MOST_REPEATS = 3  # segments of an ACK scan to one port from one source port
 _NEARLY_ALL = 0.9  # of an address's connections without a SYN: so many are the ACK scan, or there is none
 
+_LOW_PORTS, _SYSTEM_PORTS = 10, 1024
 NEVER = np.iinfo(np.int64).max
 SIDE = np.dtype(
     [
@@ -59,6 +60,10 @@ class Scanned(NamedTuple):
     first: Ints
     last: Ints
     packets: Ints
+
+    def take(self, rows: Ints | Bools) -> "Scanned":
+        """The given rows (indices or mask) of every column."""
+        return Scanned._make(column[rows] for column in self)
 
 
 class Heard(NamedTuple):
@@ -158,8 +163,11 @@ class Conversations:
         ends = self._numbers.keys.view(np.int64) >> 16
         return ends[:, 0], ends[:, 1]
 
-    def scans(self, probes: TargetKey, our_port: Column) -> dict[str, Scanned]:
-        """What scans that are no SYN scans went to, by kind. The connections of these SYN probes are none."""
+    def scans(self, probes: TargetKey, our_port: Column, reached: AddressSet) -> dict[str, Scanned]:
+        """What scans that are no SYN scans went to, by kind. The connections of these SYN probes are none.
+
+        `reached`: addresses that something was sent to.
+        """
         if not self._numbers.count:
             return {}
         begun = np.zeros(self._numbers.count, np.bool_)
@@ -174,29 +182,41 @@ class Conversations:
             pure = alone & (sides["shows"] & ~np.uint8(ACKED) == bit)
             if kind == "ACK":
                 pure &= sides["segments"] <= _MOST_REPEATS
-            scanned = self._of_scanners(pure, connections, least, kind == "ACK")
+            scanned = self._of_scanners(pure, least)
+            if kind == "ACK":
+                scanned = scanned.take(self._beyond_doubt(scanned, connections, reached))
             if len(scanned.us):
                 found[kind] = scanned
         return found
 
-    def _of_scanners(self, pure: Bools, others: Bools, least: int, nearly_all: bool) -> Scanned:
+    def _of_scanners(self, pure: Bools, least: int) -> Scanned:
         """The chosen sides, bool[n, 2], whose address has sent such segments to at least so many ports."""
         ends = self._numbers.keys.view(np.int64)
         sender, receiver = ends[pure] >> 16, ends[:, ::-1][pure]
         pairs = np.unique(np.stack([sender, receiver]), axis=1)[0]
         address, ports = np.unique(pairs, return_counts=True)
-        scanners = address[ports >= least]
-        if nearly_all and scanners.size:
-            connections = np.sort(ends[others] >> 16)
-            all_of = np.diff([np.searchsorted(connections, scanners, end) for end in ("left", "right")], axis=0)[0]
-            own = np.sort(sender)
-            mine = np.diff([np.searchsorted(own, scanners, end) for end in ("left", "right")], axis=0)[0]
-            scanners = scanners[mine >= _NEARLY_ALL * all_of]
-        chosen = among(sender, scanners)
+        chosen = among(sender, address[ports >= least])
         sides = self.sides.reshape(-1, 2)[pure][chosen]
         to = receiver[chosen]
         times = sides["first"], sides["last"]
         return Scanned(sender[chosen], to >> 16, to & 0xFFFF, *times, sides["segments"].astype(np.int64))
+
+    def _beyond_doubt(self, scanned: Scanned, others: Bools, reached: AddressSet) -> Bools:
+        """Which ACKs belong to no connection. A bare ACK is usual where hosts speak, and in a sample of packets.
+
+        `others`: sides of connections, bool[n, 2]. Nearly all of the sender's are such ACKs, and hardly anybody sends
+        it anything but resets. If the way back is not in the capture, only ports below 1024 of one host are a scan.
+        """
+        address, us = np.unique(scanned.us, return_inverse=True)
+        ends = self._numbers.keys.view(np.int64) >> 16
+        mine = np.bincount(us, minlength=len(address))
+        sent, came = (_counts(each[others], address) for each in (ends, ends[:, ::-1]))
+        sure = (mine >= _NEARLY_ALL * sent) & (came <= (1 - _NEARLY_ALL) * mine)
+        low = scanned.port < _SYSTEM_PORTS
+        host = Numbering()
+        pair = host.intern(scanned.us.astype(np.uint64), scanned.them.astype(np.uint64))
+        many_low = np.bincount(pair[low], minlength=host.count)[pair] >= _LOW_PORTS
+        return np.asarray(sure[us] & (many_low | reached.has(scanned.us)))
 
     def _find(self, src: Ints, sport: Column, dst: Ints, dport: Column, add: bool) -> tuple[Ints, Ints]:
         """The number of each connection (-1: unknown), and which side sends."""
@@ -204,6 +224,12 @@ class Conversations:
         words = np.minimum(sender, receiver).view(np.uint64), np.maximum(sender, receiver).view(np.uint64)
         number = self._numbers.intern(*words) if add else self._numbers.find(*words)
         return number, (sender > receiver).astype(np.int64)
+
+
+def _counts(value: Ints, of: Ints) -> Ints:
+    """How often each number of `of` is among the values."""
+    value = np.sort(value)
+    return np.searchsorted(value, of, "right") - np.searchsorted(value, of, "left")
 
 
 def _distance(number: Column, start: Column) -> Ints:

@@ -91,7 +91,8 @@ def count_leftover(flows: Flows, probed: Bools, orphans: bool, without: int) -> 
     flows.counts[Rejected.BAD_COOKIE.value] += int(replies[wrong].sum())
     flows.counts[Rejected.NOT_ASKED.value] += 0 if orphans else int(replies[stray].sum())
     others = flows.conversations.segments - without
-    flows.scanned = flows.conversations.scans(*_probes(flows)) if flows.conversations.count else {}
+    known = flows.conversations.count > 0
+    flows.scanned = flows.conversations.scans(*_probes(flows), flows.reached) if known else {}
     for kind, scanned in flows.scanned.items():
         flows.counts[kind + SCAN] += int(scanned.packets.sum())
         others -= int(scanned.packets.sum())

@@ -140,7 +140,7 @@ class Who:
         ordinary = sums.ordinary & np.bool_(not self.everything)
         for which, words in (
             (ordinary & sums.talking, "whose connections carry data"),
-            (ordinary & ~sums.talking & sums.polling, "that ask the same targets again and again"),
+            (ordinary & ~sums.talking & sums.polling, "that asked the same targets again and again"),
             (ordinary & ~sums.talking & ~sums.polling, "whose SYNs are only partly in the capture"),
         ):
             if which.any():

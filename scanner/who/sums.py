@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..capture.source import NO_TIME
 from ..classifier.addresses import among
 from ..classifier.conversations import Scanned
 from ..classifier.flows import TAKEN, Flows
@@ -20,10 +21,11 @@ from ..packet.headers import Bools, Ints
 from ..verdict.ledger import Mark
 from ..verdict.table import Reason, State, state_of
 from .claims import LEAST_VALUES
-from .gather import Probers
+from .gather import NEVER, Probers
 
 STATES = ("open", "closed", "filtered", "no_response", "unknown")
 SYN_ONLY, OPEN = "SYN", STATES.index("open")
+_APART = 2 * 10**9  # ns; a lost SYN is sent again after 1 s (RFC 6298)
 _HIGH = 20_000  # a port that systems choose for connections
 _BITS = 33  # of a number of AddressNumbers
 MOST_TRIES, FEW_TARGETS = 12, 64  # SYNs to any target: nmap sends at most 11; of so many targets at most
@@ -44,7 +46,7 @@ class Sums:
     half_open: Ints  # targets
     completed: Ints
     served: Ints  # targets that got data, in connections that the prober seems to have begun
-    again: Ints  # open targets that got several SYNs
+    again: Ints  # open targets that got several SYNs at different times
     followed: Ints  # handshakes that a system's stack completed, also where the answers are not in the capture
     unasked: Ints  # targets that sent a SYN/ACK to a SYN that is not in the capture
     marked: Ints  # SYNs that look like a scanner's
@@ -115,7 +117,7 @@ def sums_of(address: Ints, judged: Judged, flows: Flows, probers: Probers) -> Su
         half_open=np.bincount(row[marks & np.uint16(Mark.HALF_OPEN) > 0], minlength=n),
         completed=np.bincount(row[marks & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0], minlength=n),
         served=_served(address, judged.target, flows),
-        again=np.bincount(row[(state == OPEN) & (judged.sent.attempts > 1)], minlength=n),
+        again=np.bincount(row[(state == OPEN) & _apart(judged)], minlength=n),
         followed=probers.followed(address),
         unasked=_unasked(address, flows),
         marked=probers.marked(address),
@@ -162,6 +164,12 @@ def _served(address: Ints, asked: Ints, flows: Flows) -> Ints:
     each = Numbering()
     each.intern(*(word[begun] for word in key.words()))
     return np.bincount(np.searchsorted(address, target_key(each.keys).us), minlength=len(address))
+
+
+def _apart(judged: Judged) -> Bools:
+    """Which targets got SYNs at times apart: more than two taps, or the repeat of a lost one, explain."""
+    first, last, _ = judged.sent
+    return np.asarray((first < NEVER) & (first > NO_TIME) & (last >= first + _APART))
 
 
 def _unasked(address: Ints, flows: Flows) -> Ints:
