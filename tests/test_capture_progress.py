@@ -17,7 +17,7 @@ from scanner.classifier.classification import Classification, Step
 from scanner.cli.capture_progress import CaptureProgress
 from scanner.results.read import read_results
 from tests.command import halfopen
-from tests.processes import PATIENCE
+from tests.processes import PATIENCE, wait_until_it_catches
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKED = ROOT / "pcaps/nmap-syn.pcap.gz"
@@ -128,6 +128,18 @@ def test_json_lines_of_a_pipe(verb: str) -> None:
     assert [(line["step"], line["packets"], line["size"]) for line in (first, last)] == [
         ("reading", PACKETS, None), ("writing" if verb == "classify" else "judging", PACKETS, None)
     ]  # fmt: skip
+
+
+def test_a_signal_is_answered_while_the_pipe_gives_nothing() -> None:
+    with subprocess.Popen(command("classify"), cwd=ROOT, stdin=-1, stdout=-3, stderr=-1) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        wait_until_it_catches(process, signal.SIGUSR1)
+        process.send_signal(signal.SIGUSR1)
+        said = process.stderr.readline().decode()
+        process.stdin.close()
+        code = process.wait(timeout=PATIENCE)
+    assert (code, said) == (2, "0 MB; 0 packets; 0/s\n")  # 2: an empty pipe is no capture
 
 
 def on_a_terminal(*, interrupted: bool) -> Iterator[str]:
