@@ -2,16 +2,18 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scanner import classify
+from scanner.capture.reader import open_captures
 from scanner.capture.times import duration
 from scanner.classifier import settle as module
 from scanner.classifier.classification import Classification
+from scanner.packet.headers import Frames
 from scanner.results.read import read_results
 from scanner.verdict.rows import Verdict
 from tests.builders import rst, segment, syn, synack, unreachable
@@ -122,6 +124,43 @@ def test_a_capture_of_one_scan_has_the_same_rows(path: Path) -> None:
     rows = [row for batch in plain.batches() for row in batch]
     assert [row for batch in apart.batches() for row in batch] == [row._replace(scan=1) for row in rows]
     assert apart.as_report() == plain.as_report()
+
+
+def frames_of(path: Path) -> tuple[set[int], list[tuple[int, bytes]]]:
+    """The link types of a capture, and its frames with their times in ns."""
+    links: set[int] = set()
+    frames = []
+    for batch in open_captures([str(path)]):
+        links |= set(batch.link.tolist())
+        ends = zip(batch.time.tolist(), batch.start.tolist(), (batch.start + batch.length).tolist(), strict=True)
+        frames += [(time, batch.buffer[start:end].tobytes()) for time, start, end in ends]
+    return links, frames
+
+
+def later(row: Verdict, seconds: int) -> Verdict:
+    """The same row in a capture that was made later."""
+    times = {name: getattr(row, name) for name in ("time", "first_probe", "last_probe")}
+    moved = {name: None if time is None else round(time + seconds, 6) for name, time in times.items()}
+    return row._replace(**moved)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["in time", "the second first"])
+@pytest.mark.parametrize("path", captures(), ids=lambda path: path.name)
+def test_a_capture_that_happens_twice_has_its_rows_twice(path: Path, turned: bool, tmp_path: Path) -> None:
+    """The same packets ten hours later: states, evidence and round trips are those of each scan alone."""
+    links, frames = frames_of(path)
+    assert len(links) == 1
+    shift, head = 10 * HOUR, pcap_header(magic=0xA1B23C4D, network=links.pop())
+    parts = [
+        b"".join(record("<", time // 10**9 + more, time % 10**9, data) for time, data in frames) for more in (0, shift)
+    ]
+    (tmp_path / "one.pcap").write_bytes(head + parts[0])
+    (tmp_path / "two.pcap").write_bytes(head + b"".join(parts[::-1] if turned else parts))
+    one = [later(row, 0) for row in rows_of(str(tmp_path / "one.pcap"), 5 * HOUR)]
+    two = [later(row, 0) for row in rows_of(str(tmp_path / "two.pcap"), 5 * HOUR)]
+    assert [row for row in two if row.scan == 1] == one
+    assert [row._replace(scan=1) for row in two if row.scan == 2] == [later(row, shift) for row in one]
+    assert len(two) == 2 * len(one)
 
 
 TWO: list[Packet] = [
@@ -267,3 +306,23 @@ def test_a_gap_that_cannot_be(
 def test_durations(text: str, tmp_path: Path) -> None:
     rows = rows_of(written(tmp_path / "a.pcap", TWO), duration("--gap", text) / 1e9)
     assert brief(rows) == ROWS
+
+
+def test_what_was_read_before_ctrl_c_has_its_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the first reading: the second one ends at the same packet."""
+    paths = [written(tmp_path / f"{at}.pcap", [TWO[at]]) for at in range(5)]
+    reading = Classification(paths, 0, gap=HOUR * 10**9)
+    batches = reading.capture.batches
+
+    def stopped() -> Iterator[Frames]:
+        for frames in batches:
+            yield frames
+            if reading.capture.frames >= 4:
+                reading.capture.stop()
+                return
+
+    reading.capture.batches = stopped()
+    rows = [row for batch in reading.batches() for row in batch]
+    assert (brief(rows), reading.interrupted) == (
+        [(1, 1, "syn-ack", 1), (2, 1, "no-response", 1), (1, 2, "no-response", 1)], True,
+    )  # fmt: skip
