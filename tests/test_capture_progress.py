@@ -173,3 +173,12 @@ def test_the_line_on_a_terminal_is_removed_before_anything_else_is_printed(inter
     # What follows the last time that a line was erased.
     shown = rest.rpartition("\x1b[2K")[2]
     assert ("MB;" in shown, f"{PACKETS} packets: 23 probes to 19 targets" in shown) == (False, True)
+
+
+def test_two_readings_are_one_way(tmp_path: Path) -> None:
+    """With `--gap` a capture is read twice, and the share is that of both."""
+    path = tmp_path / "a.pcap"
+    path.write_bytes((ROOT / "pcaps/raw-ip.pcap").read_bytes())
+    reading, size = Classification([str(path)], gap=10**9), path.stat().st_size
+    shares = [reading.done for _ in reading.batches()]
+    assert shares[-1] == (2 * size, 2 * size, 2 * reading.capture.frames)

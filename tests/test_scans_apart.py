@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,9 +145,19 @@ def later(row: Verdict, seconds: int) -> Verdict:
     return row._replace(**moved)
 
 
+def doubled(report: Any) -> Any:
+    """With all numbers twice as large."""
+    if isinstance(report, dict):
+        return {name: doubled(value) for name, value in report.items()}
+    return report * 2 if type(report) is int else report
+
+
+@pytest.mark.parametrize("orphans", [False, True])
 @pytest.mark.parametrize("turned", [False, True], ids=["in time", "the second first"])
 @pytest.mark.parametrize("path", captures(), ids=lambda path: path.name)
-def test_a_capture_that_happens_twice_has_its_rows_twice(path: Path, turned: bool, tmp_path: Path) -> None:
+def test_a_capture_that_happens_twice_has_its_rows_twice(
+    path: Path, turned: bool, orphans: bool, tmp_path: Path
+) -> None:
     """The same packets ten hours later: states, evidence and round trips are those of each scan alone."""
     links, frames = frames_of(path)
     assert len(links) == 1
@@ -156,11 +167,14 @@ def test_a_capture_that_happens_twice_has_its_rows_twice(path: Path, turned: boo
     ]
     (tmp_path / "one.pcap").write_bytes(head + parts[0])
     (tmp_path / "two.pcap").write_bytes(head + b"".join(parts[::-1] if turned else parts))
-    one = [later(row, 0) for row in rows_of(str(tmp_path / "one.pcap"), 5 * HOUR)]
-    two = [later(row, 0) for row in rows_of(str(tmp_path / "two.pcap"), 5 * HOUR)]
-    assert [row for row in two if row.scan == 1] == one
-    assert [row._replace(scan=1) for row in two if row.scan == 2] == [later(row, shift) for row in one]
-    assert len(two) == 2 * len(one)
+    paths = [str(tmp_path / "one.pcap"), str(tmp_path / "two.pcap")]
+    one, two = (Classification([path], 0, orphans, gap=5 * HOUR * 10**9) for path in paths)
+    rows, twice = ([later(row, 0) for batch in each.batches() for row in batch] for each in (one, two))
+    assert [row for row in twice if row.scan == 1] == rows
+    assert [row._replace(scan=1) for row in twice if row.scan == 2] == [later(row, shift) for row in rows]
+    assert len(twice) == 2 * len(rows)
+    once, again = ({**each.as_report(), "without_probe": 0} for each in (one, two))  # see --orphans
+    assert again == doubled(once)
 
 
 TWO: list[Packet] = [

@@ -94,6 +94,7 @@ class Classification:
     capture: Capture = field(init=False)
     flows: Flows = field(init=False)
     _most: int = sys.maxsize  # packets to read
+    _first: Capture | None = None  # the first of two readings
     targets: int = 0  # judged, before the selection
     orphaned: int = 0  # targets that replied, but whose probe was not captured
     step: Step = Step.READING
@@ -111,6 +112,14 @@ class Classification:
     def interrupted(self) -> bool:
         """Whether reading was stopped."""
         return self.capture.stopped_at is not None
+
+    @property
+    def done(self) -> tuple[int, int | None, int]:
+        """How many bytes and packets have been read, and of how many bytes (None: unknown): of both readings."""
+        read, size, packets = self.capture.bytes_read, self.capture.size, self.capture.frames
+        if self._first is not None:
+            read, packets = read + self._first.bytes_read, packets + self._first.frames
+        return read, size and size * (2 if self.gap else 1), packets
 
     def batches(self) -> Iterator[Columns]:
         """The verdicts: batches of whole hosts at the end, and for a pipe one whenever ports were found open."""
@@ -147,7 +156,7 @@ class Classification:
             flows.tunnels.packets[:] = 0
         if self.interrupted:
             self._most = self.capture.frames
-        self.capture = open_captures(self.paths)
+        self._first, self.capture = self.capture, open_captures(self.paths)
 
     def _frames(self) -> Iterator[Frames]:
         """The batches that are judged."""

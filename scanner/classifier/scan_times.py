@@ -7,7 +7,9 @@ number of its own in each scan but the first, as an address in a tunnel does (`k
 follows takes the scans for different hosts, and a target that was scanned once costs nothing.
 
 An answer belongs to the scan that was under way when it came; `across.settle_scans` looks at those that came later than
-that. Limit: packets without a time stamp count to the first scan.
+that. A target that nothing in the capture probed has scans by the times of its answers (`--orphans`).
+
+Limit: packets without a time stamp count to the first scan.
 """
 
 from collections import Counter
@@ -15,7 +17,7 @@ from collections import Counter
 import numpy as np
 
 from ..capture.source import NO_TIME
-from ..packet.headers import ACK, RST, SYN, Bools, Frames, Ints
+from ..packet.headers import ACK, RST, SYN, U64, Bools, Frames, Ints
 from ..packet.parse import Segments, parse
 from ..packet.tunnel import Tunnels
 from ..packet.unread import Aside
@@ -80,6 +82,34 @@ class Times:
         return number[at], first[at], np.maximum.reduceat(last, at)
 
 
+class Begun:
+    """When the scans of targets began that were scanned several times."""
+
+    def __init__(self, times: Times, without: Numbering | None = None) -> None:
+        """`without`: targets that do not count."""
+        number, begin, _ = times.intervals()
+        words = times.targets.keys[number]
+        if without is not None:
+            alone = without.find(*_pair(words)) < 0
+            words, begin = words[alone], begin[alone]
+        self._targets = Numbering()
+        number = self._targets.intern(*_pair(words))
+        self._begin = begin[np.lexsort((begin, number))]
+        self._scans = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=self._targets.count))])
+
+    def scan(self, key: TargetKey, time: Ints) -> Ints:
+        """Which scan of these targets began last, from 0; -1: the target was not scanned several times."""
+        if not self._targets.count:
+            return np.full(len(time), -1)
+        number = self._targets.find(*key.words())
+        first, low, high = self._scans[number], self._scans[number], self._scans[number + 1]  # -1 reads some target
+        while (wide := low < high).any():
+            middle = (low + high) // 2
+            begun = wide & (self._begin.take(middle, mode="clip") <= time)
+            low, high = np.where(begun, middle + 1, low), np.where(wide & ~begun, middle, high)
+        return np.where(number < 0, -1, np.maximum(low - first - 1, 0))
+
+
 class ScanTimes:
     """When the scans of each target began. `see` every batch, then `close`, then ask `apart`."""
 
@@ -87,41 +117,35 @@ class ScanTimes:
         """`gap` in ns. With `orphans` also of targets that answered without a captured SYN."""
         self._addresses, self._tunnels, self._orphans = addresses, tunnels, orphans
         self._sent, self._answered = Times(gap), Times(gap)
-        self._several = Numbering()  # targets that were scanned several times
-        self._begin = np.zeros(0, np.int64)  # of their scans, by target and time
-        self._scans = np.zeros(1, np.int64)  # where those of each target begin in `_begin`
+        self._begun: Begun | None = None
+        self._answers_begun: Begun | None = None
+        self._probed = Numbering()  # all targets of SYNs, with `orphans`
 
     def see(self, frames: Frames) -> None:
         """The first reading: a batch."""
         segments = parse(frames, Counter(), Aside(), self._tunnels)
         timed = segments.time != NO_TIME
         probe = timed & ~segments.icmp & (segments.flags & (SYN | ACK | RST) == SYN)
-        self._note(self._sent, segments.take(np.flatnonzero(probe)), answers=False)
+        probes = segments.take(np.flatnonzero(probe))
+        self._sent.add(TargetKey(*self._ends(probes), probes.dport), probes.time)
         if self._orphans:
             reason = classify_tcp(segments.flags)
             error = classify_icmp(segments.version, segments.icmp_type, segments.icmp_code)
             answer = timed & ~probe & (np.where(segments.icmp, error, reason) != Reason.NONE)
-            self._note(self._answered, segments.take(np.flatnonzero(answer)), answers=True)
+            answers = segments.take(np.flatnonzero(answer))
+            self._answered.add(TargetKey(*self._ends(answers)[::-1], answers.sport), answers.time)
 
-    def _note(self, times: Times, segments: Segments, answers: bool) -> None:
+    def _ends(self, segments: Segments) -> tuple[Ints, Ints]:
         four = segments.version == 4
         src, dst = (self._addresses.numbers(each, four, segments.tunnel) for each in (segments.src, segments.dst))
-        key = TargetKey(dst, src, segments.sport) if answers else TargetKey(src, dst, segments.dport)
-        times.add(key, segments.time)
+        return src, dst
 
     def close(self) -> None:
         """The first reading has ended."""
-        found = []
-        for times in (self._sent, self._answered):
-            number, begin, _ = times.intervals()
-            words = times.targets.keys[number]
-            if times is self._answered:  # where there are SYNs, they decide
-                alone = self._sent.targets.find(words[:, 0].copy(), words[:, 1].copy()) < 0
-                words, begin = words[alone], begin[alone]
-            found.append((self._several.intern(words[:, 0].copy(), words[:, 1].copy()), begin))
-        number, begin = map(np.concatenate, zip(*found, strict=True))
-        self._begin = begin[np.lexsort((begin, number))]
-        self._scans = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=self._several.count))])
+        self._begun = Begun(self._sent)
+        if self._orphans:
+            self._probed = self._sent.targets
+            self._answers_begun = Begun(self._answered, self._probed)
         del self._sent, self._answered
 
     def apart(self, segments: Segments, probe: Bools, src: Ints, dst: Ints, reached: AddressSet) -> tuple[Ints, Ints]:
@@ -129,10 +153,14 @@ class ScanTimes:
 
         `probe`: which segments are SYNs. What is sent to an address in a scan reaches it outside of scans, too.
         """
-        if not self._several.count:
-            return src, dst
-        back = np.where(probe, -1, self._scan(TargetKey(dst, src, segments.sport), segments.time))
-        forth = np.where(back < 0, self._scan(TargetKey(src, dst, segments.dport), segments.time), -1)
+        assert self._begun is not None, "the first reading has ended"
+        there, here = TargetKey(src, dst, segments.dport), TargetKey(dst, src, segments.sport)
+        back = np.where(probe, -1, self._begun.scan(here, segments.time))
+        forth = np.where(back < 0, self._begun.scan(there, segments.time), -1)
+        if self._answers_begun is not None:
+            # A reset of a prober is no answer of the prober's port.
+            strange = ~probe & (self._probed.find(*here.words()) < 0) & (self._probed.find(*there.words()) < 0)
+            back = np.where(strange, self._answers_begun.scan(here, segments.time), back)
         from_target, to_target = np.flatnonzero(back > 0), np.flatnonzero(forth > 0)
         reached.add(dst[to_target])
         src, dst = src.copy(), dst.copy()
@@ -140,13 +168,7 @@ class ScanTimes:
         dst[to_target] = self._addresses.in_scan(dst[to_target], forth[to_target])
         return src, dst
 
-    def _scan(self, key: TargetKey, time: Ints) -> Ints:
-        """Which scan of these targets began last, from 0; -1: the target was not scanned several times."""
-        number = self._several.find(*key.words())
-        low, high = self._scans[number], self._scans[number + 1]  # the scan is one of these; -1 reads some target
-        scan = low.copy()
-        while (wide := low < high).any():
-            middle = (low + high) // 2
-            begun = wide & (self._begin.take(middle, mode="clip") <= time)
-            low, high = np.where(begun, middle + 1, low), np.where(wide & ~begun, middle, high)
-        return np.where(number < 0, -1, np.maximum(low - scan - 1, 0))
+
+def _pair(words: U64) -> tuple[U64, U64]:
+    """uint64[n, 2] → its columns."""
+    return words[:, 0].copy(), words[:, 1].copy()

@@ -2,7 +2,7 @@
 
 Bytes are those of the files, packed ones of gzip, and all files together. A pipe has no size, so there is no share and
 no time left. The time left is that of reading, from the time that each byte has taken so far; judging and writing come
-after it, and say that they are under way.
+after it, and say that they are under way. With `--gap` the bytes of both readings count.
 """
 
 from contextlib import AbstractContextManager
@@ -29,8 +29,9 @@ class CaptureProgress:
     def facts(self, seconds: float) -> dict[str, Any]:
         """How far the reading is, for a program."""
         reading, capture = self._reading, self._reading.capture
+        done, size, _ = reading.done
         return {
-            "step": reading.step.value, "bytes": capture.bytes_read, "size": capture.size, "packets": capture.frames,
+            "step": reading.step.value, "bytes": done, "size": size, "packets": capture.frames,
             "rate": round(self._packets_per_second(seconds)), "targets": reading.judged_targets,
             "written": reading.handed_out, "seconds_left": self._seconds_left(seconds),
         }  # fmt: skip
@@ -43,9 +44,8 @@ class CaptureProgress:
         if reading.step is Step.WRITING:
             share = reading.handed_out / max(1, reading.judged_targets)
             return f"{capture.frames:,} packets read; writing {share:.0%} of {reading.judged_targets:,} targets"
-        done = f"{capture.bytes_read / 1e6:,.0f} MB"
-        if capture.size:
-            done = f"{min(1.0, capture.bytes_read / capture.size):.0%} of {capture.size / 1e6:,.0f} MB"
+        read, size, _ = reading.done
+        done = f"{min(1.0, read / size):.0%} of {size / 1e6:,.0f} MB" if size else f"{read / 1e6:,.0f} MB"
         parts = [done, f"{capture.frames:,} packets", f"{self._packets_per_second(seconds):,.0f}/s"]
         left = self._seconds_left(seconds)
         if left is not None:
@@ -55,12 +55,12 @@ class CaptureProgress:
     def _packets_per_second(self, seconds: float) -> float:
         """The speed of reading; after it the latest one."""
         if self._reading.step is Step.READING:
-            self._rate = self._speed.at(seconds, self._reading.capture.frames)
+            self._rate = self._speed.at(seconds, self._reading.done[2])
         return self._rate
 
     def _seconds_left(self, seconds: float) -> float | None:
         """The estimated seconds until everything is read. None: a pipe, too early to tell, or reading is over."""
-        size, done = self._reading.capture.size, self._reading.capture.bytes_read
+        done, size, _ = self._reading.done
         if self._reading.step is not Step.READING or not size or done < LEAST_SHARE * size:
             return None
         return round(seconds / done * max(0, size - done), 1)
