@@ -39,6 +39,7 @@ def verdict(frames: Sequence[bytes], monkeypatch: pytest.MonkeyPatch, size: int 
 OPEN: Brief = ("open", "syn-ack", ("reply-not-captured",))
 SPOKE: Brief = ("unknown", "reply-not-captured", ())
 REQUEST = b"x" * 100
+ELSEWHERE = {v: rst(v, dport=9) for v in (4, 6)}  # it shows that the way back is recorded
 CASES = {
     "the rest of a connection": lambda v: (
         [syn(v), ours(v), ours(v, "PA", payload=REQUEST), segment("PA", v, seq=78, ack=1101, payload=b"answer"),
@@ -67,6 +68,20 @@ CASES = {
         ("open", "syn-ack", ("handshake-completed",)),
     ),
     "a closed port": lambda v: ([syn(v), rst(v, seq=0)], ("closed", "reset", ())),
+    "the prober has got an answer": lambda v: ([syn(v), ours(v), ELSEWHERE[v]], SPOKE),
+    "the prober has got an answer and sends data": lambda v: (
+        [syn(v), ours(v, "PA", payload=REQUEST), ELSEWHERE[v]], SPOKE,
+    ),
+    "a reset behind the prober's data": lambda v: (
+        [syn(v), ours(v, "PA", payload=REQUEST), segment("RA", v, seq=78, ack=1101)], SPOKE,
+    ),
+    "a reset that acknowledges nothing, behind the ACK": lambda v: (
+        [syn(v), ours(v), segment("R", v, seq=78, ack=0)], SPOKE,
+    ),
+    "an ACK of the prober with another number": lambda v: (
+        [syn(v), ours(v, seq=5000), ELSEWHERE[v]], ("filtered", "no-response", ()),
+    ),
+    "a FIN of the prober": lambda v: ([syn(v), ours(v, "F", ack=0), ELSEWHERE[v]], ("filtered", "no-response", ())),
     "another pair of ports": lambda v: (
         [syn(v), segment("PA", v, dport=40001, payload=b"x")], ("filtered", "no-response", ()),
     ),

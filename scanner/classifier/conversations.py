@@ -39,7 +39,8 @@ SIDE = np.dtype(
         ("first", "i8"),  # time of the first segment, ns
         ("last", "i8"),  # of the latest one
         ("sent_from", "u4"),  # a number that this side has sent
-        ("sent", "i4"),  # the highest one, counted from it
+        ("sent_least", "i4"),  # the lowest one, and the highest one + 1, counted from it
+        ("sent", "i4"),
         ("ack_from", "u4"),  # a number that this side has acknowledged
         ("least", "i4"),  # the lowest and the highest one, counted from it
         ("most", "i4"),
@@ -69,7 +70,7 @@ class Scanned(NamedTuple):
 class Heard(NamedTuple):
     """What the target of each flow said without a recorded SYN/ACK, one row a flow."""
 
-    spoke: Bools  # it sent something after the SYN
+    answered: Bools  # it sent something after the SYN, or the prober has sent the ACK of a handshake
     proved: Bools  # and acknowledged what the prober has sent, in a connection that the prober went on with
     ttl: npt.NDArray[np.uint8]
     segments: Ints
@@ -107,6 +108,7 @@ class Conversations:
         sides["sent_from"][at[fresh]], sides["first"][at[fresh]] = segments.seq[fresh], NEVER
         fresh = acked & (sides["shows"][at] & ACKED == 0)
         sides["ack_from"][at[fresh]] = segments.ack[fresh]
+        np.minimum.at(sides["sent_least"], at, _distance(segments.seq, sides["sent_from"][at]))
         end = segments.seq + segments.size + (flags & SYN > 0)
         np.maximum.at(sides["sent"], at, _distance(end, sides["sent_from"][at]))
         distance = _distance(segments.ack, sides["ack_from"][at])[acked]
@@ -137,11 +139,12 @@ class Conversations:
         spoke = known & (theirs["segments"] > 0) & (theirs["last"] >= first)
         start = (seq + 1).astype(np.uint32)
         highest = np.where(ours["segments"] > 0, _distance(ours["sent_from"], start) + ours["sent"], 0)
-        went_on = went_on | (ours["segments"] > 0)
+        talked = went_on | (ours["segments"] > 0)
+        shook = known & (ours["shows"] & ACKED > 0) & (_distance(ours["sent_from"], start) + ours["sent_least"] == 0)
         acknowledged = _distance(theirs["ack_from"], start)
-        proved = spoke & went_on & (theirs["shows"] & ACKED > 0) & (acknowledged + theirs["least"] >= 0)
+        proved = spoke & talked & (theirs["shows"] & ACKED > 0) & (acknowledged + theirs["least"] >= 0)
         proved &= acknowledged + theirs["most"] <= np.maximum(highest, 0)
-        return Heard(spoke, proved, theirs["ttl"], theirs["segments"] * spoke)
+        return Heard(spoke | went_on | shook, proved, theirs["ttl"], theirs["segments"] * spoke)
 
     def with_data(self, key: TargetKey, our_port: Column) -> Bools:
         """Which flows belong to a connection that carried data, in any direction."""

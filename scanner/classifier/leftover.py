@@ -1,8 +1,8 @@
 """What the packets show that answered no probe, when the whole capture has been read.
 
 Silent targets come first: where the SYN/ACK is missing but the connection goes on, the port is open, and where the
-target sent anything else, it was not silent. Then everything that is left is counted by cause, with the names of a live
-scan where it has them (`verdict.table.Rejected`):
+target sent anything else, or the prober sent the ACK of a handshake, it was not silent. Then everything that is left is
+counted by cause, with the names of a live scan where it has them (`verdict.table.Rejected`):
 
 - `bad-cookie`: a SYN/ACK, a reset or an ICMP error for a probed target that acknowledges or quotes no probe.
 - `not-asked`: an answer from a target that nothing in the capture probed.
@@ -22,6 +22,7 @@ from .flow_numbers import NEVER
 from .flows import ENDING, TAKEN, Flows
 from .keys import Column, TargetKey
 
+_HANDSHAKE = np.uint16(Mark.HANDSHAKE_COMPLETED)
 _RESET = np.uint32(1 << Reason.RESET)
 _PROOFS = np.uint32(sum(1 << reason for reason in Reason if RANK[reason] >= Rank.CLOSED))
 OTHER_TCP, SCAN = "other-tcp", " scan"
@@ -34,7 +35,7 @@ def hear(flows: Flows, wanted: Ints) -> tuple[int, Ints]:
     Returns the number of segments that prove nothing, and the targets whose reset has ended such a connection.
     """
     without, resets = 0, [np.zeros(0, np.int64)]
-    if not flows.conversations.count:
+    if not flows.conversations.count and not _went_on(flows):
         return without, resets[0]
     for facts in _pieces(flows, wanted):
         # A reset with a sequence number of its own may end a connection; any other one is an answer.
@@ -42,10 +43,11 @@ def hear(flows: Flows, wanted: Ints) -> tuple[int, Ints]:
         without_proof = ended | (facts["seen"] & _PROOFS == 0)
         facts, ended = facts[without_proof], ended[without_proof]
         target = facts["target"].astype(np.int64)
-        went_on = facts["marks"] & np.uint16(Mark.HANDSHAKE_COMPLETED) > 0
+        went_on = facts["marks"] & _HANDSHAKE > 0
         key = flows.target_keys(target)
         heard = flows.conversations.heard(key, facts["our_port"], facts["seq"], facts["first"], went_on)
-        row = np.flatnonzero(heard.proved | (heard.spoke & (facts["seen"] == 0)))
+        row = np.flatnonzero(heard.proved | (heard.answered & (facts["seen"] == 0)))
+        row = row[flows.reached.has(key.us[row])]  # or else the capture holds one direction
         if not row.size:
             continue
         target, proved = target[row], heard.proved[row]
@@ -58,6 +60,11 @@ def hear(flows: Flows, wanted: Ints) -> tuple[int, Ints]:
         _, first = np.unique(target[~proved] << 16 | facts["our_port"][row][~proved], return_index=True)
         without += int(heard.segments[row][~proved][first].sum())
     return without, np.concatenate(resets)
+
+
+def _went_on(flows: Flows) -> bool:
+    """Whether some prober has sent the ACK of a handshake."""
+    return any((facts["marks"] & _HANDSHAKE).any() for facts in (flows.table, *flows.forgotten.parts))
 
 
 def only_ends(flows: Flows) -> Bools:

@@ -64,7 +64,7 @@ REASONS = {  # UNPROVED_SYN is printed with the word of SPLIT_HANDSHAKE_SYN
     Reason.ONE_WAY_CAPTURE: "the capture holds no packet towards the prober at all",
     Reason.NO_ARP: "no ARP answer came for this address",
     Reason.NO_NDP: "no neighbour advertisement came for this address",
-    Reason.REPLY_NOT_CAPTURED: "the target sent something that is no answer to the SYN",
+    Reason.REPLY_NOT_CAPTURED: "the capture has no answer to the SYN, but one of the two sides went on",
 }
 _BY_WORD = {reason.word: sentence for reason, sentence in REASONS.items()}
 
