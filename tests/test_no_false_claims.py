@@ -130,6 +130,12 @@ def test_ports_that_the_server_chose_are_no_host_that_is_open_everywhere(
     assert sum("all-open" in row[4] for row in given) == words
 
 
+def test_a_tarpit_that_also_serves_files_has_the_word_on_its_other_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [frame for port in range(50000, 50010) for frame in transfer(port, b"a file")]
+    given, _ = rows([*files, *(frame for port in range(1, 31) for frame in transfer(port, b""))], monkeypatch)
+    assert [row[1] for row in given if "all-open" in row[4]] == list(range(1, 31))
+
+
 def test_a_ladder_counts_from_the_syn_of_each_conversation() -> None:
     steps = [
         LadderStep(at, from_us, what, 40000, seq, ack)

@@ -82,6 +82,9 @@ CASES = {
         [syn(v), ours(v, seq=5000), ELSEWHERE[v]], ("filtered", "no-response", ()),
     ),
     "a FIN of the prober": lambda v: ([syn(v), ours(v, "F", ack=0), ELSEWHERE[v]], ("filtered", "no-response", ())),
+    "an end of the connection before, on the same ports": lambda v: (
+        [segment("FA", v, seq=78), syn(v), ELSEWHERE[v]], ("filtered", "no-response", ()),
+    ),
     "another pair of ports": lambda v: (
         [syn(v), segment("PA", v, dport=40001, payload=b"x")], ("filtered", "no-response", ()),
     ),

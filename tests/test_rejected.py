@@ -18,12 +18,14 @@ from tests.golden import PCAPS
 Counts = dict[str, int]
 
 
-def reading(frames: Sequence[bytes], monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], Classification]:
+def reading(
+    frames: Sequence[bytes], monkeypatch: pytest.MonkeyPatch, orphans: bool = False
+) -> tuple[list[Any], Classification]:
     """The rows of a capture of these frames, and what is known of the rest."""
     capture = Capture(opened=1)
     capture.batches = map(capture.count, [batch(*frames, link=LINK_RAW)])
     monkeypatch.setattr(classification, "open_captures", lambda paths: capture)
-    given = Classification(["any"], 0)
+    given = Classification(["any"], 0, orphans)
     return [row for rows in given.batches() for row in rows], given
 
 
@@ -74,6 +76,18 @@ CASES: dict[str, tuple[list[bytes], Counts, str]] = {
     "an ICMP error from the prober itself": (
         [syn(), unreachable(sender=US[4])], {"icmp-from-us": 1}, "filtered no-response"),
     "a reply with TTL 0": ([syn(), synack(ttl=0)], {"ttl-zero": 1}, "filtered no-response"),
+    "an ICMP error from a loopback address": (
+        [syn(), unreachable(sender="127.0.0.1")], {"icmp-from-loopback": 1}, "filtered no-response"),
+    "an ICMP error from a multicast address": (
+        [syn(), unreachable(sender="224.0.0.1")], {"icmp-from-multicast": 1}, "filtered no-response"),
+    "a reset that stands before its SYN and has the SYN's own number": (
+        [rst(ack=1000, seq=0), syn()], {}, "closed reset"),
+    "the end of a connection, behind data": (
+        [syn(), synack(), ours("PA", seq=1001, payload=b"x"), segment("RA", seq=78, ack=1002)], {}, "open syn-ack"),
+    "an answer to one of two SYNs of a pair of ports, and a stray segment": (
+        [syn(), syn(seq=7), segment("A", ack=5)], NOTHING, "unknown reply-not-captured"),
+    "the end of a connection that nothing in the capture began": (
+        [syn(), segment("RA", sport=1, seq=78)], {}, "filtered no-response"),
     "an answer without a probe": ([syn(), synack(sport=1)], {"not-asked": 1}, "filtered no-response"),
 }  # fmt: skip
 
@@ -89,7 +103,7 @@ def test_what_is_rejected_is_counted(
     assert {cause: count for cause, count in counted.items() if count} == rejected
     assert [f"{row.state} {row.reason}" for row in rows if row.port == 443] == [verdict]
     if "not-asked" not in rejected:  # that one has a line of its own
-        assert any(f"1 {cause}" in line for cause in rejected for line in given.report()[1:])
+        assert [cause for cause in rejected if not any(f"1 {cause}" in line for line in given.report()[1:])] == []
 
 
 ACK_SCAN = [ours("A", dport=port, seq=0, ack=0) for port in range(1, 31)]
@@ -111,7 +125,9 @@ KINDS: dict[str, tuple[list[bytes], Counts]] = {
             segment("A", src=f"198.18.2.{host}", sport=443, dport=50000 + host, payload=b"x")]], {}),
     "two scans of one address": ([*ACK_SCAN, *(ours("F", dport=port, sport=5) for port in range(1, 9))],
                                  {"ACK": 30, "FIN": 8}),
-    "a few stray segments": ([ours("F"), ours("", dport=2), *ACK_SCAN[:10]], {}),
+    "a few stray segments": ([ours("F"), ours("", dport=200), *ACK_SCAN[:10]], {}),
+    "FINs with data": ([ours("F", dport=port, payload=b"x") for port in range(1, 31)], {}),
+    "FINs to what was probed": ([f for port in range(1, 31) for f in (syn(dport=port), ours("F", dport=port))], {}),
     "a SYN scan and the ACKs of its handshakes": (
         [f for port in range(1, 31) for f in (syn(dport=port), synack(sport=port),
                                               ours("A", dport=port, seq=1001, ack=78))], {}),
@@ -145,6 +161,19 @@ def test_every_segment_of_a_connection_is_accounted_for(monkeypatch: pytest.Monk
     frames = [syn(), synack(), ours("A", seq=1001, ack=78), ours("PA", seq=1001, payload=b"x"), segment("PA", seq=78)]
     _, given = reading(frames, monkeypatch)
     assert given.report() == ["5 packets: 1 probe to 1 target", "not judged: 2 other-tcp"]
+
+
+def test_resets_that_end_connections_are_accounted_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, given = reading([syn(), synack(), segment("R", seq=78), segment("R", seq=79)], monkeypatch)
+    assert given.report() == ["4 packets: 1 probe to 1 target", "not judged: 2 other-tcp"]
+
+
+@pytest.mark.parametrize(("orphans", "counts"), [(False, {"not-asked": 1}), (True, {})])
+def test_an_answer_without_a_probe_is_counted_or_has_a_row(
+    orphans: bool, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, given = reading([synack()], monkeypatch, orphans)
+    assert (len(rows), given.as_report()["rejected"]) == (orphans, counts)
 
 
 def test_the_numbers_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
