@@ -38,7 +38,7 @@ from .settle import retire, settle
 from .summary import count_report, tunnel_counts, tunnel_lines, unread_lines
 
 DEFAULT_TIMEOUT = 1.0
-MOST_ROWS = 1 << 20  # in one batch; a host is not parted
+MOST_ROWS = 1 << 18  # in one batch; a host is not parted
 _OPEN = RANK[Reason.SYN_ACK]
 
 
@@ -71,6 +71,8 @@ class Selection:
         chosen = np.ones(len(judged.target), np.bool_)
         if self.only_open:
             chosen &= RANK[judged.record["reason"]] == _OPEN
+        if self.ports is None and self.spaces == [None, None]:
+            return chosen
         key = flows.target_keys(judged.target)
         if self.ports is not None:
             chosen &= np.isin(key.port, self.ports)

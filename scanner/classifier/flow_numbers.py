@@ -31,7 +31,6 @@ FLOW = np.dtype(
     ],
     align=True,
 )
-NO_PROBE = np.array((NEVER, -NEVER, 0, 0, 0, 0, 0, 0, 0, 0), FLOW)
 
 
 class FlowNumbers:

@@ -31,7 +31,7 @@ from .arp import ArpScans
 from .conversations import Conversations, Scanned
 from .datagrams import Questions
 from .endings import ends
-from .flow_numbers import FLOW, NO_PROBE, FlowNumbers
+from .flow_numbers import FLOW, NEVER, FlowNumbers
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
 from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, grown, target_key
 from .scan_times import ScanTimes
@@ -78,7 +78,7 @@ class Flows:
 
     def target_keys(self, target: Ints | U32 | slice) -> TargetKey:
         """The keys of the given targets."""
-        return target_key(self.targets.keys[target])
+        return target_key(self.targets.key(target))
 
     def target_of(self, flow: Ints | slice = slice(None)) -> Ints:
         """The numbers of the targets of the given flows."""
@@ -89,8 +89,9 @@ class Flows:
         return self._numbers.find(key)
 
     def _intern(self, key: FlowKey) -> Ints:
-        number = self._numbers.intern(key)
-        self._table = grown(self._table, self.count, NO_PROBE)
+        count, number = self.count, self._numbers.intern(key)
+        self._table = grown(self._table, self.count)
+        self._table["first"][count : self.count], self._table["last"][count : self.count] = NEVER, -NEVER
         self.ledger.grow(self.count)
         return number
 

@@ -88,6 +88,14 @@ class Numbering:
         """uint64[count, 2]: the keys by number."""
         return self._keys[1 : self.count + 1]
 
+    def key(self, number: Column | slice) -> U64:
+        """uint64[n, 2]: the keys with these numbers."""
+        return self.keys[number] if isinstance(number, slice) else self._rows(number + 1)
+
+    def _rows(self, row: Column) -> U64:
+        # The two words of a key are copied as one value of 16 bytes: an index would take three times as long.
+        return self._keys.view(np.complex128)[:, 0].take(row).view(np.uint64).reshape(-1, 2)
+
     def find(self, a: U64, b: U64) -> Ints:
         """The number of each key, -1 for those never seen."""
         return self._look(a, b, False)
@@ -133,8 +141,7 @@ class Numbering:
     def _entries(self, slot: Ints, a: U64, b: U64) -> tuple[npt.NDArray[np.int32], Bools]:
         """What stands in the slots, and whether it is the key."""
         entry = self._table.take(slot)
-        # The two words of a key are copied as one value of 16 bytes: an index would take three times as long.
-        key = self._keys.view(np.complex128)[:, 0].take(entry).view(np.uint64).reshape(-1, 2)
+        key = self._rows(entry)
         same = key[:, 0] == a
         same &= key[:, 1] == b
         same &= entry > 0
@@ -275,12 +282,10 @@ class LongSyns:
         return key._replace(seq=np.where(number >= 0, self._seq[number], key.seq & _LOW))
 
 
-def grown(rows: npt.NDArray[Any], count: int, blank_row: object = None) -> npt.NDArray[Any]:
-    """The rows, and behind them so many blank ones (None: zeros) that there is room for `count`."""
+def grown(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """The rows, and behind them so many of zeros that there is room for `count`."""
     if count <= len(rows):
         return rows
     larger = np.zeros(max(count, 2 * len(rows)), rows.dtype)  # memory that nobody writes to is not taken yet
     larger[: len(rows)] = rows
-    if blank_row is not None:
-        larger[len(rows) :] = blank_row
     return larger

@@ -107,8 +107,9 @@ def lines_of(rows: Columns) -> str:
         texts = [rows.tunnels[each] for each in distinct.tolist()]
         parts.append(chosen([f', "tunnel": {json.dumps(text)}' if text else "" for text in texts], number.ravel()))
     if first.any():
-        parts.append(where(first > 0, ', "first_probe": ', fractions(first, 6)))
-        parts.append(where(first > 0, ', "last_probe": ', fractions(last, 6)))
+        began = fractions(first, 6)
+        parts.append(where(first > 0, ', "first_probe": ', began))
+        parts.append(where(first > 0, ', "last_probe": ', began if (first == last).all() else fractions(last, 6)))
     parts += [', "attempts": ', numbers(rows.attempts.astype(np.int64))]
     if rows.scan.any():
         parts.append(where(rows.scan > 0, ', "scan": ', numbers(rows.scan)))

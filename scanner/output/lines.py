@@ -12,6 +12,7 @@ import numpy as np
 from ..packet.addresses import is_ipv4
 from ..packet.headers import Bools, Bytes, Ints, Rows
 from ..verdict.columns import PIECE, Columns
+from ..verdict.evidence import distinct
 from ..verdict.table import Reason
 from .hosts import Details
 from .text import addresses, chosen, joined
@@ -52,12 +53,12 @@ def _order(column: Rows) -> tuple[Ints, Ints, Bools]:
 def details(rows: Columns) -> tuple[list[Details], Ints]:
     """The distinct details of rows, and the number of each row's."""
     shared, number = rows.shared()
-    distinct, back = np.unique(number << 32 | rows.record["sender"], return_inverse=True)
+    values, back = distinct(number << 32 | rows.record["sender"])
     every: list[Details] = []
-    for each in distinct.tolist():
+    for each in values.tolist():
         state, reason, _, ttl, service, evidence = shared[each >> 32]
         every.append((state, reason, ttl, service, evidence, rows.senders[each & 0xFFFF_FFFF]))
-    return every, back.ravel()
+    return every, back
 
 
 def titles(rows: Columns, scanners: bool) -> Bytes:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..packet.addresses import to_text
 from ..packet.headers import U16, U32, Bools, Ints, Rows
-from .evidence import Words
+from .evidence import Words, distinct
 from .rows import Verdict, known, microseconds, record_rows
 from .table import RANK, REASON_WORD, STATE_WORD
 
@@ -91,7 +91,7 @@ class Columns:
         service = self.services.number[self.port]
         ttl = np.where(answered, record["ttl"].astype(np.int64), 256)
         key = ((self.words << 16 | service) << 9 | ttl) << 8 | reason
-        distinct, number = np.unique(key, return_inverse=True)
+        values, number = distinct(key)
         return [
             (
                 STATE_WORD[each & 0xFF],
@@ -101,8 +101,8 @@ class Columns:
                 self.services.names[each >> 17 & 0xFFFF],
                 self.evidence[each >> 33],
             )
-            for each in distinct.tolist()
-        ], number.ravel()
+            for each in values.tolist()
+        ], number
 
     def _rows(self) -> Iterator[Verdict]:
         port = self.port.tolist()

@@ -51,6 +51,7 @@ Words = tuple[str, ...]
 LEAST_MARKED = 2  # resets with the mark, before one without it means anything
 MOST_HOPS = 31  # from a firewall to the host behind it; a larger difference of TTLs means different initial values
 CHECKS, TURNS = 8, 4  # probes that test a contrast: to ports of each kind, and at most to one port
+_FEW_VALUES = 16
 MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, before open ports mean that something answers for all of them
 
 _PLAIN = (
@@ -259,8 +260,25 @@ def numbered_words(records: Rows, facts: HostFacts) -> tuple[list[Words], Ints]:
     host_bits = sum(np.where(fact, np.uint64(1 << bit), np.uint64(0)) for bit, fact in enumerate(facts))
     key = lost.astype(np.uint64) << np.uint64(32) | records["marks"].astype(np.uint64) << np.uint64(16)
     key |= records["reason"].astype(np.uint64) << np.uint64(8) | repeat.astype(np.uint64) << np.uint64(7) | host_bits
-    distinct, back = np.unique(key, return_inverse=True)
-    return [_words(word) for word in distinct.tolist()], back.ravel()
+    values, number = distinct(key.view(np.int64))
+    return [_words(value & (1 << 64) - 1) for value in values.tolist()], number
+
+
+def distinct(values: Ints) -> tuple[Ints, Ints]:
+    """The distinct values, ascending, and the place of each value among them. Fast where they are few."""
+    few: list[int] = []
+    number, rest = np.zeros(len(values), np.int64), np.arange(len(values))
+    while rest.size and len(few) < _FEW_VALUES:
+        few.append(int(values[rest[0]]))
+        other = values[rest] != few[-1]
+        rest = rest[other]
+        number[rest] += 1
+    if rest.size:
+        ascending, number = np.unique(values, return_inverse=True)
+        return ascending, number.ravel()
+    column = np.array(few, np.int64)
+    order = np.argsort(column)
+    return column[order], np.argsort(order)[number]
 
 
 def _words(key: int) -> Words:
