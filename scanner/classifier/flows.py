@@ -125,9 +125,7 @@ class Flows:
         for at in range(0, len(flow), _PIECE):
             part = flow[at : at + _PIECE]
             self.forgotten.add(self.facts(part), self.table["last"][part], self.table["probes"][part])
-        left = np.ones(self.count, np.bool_)
-        left[flow] = False
-        kept = np.flatnonzero(left)
+        kept = np.flatnonzero(np.bincount(flow, minlength=self.count) == 0)
         key, self._numbers = self.keys(kept), FlowNumbers()
         number = self._numbers.intern(key)
         old = np.empty_like(kept)

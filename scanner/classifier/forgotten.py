@@ -101,8 +101,8 @@ class Forgotten:
         for part in self.parts:
             mask = wanted(part)
             if mask.any():
-                taken.append(part[mask])
-                part = part[~mask]
+                taken.append(part.take(np.flatnonzero(mask)))
+                part = part.take(np.flatnonzero(~mask))
             parts.append(part)
         self.parts = [part for part in parts if len(part)]
         rows = np.concatenate(taken)
@@ -132,13 +132,13 @@ def _columns(pieces: list[tuple[Column, Ints]]) -> tuple[Ints, Ints]:
 
 def merged(facts: Rows) -> tuple[Rows, Ints]:
     """FACTS[n] → one row for each flow, and the latest of its times."""
-    facts = facts[np.lexsort([facts[name] for name in _KEY])]
+    facts = facts.take(np.lexsort([facts[name] for name in _KEY]))
     new = np.ones(len(facts), np.bool_)
     new[1:] = np.logical_or.reduce([facts[name][1:] != facts[name][:-1] for name in _KEY])
     if new.all():
         return facts, facts["first"]
     at = np.flatnonzero(new)
-    rows = facts[at]
+    rows = facts.take(at)
     rows["first"] = np.minimum.reduceat(facts["first"], at)
     for name in ("probes", "replies"):
         rows[name] = np.minimum(np.add.reduceat(facts[name].astype(np.uint32), at), MOST)

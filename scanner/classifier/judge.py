@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..capture.source import NO_TIME
-from ..packet.headers import U32, Bools, Ints, Rows
+from ..packet.headers import U32, Bools, Ints, Rows, opaque
 from ..verdict.evidence import HostFacts, host_facts
-from ..verdict.ledger import Mark
+from ..verdict.ledger import RECORD, Mark
 from ..verdict.table import Reason
 from .flow_numbers import NEVER
 from .flows import TAKEN, Flows
@@ -54,9 +54,10 @@ def joined(parts: list[Judged]) -> Judged:
     """All rows of the parts."""
     if len(parts) == 1:
         return parts[0]
-    target, record, rtt, orphan = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "record", "rtt", "orphan")
+    target, rtt, orphan = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "rtt", "orphan")
     )
+    record = np.concatenate([opaque(part.record) for part in parts]).view(RECORD)
     facts = HostFacts(*map(np.concatenate, zip(*[part.facts for part in parts], strict=True)))
     return Judged(target, record, rtt, orphan, facts,
                   Sent(*map(np.concatenate, zip(*[part.sent for part in parts], strict=True))))  # fmt: skip

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..packet.addresses import from_words, is_ipv4
-from ..packet.headers import MAPPED, U64, Bools, Ints, Rows
+from ..packet.headers import MAPPED, U64, Bools, Ints, Rows, opaque
 from ..packet.tunnel import Tunnels
 
 Column = npt.NDArray[np.integer[Any]]
@@ -282,10 +282,12 @@ class LongSyns:
         return key._replace(seq=np.where(number >= 0, self._seq[number], key.seq & _LOW))
 
 
-def grown(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """The rows, and behind them so many of zeros that there is room for `count`."""
+def grown(rows: npt.NDArray[Any], count: int, blank: object = None) -> npt.NDArray[Any]:
+    """The rows, and behind them so many of zeros, or of `blank`, that there is room for `count`."""
     if count <= len(rows):
         return rows
     larger = np.zeros(max(count, 2 * len(rows)), rows.dtype)  # memory that nobody writes to is not taken yet
-    larger[: len(rows)] = rows
+    opaque(larger)[: len(rows)] = opaque(rows)
+    if blank is not None:
+        larger[len(rows) :] = blank
     return larger

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.headers import U16, U32, Bools, Ints, Rows
+from ..packet.headers import U16, U32, Bools, Ints, Rows, opaque
 from ..verdict.ledger import Mark, count_bits
 from ..verdict.table import RANK, Reason
 from .flow_numbers import NEVER
@@ -68,7 +68,7 @@ class FlowsByTarget:
         """The sums of the targets of a piece, with the winning replies (RECORD[n]) and their SYNs' numbers."""
         begin, end = self._begin[piece], self._begin[piece] + len(record)
         rows = [facts[at[piece] : at[piece + 1]] for facts, at in self._parts if at[piece] < at[piece + 1]]
-        facts = np.concatenate([np.zeros(0, FACTS), *rows])
+        facts = np.concatenate([opaque(np.zeros(0, FACTS)), *map(opaque, rows)]).view(FACTS)
         facts["target"] -= np.uint32(begin)
         sums = sums_of(facts, record, seq)
         for column, (target, value), add in (

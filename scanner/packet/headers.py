@@ -100,6 +100,11 @@ def read(buffer: Bytes, at: Ints, header: np.dtype[Any]) -> Rows:
     return everywhere[np.clip(at, 0, last)].view(header)
 
 
+def opaque(rows: Rows) -> Rows:
+    """The same rows, seen as bytes without fields: numpy copies rows field by field, which takes ten times as long."""
+    return rows.view(f"V{rows.dtype.itemsize}")
+
+
 def number(buffer: Bytes, at: Ints, kind: str) -> Ints:
     """A field at every position of `at`, of a numpy type such as ">u2"; returns int64[len(at)], as `read` does."""
     return read(buffer, at, np.dtype(kind)).astype(np.int64)

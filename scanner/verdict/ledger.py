@@ -21,7 +21,7 @@ from enum import IntFlag
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.headers import Bools, Bytes, Ints, Rows
+from ..packet.headers import Bools, Bytes, Ints, Rows, opaque
 from .table import RANK, STRENGTH, Rank, Reason
 
 _TIES = ("time", "port", "ttl", "window", "reason")  # what decides between replies of one rank
@@ -153,7 +153,7 @@ class Ledger:
         kept.status = self.status[target]
         record_no = self._record_no[target]
         answered = np.flatnonzero(record_no)
-        kept._records = np.concatenate([blank(1), self._records[record_no[answered]]])
+        kept._records = self._records.take(np.concatenate([[0], record_no[answered]]))
         kept._used = len(kept._records)
         kept._record_no[answered] = np.arange(1, kept._used)
         kept.answered = int(np.count_nonzero(kept.status & _PROVEN_BITS))
@@ -178,10 +178,10 @@ class Ledger:
         record_no = self._record_no[target]
         known = record_no != 0
         if known.any():
-            self._merge(target[known], record_no[known], incoming[known])
-            target, incoming = target[~known], incoming[~known]
+            self._merge(target[known], record_no[known], incoming.take(np.flatnonzero(known)))
+            target, incoming = target[~known], incoming.take(np.flatnonzero(~known))
         first = self._allocate(len(target))
-        self._records[first : self._used] = incoming
+        opaque(self._records)[first : self._used] = opaque(incoming)
         self._record_no[target] = np.arange(first, self._used)
         self.status[target] |= RANK[incoming["reason"]]
         return np.asarray(fresh)
@@ -223,11 +223,11 @@ class Ledger:
             equal &= first == second
         gathered = {name: incoming[name] | current[name] for name in ("seen", "marks", "passes", "challenged")}
         replies = np.minimum(incoming["replies"].astype(np.uint32) + current["replies"], 0xFFFF)
-        current[better] = incoming[better]
+        opaque(current)[better] = opaque(incoming)[better]
         current["replies"] = replies
         for name, bits in gathered.items():
             current[name] = bits
-        self._records[record_no] = current
+        opaque(self._records)[record_no] = opaque(current)
         self.status[target] = self.status[target] & (PROBED | GIVEN_UP) | RANK[current["reason"]]
 
     def _allocate(self, count: int) -> int:
@@ -235,7 +235,7 @@ class Ledger:
         first, self._used = self._used, self._used + count
         if self._used > len(self._records):
             grown = blank(max(self._used, 2 * len(self._records)))
-            grown[:first] = self._records[:first]
+            opaque(grown)[:first] = opaque(self._records)[:first]
             self._records = grown
         return first
 
@@ -251,7 +251,7 @@ def _best(replies: Replies) -> tuple[Ints, Rows]:
     seen, passes = _bit(record["reason"]), _bit(record["pass"])
     ordered = np.sort(target)
     if (ordered[1:] != ordered[:-1]).all():  # the usual batch: each target once
-        best = record.copy()
+        best = opaque(record).copy().view(RECORD)
         best["seen"], best["passes"], best["replies"] = seen, passes, 1
         return np.arange(len(target)), best
     strength = -STRENGTH[record["reason"]].astype(np.int8)
@@ -259,7 +259,7 @@ def _best(replies: Replies) -> tuple[Ints, Rows]:
     ordered = target[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     winner = order[starts]
-    best = record[winner]
+    best = record.take(winner)
     best["seen"] = np.bitwise_or.reduceat(seen[order], starts)
     best["passes"] = np.bitwise_or.reduceat(passes[order], starts)
     best["marks"] = np.bitwise_or.reduceat(record["marks"][order], starts)
