@@ -12,8 +12,10 @@ import pytest
 from scanner import classify
 from scanner.capture.reader import open_captures
 from scanner.capture.times import duration
+from scanner.classifier import scan_times
 from scanner.classifier import settle as module
 from scanner.classifier.classification import Classification
+from scanner.classifier.keys import TargetKey
 from scanner.packet.headers import Frames
 from scanner.results.read import read_results
 from scanner.verdict.rows import Verdict
@@ -221,6 +223,38 @@ def test_a_long_scan_in_a_shuffled_capture_is_one(tmp_path: Path) -> None:
     shuffled = [packets[at] for at in np.random.default_rng(5).permutation(len(packets))]
     rows = rows_of(written(tmp_path / "a.pcap", shuffled))
     assert [(row.scan, row.attempts) for row in rows] == [(1, 5000), (2, 1)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_times(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many scans as a list of sorted times shows, also where intervals are joined early."""
+    monkeypatch.setattr(scan_times, "_MOST_LOOSE", 10)
+    draw = np.random.default_rng(seed)
+    times = [np.sort(draw.integers(0, 40 * HOUR, draw.integers(1, 40))) for _ in range(30)]
+    packets = [(float(time), probe(port, turn)) for port, own in enumerate(times) for turn, time in enumerate(own)]
+    shuffled = [packets[at] for at in draw.permutation(len(packets))]
+    expected = []
+    for port, own in enumerate(times):
+        scans = np.split(own, np.flatnonzero(np.diff(own) > HOUR) + 1)
+        expected += [(port, at, T + scan[0], T + scan[-1], len(scan)) for at, scan in enumerate(scans, 1)]
+    paths = [written(tmp_path / f"{at}.pcap", shuffled[at::3]) for at in range(3)]
+    reading = Classification(paths, 0, gap=HOUR * 10**9)
+    rows = [row for batch in reading.batches() for row in batch]
+    found = [(row.port, row.scan, row.first_probe, row.last_probe, row.attempts) for row in rows]
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_times_that_come_one_by_one(seed: int) -> None:
+    """In random order, a time may be far from all others first, and lie between them later."""
+    draw = np.random.default_rng(seed)
+    times, found = np.unique(draw.integers(0, 100, 30)), scan_times.Times(5)
+    for time in draw.permutation(times):
+        found.add(TargetKey(*np.array([[1], [2], [3]])), np.array([time]))
+    scans = np.split(times, np.flatnonzero(np.diff(times) > 5) + 1)
+    expected = [(scan[0], scan[-1]) for scan in scans] if len(scans) > 1 else []
+    _, first, last = found.intervals()
+    assert list(zip(first, last, strict=True)) == expected
 
 
 def test_packets_outside_a_period_join_no_scans(tmp_path: Path) -> None:

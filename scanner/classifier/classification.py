@@ -153,7 +153,6 @@ class Classification:
         for frames in map(period.take, self.capture):
             flows.scans.see(frames)
         flows.scans.close()
-        flows.may_cross = True  # what tells goes by addresses, and those of targets have other numbers now
         if flows.tunnels is not None:
             flows.tunnels.packets[:] = 0
         if self.interrupted:
