@@ -6,12 +6,14 @@
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scanner.classifier.classification import Classification
 from scanner.verdict.table import Reason
+from scanner.who.reading import Who
 from tests.bench.captures import SCENES, write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,9 +29,10 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def memory(path: Path) -> int:
-    """The peak memory of `classify`, in bytes, with all rows written."""
-    command = [sys.executable, "-m", "scanner", "classify", str(path), "-f", "jsonl", "-q", "--timeout", "0"]
+def memory(path: Path, verb: str = "classify") -> int:
+    """The peak memory of a verb, in bytes, with all rows written."""
+    timeout = ["--timeout", "0"] if verb == "classify" else []
+    command = [sys.executable, "-m", "scanner", verb, str(path), "-f", "jsonl", "-q", *timeout]
     done = subprocess.run([sys.executable, "-c", MEASURED, *command], cwd=ROOT, capture_output=True, check=True)
     return int(done.stdout) * 1024
 
@@ -42,6 +45,12 @@ def test_the_memory_of_a_silent_target(scene: str, tmp_path: Path) -> None:
         write(tmp_path / "capture.pcap", *SCENES[scene].make(targets))
         peaks.append(memory(tmp_path / "capture.pcap"))
     assert (peaks[1] - peaks[0]) / (MANY - FEW) < MOST_BYTES
+
+
+@pytest.mark.parametrize("scene", ["silent", "flood"])
+def test_who_takes_at_most_twice_the_memory_of_classify(scene: str, tmp_path: Path) -> None:
+    write(tmp_path / "capture.pcap", *SCENES[scene].make(MANY))
+    assert memory(tmp_path / "capture.pcap", "who") < 2 * memory(tmp_path / "capture.pcap")
 
 
 def reasons(scene: str, targets: int, tmp_path: Path) -> Counter[str]:
@@ -59,19 +68,35 @@ def test_answers_that_stand_far_from_their_probes_open_every_port(scene: str, tm
     assert reasons(scene, 300_000, tmp_path) == {"SYN_ACK": 300_000}
 
 
-def test_a_flood_of_spoofed_senders_costs_no_step_for_each(tmp_path: Path) -> None:
-    """Calls are counted, because a time would depend on the machine. Each sender of one SYN is a target of its own."""
-    senders, calls = 200_000, 0
+def calls_of(run: Callable[[], object]) -> int:
+    """How many functions were called, because a time would depend on the machine."""
+    calls = 0
 
     def count(frame: object, event: str, argument: object) -> None:
         nonlocal calls
         calls += event in ("call", "c_call")
 
-    write(tmp_path / "flood.pcap", *SCENES["flood"].make(senders))
-    reading = Classification([str(tmp_path / "flood.pcap")], 0)
     sys.setprofile(count)
     try:
-        rows = sum(map(len, reading.batches()))
+        run()
     finally:
         sys.setprofile(None)
-    assert (rows == reading.targets > 0.99 * senders, calls < senders / 2) == (True, True)
+    return calls
+
+
+def test_a_flood_of_spoofed_senders_costs_no_step_for_each(tmp_path: Path) -> None:
+    """Each sender of one SYN is a target of its own."""
+    senders = 200_000
+    write(tmp_path / "flood.pcap", *SCENES["flood"].make(senders))
+    reading, rows = Classification([str(tmp_path / "flood.pcap")], 0), []
+    calls = calls_of(lambda: rows.extend(map(len, reading.batches())))
+    assert (sum(rows) == reading.targets > 0.99 * senders, calls < senders / 2) == (True, True)
+
+
+def test_who_sums_up_a_flood_without_a_step_for_each_sender(tmp_path: Path) -> None:
+    senders = 200_000
+    write(tmp_path / "flood.pcap", *SCENES["flood"].make(senders))
+    who = Who([str(tmp_path / "flood.pcap")])
+    calls = calls_of(lambda: list(who.rows()))
+    (flood, *_) = who.left_out
+    assert (flood.endswith("a flood from spoofed addresses looks like this"), calls < senders / 2) == (True, True)
