@@ -42,8 +42,8 @@ def test_scans(case: str, tmp_path: Path) -> None:
 
 
 def test_a_scan_by_a_client_is_listed(tmp_path: Path) -> None:
-    found = scans(tmp_path / "a.pcap", [*LOW, *(p for n in range(9) for p in conversation(A, C, 443 + n, 40000))])
-    assert found == ({"UDP": 30}, [{"full connections": 9, "UDP": 30}])
+    found = scans(tmp_path / "a.pcap", [*LOW, *(p for n in range(60) for p in conversation(A, C, 443 + n, 40000))])
+    assert found == ({"UDP": 30}, [{"connections with data": 60, "UDP": 30}])
 
 
 def test_the_report_says_it_and_counts_no_packet_twice(tmp_path: Path) -> None:
@@ -101,6 +101,12 @@ ORDINARY: dict[str, list[bytes]] = {
     "STUN": [p for n in range(20) for p in asked(A, 40000, f"198.51.100.{n}", 3478 + n % 2)],
     "candidates of a call": [datagram(A, 40000, f"198.51.100.{n % 5}", 30000 + n * 17) for n in range(200)],
     "traceroute": [datagram(A, 50000 + n, B, 33434 + n, 40) for n in range(90)] + GUARD,
+    "file sharing behind a firewall, often at one port": [
+        *(datagram(A, 51413, host, 6881 if n % 4 == 0 else 1024 + n * 131 % 60000) for n, host in enumerate(HOSTS)),
+        *GUARD,
+    ],
+    "traceroute to many hosts at one port": [datagram(A, 50000 + n, host, 33435) for n, host in enumerate(HOSTS)]
+    + GUARD,
     "polling by SNMP": [p for _ in range(5) for n, h in enumerate(HOSTS) for p in asked(A, 40000 + n, h, 161)],
     "polling by SNMP, one in ten down": [
         p for _ in range(2) for n, h in enumerate(HOSTS) for p in asked(A, 40000 + n, h, 161)[: 1 + (n % 10 > 0)]
@@ -116,6 +122,11 @@ ORDINARY: dict[str, list[bytes]] = {
     "a game server": [p for n, host in enumerate(HOSTS) for p in asked(host, 40000 + n * 13 % 20000, A, 27015)],
     "names of visitors, asked by a server": [datagram(A, 137, host, 137) for host in HOSTS] * 3 + GUARD,
 }  # fmt: skip
+
+
+def test_a_host_that_is_down_and_is_asked_again_and_again_is_not_scanned(tmp_path: Path) -> None:
+    packets = [datagram(A, 50000 + n, B, 10 + n % 12) for n in range(99)]
+    assert scans(tmp_path / "a.pcap", packets) == ({}, [])
 
 
 def from_one(packets: list[bytes]) -> list[bytes]:

@@ -26,7 +26,6 @@ from .gather import NEVER, Probers
 STATES = ("open", "closed", "filtered", "no_response", "unknown")
 SYN_ONLY, OPEN = "SYN", STATES.index("open")
 _APART = 2 * 10**9  # ns; a lost SYN is sent again after 1 s (RFC 6298)
-_HIGH = 20_000  # a port that systems choose for connections
 _BITS = 33  # of a number of AddressNumbers
 MOST_TRIES, FEW_TARGETS = 12, 64  # SYNs to any target: nmap sends at most 11; of so many targets at most
 BY_CHANCE = 1 << 14  # of so many SYNs, one may have another look by chance: there are three marks of 16 bits
@@ -152,15 +151,14 @@ def _distinct(pairs: Ints) -> tuple[Ints, Ints]:
 def _served(address: Ints, asked: Ints, flows: Flows) -> Ints:
     """To how many targets each prober has sent data. `asked`: the numbers of those that got a SYN.
 
-    Of other connections, those count whose own port is the higher one, or whose ports are both high: servers have low
-    ports, apart from those of passive FTP.
+    Of other connections, those count whose own port is the higher one: servers have low ports.
     """
     key, our_port = flows.conversations.data()
     chosen = among(key.us, address)
     key, our_port = TargetKey(*(column[chosen] for column in key)), our_port[chosen]  # type: ignore[arg-type]
     probed = np.zeros(flows.targets.count + 1, np.bool_)  # the last one: no such target
     probed[asked] = True
-    begun = probed[flows.targets.find(*key.words())] | (our_port > key.port) | (our_port >= _HIGH)
+    begun = probed[flows.targets.find(*key.words())] | (our_port > key.port)
     each = Numbering()
     each.intern(*(word[begun] for word in key.words()))
     return np.bincount(np.searchsorted(address, target_key(each.keys).us), minlength=len(address))
