@@ -5,7 +5,7 @@ import pytest
 from tests.bench.forged import forge
 from tests.fuzz.subjects import SUBJECTS, run_case
 
-CASES = {"classify": 200, "frames": 300}  # of the others 800
+CASES = {"classify": 200, "who": 200, "frames": 300}  # of the others 800
 PARTS = 2  # so that several workers share a subject
 
 

@@ -182,7 +182,10 @@ def check_capture(data: bytes) -> bool:
 
 
 def check_classified(data: bytes) -> bool:
-    """A capture becomes rows, each target once and each row as documented, a report, and rows of probers."""
+    """A capture becomes rows, each target once and each row as documented, and a report.
+
+    In small batches the rows are the same.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "capture"
         path.write_bytes(data)
@@ -195,10 +198,25 @@ def check_classified(data: bytes) -> bool:
         pieces.capture = capture_of(packets_of(path), lambda: 3, reading.capture.both_ways, reading.capture.end_time)
         assert [row for batch in pieces.batches() for row in batch] == rows, "the size of batches changes rows"
         assert all(line.isprintable() for line in reading.report())
-        probers = list(Who([str(path)], 1, everything=True).rows())
-        assert all(ip_address(prober.prober) and prober.not_told >= 0 for prober in probers)
-        assert "".join(texts(probers, "table")).replace("\n", "").isprintable()
         return bool(rows)
+
+
+def check_who(data: bytes) -> bool:
+    """A capture becomes rows of probers, each once, which every format can write; also with the usual limits."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "capture"
+        path.write_bytes(data)
+        reading = Who([str(path)], 1, everything=True)
+        probers = list(reading.rows())
+        assert len({(prober.prober, prober.tunnel) for prober in probers}) == len(probers)
+        assert all(ip_address(prober.prober) and prober.not_told >= 0 for prober in probers)
+        assert all(0 < claim.syns <= prober.probes for prober in probers for claim in prober.claims)
+        written = ["".join(texts(probers, form)) for form in ("table", "csv", "jsonl")]
+        assert "".join(written).replace("\n", "").isprintable()
+        assert len([json.loads(line) for line in written[2].splitlines()]) == len(probers)
+        usual = list(Who([str(path)]).rows())
+        assert {(prober.prober, prober.tunnel) for prober in usual} <= {(p.prober, p.tunnel) for p in probers}
+        return bool(probers)
 
 
 def _check_row(row: Verdict) -> None:
@@ -381,6 +399,7 @@ SUBJECTS: dict[str, Subject] = {
     "frames": Subject(_make_frames, check_frames),
     "captures": Subject(_make_capture, check_capture),
     "classify": Subject(_make_capture, check_classified),
+    "who": Subject(_make_capture, check_who),
     "targets": Subject(lambda rng: mutated_text(rng, rng.choice(TARGETS), TARGET_WORDS), check_targets),
     "lists": Subject(_make_list, check_list),
     "ports": Subject(lambda rng: mutated_text(rng, rng.choice(PORTS), PORT_WORDS), check_ports),
