@@ -19,11 +19,12 @@ Counts = dict[str, int]
 
 
 def reading(
-    frames: Sequence[bytes], monkeypatch: pytest.MonkeyPatch, orphans: bool = False
+    frames: Sequence[bytes], monkeypatch: pytest.MonkeyPatch, orphans: bool = False, size: int = 1000
 ) -> tuple[list[Any], Classification]:
     """The rows of a capture of these frames, and what is known of the rest."""
     capture = Capture(opened=1)
-    capture.batches = map(capture.count, [batch(*frames, link=LINK_RAW)])
+    pieces = [frames[at : at + size] for at in range(0, len(frames), size)]
+    capture.batches = map(capture.count, [batch(*piece, link=LINK_RAW) for piece in pieces])
     monkeypatch.setattr(classification, "open_captures", lambda paths: capture)
     given = Classification(["any"], 0, orphans)
     return [row for rows in given.batches() for row in rows], given
@@ -166,6 +167,12 @@ def test_every_segment_of_a_connection_is_accounted_for(monkeypatch: pytest.Monk
 def test_resets_that_end_connections_are_accounted_for(monkeypatch: pytest.MonkeyPatch) -> None:
     _, given = reading([syn(), synack(), segment("R", seq=78), segment("R", seq=79)], monkeypatch)
     assert given.report() == ["4 packets: 1 probe to 1 target", "not judged: 2 other-tcp"]
+
+
+@pytest.mark.parametrize("reply", [rst(ack=1000, seq=0), synack()], ids=["a reset for the SYN's number", "a SYN/ACK"])
+def test_an_answer_that_stands_before_its_probe_is_not_rejected(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, given = reading([reply, syn()], monkeypatch, size=1)
+    assert (len(rows), given.as_report()["rejected"]) == (1, {})
 
 
 @pytest.mark.parametrize(("orphans", "counts"), [(False, {"not-asked": 1}), (True, {})])
