@@ -24,13 +24,13 @@ from scanner.classifier.classification import Classification
 from scanner.packet.headers import LINK_ETHERNET, LINK_RAW
 from scanner.verdict.rows import Verdict
 from tests import capture_changes, golden
-from tests.builders import OUR_PORT, ROUTER, THEIR_PORT, THEM, US, rst, segment, syn, synack, unreachable
+from tests.builders import OUR_PORT, ROUTER, SECOND, THEIR_PORT, THEM, US, rst, segment, syn, synack, unreachable
 from tests.capture_changes import MICRO, NANO, Packets
 from tests.tunnels import nested, vxlan
 
 SEEDS = 60  # drawn captures
 WHOLE = 1 << 30
-Key = tuple[str | None, str | None, str, int | None]
+Key = tuple[str | None, str | None, str, int | None, int | None]
 Rows = dict[Key, Verdict]
 
 
@@ -135,7 +135,7 @@ def in_memory(subject: Subject, change: Change, draw: random.Random) -> list[Ver
 
 
 def by_key(rows: list[Verdict]) -> Rows:
-    found = {(row.scanner_ip, row.tunnel, row.ip, row.port): row for row in rows}
+    found = {(row.scanner_ip, row.tunnel, row.ip, row.port, row.scan): row for row in rows}
     assert len(found) == len(rows), "a target has two rows"
     return found
 
@@ -307,6 +307,19 @@ def test_several_files_are_one_capture(path: Path, snap: int, tmp_path: Path) ->
     draw.shuffle(files)
     expected = in_memory(subject, Change(SAME, {}), draw)
     assert differences(expected, from_files(subject, files, tmp_path), {}) == []
+
+
+@pytest.mark.parametrize("name", ["shuffled", "backwards"])
+def test_scans_that_are_told_apart_do_not_depend_on_the_order(name: str, tmp_path: Path) -> None:
+    for seed in range(SEEDS // 2):
+        packets, draw = drawn(seed).packets, random.Random(seed)
+        gap, change = draw.choice((1, 3)) * SECOND, CHANGES[name]
+        found = []
+        for each in (packets, change.make(packets, draw)):
+            (tmp_path / "c").write_bytes(capture_changes.as_pcapng(each))
+            batches = Classification([str(tmp_path / "c")], 0, gap=gap).batches()
+            found.append([row for rows in batches for row in rows])
+        assert differences(*found, change.allowed) == [], seed
 
 
 @contextmanager
