@@ -1,5 +1,8 @@
 """When each target of a capture was probed, and how often: `first_probe`, `last_probe`, `attempts`."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,6 +26,7 @@ from tests.command import halfopen
 Packet = tuple[int, bytes]  # seconds since T, frame
 Sent = tuple[float | None, float | None, int | None]
 RAW_IP = 101
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def written(path: Path, packets: Sequence[Packet], start: int = T) -> Path:
@@ -102,6 +106,18 @@ def test_what_was_forgotten_counts(
     settle(flows)
     (row,) = (row for row in rows(flows, judge(flows, NEVER, False, False).whole()) if row.port == 1)
     assert row[14:17] == (10 + turns[0], 10 + turns[-1], syns * len(turns))
+
+
+def test_an_early_row_of_a_pipe_has_the_probes_of_its_attempt(tmp_path: Path) -> None:
+    packets = [(4, AGAIN), (5, AGAIN), (6, syn(dport=1, sport=40002)), (7, synack(sport=1, dport=40001, ack=6))]
+    path = written(tmp_path / "a.pcap", packets)
+    done = subprocess.run(
+        [sys.executable, "-m", "scanner", "classify", "-", "-f", "jsonl", "-q"],
+        cwd=ROOT, input=path.read_bytes(), capture_output=True, check=True,
+    )  # fmt: skip
+    row = json.loads(done.stdout)
+    assert (row["first_probe"], row["last_probe"], row["attempts"], "pass" in row) == (T + 4, T + 5, 2, False)
+    assert sent_of(path) == {1: (T + 4, T + 6, 3)}
 
 
 # ── the formats, and who reads them ──
