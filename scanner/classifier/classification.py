@@ -166,13 +166,13 @@ class Classification:
             if self.capture.frames >= self._most:  # the first reading was stopped here
                 self.capture.stop()
 
-    def judged(self, see: Callable[[Frames, Segments, Ints, Ints], None]) -> Judged:
-        """Read everything, judge once, and show `see` each batch and what `feed` made of it: for readers of columns."""
+    def judging(self, see: Callable[[Frames, Segments, Ints, Ints], None]) -> Judging:
+        """Read everything, and show `see` each batch and what `feed` made of it: for readers of columns."""
         for frames in self._frames():
             fresh = self.flows.count
             see(frames, *self.flows.feed(frames))
             retire(self.flows, fresh)
-        return self._settled().whole()
+        return self._settled()
 
     def _settled(self) -> Judging:
         """The verdicts at the end of the capture."""

@@ -17,6 +17,7 @@ from ..capture.times import Period
 from ..classifier.across import tunnel_texts
 from ..classifier.addresses import among
 from ..classifier.classification import Classification
+from ..classifier.judge import joined
 from ..classifier.leftover import SCAN
 from ..packet.addresses import to_text
 from ..packet.headers import Ints
@@ -29,6 +30,7 @@ from .sums import BY_CHANCE, SYN_ONLY, Sums, sums_of, target_counts
 DEFAULT_TARGETS = 3
 MOST_SINGLE = 100  # addresses with one SYN each; more are summed up whatever the user asks for
 CONNECTIONS, FULL, HALF_OPEN = "connections with data", "full connections", "half-open"
+_AT_ONCE = 1 << 18  # targets that are judged at once
 _RATIO = 10  # so many times as many hosts as ports make it horizontal
 _IPV6 = 1 << 32
 
@@ -84,16 +86,17 @@ class Who:
 
     def rows(self) -> Iterator[ProberRow]:
         """Read everything; then the rows, those with the most probes first."""
-        judged, flows = self.reading.judged(self._probers.feed), self.reading.flows
+        judging, flows = self.reading.judging(self._probers.feed), self.reading.flows
         # The report would name an option that `who` does not have, and would say that scans are not judged.
         self.reading.orphaned = 0
         for word in flows.scanned:
             del flows.counts[word + SCAN]
-        us = flows.target_keys(judged.target).us
+        us = flows.target_keys(judging.target.astype(np.int64)).us
         address, targets = target_counts(us, flows.scanned.values())
         address = self._candidates(address, targets)
-        judged = judged.take(among(us, address))
         del us, targets  # a flood has millions
+        parts = judging.runs(_AT_ONCE)
+        judged = joined([part.take(among(flows.target_keys(part.target).us, address)) for part in parts])
         sums = sums_of(address, judged, flows, self._probers)
         listed = self._listed(sums)
         begin, end = (np.searchsorted(sums.ports[0], listed, side) for side in ("left", "right"))
