@@ -55,7 +55,10 @@ class TargetTable:
 
     def add(self, target: Ints, record: Rows, seq: Column) -> None:
         """Fold records of flows, RECORD[n], whose SYNs have these sequence numbers."""
-        self.ledger.fold(Replies(target, record))
+        first = self.ledger.fold(Replies(target, record))
+        if len(first) == len(target):  # each target once, and none was known
+            self.seq[target] = seq
+            return
         winner = self.ledger.records(target)
         won = (winner["time"] == record["time"]) & (winner["port"] == record["port"])
         won &= winner["reason"] == record["reason"]

@@ -16,7 +16,7 @@ A network that sends a new TTL with every reply to every service makes this slow
 import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def chunks(texts: Iterator[str], size: int = CHUNK) -> Iterator[str]:
         yield text
 
 
-def lines_of(rows: Columns) -> str:
+def lines_of(rows: Columns) -> Iterator[str]:
     """A piece of columns as lines, as `line` writes each of them."""
     record = rows.record
     trip, time = microseconds(rows.trip), microseconds(record["time"])
@@ -86,7 +86,7 @@ def lines_of(rows: Columns) -> str:
     trip, time = np.where(tripped, trip, 0), np.where(timed, time, 0)
     first, last = microseconds(rows.first), microseconds(rows.last)
     if time.min() < 0 or max(map(np.max, (time, trip, last))) > LATEST:  # floats would be rounded in another way
-        return "".join(map(line, rows))
+        return chunks(map(line, rows))
     shared, number = rows.shared()
     sender = record["sender"].astype(np.int64)
     parts: list[Bytes | str] = [
@@ -121,7 +121,7 @@ def json_format() -> Format:
 
     def texts(verdicts: Iterable[Verdict]) -> Iterator[str]:
         if isinstance(verdicts, Columns):
-            return map(lines_of, verdicts.pieces())
+            return chain.from_iterable(map(lines_of, verdicts.pieces()))
         return chunks(map(line, verdicts))
 
     return Format(texts)

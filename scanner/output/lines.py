@@ -91,4 +91,4 @@ def lines(rows: Columns, scanners: bool, width: int, port_width: int, tails: lis
         spaces = np.where(np.arange(int(lacking.max())) < lacking[:, None], np.uint8(ord(" ")), np.uint8(0))
         ports, which = np.unique(piece.port, return_inverse=True)
         port = chosen([f"{f'{port}/tcp':<{port_width}}" for port in ports.tolist()], which.ravel())
-        yield joined(title, spaces, "  ", port, "  ", chosen(tails, number[at : at + PIECE]))
+        yield from joined(title, spaces, "  ", port, "  ", chosen(tails, number[at : at + PIECE]))

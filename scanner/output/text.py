@@ -4,6 +4,7 @@ Every function gives such a matrix for one part of the lines. `joined` puts the 
 out. So no Python code runs for a single row: a million lines of JSON take half a second.
 """
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -15,18 +16,17 @@ _GROUP = 4  # digits that are looked up at once
 _LINES = 1 << 11  # that are put together at once: they fit the processor's cache
 
 
-def joined(*parts: Bytes | str) -> str:
-    """Parts uint8[n, width], or a text that is the same in all rows → the text of all rows."""
+def joined(*parts: Bytes | str) -> Iterator[str]:
+    """Parts uint8[n, width], or a text that is the same in all rows → the text of all rows, some lines at a time."""
     blocks = [_row(part) if isinstance(part, str) else part for part in parts]
     n, width = max(map(len, blocks)), sum(block.shape[1] for block in blocks)
-    matrix, pieces = np.empty((min(n, _LINES), width), np.uint8), []
+    matrix = np.empty((min(n, _LINES), width), np.uint8)
     for first in range(0, n, _LINES):
         lines, at = matrix[: n - first], 0
         for block in blocks:
             lines[:, at : at + block.shape[1]] = block if len(block) == 1 else block[first : first + _LINES]
             at += block.shape[1]
-        pieces.append(lines.tobytes().translate(None, b"\0"))
-    return b"".join(pieces).decode("ascii")
+        yield lines.tobytes().translate(None, b"\0").decode("ascii")
 
 
 def _row(text: str) -> Bytes:

@@ -87,21 +87,20 @@ class Columns:
     def shared(self) -> tuple[list[Shared], Ints]:
         """The distinct combinations of what repeats, and the number of each row's."""
         reason, record = self.record["reason"], self.record
-        answered = RANK[reason] > 0
-        service = self.services.number[self.port]
-        ttl = np.where(answered, record["ttl"].astype(np.int64), 256)
-        key = ((self.words << 16 | service) << 9 | ttl) << 8 | reason
-        values, number = distinct(key)
+        ttl = np.where(RANK[reason] > 0, record["ttl"].astype(np.int64), 256)
+        few, row = distinct((self.words << 9 | ttl) << 8 | reason)
+        size = len(self.services.names)
+        pairs, number = distinct(row * size + self.services.number[self.port])
         return [
             (
                 STATE_WORD[each & 0xFF],
                 REASON_WORD[each & 0xFF],
                 "tcp",
                 None if each >> 8 & 0x1FF == 256 else each >> 8 & 0x1FF,
-                self.services.names[each >> 17 & 0xFFFF],
-                self.evidence[each >> 33],
+                self.services.names[service],
+                self.evidence[each >> 17],
             )
-            for each in values.tolist()
+            for each, service in zip(few[pairs // size].tolist(), (pairs % size).tolist(), strict=True)
         ], number
 
     def _rows(self) -> Iterator[Verdict]:

@@ -51,7 +51,7 @@ Words = tuple[str, ...]
 LEAST_MARKED = 2  # resets with the mark, before one without it means anything
 MOST_HOPS = 31  # from a firewall to the host behind it; a larger difference of TTLs means different initial values
 CHECKS, TURNS = 8, 4  # probes that test a contrast: to ports of each kind, and at most to one port
-_FEW_VALUES = 16
+_FEW_VALUES, _SMALL = 16, 1 << 17
 MANY_PORTS, NEARLY_ALL = 20, 0.9  # of a host, before open ports mean that something answers for all of them
 
 _PLAIN = (
@@ -265,7 +265,11 @@ def numbered_words(records: Rows, facts: HostFacts) -> tuple[list[Words], Ints]:
 
 
 def distinct(values: Ints) -> tuple[Ints, Ints]:
-    """The distinct values, ascending, and the place of each value among them. Fast where they are few."""
+    """The distinct values, ascending, and the place of each value among them. Fast where they are few, or small."""
+    if len(values) and values.min() >= 0 and values.max() < _SMALL:
+        there = np.zeros(_SMALL, np.bool_)
+        there[values] = True
+        return np.flatnonzero(there), (np.cumsum(there) - 1)[values]
     few: list[int] = []
     number, rest = np.zeros(len(values), np.int64), np.arange(len(values))
     while rest.size and len(few) < _FEW_VALUES:
