@@ -9,7 +9,7 @@ Limit: 2^31 flows.
 
 import numpy as np
 
-from ..packet.headers import U64, Ints
+from ..packet.headers import U64, Ints, Rows
 from .keys import FlowKey, Numbering, grown
 
 NEVER = np.iinfo(np.int64).max
@@ -107,6 +107,16 @@ class FlowNumbers:
         self._target, self._probe = grown(self._target, self.count), grown(self._probe, self.count)
         self._target[first : self.count], self._probe[first : self.count] = key.target, _probe(key)
         return np.arange(first, self.count)
+
+
+def note_probes(table: Rows, flow: Ints, time: Ints, each_new: bool) -> None:
+    """Count SYNs of these flows at these times (ns) in FLOW[n]. `each_new`: no flow has been there before, or twice."""
+    if each_new:
+        table["first"][flow], table["last"][flow], table["probes"][flow] = time, time, 1
+        return
+    np.minimum.at(table["first"], flow, time)
+    np.maximum.at(table["last"], flow, time)
+    np.add.at(table["probes"], flow, np.uint32(1))
 
 
 def _probe(key: FlowKey) -> U64:

@@ -31,7 +31,7 @@ from .arp import ArpScans
 from .conversations import Conversations, Scanned
 from .datagrams import Questions
 from .endings import ends
-from .flow_numbers import FLOW, NEVER, FlowNumbers
+from .flow_numbers import FLOW, NEVER, FlowNumbers, note_probes
 from .forgotten import FACTS, MOST, Forgotten, TargetTable
 from .keys import AddressNumbers, FlowKey, LongSyns, Numbering, TargetKey, grown, target_key
 from .scan_times import ScanTimes
@@ -189,11 +189,9 @@ class Flows:
         """SYNs: each makes its flow, or is one more probe of it."""
         us, our_port = src[row], segments.sport[row]
         target = self.targets.intern(*TargetKey(us, dst[row], segments.dport[row]).words())
-        flow = self._intern(FlowKey(target, our_port, segments.seq[row]))
-        np.minimum.at((table := self.table)["first"], flow, segments.time[row])
-        np.maximum.at(table["last"], flow, segments.time[row])
-        np.add.at(table["probes"], flow, np.uint32(1))
-        table["tos"][flow], table["ttl"][flow] = segments.tos[row], segments.ttl[row]
+        count, flow = self.count, self._intern(FlowKey(target, our_port, segments.seq[row]))
+        note_probes(self.table, flow, segments.time[row], each_new=self.count - count == len(flow))
+        self.table["tos"][flow], self.table["ttl"][flow] = segments.tos[row], segments.ttl[row]
         self.long_syns.add(FlowKey(target, our_port, segments.seq[row]), segments.size[row])
         self.probers.add(us)
         self.probed.add(dst[row])

@@ -20,12 +20,11 @@ from itertools import chain, islice
 
 import numpy as np
 
-from ..packet.headers import Bytes
 from ..verdict.columns import Columns
 from ..verdict.rows import Verdict, microseconds
 from ..verdict.table import RANK, State
 from .stream import Format
-from .text import addresses, chosen, fractions, joined, numbers, where
+from .text import Part, addresses, chosen, fractions, joined, numbers, where
 
 CHUNK = 4096  # lines in one write
 LATEST = 1 << 52  # microseconds up to which a float has every digit
@@ -89,18 +88,18 @@ def lines_of(rows: Columns) -> Iterator[str]:
         return chunks(map(line, rows))
     shared, number = rows.shared()
     sender = record["sender"].astype(np.int64)
-    parts: list[Bytes | str] = [
+    parts: list[Part] = [
         '{"ip": "', addresses(rows.ip), '", "port": ', numbers(rows.port.astype(np.int64)), ", ",
         chosen(list(map(_middle, shared)), number),
     ]  # fmt: skip
     if tripped.any():
-        parts.append(where(tripped, ', "rtt_ms": ', fractions(trip, 3)))
+        parts += where(tripped, ', "rtt_ms": ', *fractions(trip, 3))
     if timed.any():
-        parts.append(where(timed, ', "time": ', fractions(time, 6)))
+        parts += where(timed, ', "time": ', *fractions(time, 6))
     if answered.any():
-        parts.append(where(record["pass"] > 0, ', "pass": ', numbers(record["pass"].astype(np.int64))))
+        parts += where(record["pass"] > 0, ', "pass": ', numbers(record["pass"].astype(np.int64)))
     if sender.any():
-        parts.append(where(sender > 0, ', "icmp_from": "', chosen([f'{name or ""}"' for name in rows.senders], sender)))
+        parts += where(sender > 0, ', "icmp_from": "', chosen([f'{name or ""}"' for name in rows.senders], sender))
     parts += [', "scanner_ip": "', addresses(rows.scanner), '"']
     if rows.in_tunnels:
         distinct, number = np.unique(rows.tunnel, return_inverse=True)
@@ -108,11 +107,11 @@ def lines_of(rows: Columns) -> Iterator[str]:
         parts.append(chosen([f', "tunnel": {json.dumps(text)}' if text else "" for text in texts], number.ravel()))
     if first.any():
         began = fractions(first, 6)
-        parts.append(where(first > 0, ', "first_probe": ', began))
-        parts.append(where(first > 0, ', "last_probe": ', began if (first == last).all() else fractions(last, 6)))
+        ended = began if (first == last).all() else fractions(last, 6)
+        parts += where(first > 0, ', "first_probe": ', *began, ', "last_probe": ', *ended)
     parts += [', "attempts": ', numbers(rows.attempts.astype(np.int64))]
     if rows.scan.any():
-        parts.append(where(rows.scan > 0, ', "scan": ', numbers(rows.scan)))
+        parts += where(rows.scan > 0, ', "scan": ', numbers(rows.scan))
     return joined(*parts, "}\n")
 
 

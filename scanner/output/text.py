@@ -4,7 +4,7 @@ Every function gives such a matrix for one part of the lines. `joined` puts the 
 out. So no Python code runs for a single row: a million lines of JSON take half a second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -12,25 +12,34 @@ import numpy as np
 from ..packet.addresses import is_ipv4, to_text
 from ..packet.headers import U32, Bools, Bytes, Ints, Rows
 
+Part = Bytes | str  # uint8[n, width], or a text that is the same in all rows
+
 _GROUP = 4  # digits that are looked up at once
 _LINES = 1 << 11  # that are put together at once: they fit the processor's cache
 
 
-def joined(*parts: Bytes | str) -> Iterator[str]:
-    """Parts uint8[n, width], or a text that is the same in all rows → the text of all rows, some lines at a time."""
-    blocks = [_row(part) if isinstance(part, str) else part for part in parts]
-    n, width = max(map(len, blocks)), sum(block.shape[1] for block in blocks)
-    matrix = np.empty((min(n, _LINES), width), np.uint8)
+def joined(*parts: Part) -> Iterator[str]:
+    """The text of all rows, some lines at a time."""
+    n = max(len(part) for part in parts if not isinstance(part, str))
+    matrix, columns = _empty(min(n, _LINES), parts)
     for first in range(0, n, _LINES):
-        lines, at = matrix[: n - first], 0
-        for block in blocks:
-            lines[:, at : at + block.shape[1]] = block if len(block) == 1 else block[first : first + _LINES]
-            at += block.shape[1]
+        lines = matrix[: n - first]
+        for at, part in columns:
+            lines[:, at : at + part.shape[1]] = part[first : first + _LINES]
         yield lines.tobytes().translate(None, b"\0").decode("ascii")
 
 
-def _row(text: str) -> Bytes:
-    return np.frombuffer(text.encode("ascii"), np.uint8)[None]
+def _empty(n: int, parts: Sequence[Part]) -> tuple[Bytes, list[tuple[int, Bytes]]]:
+    """uint8[n, width] with the texts that are the same in all rows, and the other parts with their places."""
+    widths = [len(part) if isinstance(part, str) else part.shape[1] for part in parts]
+    places = np.cumsum([0, *widths]).tolist()
+    matrix, columns = np.empty((n, places.pop()), np.uint8), []
+    for at, width, part in zip(places, widths, parts, strict=True):
+        if isinstance(part, str):
+            matrix[:, at : at + width] = np.frombuffer(part.encode("ascii"), np.uint8)
+        else:
+            columns.append((at, part))
+    return matrix, columns
 
 
 def chosen(texts: list[str], number: Ints) -> Bytes:
@@ -39,13 +48,15 @@ def chosen(texts: list[str], number: Ints) -> Bytes:
     return column.view(np.uint8).reshape(len(texts), -1)[number]
 
 
-def where(rows: Bools, text: str, part: Bytes) -> Bytes:
-    """A text and a part behind it, in some of the rows."""
-    head = _row(text)
-    matrix = np.empty((len(part), head.shape[1] + part.shape[1]), np.uint8)
-    matrix[:, : head.shape[1]], matrix[:, head.shape[1] :] = head, part
+def where(rows: Bools, *parts: Part) -> list[Part]:
+    """The parts side by side in some of the rows, and nothing in the others."""
+    if rows.all():
+        return list(parts)
+    matrix, columns = _empty(len(rows), parts)
+    for at, part in columns:
+        matrix[:, at : at + part.shape[1]] = part
     matrix[~rows] = 0
-    return matrix
+    return [matrix]
 
 
 def addresses(column: Rows) -> Bytes:
@@ -101,8 +112,7 @@ def _four_digits() -> U32:
     return np.array([f"{number:04}".encode() for number in range(10**_GROUP)]).view(np.uint32)
 
 
-def fractions(value: Ints, places: int) -> Bytes:
+def fractions(value: Ints, places: int) -> list[Part]:
     """value / 10^places, with so many digits behind the point."""
     whole = value // 10**places
-    point = np.full((len(value), 1), ord("."), np.uint8)
-    return np.concatenate([numbers(whole), point, numbers(value - whole * 10**places, places)], axis=1)
+    return [numbers(whole), ".", numbers(value - whole * 10**places, places)]
