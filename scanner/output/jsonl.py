@@ -112,7 +112,7 @@ def lines_of(rows: Columns) -> Iterator[str]:
     parts += [', "attempts": ', numbers(rows.attempts.astype(np.int64))]
     if rows.scan.any():
         parts += where(rows.scan > 0, ', "scan": ', numbers(rows.scan))
-    return joined(*parts, "}\n")
+    return joined(len(rows), *parts, "}\n")
 
 
 def json_format() -> Format:

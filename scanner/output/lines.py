@@ -15,7 +15,7 @@ from ..verdict.columns import PIECE, Columns
 from ..verdict.evidence import distinct
 from ..verdict.table import Reason
 from .hosts import Details
-from .text import addresses, chosen, joined
+from .text import Part, addresses, beside, chosen, joined
 
 
 class Hosts(NamedTuple):
@@ -63,15 +63,8 @@ def details(rows: Columns) -> tuple[list[Details], Ints]:
 
 def titles(rows: Columns, scanners: bool) -> Bytes:
     """The names of hosts, one a row, and who scanned them if `scanners`."""
-    parts: list[Bytes] = [addresses(rows.ip)]
-    if scanners:
-        n = len(rows)
-        parts += [_same(" (scanner ", n), addresses(rows.scanner), _same(")", n)]
-    return np.concatenate(parts, axis=1)
-
-
-def _same(text: str, n: int) -> Bytes:
-    return np.broadcast_to(np.frombuffer(text.encode("ascii"), np.uint8), (n, len(text)))
+    scanner: list[Part] = [" (scanner ", addresses(rows.scanner), ")"] if scanners else []
+    return beside(len(rows), addresses(rows.ip), *scanner)
 
 
 def widest(rows: Columns, scanners: bool) -> int:
@@ -91,4 +84,4 @@ def lines(rows: Columns, scanners: bool, width: int, port_width: int, tails: lis
         spaces = np.where(np.arange(int(lacking.max())) < lacking[:, None], np.uint8(ord(" ")), np.uint8(0))
         ports, which = np.unique(piece.port, return_inverse=True)
         port = chosen([f"{f'{port}/tcp':<{port_width}}" for port in ports.tolist()], which.ravel())
-        yield from joined(title, spaces, "  ", port, "  ", chosen(tails, number[at : at + PIECE]))
+        yield from joined(len(piece), title, spaces, "  ", port, "  ", chosen(tails, number[at : at + PIECE]))

@@ -18,9 +18,8 @@ _GROUP = 4  # digits that are looked up at once
 _LINES = 1 << 11  # that are put together at once: they fit the processor's cache
 
 
-def joined(*parts: Part) -> Iterator[str]:
-    """The text of all rows, some lines at a time."""
-    n = max(len(part) for part in parts if not isinstance(part, str))
+def joined(n: int, *parts: Part) -> Iterator[str]:
+    """The text of n rows, some lines at a time."""
     matrix, columns = _empty(min(n, _LINES), parts)
     for first in range(0, n, _LINES):
         lines = matrix[: n - first]
@@ -42,8 +41,10 @@ def _empty(n: int, parts: Sequence[Part]) -> tuple[Bytes, list[tuple[int, Bytes]
     return matrix, columns
 
 
-def chosen(texts: list[str], number: Ints) -> Bytes:
+def chosen(texts: list[str], number: Ints) -> Part:
     """The text of each number. The texts are ASCII without zeros."""
+    if len(texts) == 1:
+        return texts[0]
     column = np.array([text.encode("ascii") for text in texts])
     return column.view(np.uint8).reshape(len(texts), -1)[number]
 
@@ -52,15 +53,23 @@ def where(rows: Bools, *parts: Part) -> list[Part]:
     """The parts side by side in some of the rows, and nothing in the others."""
     if rows.all():
         return list(parts)
-    matrix, columns = _empty(len(rows), parts)
-    for at, part in columns:
-        matrix[:, at : at + part.shape[1]] = part
+    matrix = beside(len(rows), *parts)
     matrix[~rows] = 0
     return [matrix]
 
 
-def addresses(column: Rows) -> Bytes:
+def beside(n: int, *parts: Part) -> Bytes:
+    """The parts of n rows side by side."""
+    matrix, columns = _empty(n, parts)
+    for at, part in columns:
+        matrix[:, at : at + part.shape[1]] = part
+    return matrix
+
+
+def addresses(column: Rows) -> Part:
     """ADDRESS[n] as text."""
+    if all((column[word] == column[word][:1]).all() for word in ("lo", "hi")):
+        return "".join(to_text(column[:1]))
     four = is_ipv4(column)
     if four.all():
         return _dotted(column)
@@ -87,9 +96,12 @@ def _last_octets() -> U32:
     return np.array([f"{number}".encode() for number in range(256)], "S4").view(np.uint32)
 
 
-def numbers(value: Ints, least: int = 1) -> Bytes:
+def numbers(value: Ints, least: int = 1) -> Part:
     """Numbers of at least `least` digits; none is below 0."""
-    width = max(least, len(str(int(value.max(initial=0)))))
+    most = int(value.max(initial=0))
+    if len(value) and value.min() == most:
+        return f"{most:0{least}}"
+    width = max(least, len(str(most)))
     groups = -(-width // _GROUP)
     words, rest = np.empty((len(value), groups), np.uint32), value
     for place in range(groups - 1, 0, -1):
