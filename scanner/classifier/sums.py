@@ -91,7 +91,6 @@ def sums_of(facts: Rows, record: Rows, seq: U32) -> Sums:
     if (target[1:] < target[:-1]).any():
         facts = facts.take(np.argsort(target))
         target = facts["target"]
-    start = np.searchsorted(target, np.arange(n, dtype=np.uint32)) if len(facts) > n else np.arange(n)
     seen, replied = facts["seen"], np.flatnonzero(facts["seen"])
     marks = np.zeros(len(facts), np.uint16)
     marks[replied] = _marks(facts.take(replied))
@@ -100,19 +99,14 @@ def sums_of(facts: Rows, record: Rows, seq: U32) -> Sums:
     # The round trip is not known where several SYNs were sent: which one was answered?
     answered, alone, earlier = np.full(n, NEVER), np.zeros(n, np.bool_), np.zeros(n, np.uint32)
     answered[at[won]], alone[at[won]] = facts["first"][won], facts["probes"][won] == 1
-    if not n:
-        return Sums(Sent(answered, answered, earlier), earlier, marks, answered, alone, earlier)
-    first = facts["first"]
-    if len(facts) > n:
-        earlier = np.add.reduceat((first < answered[at]).astype(np.uint32), start)
-    sent = Sent(
-        np.minimum.reduceat(first, start),
-        np.maximum.reduceat(first, start),
-        np.add.reduceat(facts["probes"].astype(np.uint32), start),
-    )
-    return Sums(
-        sent, np.bitwise_or.reduceat(seen, start), np.bitwise_or.reduceat(marks, start), answered, alone, earlier
-    )
+    first, probes = facts["first"], facts["probes"].astype(np.uint32)
+    if len(facts) == n:  # each target has one flow
+        return Sums(Sent(first.copy(), first.copy(), probes), seen.copy(), marks, answered, alone, earlier)
+    start = np.searchsorted(target, np.arange(n, dtype=np.uint32))
+    earlier = np.add.reduceat((first < answered[at]).astype(np.uint32), start)
+    sent = Sent(np.minimum.reduceat(first, start), np.maximum.reduceat(first, start), np.add.reduceat(probes, start))
+    seen, marks = np.bitwise_or.reduceat(seen, start), np.bitwise_or.reduceat(marks, start)
+    return Sums(sent, seen, marks, answered, alone, earlier)
 
 
 def _marks(facts: Rows) -> npt.NDArray[np.uint16]:
