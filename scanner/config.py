@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PUBLIC_RATE = 10_000.0  # frames per second: the end of --rate auto towards public addresses
 MAX_RATE = 1e9  # frames per second, more than any link carries; infinity and NaN fail this limit too
 MAX_SENDERS = 8
+TRANSPORTS = ("auto", "xdp", "ring", "raw")
 SEED_BITS = 127
 
 TARGETS, PORTS, SPEED, NETWORK = "Targets", "Ports", "Speed", "Network"
@@ -136,6 +137,9 @@ class SynConfig:
         _whole, SPEED, "i/n: scan part i of n parts of the hosts; needs --seed.", typed="1/1", fixed=True
     )
     senders: int = option(1, SPEED, "Threads that send; 2 for more than a million frames per second.")
+    transport: str = option(
+        "auto", SPEED, "How frames leave: xdp (AF_XDP), ring (packet ring), raw (raw IP sockets), or the fastest.",
+    )  # fmt: skip
     interface: str | None = option(None, NETWORK, "Send on this interface.", "-e --interface", fixed=True)
     source_ip: str | None = option(None, NETWORK, "Send from this address.", fixed=True)
     source_port: int | None = option(
@@ -172,6 +176,7 @@ class SynConfig:
             (1 <= shard.number <= shard.of, f"--shard {shard.number}/{shard.of}: give i/n with 1 <= i <= n"),
             (shard.of == 1 or seed is not None, "--shard needs --seed: all shards must share one order"),
             (1 <= self.senders <= MAX_SENDERS, f"--senders {self.senders} is out of range: 1 to {MAX_SENDERS}"),
+            (self.transport in TRANSPORTS, f"--transport {self.transport!r} is not one of {', '.join(TRANSPORTS)}"),
             (seed is None or abs(seed) < 1 << SEED_BITS, f"--seed {seed} is too large: below 2^{SEED_BITS}"),
             (port is None or 1 <= port <= 65535, f"--source-port {port} is not a port"),
         )

@@ -182,7 +182,13 @@ class DiffOptions:
     quiet: bool = option(*QUIET)
 
 
-_BY_PACKETS = ("source_port", "ttl", "tos", "senders")  # what only frames that we build ourselves can carry
+_BY_PACKETS = (
+    "source_port",
+    "ttl",
+    "tos",
+    "senders",
+    "transport",
+)  # what only frames that we build ourselves can carry
 OPTIONS: dict[str, dict[str, Option]] = {
     "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
     "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),

@@ -29,10 +29,12 @@ from ..targets.hostspace import HostSpace
 from ..transport import Transport
 from ..transport.bpf import program
 from ..transport.held_ports import HeldPorts, hold
+from ..transport.interface_transport import InterfaceTransport
 from ..transport.rawip import RawIpTransport
-from ..transport.ring import BLOCK, RX_BLOCKS, SLOT, TX_BLOCKS, Receiver, Sender
-from ..transport.ring_transport import RingTransport
+from ..transport.ring import BLOCK, RX_BLOCKS, SLOT, Receiver
+from ..transport.senders import open_senders
 from ..verdict.loss import MAX_PASSES
+from ..verdict.sentences import plural
 from .lane import Lane
 
 LEAST_RX_BLOCKS = 8  # 8,192 frames
@@ -65,7 +67,7 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, keys: Keys, warn
             sources = {other.source for other in routed if _wire(other) == wire}
             used = [port for source in sources for port in held[source].ports]
             targets = hosts.size * len(ports)
-            transport = _open(route, sources, min(used), max(used), targets, config.senders)
+            transport = _open(route, sources, min(used), max(used), targets, config, warn)
             stack.enter_context(closing(transport))
             transports[wire] = wrap(transport, route)
         lanes = [
@@ -135,7 +137,7 @@ def _scope(route: Route) -> int:
 
 
 def _open(
-    route: Route, sources: set[Address], first_port: int, last_port: int, targets: int, senders: int
+    route: Route, sources: set[Address], first_port: int, last_port: int, targets: int, config: SynConfig, warn: Warn
 ) -> Transport:
     """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
     face = route.interface
@@ -143,11 +145,19 @@ def _open(
     blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
     receiver = Receiver(face.name, face.link, sieve, blocks)
     receiver.link_state.needs = frozenset(sources.intersection(face.addresses))
-    if route.local:
+    if by_kernel(route, config):
         return RawIpTransport(receiver)
     receiver.link_state.mac = face.mac
-    blocks = TX_BLOCKS if senders == 1 else 2 * TX_BLOCKS
-    return RingTransport(receiver, [Sender(face.name, blocks) for _ in range(senders)])
+    senders = open_senders(face, config.transport, config.senders)
+    if len(senders) < config.senders:
+        warn(f"{face.name} has {plural(len(senders), 'transmit queue')}, so that AF_XDP uses {len(senders)} of "
+             f"{config.senders} senders; --transport ring uses all")  # fmt: skip
+    return InterfaceTransport(receiver, senders)
+
+
+def by_kernel(route: Route, config: SynConfig) -> bool:
+    """Whether frames begin with the IP header, and the kernel finds their way."""
+    return route.local or config.transport == "raw"
 
 
 def lane_of(
@@ -156,7 +166,7 @@ def lane_of(
     """The lane of a route, and of the hosts that it leads to: its templates, its numbering and its order."""
     face = route.interface
     # Without a MAC address of ours, frames begin with the IP header.
-    mac = None if route.local or face.link == LINK_RAW or face.mac is None else face.mac.hex(":")
+    mac = None if by_kernel(route, config) or face.link == LINK_RAW or face.mac is None else face.mac.hex(":")
     sender = (route.source.version, str(route.source), mac)
     several = len(held.ports) > 1
     querier = ((route.gateway or route.source).version, _querier(route), mac)

@@ -40,7 +40,7 @@ FAMILY = {4: 2, 6: 10}
 # include/uapi/linux/if_arp.h: ARPHRD_PPP, RAWIP, NONE, TUNNEL, TUNNEL6, SIT, IPGRE
 _NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)
 _IFF_LOOPBACK = 0x8
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_STATS64 = 1, 3, 23
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_STATS64, _IFLA_INFO_KIND = 1, 3, 18, 23, 1
 _TX_DROPPED = slice(7 * 8, 8 * 8)  # the eighth field of struct rtnl_link_stats64 (if_link.h)
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _UNUSABLE = 0x08 | 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE: not, or not yet, a source address
@@ -86,6 +86,7 @@ class Interface:
     loopback: bool
     addresses: tuple[Address, ...] = ()
     tx_dropped: int = field(default=0, compare=False)
+    kind: str = ""  # such as "veth" or "vlan"; physical interfaces have none
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def link(body: bytes) -> Interface:
         link=LINK_RAW if kind in _NO_LINK_HEADER else LINK_ETHERNET,
         loopback=bool(flags & _IFF_LOOPBACK),
         tx_dropped=int.from_bytes(values.get(_IFLA_STATS64, _NONE)[_TX_DROPPED], sys.byteorder),
+        kind=dict(attributes(values.get(_IFLA_LINKINFO, _NONE), 0)).get(_IFLA_INFO_KIND, _NONE).rstrip(b"\0").decode(),
     )
 
 

@@ -1,8 +1,9 @@
 """Carrying frames: the small interface between a scan and a network interface.
 
 A transport lends out empty rows, is told which of them hold frames to send, and returns what has arrived. It decides
-nothing: what to send, when, and what a reply means belong to the scan. The implementations are `ring_transport`
-(AF_PACKET rings) and `rawip` (loopback and the machine's own addresses); `tap` shows the frames of any of them.
+nothing: what to send, when, and what a reply means belong to the scan. The implementations are
+`interface_transport` (a receive ring, and senders by AF_XDP or a ring) and `rawip` (loopback, the machine's own
+addresses, and any address on request); `tap` shows the frames of any of them.
 """
 
 from collections import Counter

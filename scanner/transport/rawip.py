@@ -19,7 +19,8 @@ from ..errors import ScanError
 from ..net.netlink import FAMILY
 from ..packet.headers import LINK_RAW, Bytes, Frames
 from . import Drops
-from .ring import NO_PERMISSION, STUCK_SECONDS, Receiver
+from .ring import NO_PERMISSION, Receiver
+from .sending import STUCK_SECONDS
 
 _ROWS, _WIDTH = 1024, 256
 _SHORT = (errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN)

@@ -6,13 +6,11 @@ would save receive memory, but its packed blocks have no columns. Each slot begi
 whether the slot belongs to the kernel or to this process. Its owner writes the slot first and the status last, and does
 not use the slot again until the status says that it is free.
 
-Sending: one call of send() also sends slots that become ready while it runs, and send() releases the interpreter lock.
-So one thread does nothing but call send() while the scan stamps the next slots. PACKET_QDISC_BYPASS makes a full
-device queue an ENOBUFS (the slot stays requested and goes with the next call) instead of a silent drop. A frame counts
-as sent when its slot is free again. Transmit slots are half as large as receive slots, because our longest frame has 94
-bytes. That, and rings of 131,072 slots, gave 2.6 M frames a second instead of 2.2 M with two rings on two cores.
-Smaller rings were slower (8,192 slots: 1.9 M); another switch interval of the interpreter (20 µs to 20 ms) was no
-better.
+Sending: one call of send() also sends slots that become ready while it runs. PACKET_QDISC_BYPASS makes a full device
+queue an ENOBUFS (the slot stays requested and goes with the next call) instead of a silent drop. Transmit slots are
+half as large as receive slots, because our longest frame has 94 bytes. That, and rings of 131,072 slots, gave 2.6 M
+frames a second instead of 2.2 M with two rings on two cores. Smaller rings were slower (8,192 slots: 1.9 M); another
+switch interval of the interpreter (20 µs to 20 ms) was no better.
 
 Receiving: the ring gets its filter before it is bound to the interface, so it sees every reply and no other frame. The
 kernel counts what it had to drop. A packet socket also gets what is not for this interface: frames of VLANs, and, in
@@ -23,13 +21,11 @@ Limits: Linux; received frames above 190 bytes are cut (headers and ICMP quotes 
 Source: Linux include/uapi/linux/if_packet.h, Documentation/networking/packet_mmap.rst.
 """
 
-import errno
 import mmap
 import socket
 import struct
 import threading
-import time
-from collections import Counter, deque
+from collections import Counter
 from contextlib import suppress
 
 import numpy as np
@@ -58,10 +54,7 @@ TX_BLOCKS = 32  # 65,536 frames: 30 ms at two million a second
 RX_BLOCKS = 128  # 131,072 frames
 TX_DATA = 32  # TPACKET2_HDRLEN - sizeof(struct sockaddr_ll): where the kernel reads a frame
 FIRST_LOOK = 64  # slots looked at first; a slow scan rarely has more that are ready
-STUCK_SECONDS = 5.0
-STALLED_SECONDS = 0.02
 SEND_TIMEOUT = struct.pack("ll", 0, 100_000)  # struct timeval: 0.1 s
-ENOBUFS_PAUSE = 0.0005  # seconds; within this time a full device queue sends some hundred frames
 
 # struct tpacket2_hdr, and what stands behind it
 SLOT_HEADER = np.dtype([("status", "u4"), ("length", "u4"), ("captured", "u4"), ("mac", "u2"), ("net", "u2"),
@@ -81,7 +74,7 @@ NO_PERMISSION = (
 
 
 class _Ring:
-    """One mapped ring: its slots as rows, their headers as columns, and the next slot to use."""
+    """One mapped ring: its slots as rows, and their headers as columns."""
 
     def __init__(self, sock: socket.socket, option: int, blocks: int, slot: int) -> None:
         self.slots = blocks * BLOCK // slot
@@ -98,23 +91,19 @@ class _Ring:
         self.bytes: Bytes = np.frombuffer(self._map, np.uint8)
         self.rows: Bytes = self.bytes.reshape(self.slots, slot)
         self.header = np.ndarray((self.slots,), SLOT_HEADER, self.bytes, strides=(slot,))
-        self.head = 0
 
-    def run(self, limit: int, mask: int, value: int) -> int:
-        """How many slots from the head on, without wrapping and at most `limit`, have `status & mask == value`."""
-        limit = min(limit, self.slots - self.head)
+    def run(self, first: int, limit: int, mask: int, value: int) -> int:
+        """How many slots from `first` on, without wrapping and at most `limit`, have `status & mask == value`."""
+        limit = min(limit, self.slots - first)
         count, step = 0, FIRST_LOOK
         while count < limit:
             # Each look is at four times as many slots: reading all of them costs more than a slow scan can use.
-            status = self.header["status"][self.head + count : self.head + min(limit, count + step)]
+            status = self.header["status"][first + count : first + min(limit, count + step)]
             other = np.flatnonzero(status & mask != value)
             if other.size:
                 return count + int(other[0])
             count, step = count + len(status), 4 * step
         return count
-
-    def advance(self, count: int) -> None:
-        self.head = (self.head + count) % self.slots
 
     def close(self) -> None:
         """Drop the views, then the mapping; it stays as long as a caller holds a view."""
@@ -147,7 +136,7 @@ class Receiver:
         attach(self._socket, program)
         self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         self._ring = _Ring(self._socket, PACKET_RX_RING, blocks, SLOT)
-        self._lent = 0
+        self._head = self._lent = 0
         self._dropped = 0
         self.rejected: Counter[str] = Counter()  # frames that are not handed out, by cause
         self._socket.bind((interface, ETH_P_ALL))
@@ -157,13 +146,14 @@ class Receiver:
         ring = self._ring
         # The slots of the last call go back to the kernel: its frames are valid no longer.
         if self._lent:
-            ring.header["status"][ring.head : ring.head + self._lent] = STATUS_KERNEL
-            ring.advance(self._lent)
+            ring.header["status"][self._head : self._head + self._lent] = STATUS_KERNEL
+            self._head = (self._head + self._lent) % ring.slots
         # The kernel fills slots in order, so the ready ones are a run from the head on.
-        self._lent = count = ring.run(limit, STATUS_USER, STATUS_USER)
-        header = ring.header[ring.head : ring.head + count]
+        head = self._head
+        self._lent = count = ring.run(head, limit, STATUS_USER, STATUS_USER)
+        header = ring.header[head : head + count]
         # `mac` is where the frame begins within its slot.
-        start = np.arange(ring.head, ring.head + count, dtype=np.int64) * SLOT + header["mac"]
+        start = np.arange(head, head + count, dtype=np.int64) * SLOT + header["mac"]
         when = header["seconds"].astype(np.int64) * 1_000_000_000 + header["nanoseconds"]
         length = header["captured"].astype(np.int64)
         frames = Frames(ring.bytes, start, length, when, np.full(count, self.link, np.uint16))
@@ -191,106 +181,50 @@ class Receiver:
         self._socket.close()
 
 
-class Sender:
-    """The transmit half: a ring, and a thread that calls send() while any slot is to be sent."""
+class RingSlots:
+    """The slots of a transmit ring on one interface."""
 
     def __init__(self, interface: str, blocks: int = TX_BLOCKS, slot: int = TX_SLOT) -> None:
-        self.interface = interface
+        self._interface = interface
         self._socket = _open_socket()
         self._ring = _Ring(self._socket, PACKET_TX_RING, blocks, slot)
+        self._last = 0  # the slot that was handed over last
+        self.count = self._ring.slots
         self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_TIMEOUT)
         self._socket.bind((interface, 0))
         self._barrier = threading.Lock()
-        self._batches: deque[tuple[int, int]] = deque()  # that have not left yet: last slot, frames
-        self._committed = self._freed = 0
-        self._progress = time.monotonic()
-        self._failed: OSError | None = None
-        self.tried_again = 0  # frames that a full device queue refused at first
-        self._closing = False
-        self._ready = threading.Event()
-        # It starts with the first frame: by then the process has given up its rights, and a thread has those of its
-        # creator.
-        self._thread = threading.Thread(target=self._pump, name=f"send {interface}", daemon=True)
 
-    def reserve(self, limit: int) -> Bytes:
+    def writable(self, first: int, limit: int) -> Bytes:
         ring = self._ring
-        # A batch has left when its last slot is free, so no slot is written anew before its batch has been counted.
-        # What a link that has stalled does not take now must not leave as a burst later.
-        if self._batches and time.monotonic() - self._progress > STALLED_SECONDS:
-            self.sent()
-            if self._batches:
-                return ring.rows[:0]
-        free = ring.slots - (self._committed - self.sent())
-        count = ring.run(min(limit, free), ALL_BITS, STATUS_FREE)
-        return ring.rows[ring.head : ring.head + count, TX_DATA:]
+        return ring.rows[first : first + ring.run(first, limit, ALL_BITS, STATUS_FREE), TX_DATA:]
 
-    def commit(self, rows: int, length: int | Ints) -> None:
-        ring = self._ring
-        header = ring.header[ring.head : ring.head + rows]
+    def hand_over(self, first: int, rows: int, length: int | Ints) -> None:
+        header = self._ring.header[first : first + rows]
         header["length"] = length
         # The data must be in memory before the status that hands it over. A lock is a barrier on every processor.
         with self._barrier:
             pass
         header["status"] = STATUS_SEND_REQUEST
-        ring.advance(rows)
-        self._committed += rows
-        if not self._batches:
-            self._progress = time.monotonic()
-        self._batches.append(((ring.head - 1) % ring.slots, rows))
-        if self._thread.ident is None:
-            self._thread.start()
-        self._ready.set()
+        self._last = first + rows - 1
 
-    def sent(self) -> int:
-        """Frames that have left, in whole batches. Raises ScanError after 5 s without progress.
+    def left(self, first: int, rows: int) -> bool:
+        """The kernel takes slots in order, so a batch has left when its last slot is free.
 
-        The kernel takes slots in order, so a batch has left when its last slot is free again. Only `reserve` reads the
-        status of every slot: to read it here as well would cost 90 ns a frame.
+        Only `writable` reads the status of every slot: to read it here as well would cost 90 ns a frame.
         """
-        status = self._ring.header["status"]
-        while self._batches and status[self._batches[0][0]] == STATUS_FREE:
-            self._freed += self._batches.popleft()[1]
-            self._progress = time.monotonic()
-        if self._batches:
-            self._check(int(status[self._batches[0][0]]))
-        return self._freed
-
-    def wait_for_link(self) -> None:
-        """The interface is known to be down: this is no reason to give up."""
-        self._progress = time.monotonic()
-
-    def _check(self, status: int) -> None:
-        """Whether the oldest batch, the last slot of which has this status, can still leave."""
+        status = int(self._ring.header["status"][first + rows - 1])
         if status & STATUS_WRONG_FORMAT:
-            raise ScanError(f"{self.interface} refused a frame as malformed")
-        if time.monotonic() - self._progress > STUCK_SECONDS:
-            cause = f": {self._failed.strerror}" if self._failed else ""
-            raise ScanError(f"{self.interface} has sent nothing for {STUCK_SECONDS:.0f} s{cause}; does a rule of "
-                            "this machine (nft, type filter hook egress) drop its frames?")  # fmt: skip
+            raise ScanError(f"{self._interface} refused a frame as malformed")
+        return status == STATUS_FREE
 
-    def _pump(self) -> None:
-        """Call send() while any slot is requested. After ENOBUFS the slot is still requested: wait a little, go on."""
-        while not self._closing:
-            self._ready.wait()
-            self._ready.clear()
-            while not self._closing and self._requested():
-                try:
-                    self._socket.send(b"")
-                except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EINTR):
-                        self._failed = error
-                        self.tried_again += error.errno == errno.ENOBUFS
-                        time.sleep(ENOBUFS_PAUSE)
+    def waiting(self) -> bool:
+        return bool(self._ring.header["status"][self._last] != STATUS_FREE)
 
-    def _requested(self) -> bool:
-        last = (self._ring.head - 1) % self._ring.slots
-        return bool(self._ring.header["status"][last] != STATUS_FREE)
+    def send(self) -> None:
+        with suppress(BlockingIOError, InterruptedError):
+            self._socket.send(b"")
 
     def close(self) -> None:
-        self._closing = True
-        self._ready.set()
-        if self._thread.ident is not None:
-            self._thread.join()
         self._ring.close()
         self._socket.close()

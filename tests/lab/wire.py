@@ -34,7 +34,8 @@ from scanner.lab import Namespace
 from scanner.lab.box import cable, new_namespace
 from scanner.packet.headers import ETHERTYPE_ARP, LINK_ETHERNET, Bools, Bytes, Frames, Ints
 from scanner.transport.bpf import ACCEPT
-from scanner.transport.ring import SLOT, TX_DATA, Receiver, Sender
+from scanner.transport.ring import SLOT, TX_DATA, Receiver, RingSlots
+from scanner.transport.sending import Sender
 from tests.packets import packets_of, rewrite, write_checksums
 from tests.passage import Passage
 from tests.paths import BACK, OUT, Ban, OneWay, Path, PerSecond, path_of
@@ -108,7 +109,7 @@ class _Direction:
 
     def __init__(self, source: str, sink: str, number: int, passage: Passage, neighbours: bool) -> None:
         self._receiver = Receiver(source, LINK_ETHERNET, [(0x06, 0, 0, ACCEPT)], any_mac=True)
-        self._sender = Sender(sink, slot=SLOT)
+        self._sender = Sender(sink, RingSlots(sink, slot=SLOT))
         self.fileno = self._receiver.fileno
         self._passage, self._neighbours, self._number = passage, neighbours, number
         self._order = 0

@@ -1,7 +1,7 @@
-"""A receive ring and one or more transmit rings on one interface.
+"""A receive ring and one or more senders on one interface.
 
-With several transmit rings, several processors carry frames into the driver: each ring has a thread inside the
-kernel's send(), while the scan's own thread stamps. Batches go to the rings in turn. A batch counts as sent only when
+With several senders, several processors carry frames into the driver: each has a thread inside the kernel's send(),
+while the scan's own thread stamps. Batches go to the senders in turn. A batch counts as sent only when
 all batches before it are, because the scan learns what has left as one running number.
 """
 
@@ -10,20 +10,21 @@ from threading import Thread
 
 from ..packet.headers import Bytes, Frames
 from . import Drops, LinkDown
-from .ring import Receiver, Sender
+from .ring import Receiver
+from .sending import Sender
 
 
-class RingTransport:
+class InterfaceTransport:
     """`receiver` and `senders`, at least one, of one interface."""
 
     def __init__(self, receiver: Receiver, senders: list[Sender]) -> None:
         self._receiver, self._senders = receiver, senders
         self.link = receiver.link
         self.fileno = receiver.fileno
-        self._turn = 0  # the ring that takes the next batch
+        self._turn = 0  # the sender that takes the next batch
         self._sent = 0
         self._committed = [0] * len(senders)
-        self._batches: deque[tuple[int, int, int]] = deque()  # ring, frames committed to it up to this batch, frames
+        self._batches: deque[tuple[int, int, int]] = deque()  # sender, frames committed to it up to this batch, frames
 
     def reserve(self, limit: int) -> Bytes:
         for _ in self._senders:
@@ -47,7 +48,7 @@ class RingTransport:
         return self._sent
 
     def refused(self) -> dict[int, str]:
-        return {}  # the kernel takes every frame into the ring; see `Sender` for what it does not send
+        return {}  # the kernel takes every frame; see `Sender` for what it does not send
 
     def recv(self) -> Frames:
         frames = self._receiver.recv()
