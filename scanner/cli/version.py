@@ -15,7 +15,7 @@ from shutil import which
 from .._version import __version__
 
 LIBRARIES = ("scapy", "numpy", "typer", "netaddr", "rich")
-_SOL_PACKET = 263  # include/linux/socket.h
+_SOL_PACKET, _AF_XDP = 263, 44  # include/linux/socket.h
 _TPACKET = (10, 1)  # PACKET_VERSION of TPACKET_V2, include/uapi/linux/if_packet.h
 
 
@@ -26,7 +26,7 @@ def version_text() -> str:
         (
             f"halfopen {__version__}",
             f"Python {platform.python_version()}; {libraries}",
-            f"{platform.system()} {platform.release()}; packet rings: {_rings()}; namespaces: {_namespaces()}",
+            f"{platform.system()} {platform.release()}; packet rings: {_rings()}; AF_XDP: {_xdp()}; namespaces: {_namespaces()}",
             f"tools: {', '.join(f'{name} {_found(name)}' for name in ('ip', 'nft', 'nmap'))}",
         )
     )
@@ -47,6 +47,17 @@ def _rings() -> str:
     except PermissionError:
         return "need CAP_NET_RAW"
     except (OSError, AttributeError):
+        return "not in this kernel"
+    return "yes"
+
+
+def _xdp() -> str:
+    """Whether this process can open an AF_XDP socket."""
+    try:
+        socket.socket(_AF_XDP, socket.SOCK_RAW).close()
+    except PermissionError:
+        return "needs CAP_NET_RAW"
+    except OSError:
         return "not in this kernel"
     return "yes"
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-SOL_PACKET = 263
+SOL_PACKET, AF_XDP, SOL_XDP = 263, 44, 283
 # Methods of sockets, and which of their calls count: all, or those on packet sockets.
 METHODS: dict[str, tuple[str, Callable[..., bool]]] = {
     **{name: (name, lambda *values: True) for name in ("sendto", "send", "setsockopt", "getsockopt", "recv", "bind")},
@@ -21,7 +21,9 @@ METHODS: dict[str, tuple[str, Callable[..., bool]]] = {
     "packet socket": ("__init__", lambda sock, family=0, *values: family == socket.AF_PACKET),
     "packet bind": ("bind", lambda sock, address: sock.family == socket.AF_PACKET),
     "packet option": ("setsockopt", lambda sock, level, *values: level == SOL_PACKET),
-    "transmit": ("send", lambda sock, data: not data),  # what is to be sent is in the ring
+    "xdp socket": ("__init__", lambda sock, family=0, *values: family == AF_XDP),
+    "xdp option": ("setsockopt", lambda sock, level, *values: level == SOL_XDP),
+    "transmit": ("send", lambda sock, data, *flags: not data),  # what is to be sent is in shared memory
 }
 FUNCTIONS = {"mmap": mmap, "ioctl": fcntl, "fsync": os, "replace": os, "open": os}
 

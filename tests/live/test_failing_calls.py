@@ -22,7 +22,8 @@ pytestmark = LIVE
 
 PORTS = 200
 ALWAYS = 1_000_000
-RING = ["syn", "198.18.0.2"]
+AUTO = ["syn", "198.18.0.2"]
+RING, XDP = [*AUTO, "--transport", "ring"], [*AUTO, "--transport", "xdp"]
 HERE = ["syn", "127.0.0.1"]  # through raw IP sockets
 CONNECT = ["connect", "198.18.0.2"]
 
@@ -46,6 +47,15 @@ CASES: dict[str, tuple[list[str], str, str, int, int]] = {
     "down for a moment": (RING, "transmit", "ENETDOWN", 3, 50),
     "full queue for ever": (RING, "transmit", "ENOBUFS", 5, ALWAYS),
     "no device": (RING, "transmit", "ENXIO", 5, ALWAYS),
+    "no XDP socket": (XDP, "xdp socket", "EAFNOSUPPORT", 1, ALWAYS),
+    "no XDP socket, another way is allowed": (AUTO, "xdp socket", "EPERM", 1, ALWAYS),
+    "no memory for XDP": (XDP, "xdp option", "ENOBUFS", 1, ALWAYS),
+    "less memory for XDP, for a moment": (XDP, "xdp option", "ENOBUFS", 1, 2),
+    "no XDP ring, another way is allowed": (AUTO, "xdp option", "ENOMEM", 3, 1),
+    "XDP: no memory for a moment": (XDP, "transmit", "ENOBUFS", 3, 50),
+    "XDP: queue full for a moment": (XDP, "transmit", "EAGAIN", 3, 50),
+    "XDP: frames dropped, for a moment": (XDP, "transmit", "EBUSY", 3, 50),
+    "XDP: no device": (XDP, "transmit", "ENXIO", 5, ALWAYS),
     "counters": (RING, "getsockopt", "EIO", 20, ALWAYS),
     "flags of the interface": (RING, "ioctl", "EIO", 10, ALWAYS),
     "poll": (RING, "poll", "ENOMEM", 3, ALWAYS),
@@ -65,9 +75,11 @@ CASES: dict[str, tuple[list[str], str, str, int, int]] = {
     "calls without memory": (CONNECT, "connect", "ENOMEM", 30, ALWAYS),
     "epoll": (CONNECT, "epoll", "ENOMEM", 5, ALWAYS),
 }
-PASSES_BY = {name for name in CASES if name.startswith("some ") or name.endswith("for a moment")} | {"counters"}
+PASSES_BY = {name for name in CASES if name.startswith("some ") or name.endswith(("for a moment", "is allowed"))} | {
+    "counters"
+}
 EXPECTED = {True: (0, False), False: (1, True)}  # exit code, and whether anything is said
-MID_SCAN = ("full queue for ever", "frames to this machine, no memory", "calls without memory")
+MID_SCAN = ("full queue for ever", "XDP: no device", "frames to this machine, no memory", "calls without memory")
 
 
 @pytest.fixture(scope="module")

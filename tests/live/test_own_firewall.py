@@ -89,9 +89,27 @@ def test_a_rule_behind_the_ring_stops_the_scan(tmp_path: Path) -> None:
     """An egress rule drops frames of packet sockets. Kept: what had answered; no target is called filtered."""
     with direct_box() as box:
         forbid(box.scanner, "tcp dport 23 drop", f"netdev t {{ chain o {{ type filter hook egress device {INTERFACE}")
-        ended = scan(box, "198.19.0.0/28", "-p", "22,23", "--rate", "100", "-q")
+        ended = scan(box, "198.19.0.0/28", "-p", "22,23", "--rate", "100", "-q", "--transport", "ring")
     assert (ended.code, len(ended.errors), {row["state"] for row in ended.rows} - {"closed"}) == (1, 1, set())
     assert "egress" in ended.errors[0]
+
+
+def test_no_egress_rule_is_asked_about_af_xdp() -> None:
+    """SECURITY.md says so. Who wants such a rule to hold takes another transport."""
+    with direct_box() as box:
+        forbid(box.scanner, "tcp dport 23 drop", f"netdev t {{ chain o {{ type filter hook egress device {INTERFACE}")
+        ended = scan(box, "198.19.0.0/28", "-p", "22,23", "-q", "--transport", "xdp")
+    if "no AF_XDP" in str(ended.errors):
+        pytest.skip(ended.errors[0])
+    assert (ended.code, {row["port"] for row in ended.rows}) == (0, {22, 23})
+
+
+def test_an_output_rule_is_asked_about_raw_sockets() -> None:
+    """Kept: the rows of the other port. What this machine refuses has no row."""
+    with direct_box() as box:
+        forbid(box.scanner, "tcp dport 23 drop")
+        ended = scan(box, "198.18.0.2", "-p", "22,23", "-q", "--transport", "raw")
+    assert (ended.code, {row["port"] for row in ended.rows}) == (1, {22})
 
 
 # ── connect ──
