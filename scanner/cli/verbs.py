@@ -20,15 +20,26 @@ from inspect import Parameter, Signature, cleandoc
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from ..config import Option, TargetOptions, Texts
 from ..errors import ScannerError, cause_of, note, shortened
 from . import options, privileges
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
+from .values import plainly
+
+
+class _Root(TyperGroup):
+    """The command itself, with the verbs below it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="halfopen",
+    cls=_Root,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -39,6 +50,10 @@ _CommandLineError: Any = typer.BadParameter.__base__  # what click raises for op
 
 class _Grouped(TyperCommand):
     """A command that prints its options under headings, without rich."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
