@@ -134,11 +134,11 @@ def look(window: "Window", now: int, stopped: dict[int, int]) -> int:
         window.ledger.give_up(np.repeat(back, window.width), again=True)
         window.void.add(window.passes.pass_no)  # it has not come to every silent target
         window.outages.append((int(window.idle_since[back].min()), now))
-    if not window.last_answer.any():
+    spared = window.ledger.given_up().reshape(-1, window.width).any(axis=1)
+    concerned = (window.stopped_at == 0) & (window.silent_hosts | spared) & (window.last_answer > 0)
+    if not (concerned | window.suspect).any():  # whoever has answered has answered from every port
         return 0
     history = _history(window)
-    spared = window.ledger.given_up().reshape(-1, window.width).any(axis=1)
-    concerned = (window.stopped_at == 0) & (window.silent_hosts | spared)
     suspected, sure = (concerned & found for found in suspects(history, window.hosts, now))
     new = suspected & ~window.suspect
     if new.any():

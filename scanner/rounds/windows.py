@@ -122,8 +122,10 @@ class Windows:
             self.to_suspects = 0
             suspects = [window.hosts[window.suspect] for window in self.open if window.suspect.any()]
             self._suspected = {network for hosts in suspects for network in networks(hosts).tolist()}
-            # A look at a million targets takes some 30 ms.
-            self._look_at = now + LOOK_NS * (1 + (sum(window.ledger.n for window in self.open) >> 17))
+            # A look at a million targets, or at 100,000 hosts, takes some 30 ms.
+            targets = sum(window.ledger.n for window in self.open)
+            hosts = sum(len(window.hosts) for window in self.open)
+            self._look_at = now + LOOK_NS * (1 + (targets >> 17) + (hosts >> 14))
         for window in list(self.open):
             if due and not window.sweeping:
                 self.to_suspects += look(window, now, self._networks)
