@@ -1,6 +1,6 @@
 """Large captures at a size of seconds: memory by target, floods of spoofed senders, answers far from their probes.
 
-`make bench ARGS='--only large'` has the same captures in full size, with their speed.
+`make bench ARGS=large` has the same captures in full size, with their speed.
 """
 
 import subprocess

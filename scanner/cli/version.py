@@ -26,7 +26,8 @@ def version_text() -> str:
         (
             f"halfopen {__version__}",
             f"Python {platform.python_version()}; {libraries}",
-            f"{platform.system()} {platform.release()}; packet rings: {_rings()}; AF_XDP: {_xdp()}; namespaces: {_namespaces()}",
+            f"{platform.system()} {platform.release()}; packet rings: {_rings()}; AF_XDP: {_xdp()}; "
+            f"namespaces: {_namespaces()}",
             f"tools: {', '.join(f'{name} {_found(name)}' for name in ('ip', 'nft', 'nmap'))}",
         )
     )
