@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
 from ..errors import INTERRUPTED, UNSURE, ScanError, escaped, note
@@ -25,7 +25,6 @@ from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports, services
 from ..targets.special import guard, skipped_text
 from ..trace import Watch
-from ..trace.ladder import scan_targets
 from ..verdict.sentences import plural
 from . import privileges
 from .options import OutputOptions, ScanRequest, command_line, next_command
@@ -34,6 +33,9 @@ from .scan_progress import ScanProgress
 from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
 from .stats_file import write_stats
+
+if TYPE_CHECKING:
+    from ..trace.ladder import LadderTarget
 
 
 def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFile]:
@@ -79,7 +81,11 @@ def run_syn(request: ScanRequest) -> int:
 
     config, ports, hosts, state = _checked(request)
     evidence = request.evidence
-    drawn = scan_targets(evidence.ladder, hosts, ports)
+    drawn: list[LadderTarget] = []
+    if evidence.ladder is not None:
+        from ..trace.ladder import scan_targets
+
+        drawn = scan_targets(evidence.ladder, hosts, ports)
     watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
 
     def opened(links: set[int]) -> None:

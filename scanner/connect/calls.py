@@ -24,7 +24,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 from typing import Generic, NamedTuple
 
 from ..errors import ScanError
@@ -42,12 +42,6 @@ SPARE_DESCRIPTORS = 64  # for outputs, libraries and the terminal
 MOST_CALLS = 16_384  # at once, whatever the descriptor limit
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-
-
-def steady_clock() -> Callable[[], int]:
-    """A clock of nanoseconds since 1970 that never jumps."""
-    offset = time_ns() - monotonic_ns()
-    return lambda: monotonic_ns() + offset
 
 
 def descriptor_room() -> int:

@@ -40,9 +40,10 @@ from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.permutation import Permutation
 from ..targets.special import any_public
+from ..transport.steady import steady_clock
 from ..verdict.loss import CONTROL_PROBES
 from ..verdict.table import Rank, Reason
-from .calls import Calls, descriptor_room, steady_clock
+from .calls import Calls, descriptor_room
 from .local_end import LocalEnd
 from .outcomes import GONE, OUTCOMES, error_text
 from .probing import Probing, neighbours_of, routes_of

@@ -16,9 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, keys_of
-from ..connect.calls import steady_clock
-from ..connect.local_end import LocalEnd
-from ..connect.verify import find_open_everywhere, verify_window
 from ..errors import ScanError, UsageError
 from ..net.interfaces import interface, interfaces
 from ..net.routes import Route
@@ -33,7 +30,7 @@ from ..targets.ports import NO_PORTS, Ports
 from ..targets.special import any_public
 from ..targets.zones import Zones
 from ..transport import Transport
-from ..transport.steady import Steady
+from ..transport.steady import Steady, steady_clock
 from ..transport.tap import See, Tap
 from .lane import Lane
 from .scan import Scan, Settings
@@ -67,7 +64,7 @@ class LiveScan:
         self.windows: Windows = scan.windows
         self._scan, self._lanes, self._clock, self._order_key = scan, lanes, clock, order_key
         self._excluded_ports = excluded_ports
-        self._local_end = LocalEnd(config.source_ip, config.interface, zones)  # of handshakes for --verify
+        self._way = config.source_ip, config.interface, zones  # of handshakes for --verify
         self._indices = {interface(lane.name).index for lane in lanes.lanes}  # names may change
         self._dropped_before = self._interface_drops()
         self._ring_drops = self._lost = 0
@@ -109,7 +106,10 @@ class LiveScan:
 
     def verify(self, window: Window) -> None:
         """A full handshake with each open target of a closed window."""
-        common = self._scan.transmit.budget, self._clock, self._local_end
+        from ..connect.local_end import LocalEnd
+        from ..connect.verify import find_open_everywhere, verify_window
+
+        common = self._scan.transmit.budget, self._clock, LocalEnd(*self._way)
         verify_window(window, *common, on_link=self._scan.lanes[window.host_range.lane].needs_macs)
         find_open_everywhere(window, self._excluded_ports, self._order_key, *common)
 

@@ -22,24 +22,48 @@ from typing import Any, NamedTuple
 from ..errors import ScanError, UsageError
 from ..gzipped import split_suffix
 from ..verdict.rows import Verdict
-from .csv import csv_format
-from .gnmap import gnmap_format
-from .jsonl import json_format
 from .stream import Format, Run, Stream, Summary, closed_pipe, create, reopen, standard_output
-from .table import table_format
-from .xml import xml_format
 
 __all__ = ["MANY", "Format", "Outputs", "Run", "Sink", "Summary", "Written", "closed_pipe", "open_sinks"]
 
 MANY = 1 << 20  # targets above which silent ones are counted instead of written
 
+# Each imports its module, so that a scan waits for the formats that it writes and for no others.
+
+
+def _table(stream: Stream, everything: bool, run: Run) -> Format:
+    from .table import table_format
+
+    return table_format(everything, stream.colour, summary=not stream.person)
+
+
+def _jsonl(stream: Stream, everything: bool, run: Run) -> Format:
+    from .jsonl import json_format
+
+    return json_format()
+
+
+def _csv(stream: Stream, everything: bool, run: Run) -> Format:
+    from .csv import csv_format
+
+    return csv_format(run.scans)
+
+
+def _xml(stream: Stream, everything: bool, run: Run) -> Format:
+    from .xml import xml_format
+
+    return xml_format(everything, run)
+
+
+def _gnmap(stream: Stream, everything: bool, run: Run) -> Format:
+    from .gnmap import gnmap_format
+
+    return gnmap_format(everything, run)
+
+
 FORMATS: dict[str, Callable[[Stream, bool, Run], Format]] = {
-    "table": lambda stream, everything, run: table_format(everything, stream.colour, summary=not stream.person),
-    "jsonl": lambda stream, everything, run: json_format(),
-    "csv": lambda stream, everything, run: csv_format(run.scans),
-    "xml": lambda stream, everything, run: xml_format(everything, run),
-    "gnmap": lambda stream, everything, run: gnmap_format(everything, run),
-}
+    "table": _table, "jsonl": _jsonl, "csv": _csv, "xml": _xml, "gnmap": _gnmap,
+}  # fmt: skip
 SUFFIXES = {".txt": "table", ".jsonl": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap"}
 
 

@@ -17,31 +17,38 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..capture.writer import PcapWriter, check_path
 from ..errors import note
 from ..packet.headers import LINK_ETHERNET, Frames
 from ..packet.template import frame_summary
 from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
-from .ladder import LadderTarget, TargetPackets
 
-if TYPE_CHECKING:  # `classify` draws ladders where there are no packet sockets
+if TYPE_CHECKING:  # a scan that shows nothing does not wait for these modules
+    from ..capture.writer import PcapWriter
     from ..transport.tap import See
+    from .ladder import LadderTarget, TargetPackets
 
 
 class Watch:
     """The listeners of one scan: `see` is for its Session."""
 
-    def __init__(self, record: str | None, force: bool, targets: list[LadderTarget], packet_trace: bool) -> None:
+    def __init__(self, record: str | None, force: bool, targets: "list[LadderTarget]", packet_trace: bool) -> None:
         """Raises UsageError for a recording that cannot be made."""
-        if record:
-            check_path(record, force)
-        self._record, self._force = record, force
+        self._record, self._force, self._targets = record, force, set(targets)
         self._writer: PcapWriter | None = None
-        self._packets = TargetPackets(targets)
+        self._packets: TargetPackets | None = None
         self._verdicts: list[Verdict] = []
-        wanted = ((record, self._write), (targets, self._packets.see), (packet_trace, print_frames))
-        self.see: list[See] = [see for given, see in wanted if given]
+        self.see: list[See] = [print_frames] if packet_trace else []
+        if targets:
+            from . import ladder
+
+            self._packets = ladder.TargetPackets(targets)
+            self.see.insert(0, self._packets.see)
+        if record:
+            from ..capture.writer import check_path
+
+            check_path(record, force)
+            self.see.insert(0, self._write)
 
     def open(self, links: Collection[int]) -> None:
         """Before the first frame: the link types of all frames (LINKTYPE_ numbers). Raises UsageError or ScanError.
@@ -49,6 +56,8 @@ class Watch:
         A recording that is there already is replaced by `begin`.
         """
         if self._record:
+            from ..capture.writer import PcapWriter
+
             self._writer = PcapWriter(self._record, links, self._force, later=True)
 
     def begin(self) -> None:
@@ -67,9 +76,8 @@ class Watch:
 
     def noting(self, rows: Iterable[Verdict]) -> Iterator[Verdict]:
         """The same rows; those of the ladders' targets are remembered."""
-        wanted = set(self._packets.targets)
         for verdict in rows:
-            if (verdict.ip, verdict.port) in wanted:
+            if (verdict.ip, verdict.port) in self._targets:
                 self._verdicts.append(verdict)
             yield verdict
 
@@ -80,7 +88,7 @@ class Watch:
 
     def ladders(self) -> str:
         """The drawings, one below the other."""
-        return "\n".join(map(self._packets.ladder, self._verdicts))
+        return "\n".join(map(self._packets.ladder, self._verdicts)) if self._packets else ""
 
 
 def print_frames(frames: Frames, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A transport whose receive times follow the scan's clock, whatever happens to the wall clock.
+"""The scan's clock, and a transport whose receive times follow it, whatever happens to the wall clock.
 
 The kernel stamps frames with the wall clock. The scan's clock is the wall clock at its start, carried on by the
 monotonic one, so that no wait depends on somebody who sets the time. After such a step the two differ, and a round trip
@@ -17,6 +17,12 @@ from ..packet.headers import Frames
 from . import Transport
 
 TOLERANCE = 1_000_000  # ns; a smaller difference is the two clocks being read one after the other
+
+
+def steady_clock() -> Callable[[], int]:
+    """A clock of nanoseconds since 1970 that never jumps."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return lambda: time.monotonic_ns() + offset
 
 
 class Steady:

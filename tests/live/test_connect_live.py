@@ -10,7 +10,7 @@ import pytest
 
 from scanner.config import SynConfig
 from scanner.connect import verify
-from scanner.connect.calls import Calls, descriptor_room, steady_clock
+from scanner.connect.calls import Calls, descriptor_room
 from scanner.connect.local_end import LocalEnd
 from scanner.connect.scan import connect_session
 from scanner.errors import ScanError
@@ -25,6 +25,7 @@ from scanner.rounds.session import Session
 from scanner.targets.hostspace import Shard
 from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts, resolve
+from scanner.transport.steady import steady_clock
 from scanner.verdict.ledger import Mark
 from scanner.verdict.rows import Verdict
 from scanner.verdict.table import Reason, state_of
