@@ -5,78 +5,33 @@ calls one function. Its docstring is the text of its --help: what it does, and e
 documentation blocks (RFC 5737, RFC 3849). Standard output carries the results and standard error everything else. A
 verb imports what it needs itself, because `--help` must not wait for numpy or Scapy.
 
-Typer gets the parameters of a verb from `OPTIONS`. Without rich, Typer prints all options in one list, and `_Grouped`
-prints them under their headings.
-
 Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 interrupted by a signal (what
 was learned is written), 141 the reader of standard output has left.
 """
 
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING
-from functools import cache, partial
-from inspect import Parameter, Signature, cleandoc
+from functools import partial
+from inspect import Signature, cleandoc
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from ..config import Option, TargetOptions, Texts
+from ..config import TargetOptions
 from ..errors import ScannerError, cause_of, note, shortened
 from . import options, privileges
+from .commands import Grouped, Root, parameter
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
-from .values import plainly
-
-
-class _Root(TyperGroup):
-    """The command itself, with the verbs below it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        plainly(self.get_params(ctx))
-        return super().parse_args(ctx, args)
-
 
 app = typer.Typer(
     name="halfopen",
-    cls=_Root,
+    cls=Root,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
 )
 _CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options that it cannot read
-
-
-class _Grouped(TyperCommand):
-    """A command that prints its options under headings, without rich."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        plainly(self.get_params(ctx))
-        return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            heading = getattr(parameter, "rich_help_panel", None) or "Other"
-            if record := parameter.get_help_record(ctx):
-                groups.setdefault(heading, []).append(record)
-        for heading, records in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-@cache  # verbs share most of their options
-def _parameter(option: Option) -> Parameter:
-    """An option as Typer wants it: the parameter of a function."""
-    kind, default = option.kind, option.default
-    looks: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "rich_help_panel": option.heading}
-    # To Typer a repeatable option is a list, and a list that was not given is None.
-    if kind == Texts:
-        kind, default = list[str] if default is MISSING else list[str] | None, default or None
-    info = typer.Option(*option.names, **looks) if option.names else typer.Argument(**looks)
-    default = Parameter.empty if default is MISSING else default
-    return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 
 
 def _texts(act: Callable[..., Any]) -> dict[str, Any]:
@@ -103,9 +58,9 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
             raise typer.Exit(print_ports(group(TargetOptions, given)))
         raise typer.Exit(act(given))
 
-    parameters = list(map(_parameter, OPTIONS[name].values()))
+    parameters = list(map(parameter, OPTIONS[name].values()))
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    app.command(name, **_texts(act), cls=_Grouped)(command)
+    app.command(name, **_texts(act), cls=Grouped)(command)
     return act
 
 
