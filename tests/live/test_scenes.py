@@ -56,10 +56,11 @@ FEW = (
 )
 
 
+@pytest.mark.parametrize("transport", ["auto", "ring"])
 @pytest.mark.parametrize("name", FEW)
-def test_nothing_is_wrong_with_a_tight_bound(name: str, tmp_path: Path) -> None:
+def test_nothing_is_wrong_with_a_tight_bound(name: str, transport: str, tmp_path: Path) -> None:
     scene = next(each for each in SCENES if each.name == name)
-    found = tell(scene, 7, tmp_path / "stats.json", *SURE)
+    found = tell(scene, 7, tmp_path / "stats.json", "--transport", transport, *SURE)
     assert (found.wrong, found.claims, found.printed < 0.001) == ([], [], True)
 
 
