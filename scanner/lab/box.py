@@ -79,9 +79,13 @@ def new_namespace(stack: ExitStack) -> Namespace:
     return namespace
 
 
-def cable(left: Namespace, name: str, right: Namespace, peer: str, number: int = 0) -> None:
-    """Connect two namespaces by a pair of interfaces; `number` makes the MAC addresses differ from other cables'."""
-    ends = [f"address 02:00:00:00:{number:02x}:0{end}" for end in (1, 2)]
+def cable(left: Namespace, name: str, right: Namespace, peer: str, number: int = 0, queues: int = 1) -> None:
+    """Connect two namespaces by a pair of interfaces with so many queues in each direction.
+
+    `number` makes the MAC addresses differ from other cables'.
+    """
+    room = f"numtxqueues {queues} numrxqueues {queues}"
+    ends = [f"address 02:00:00:00:{number:02x}:0{end} {room}" for end in (1, 2)]
     far_end = f"peer name {peer} {ends[1]} netns /proc/self/fd/{right.fd}"
     left.ip([f"link add {name} {ends[0]} type veth {far_end}", f"link set {name} up"], [right.fd])
     right.ip([f"link set {peer} up"])

@@ -1,9 +1,10 @@
 """SYNs per second: built, and sent through a wire.
 
 *Built* is the whole cost of a probe without sending: the order's permutation, the cookie, and stamping the frame into
-an array, by the same code that fills the transmit ring. *Through the wire* is counted by the target. It drops each
-frame as soon as its kernel sees it (an nftables ingress rule), so there are no answers. The C loop sends one fixed
-frame through a ring of the same shape and computes nothing; this is the limit of the wire on this machine. Frame sizes
+an array, by the same code that fills the slots of a sender. *Through the wire* is counted by the target. It drops each
+frame as soon as its kernel sees it (an nftables ingress rule), so there are no answers. The interfaces have two queues,
+one for each sender. halfopen sends by AF_XDP, and by packet ring where the row says so. The C loop sends one fixed
+frame through a ring of the same shape and computes nothing; this is the limit of the ring on this machine. Frame sizes
 differ between tools, so each row shows its own, and another scanner is compared with our row of the nearest size.
 """
 
@@ -29,7 +30,8 @@ from .sink import lane_of
 
 GROUP_BUILT, GROUP_WIRE, GROUP_WALL = "Probes built, no IO", "SYNs through a veth pair", "Wall time of the same runs"
 LOOP, TWO_LOOPS = "C loop, one fixed frame", "two C loops at once"
-TWO_SENDERS = "halfopen --options mss --senders 2"
+BY_RING = "halfopen --options mss --transport ring"
+TWO_SENDERS, TWO_BY_RING = "halfopen --options mss --senders 2", f"{BY_RING} --senders 2"
 OURS = {f"halfopen --options {options}": options for options in ("none", "mss", "os")}
 
 
@@ -70,7 +72,7 @@ def _build(version: int, options: str, seconds: float) -> float:
 
 def sent(plan: Plan) -> list[Result]:
     """SYNs per second that reach the target, for each contender that is here."""
-    with TemporaryDirectory() as folder, direct_box() as box:
+    with TemporaryDirectory() as folder, direct_box(queues=2) as box:
         refused = drop_tcp(box)
         if refused:
             return [Result(GROUP_WIRE, "halfopen", "SYNs/s", note=f"not measured: {refused}")]
@@ -107,6 +109,8 @@ def _contenders(box: Box, plan: Plan, folder: Path) -> tuple[dict[str, Callable[
     zmap = (*ZMAP, "-p", "80", "-r", "0", "-c", "0", "-P", str(ports // 2), "198.18.0.0/15")
     commands: dict[str, Sequence[str]] = {name: (*syn, "--options", options) for name, options in OURS.items()}
     commands[TWO_SENDERS] = (*syn, "--options", "mss", "--senders", "2")
+    by_ring = (*syn, "--options", "mss", "--transport", "ring")
+    commands |= {BY_RING: by_ring, TWO_BY_RING: (*by_ring, "--senders", "2")}
     commands |= {"ZMap -T 1": (*zmap, "-T", "1"), "ZMap -T 2": (*zmap, "-T", "2")}
     commands["masscan"] = (*MASSCAN, "198.19.0.0/16", f"-p1-{ports}", "--rate", "100000000", "--wait", "0")
     loop = compiled("ring_loop", folder)
@@ -133,7 +137,7 @@ def _frame() -> bytes:
 
 def _nearest(name: str, sizes: dict[str, float]) -> str:
     """Our row whose frames are as long as this peer's, or nearest to it; "" for our own rows."""
-    if name in (TWO_LOOPS, "ZMap -T 2"):
+    if name in (TWO_LOOPS, TWO_BY_RING, "ZMap -T 2"):
         return TWO_SENDERS
     return "" if name in OURS or name == TWO_SENDERS else min(OURS, key=lambda ours: abs(sizes[ours] - sizes[name]))
 

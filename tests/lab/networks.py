@@ -41,11 +41,11 @@ WIDE = ("198.18.0.0/15", "2001:db8::/32")  # everything in the lab
 
 
 @contextmanager
-def direct_box(*, hosts: int = 1, faults: WireFaults | None = None) -> Iterator[Box]:
+def direct_box(*, hosts: int = 1, faults: WireFaults | None = None, queues: int = 1) -> Iterator[Box]:
     """Scanner and target on one cable; `hosts` counts the target's addresses, from …2 upwards, in each version."""
     with ExitStack() as stack:
         box = Box(stack, new_namespace(stack), new_namespace(stack))
-        _connect(stack, faults, box.scanner, box.target, PEER)
+        _connect(stack, faults, box.scanner, box.target, PEER, queues)
         add_addresses(box.scanner, INTERFACE, SCANNER)
         add_addresses(box.target, PEER, _consecutive(hosts))
         configure(box.scanner, _routes(FAR, TARGET))
@@ -90,9 +90,11 @@ def routed_box(*, faults: WireFaults | None = None) -> Iterator[Box]:
         yield box
 
 
-def _connect(stack: ExitStack, faults: WireFaults | None, scanner: Namespace, other: Namespace, name: str) -> None:
+def _connect(
+    stack: ExitStack, faults: WireFaults | None, scanner: Namespace, other: Namespace, name: str, queues: int = 1
+) -> None:
     if faults is None:
-        cable(scanner, INTERFACE, other, name)
+        cable(scanner, INTERFACE, other, name, queues=queues)
     else:
         faulty_cable(stack, faults, scanner, INTERFACE, other, name)
 
