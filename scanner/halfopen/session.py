@@ -15,9 +15,9 @@ from threading import Thread
 import numpy as np
 import numpy.typing as npt
 
-from ..config import PUBLIC_RATE, SynConfig, keys_of
+from ..config import SynConfig, keys_of
 from ..errors import ScanError, UsageError
-from ..net.interfaces import interface, interfaces
+from ..net.interfaces import frames_dropped, interface
 from ..net.routes import Route
 from ..packet.addresses import to_text
 from ..rounds.schedule import LaneFacts, ResumePoint, Schedule
@@ -27,14 +27,13 @@ from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.ports import NO_PORTS, Ports
-from ..targets.special import any_public
 from ..targets.zones import Zones
 from ..transport import Transport
 from ..transport.steady import Steady, steady_clock
 from ..transport.tap import See, Tap
 from .lane import Lane
 from .scan import Scan, Settings
-from .setup import Lanes, open_lanes
+from .setup import Lanes, max_rate_of, open_lanes
 
 LONGEST_SLEEP = 0.05
 LEAST_SLEEP = 0.002  # while many replies arrive: one look for several of them instead of one each
@@ -46,7 +45,7 @@ def settings_of(config: SynConfig, hosts: HostSpace) -> Settings:
     """What of the configuration the scan itself decides by."""
     return Settings(
         rate=config.rate,
-        max_rate=config.max_rate or (PUBLIC_RATE if any_public(hosts) else 0.0),
+        max_rate=max_rate_of(config, hosts),
         bound=config.bound,
         timeout=config.timeout,
         tos=config.tos,
@@ -66,7 +65,7 @@ class LiveScan:
         self._excluded_ports = excluded_ports
         self._way = config.source_ip, config.interface, zones  # of handshakes for --verify
         self._indices = {interface(lane.name).index for lane in lanes.lanes}  # names may change
-        self._dropped_before = self._interface_drops()
+        self._dropped_before = frames_dropped(self._indices)
         self._ring_drops = self._lost = 0
         self._rejected: Counter[str] = Counter()
         self._closing: Thread | None = None
@@ -126,7 +125,7 @@ class LiveScan:
             self._ring_drops = sum(drop.received for drop in drops)
             self._rejected = sum((drop.rejected for drop in drops), Counter())
             self._lost = sum(drop.sent for drop in drops)
-            lost = self._interface_drops() - self._dropped_before - sum(drop.tried_again for drop in drops)
+            lost = frames_dropped(self._indices) - self._dropped_before - sum(drop.tried_again for drop in drops)
             self._lost += max(0, lost)
         self._closing = Thread(target=self._lanes.close)
         self._closing.start()
@@ -137,10 +136,6 @@ class LiveScan:
             self._closing.join()
         else:
             self._lanes.close()
-
-    def _interface_drops(self) -> int:
-        """Of the interfaces that are still there."""
-        return sum(link.tx_dropped for index, link in interfaces().items() if index in self._indices)
 
 
 def syn_session(

@@ -5,6 +5,7 @@ gets a run of held source ports, one for each pass. Each interface gets one tran
 before anything is sent.
 """
 
+import math
 import os
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..config import SynConfig
+from ..config import PUBLIC_RATE, SynConfig
 from ..errors import UsageError
 from ..net.interfaces import interface, interfaces
 from ..net.netlink import Address
@@ -26,10 +27,11 @@ from ..packet.template import Recipe
 from ..rounds.checks import CHECK_PORTS
 from ..rounds.schedule import Keys
 from ..targets.hostspace import HostSpace
+from ..targets.special import any_public
 from ..transport import Transport
 from ..transport.bpf import program
 from ..transport.held_ports import HeldPorts, hold
-from ..transport.interface_transport import InterfaceTransport
+from ..transport.interface_transport import ORDINARY_RATE, InterfaceTransport
 from ..transport.rawip import RawIpTransport
 from ..transport.ring import BLOCK, RX_BLOCKS, SLOT, Receiver
 from ..transport.senders import open_senders
@@ -38,6 +40,7 @@ from ..verdict.sentences import plural
 from .lane import Lane
 
 LEAST_RX_BLOCKS = 8  # 8,192 frames
+FEW_TARGETS = 5000  # they need no senders for a higher rate, which take 10 ms to open
 
 Warn = Callable[[str], None]
 U16 = npt.NDArray[np.uint16]
@@ -66,8 +69,7 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, keys: Keys, warn
         for wire, route in {_wire(route): route for route in routed}.items():
             sources = {other.source for other in routed if _wire(other) == wire}
             used = [port for source in sources for port in held[source].ports]
-            targets = hosts.size * len(ports)
-            transport = _open(route, sources, min(used), max(used), targets, config, warn)
+            transport = _open(route, sources, min(used), max(used), hosts, len(ports), config, warn)
             stack.enter_context(closing(transport))
             transports[wire] = wrap(transport, route)
         lanes = [
@@ -137,10 +139,11 @@ def _scope(route: Route) -> int:
 
 
 def _open(
-    route: Route, sources: set[Address], first_port: int, last_port: int, targets: int, config: SynConfig, warn: Warn
-) -> Transport:
+    route: Route, sources: set[Address], first_port: int, last_port: int, hosts: HostSpace, ports: int,
+    config: SynConfig, warn: Warn,
+) -> Transport:  # fmt: skip
     """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
-    face = route.interface
+    face, targets = route.interface, hosts.size * ports
     sieve = program(0 if face.link == LINK_RAW else ETHERNET.itemsize, first_port, last_port)
     blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
     receiver = Receiver(face.name, face.link, sieve, blocks)
@@ -148,11 +151,19 @@ def _open(
     if by_kernel(route, config):
         return RawIpTransport(receiver)
     receiver.link_state.mac = face.mac
-    senders = open_senders(face, config.transport, config.senders)
-    if len(senders) < config.senders:
-        warn(f"{face.name} has {plural(len(senders), 'transmit queue')}, so that AF_XDP uses {len(senders)} of "
-             f"{config.senders} senders; --transport ring uses all")  # fmt: skip
+    most = config.rate
+    if most is None:
+        most = ORDINARY_RATE if targets <= FEW_TARGETS else max_rate_of(config, hosts) or math.inf
+    senders = open_senders(face, config.transport, config.senders, most)
+    if config.transport == "xdp" and len(senders.fast) < config.senders:
+        warn(f"{face.name} has {plural(len(senders.fast), 'transmit queue')}, so that AF_XDP uses {len(senders.fast)} "
+             f"of {config.senders} senders; --transport ring uses all")  # fmt: skip
     return InterfaceTransport(receiver, senders)
+
+
+def max_rate_of(config: SynConfig, hosts: HostSpace) -> float:
+    """The upper end of --rate auto in frames a second; 0: none."""
+    return config.max_rate or (PUBLIC_RATE if any_public(hosts) else 0.0)
 
 
 def by_kernel(route: Route, config: SynConfig) -> bool:

@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
@@ -45,6 +45,14 @@ def interfaces() -> dict[int, Interface]:
             addresses[pair[0]].append(pair[1])
     links = [netlink.link(message.body) for message in dump(netlink.RTM_GETLINK, netlink.LINK.pack(0, 0, 0, 0, 0))]
     return {link.index: replace(link, addresses=tuple(addresses[link.index])) for link in links}
+
+
+def frames_dropped(indices: Collection[int]) -> int:
+    """Frames to send that these interfaces, as far as they are still there, and their queues have dropped so far."""
+    found = [(face.index, face.tx_dropped) for face in interfaces().values()]
+    messages = dump(netlink.RTM_GETQDISC, netlink.QDISC.pack(0, 0, 0, 0, 0))
+    found += [netlink.queue_drops(message.body) for message in messages]
+    return sum(dropped for index, dropped in found if index in indices)
 
 
 def interface(name: str) -> Interface:

@@ -7,9 +7,9 @@ attributes (length, type, value, padding to four bytes). All but addresses is in
 
 Only messages that a scanner needs are read here. A length that does not fit ends the walk, and what was read before it
 counts. That a message has its fixed header, and a number its width, is taken from the kernel without a check. Of an
-attribute that comes twice the last one counts; none of those read here is nested.
+attribute that comes twice the last one counts.
 
-Sources: RFC 3549 2.3 (framing), include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules}.h.
+Sources: RFC 3549 2.3 (framing), include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules,gen_stats}.h.
 """
 
 import struct
@@ -26,13 +26,14 @@ Address = IPv4Address | IPv6Address
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x01, 0x10, 0x300
-RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE = 18, 22, 26, 34
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE, RTM_GETQDISC = 18, 22, 26, 34, 38
 RTM_F_FIB_MATCH = 0x2000  # answer with the entry of the table, not with the route made from it
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, ARPHRD, index, flags, change
 ADDR = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
+QDISC = struct.Struct("=BxxxiIII")  # tcmsg: family, index, handle, parent, info
 ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, table, protocol, scope, type, flags
 VERSION = {2: 4, 10: 6}  # AF_INET, AF_INET6
 FAMILY = {4: 2, 6: 10}
@@ -42,6 +43,9 @@ _NO_LINK_HEADER = (512, 519, 65534, 768, 769, 776, 778)
 _IFF_LOOPBACK = 0x8
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_STATS64, _IFLA_INFO_KIND = 1, 3, 18, 23, 1
 _TX_DROPPED = slice(7 * 8, 8 * 8)  # the eighth field of struct rtnl_link_stats64 (if_link.h)
+# Of the queue that the interface itself has (TC_H_ROOT), which counts for those below it. In struct gnet_stats_queue
+# the drops stand behind two fields (include/uapi/linux/gen_stats.h).
+_ROOT_QUEUE, _TCA_STATS2, _TCA_STATS_QUEUE, _QUEUE_DROPS = 0xFFFFFFFF, 7, 3, slice(8, 12)
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _UNUSABLE = 0x08 | 0x40  # IFA_F_DADFAILED, IFA_F_TENTATIVE: not, or not yet, a source address
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA, _RTA_IP_PROTO = 1, 2, 4, 5, 7, 18, 27
@@ -167,6 +171,14 @@ def link(body: bytes) -> Interface:
         tx_dropped=int.from_bytes(values.get(_IFLA_STATS64, _NONE)[_TX_DROPPED], sys.byteorder),
         kind=dict(attributes(values.get(_IFLA_LINKINFO, _NONE), 0)).get(_IFLA_INFO_KIND, _NONE).rstrip(b"\0").decode(),
     )
+
+
+def queue_drops(body: bytes) -> tuple[int, int]:
+    """The body of an RTM_NEWQDISC → (interface index, frames that the queue of the whole interface has dropped)."""
+    _, index, _, parent, _ = QDISC.unpack_from(body)
+    stats = dict(attributes(dict(attributes(body, QDISC.size)).get(_TCA_STATS2, _NONE), 0))
+    drops = int.from_bytes(stats.get(_TCA_STATS_QUEUE, _NONE)[_QUEUE_DROPS], sys.byteorder)
+    return index, drops if parent == _ROOT_QUEUE else 0
 
 
 def interface_address(body: bytes) -> tuple[int, Address] | None:

@@ -182,15 +182,17 @@ class Receiver:
 
 
 class RingSlots:
-    """The slots of a transmit ring on one interface."""
+    """The slots of a transmit ring on one interface; without `bypass` they go through the queueing layer."""
 
-    def __init__(self, interface: str, blocks: int = TX_BLOCKS, slot: int = TX_SLOT) -> None:
+    def __init__(
+        self, interface: str, blocks: int = TX_BLOCKS, slot: int = TX_SLOT, bypass: bool = True
+    ) -> None:  # fmt: skip
         self._interface = interface
         self._socket = _open_socket()
         self._ring = _Ring(self._socket, PACKET_TX_RING, blocks, slot)
         self._last = 0  # the slot that was handed over last
         self.count = self._ring.slots
-        self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+        self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, int(bypass))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_TIMEOUT)
         self._socket.bind((interface, 0))
         self._barrier = threading.Lock()

@@ -106,6 +106,28 @@ def test_frames_that_an_interface_drops_are_counted() -> None:
     assert (before, dropped) == (0, [3, 0])
 
 
+def test_frames_that_a_queue_drops_are_counted() -> None:
+    """A queue for one packet before a link that carries a packet in half a second."""
+    with Namespace.create() as quiet:
+        quiet.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
+        quiet.ip([VETH, "link set d0 up", "link set d1 up"])
+        made = quiet.run(
+            ["tc", "qdisc", "add", "dev", "d0", "root", "tbf", "rate", "1kbit", "burst", "60", "limit", "60"]
+        )
+        if made.returncode:
+            pytest.skip(f"tc: {made.stderr.strip()}")
+        with quiet.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.bind(("d0", 0))
+            index = netif.interface("d0").index
+            before = netif.frames_dropped({index})
+            for _ in range(20):
+                with suppress(OSError):
+                    wire.send(bytes(12) + b"\x88\xb5" + bytes(46))
+            dropped = netif.frames_dropped({index})
+    assert before == 0
+    assert 15 <= dropped <= 19
+
+
 def span(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     return to_int(ip_address(first)), to_int(ip_address(last or first))

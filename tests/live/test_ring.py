@@ -13,7 +13,7 @@ from scanner.lab import Box
 from scanner.net.interfaces import interface
 from scanner.packet.headers import LINK_ETHERNET
 from scanner.transport.bpf import DROP_ALL
-from scanner.transport.interface_transport import InterfaceTransport
+from scanner.transport.interface_transport import InterfaceTransport, Senders
 from scanner.transport.ring import BLOCK, TX_DATA, TX_SLOT, Receiver, RingSlots
 from scanner.transport.senders import open_senders
 from scanner.transport.sending import Sender, Slots
@@ -66,7 +66,7 @@ def test_frames_are_counted_while_all_slots_stay_full(box: Box, way: str, number
     make, slots = WAYS[way]
     with box.scanner.entered():
         senders = [Sender("scan0", make(queue)) for queue in range(number)]
-        transport = InterfaceTransport(Receiver("scan0", LINK_ETHERNET, DROP_ALL, 1), senders)
+        transport = InterfaceTransport(Receiver("scan0", LINK_ETHERNET, DROP_ALL, 1), Senders(None, senders))
     slots *= number
     before, handed, most = received(box), 0, 0
     until = time.monotonic() + 20
@@ -100,11 +100,11 @@ def test_two_senders_by_af_xdp_need_two_queues(box: Box) -> None:
     with box.scanner.entered():
         face = interface("scan0")
         xdp(0).close()  # skips where there is none
-        senders = open_senders(face, "xdp", 2)
+        senders = open_senders(face, "xdp", 2, 0.0)
         try:
-            assert len(senders) == 1
+            assert (senders.seen, len(senders.fast)) == (None, 1)
         finally:
-            for sender in senders:
+            for sender in senders.fast:
                 sender.close()
 
 
@@ -113,8 +113,8 @@ def test_a_queue_that_is_taken_is_an_error_only_where_af_xdp_is_demanded(box: Bo
         face, taken = interface("scan0"), xdp(0)
         try:
             with pytest.raises(ScanError, match="no AF_XDP on scan0"):
-                open_senders(face, "xdp", 1)
-            (sender,) = open_senders(face, "auto", 1)
+                open_senders(face, "xdp", 1, 0.0)
+            _, (sender,) = open_senders(face, "auto", 1, 0.0)
             sender.close()
         finally:
             taken.close()

@@ -1,13 +1,16 @@
 """The half-open scan against real kernels whose every port is known: each row, each reset, each frame in time."""
 
+import socket
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
 
 from scanner.lab import Box, PortKind
+from scanner.lab.box import INTERFACE
 from scanner.lab.demo import DEMO, demo_box
 from scanner.verdict.table import State
 from tests.lab.live import LIVE
@@ -24,6 +27,7 @@ EVIDENCE = {
 }
 PER_SECOND, DEPTH, WINDOW = 2000, 20, 100_000_000  # the depth is 10 ms of the rate; a window of 100 ms
 ALL_PORTS = range(1, 65536)
+PACKET_OUTGOING = 4  # include/uapi/linux/if_packet.h
 
 
 def target(box: Box, version: int) -> str:
@@ -47,6 +51,29 @@ def test_every_port_of_the_scene(version: int, transport: str) -> None:
         evidence = EVIDENCE.get(row.kind, ())
         truth.append((row.port, row.expected_state.value, reason.word, None if silent else 64, evidence))
     assert (done.code, done.brief("port", "state", "reason", "ttl", "evidence")) == (0, sorted(truth, key=repr))
+
+
+SEEN = {("--rate", "1000"): True, ("--rate", "auto"): True, ("--rate", "0"): False, ("--transport", "xdp"): False}
+
+
+@pytest.mark.parametrize("option", SEEN)
+def test_taps_of_this_machine_see_ordinary_rates(option: tuple[str, str]) -> None:
+    with direct_box() as box:
+        with box.scanner.entered():
+            tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        with tap:
+            tap.bind((INTERFACE, 3))
+            done = scan(box, box.target_ip, "-p", "1-50", *option)
+            if "no AF_XDP" in str(done.errors):
+                pytest.skip(done.errors[0])
+            tap.setblocking(False)
+            ports = set()
+            with suppress(BlockingIOError):
+                while True:
+                    frame, (_, _, kind, *_) = tap.recvfrom(2048)
+                    if kind == PACKET_OUTGOING and frame[12:14] == b"\x08\x00" and frame[47] == SYN:
+                        ports.add(int.from_bytes(frame[36:38], "big"))
+    assert ports == (set(range(1, 51)) if SEEN[option] else set())
 
 
 @pytest.fixture(scope="module")
