@@ -138,7 +138,7 @@ class SynConfig:
     )
     senders: int = option(1, SPEED, "Threads that send; 2 for more than a million frames per second.")
     transport: str = option(
-        "auto", SPEED, "How frames leave: xdp, ring, raw, or auto: as fast as can be, and below 50000/s seen by tcpdump."
+        "auto", SPEED, "How frames leave: xdp, ring, raw, or auto: the fastest, but seen by tcpdump up to 50000/s."
     )  # fmt: skip
     interface: str | None = option(None, NETWORK, "Send on this interface.", "-e --interface", fixed=True)
     source_ip: str | None = option(None, NETWORK, "Send from this address.", fixed=True)

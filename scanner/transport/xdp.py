@@ -46,7 +46,7 @@ PGOFF_TX_RING, PGOFF_COMPLETION_RING = 0x80000000, 0x180000000
 CHUNK = 2048
 SLOT = 128  # bytes; our longest frame has 94
 SLOTS, LEAST_SLOTS = 32768, 2048
-BUDGET = 1024  # frames in one send(); the default of 32 costs a call of some µs each
+BUDGET = 32768
 DESCRIPTOR = np.dtype([("address", "u8"), ("length", "u4"), ("options", "u4")])
 FULL_PAUSE = 0.0001
 
