@@ -46,7 +46,6 @@ PGOFF_TX_RING, PGOFF_COMPLETION_RING = 0x80000000, 0x180000000
 CHUNK = 2048
 SLOT = 128  # bytes; our longest frame has 94
 SLOTS, LEAST_SLOTS = 32768, 2048
-BUDGET = 32768
 DESCRIPTOR = np.dtype([("address", "u8"), ("length", "u4"), ("options", "u4")])
 FULL_PAUSE = 0.0001
 
@@ -96,7 +95,9 @@ class XdpSlots:
                 entries = 1 if option == XDP_UMEM_FILL_RING else self.count
                 self._socket.setsockopt(SOL_XDP, option, entries)
             with suppress(OSError):  # Linux 6.17
-                self._socket.setsockopt(SOL_XDP, XDP_MAX_TX_SKB_BUDGET, min(BUDGET, self.count))
+                # Frames in one send(), 32 by default. After each call the sender waits for the interpreter lock, for up
+                # to 5 ms: with 1,024 frames in a call 15 % fewer leave than with all that wait.
+                self._socket.setsockopt(SOL_XDP, XDP_MAX_TX_SKB_BUDGET, self.count)
             self._map_rings(stack)
             _bind(self._socket, interface, queue)
             self._stack = stack.pop_all()

@@ -37,6 +37,7 @@ def main() -> int:
         return 1
     if code is not None:
         return code
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
     plan = Plan(options.runs or (1 if options.quick else 5), options.quick)
     rows: list[Result] = []
     for name in options.names:
