@@ -7,7 +7,7 @@ A `Link` puts Ethernet around the network in memory, with neighbours that answer
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -16,8 +16,11 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
+from scanner.config import SynConfig
 from scanner.halfopen.lane import Lane
 from scanner.halfopen.scan import Scan, Settings
+from scanner.halfopen.session import LiveScan, lane_facts
+from scanner.halfopen.setup import Lanes
 from scanner.packet import addresses, probe
 from scanner.packet.cookie import Key
 from scanner.packet.headers import LINK_ETHERNET, Bytes, Frames
@@ -25,6 +28,7 @@ from scanner.packet.template import Recipe
 from scanner.rounds.checks import CHECK_PORTS
 from scanner.rounds.rows import window_rows
 from scanner.rounds.schedule import Keys
+from scanner.rounds.session import Session
 from scanner.rounds.statistics import ScanStats
 from scanner.rounds.window import Window
 from scanner.targets.hostspace import Shard
@@ -154,6 +158,19 @@ def bench_of(clock: Clock, lanes: list[Lane], settings: Settings = USUAL) -> Ben
     """A scan of the given lanes."""
     transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
     return Bench(Scan(lanes, settings, lanes[0].order_key), clock, transports)
+
+
+def session_of(clock: Clock, lanes: list[Any], settings: Settings, **more: bool) -> Session:
+    """A session whose sleep moves the clock on."""
+    lanes = [replace(lane, name="lo") for lane in lanes]  # an interface whose drops can be counted
+    scan = Scan(lanes, settings, lanes[0].order_key)
+    engine = LiveScan(scan, Lanes(lanes, [lane.transport for lane in lanes], lambda: None), SynConfig(), clock, 1)
+
+    def sleep(seconds: float) -> None:
+        clock.now += max(1000, int(seconds * SECOND))
+
+    engine.sleep = sleep  # type: ignore[method-assign]
+    return Session(engine, ScanStats(), clock, KEYS, [lane_facts(lane) for lane in lanes], **more)
 
 
 # ── the hosts of most whole scans ──

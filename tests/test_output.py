@@ -368,9 +368,11 @@ def test_which_rows_a_scan_writes(options: str, silent: bool, only_open: bool, m
     assert requested == [(silent, only_open)]
 
 
-NO_FORMAT = " does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, or in one and .gz"
+NO_FORMAT = (
+    " does not say its format: end the name in one of .txt, .jsonl, .csv, .xml, .gnmap, .list, or in one and .gz"
+)
 REFUSED = [
-    ("yaml", [], "format 'yaml' is not known: use one of table, jsonl, csv, xml, gnmap"),
+    ("yaml", [], "format 'yaml' is not known: use one of table, jsonl, csv, xml, gnmap, list"),
     (None, ["new.csv", "a.pdf"], "'a.pdf'" + NO_FORMAT),
     (None, ["plain"], "'plain'" + NO_FORMAT),
     (None, ["new.csv", "./new.csv"], "./new.csv is named twice as an output file: name it once"),

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -32,7 +32,7 @@ class Session:
     """A session that stands still."""
 
     def __init__(self, stats: ScanStats) -> None:
-        self.targets, self.opened, self._stats = stats.targets, deque[tuple[str, int]](), stats
+        self.targets, self._stats = stats.targets, stats
 
     def live_stats(self) -> ScanStats:
         return self._stats
@@ -110,9 +110,9 @@ def test_a_key_is_a_request(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_open_ports_are_named_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
-    session = Session(HALF)
-    session.opened.extend([("192.0.2.1", 22), ("192.0.2.1", 80)])
-    Progress(scan_of(session, verbose=True), quiet=False, form="none").tick()
+    source = scan_of(Session(HALF), verbose=True)
+    source.found([("192.0.2.1", 22), ("192.0.2.1", 80)])
+    Progress(source, quiet=False, form="none").tick()
     assert capsys.readouterr().err == "open 192.0.2.1 22/tcp\nopen 192.0.2.1 80/tcp\n"
 
 

@@ -177,7 +177,7 @@ def test_the_sums_of_two_parts() -> None:
 ROWS = [Verdict("192.0.2.1", 22, "open", "syn-ack"), Verdict("192.0.2.9", None, "down", "no-arp")]
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.xml", "a.gnmap", "a.txt", "a.jsonl.gz", "a.xml.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.xml", "a.gnmap", "a.txt", "a.list", "a.jsonl.gz", "a.xml.gz"])
 def test_a_file_is_cut_back_and_gone_on_with(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was written after the note is gone; the rest is as if one process had written it."""
 

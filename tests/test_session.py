@@ -1,40 +1,22 @@
 """A session over the network in memory: failures while rows are written, and what does not keep the machine busy."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from scanner.config import SynConfig
 from scanner.errors import ScanError
-from scanner.halfopen.scan import Scan, Settings
-from scanner.halfopen.session import LiveScan, lane_facts
-from scanner.halfopen.setup import Lanes
+from scanner.halfopen.scan import Settings
 from scanner.rounds.session import Session
-from scanner.rounds.statistics import ScanStats
 from scanner.rounds.window import Window
 from scanner.verdict.loss import Bound
 from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, SECOND
 from tests.memory import Faults, Host
 from tests.paths import Path, Policer
-from tests.simulation import KEYS, NET, NET_PORTS, Clock, Link, answers_all, bench_of, lane_of, memory, wanted
+from tests.simulation import NET, NET_PORTS, Clock, Link, answers_all, bench_of, lane_of, memory, session_of, wanted
 
 SLOW_WRITER = 5 * SECOND  # longer than every wait of a scan
-
-
-def session_of(clock: Clock, lanes: list[Any], settings: Settings, **more: bool) -> Session:
-    """A session whose sleep moves the clock on."""
-    lanes = [replace(lane, name="lo") for lane in lanes]  # an interface whose drops can be counted
-    scan = Scan(lanes, settings, lanes[0].order_key)
-    engine = LiveScan(scan, Lanes(lanes, [lane.transport for lane in lanes], lambda: None), SynConfig(), clock, 1)
-
-    def sleep(seconds: float) -> None:
-        clock.now += max(1000, int(seconds * SECOND))
-
-    engine.sleep = sleep  # type: ignore[method-assign]
-    return Session(engine, ScanStats(), clock, KEYS, [lane_facts(lane) for lane in lanes], **more)
 
 
 def written(session: Session, clock: Clock, rows: list[Verdict]) -> Iterator[None]:

@@ -55,10 +55,13 @@ class OutputOptions:
     """Where the results go, and what is printed beside them."""
 
     form: str | None = option(
-        None, OUTPUT, "On stdout: table, jsonl, csv, xml or gnmap (default: table).", "-f --format"
+        None, OUTPUT, "On stdout: table, jsonl, csv, xml, gnmap or list (default: table).", "-f --format"
     )
     output: Texts = option(
-        (), OUTPUT, "Also write FILE.txt, .jsonl, .csv, .xml or .gnmap, with .gz compressed; repeatable.", "-o --output"
+        (),
+        OUTPUT,
+        "Also write FILE.txt, .jsonl, .csv, .xml, .gnmap or .list, with .gz compressed; repeatable.",
+        "-o --output",
     )
     output_xml: str | None = option(None, OUTPUT, "nmap's XML to FILE, whatever its name; - is stdout.", "-oX", "FILE")
     output_grepable: str | None = option(None, OUTPUT, "nmap's grepable format to FILE; - is stdout.", "-oG", "FILE")

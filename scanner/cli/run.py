@@ -28,7 +28,7 @@ from ..trace import Watch
 from ..verdict.sentences import plural
 from . import privileges
 from .options import OutputOptions, ScanRequest, command_line, next_command
-from .progress import check_form, reading, shown
+from .progress import Progress, check_form, reading, shown
 from .scan_progress import ScanProgress
 from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
@@ -137,10 +137,13 @@ def run_session(request: ScanRequest, ports: Ports, session: Session, state: Sta
         faults.attempt(state.save, session, outputs)
         if faults.errors:  # nothing is sent, and the files get their ends
             session.stop()
+        source = ScanProgress(session, output.verbose)
+        session.naming = output.verbose or outputs.early
         with (
-            shown(ScanProgress(session, output.verbose), output.quiet, output.progress) as progress,
-            closing(session.batches(write_silent, progress.tick, output.only_open)) as batches,
-        ):
+            shown(source, output.quiet, output.progress) as progress,
+            closing(session.batches(write_silent, _ticking(session, outputs, source, progress, faults),
+                                    output.only_open)) as batches,
+        ):  # fmt: skip
             try:
                 for rows in batches:
                     with progress.writing():
@@ -154,6 +157,24 @@ def run_session(request: ScanRequest, ports: Ports, session: Session, state: Sta
             except ScanError as error:  # all rows of the session have been written
                 faults.errors.append(error)
         return _finish(output, session, outputs, state, faults)
+
+
+def _ticking(
+    session: Session, outputs: Outputs, source: ScanProgress, progress: Progress, faults: "_Faults"
+) -> Callable[[], None]:
+    """What is due after every turn of the session: ports just found open, and progress."""
+
+    def tick() -> None:
+        if session.opened:
+            found, session.opened = session.opened, []
+            with progress.writing():
+                faults.attempt(outputs.found, found)
+            source.found(found)
+            if faults.errors:
+                session.stop()
+        progress.tick()
+
+    return tick
 
 
 def _opened(request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch) -> Outputs:

@@ -22,11 +22,16 @@ class ScanProgress:
     def __init__(self, session: "Session", verbose: bool) -> None:
         self._session, self._verbose = session, verbose
         self._speed = Speed()
+        self._found: list[tuple[str, int]] = []
+
+    def found(self, targets: list[tuple[str, int]]) -> None:
+        """These targets, address and port, were just found open."""
+        self._found += targets if self._verbose else []
 
     def news(self) -> Iterator[str]:
         """Ports that were found open since the last call."""
-        while self._verbose and self._session.opened:
-            host, port = self._session.opened.popleft()
+        found, self._found = self._found, []
+        for host, port in found:
             yield f"open {host} {port}/tcp"
 
     def facts(self, seconds: float) -> dict[str, Any]:

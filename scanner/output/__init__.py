@@ -61,10 +61,18 @@ def _gnmap(stream: Stream, everything: bool, run: Run) -> Format:
     return gnmap_format(everything, run)
 
 
+def _list(stream: Stream, everything: bool, run: Run) -> Format:
+    from .hostport import list_format
+
+    return list_format(early=stream.person)  # only files can be cut back
+
+
 FORMATS: dict[str, Callable[[Stream, bool, Run], Format]] = {
-    "table": _table, "jsonl": _jsonl, "csv": _csv, "xml": _xml, "gnmap": _gnmap,
+    "table": _table, "jsonl": _jsonl, "csv": _csv, "xml": _xml, "gnmap": _gnmap, "list": _list,
 }  # fmt: skip
-SUFFIXES = {".txt": "table", ".jsonl": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap"}
+SUFFIXES = {
+    ".txt": "table", ".jsonl": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap", ".list": "list",
+}  # fmt: skip
 
 
 class Written(NamedTuple):
@@ -86,6 +94,11 @@ class Sink:
         """Write a batch; it has reached the system when this returns."""
         for text in self.form.texts(verdicts):
             self.stream.write(text)
+
+    def found(self, targets: Iterable[tuple[str, int]]) -> None:
+        """Write targets that were just found open, if the format wants them before their rows."""
+        if self.form.found:
+            self.stream.write(self.form.found(targets))
 
     def finish(self, summary: Summary) -> None:
         """Write what closes the file, and close it."""
@@ -110,6 +123,15 @@ class Outputs:
         # A generator can be read only once.
         rows = list(verdicts) if len(self._sinks) > 1 and isinstance(verdicts, Iterator) else verdicts
         self._serve(lambda sink: sink.write(rows))
+
+    @property
+    def early(self) -> bool:
+        """Whether a sink wants open targets before their rows."""
+        return any(sink.form.found for sink in self._sinks)
+
+    def found(self, targets: Iterable[tuple[str, int]]) -> None:
+        """Targets that were just found open, address and port, to every sink that wants them so early."""
+        self._serve(lambda sink: sink.found(targets))
 
     def finish(self, summary: Summary) -> None:
         """Close every sink that still works; the first error is raised after that."""

@@ -61,7 +61,8 @@ class Format:
 
     `texts`: a batch → its text, in pieces. `head` opens an empty file; `end` closes a file, also after an interrupted
     scan. `memory`: what `end` must know of what has been written, as JSON takes it; `recall` takes it back in another
-    process and raises AttributeError, KeyError, TypeError or ValueError if it is damaged.
+    process and raises AttributeError, KeyError, TypeError or ValueError if it is damaged. `found`: targets (address,
+    port) that were just found open → text, long before their rows come; None: the format waits for the rows.
     """
 
     texts: Callable[[Iterable[Verdict]], Iterator[str]]
@@ -69,6 +70,7 @@ class Format:
     end: Callable[[Summary], str] = lambda summary: ""
     memory: Callable[[], dict[str, Any]] = dict
     recall: Callable[[dict[str, Any]], None] = lambda memory: None
+    found: Callable[[Iterable[tuple[str, int]]], str] | None = None
 
 
 class Stream:

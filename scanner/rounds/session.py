@@ -4,7 +4,7 @@ The session drives an engine, half-open or connect, turn by turn. The engine kno
 arrives; everything else is the same for both and stands here. The clock is handed in, and only the engine sleeps.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -70,7 +70,8 @@ class Session:
     ) -> None:
         """With `resumable` an interrupted window gives no rows: its range stays in the resume point."""
         self.engine = engine
-        self.opened: deque[tuple[str, int]] = deque(maxlen=1024)  # targets just found open
+        self.naming = False  # whether somebody asks for `opened` in each tick
+        self.opened: list[tuple[str, int]] = []  # targets just found open
         self._stats, self._clock, self._keys, self._lanes = stats, clock, keys, lanes
         self._verify, self._resumable = verify, resumable
         self._kept: list[HostRange] = []  # hosts of windows that were interrupted, or that nothing could be sent to
@@ -175,6 +176,8 @@ class Session:
         opened = self.engine.windows.opened
         while opened:
             window, target_id = opened.popleft()
+            if not self.naming:
+                continue
             hosts = to_text(window.hosts[target_id // window.width])
             self.opened.extend(zip(hosts, window.ports[target_id % window.width].tolist(), strict=True))
 

@@ -46,7 +46,7 @@ class Windows:
         self.schedule, self.bound = schedule, bound
         self.open: list[Window] = []
         self.closed: deque[Window] = deque()
-        self.opened: deque[tuple[Window, Ints]] = deque(maxlen=1024)  # targets just found open
+        self.opened: deque[tuple[Window, Ints]] = deque()  # targets found open in this turn
         self.found_open = 0
         self.stopped = False
         self.unsent = 0  # targets to which this machine refused to send every probe, in windows that have closed

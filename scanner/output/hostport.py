@@ -1,0 +1,57 @@
+"""`host:port`, one line for each open port: what the next tool of a pipe takes as its targets.
+
+On standard output a port leaves as soon as it is found, and once. So the row that comes when its window closes writes
+nothing more. In a file it leaves with its row: what a window has given can be cut back when a scan is resumed.
+
+A capture may hold a target several times, by prober, tunnel or scan. It is one line here. Live, each target has one
+row, so only what was written early is remembered, and only until its window closes.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from ..verdict.columns import Columns
+from ..verdict.rows import Verdict
+from ..verdict.table import RANK, Rank, State
+from .jsonl import chunks
+from .stream import Format
+
+_OPEN = State.OPEN.value
+
+
+def list_format(early: bool) -> Format:
+    """The Format of one file. `early`: it also takes ports that were just found."""
+    known = _List()
+    return Format(known.texts, found=known.found if early else None)
+
+
+class _List:
+    """What has been written, as far as it may come again."""
+
+    def __init__(self) -> None:
+        self._written: set[tuple[str, int]] = set()
+
+    def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
+        """A batch: its open ports that were not written before."""
+        if isinstance(verdicts, Columns):
+            verdicts = verdicts.take(RANK[verdicts.record["reason"]] == Rank.OPEN)
+        return chunks(_line(row.ip, row.port or 0) for row in verdicts if row.state == _OPEN and self._is_new(row))
+
+    def found(self, targets: Iterable[tuple[str, int]]) -> str:
+        """Targets just found open. A window that is scanned anew finds them again."""
+        fresh = [target for target in dict.fromkeys(targets) if target not in self._written]
+        self._written.update(fresh)
+        return "".join(_line(ip, port) for ip, port in fresh)
+
+    def _is_new(self, row: Verdict) -> bool:
+        target = row.ip, row.port or 0
+        fresh, captured = target not in self._written, row.scanner_ip is not None
+        if captured:
+            self._written.add(target)
+        else:
+            self._written.discard(target)
+        return fresh
+
+
+def _line(ip: str, port: int) -> str:
+    """IPv6 in brackets (RFC 3986 3.2.2)."""
+    return f"[{ip}]:{port}\n" if ":" in ip else f"{ip}:{port}\n"
