@@ -81,7 +81,7 @@ def scan(
     silent: bool | None = None,
     **options: Any,
 ) -> Verdicts:
-    """Scan targets (specs as on the command line) and ports (a spec, a number, or numbers; None: 1-1024).
+    """Scan targets (specs as on the command line) and ports (a spec, a number, or numbers; None: those of the command).
 
     Half-open by raw packets (needs CAP_NET_RAW), or with `connect` by full handshakes (needs no privileges). `silent`:
     rows for targets that never answered; by default up to 2^20 targets. `options` are the fields of

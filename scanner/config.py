@@ -97,7 +97,10 @@ class TargetOptions:
     all_addresses: bool = option(False, TARGETS, "Scan every address of a name, not only the first.")
     yes: bool = option(False, TARGETS, "Scan more than 2^20 public addresses without a question.")
     ports: str | None = option(
-        None, PORTS, "22,80,8000-8100,http; - is 1-65535; 0 only if named (default: 1-1024).", "-p --ports"
+        None,
+        PORTS,
+        "22,80,8000-8100,http; - is 1-65535; 0 only if named (default: 1-1024 and usual higher ones).",
+        "-p --ports",
     )
     top_ports: int | None = option(None, PORTS, "The N ports most often open, by nmap's file if there is one.", "", "N")
     list_ports: bool = option(False, PORTS, "Print the ports with their names and send nothing.")
@@ -234,7 +237,8 @@ def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = No
 def ports_of(options: TargetOptions) -> "Ports":
     """The ports to scan. Raises UsageError."""
     from .targets.files import nmap_services
-    from .targets.ports import USUAL_PORTS, format_ports, parse_ports, top_ports
+    from .targets.popular import USUAL_PORTS
+    from .targets.ports import format_ports, parse_ports, top_ports
 
     ports, top = options.ports, options.top_ports
     if top is None:
@@ -242,6 +246,15 @@ def ports_of(options: TargetOptions) -> "Ports":
     if ports is not None:
         raise UsageError(f"--top-ports {top} and -p {ports} both choose the ports: leave one out")
     return parse_ports(format_ports(top_ports(top, nmap_services())), options.exclude_ports)
+
+
+def usual_ports_text(options: TargetOptions) -> str:
+    """In words which ports are scanned without `-p`; "" if the user chose them."""
+    from .targets.popular import IN_WORDS
+
+    if options.ports is not None or options.top_ports is not None:
+        return ""
+    return f"{IN_WORDS}{', less --exclude-ports' if options.exclude_ports else ''}; --list-ports prints them"
 
 
 def excluded_ports_of(options: TargetOptions) -> "Ports":

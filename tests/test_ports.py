@@ -64,7 +64,7 @@ def test_excluded_ports_are_removed() -> None:
 def test_excluding_everything_is_an_error() -> None:
     with pytest.raises(UsageError) as caught:
         parse_ports("22", "-")
-    assert str(caught.value) == "every port of '22' was excluded by '-': exclude fewer ports"
+    assert str(caught.value) == "every port was excluded by '-': exclude fewer ports"
 
 
 NAMES = [

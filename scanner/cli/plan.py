@@ -16,7 +16,7 @@ from typing import cast
 
 import numpy as np
 
-from ..config import SynConfig, choice_of, config_of, keys_of, ports_of
+from ..config import SynConfig, choice_of, config_of, keys_of, ports_of, usual_ports_text
 from ..errors import escaped
 from ..halfopen.lane import Lane
 from ..halfopen.scan import Scan
@@ -78,15 +78,16 @@ def run_plan(request: ScanRequest) -> int:
     with reading() as tell:
         choice = choice_of(request.targets, EXCLUDES_COUNTED, tell)
     plan = Plan(choice, ports_of(request.targets), config_of(request.given))
-    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan))
+    ports = usual_ports_text(request.targets) or format_ports(plan.ports)
+    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan, ports))
     sys.stdout.flush()
     return 0
 
 
-def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
+def _lines(plan: Plan, ports: str) -> Iterator[tuple[str, str]]:
     """The label and the text of each line. Only the first line of a section has its label."""
     sections = (
-        ("targets", _targets(plan)),
+        ("targets", _targets(plan, ports)),
         ("left out", _left_out(plan)),
         ("routes", map(_route, plan.routed, plan.lanes)),
         ("packets", _packets(plan)),
@@ -98,9 +99,9 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
             yield "" if number else label, text
 
 
-def _targets(plan: Plan) -> Iterator[str]:
+def _targets(plan: Plan, ports: str) -> Iterator[str]:
     hosts = sum(lane.hosts.size for lane in plan.lanes)
-    yield f"{plural(hosts, 'address')} × {plural(len(plan.ports), 'port')} ({format_ports(plan.ports)})"
+    yield f"{plural(hosts, 'address')} × {plural(len(plan.ports), 'port')} ({ports})"
     shard = plan.config.shard
     yield plural(plan.targets, "target") + (f" in shard {shard.number}/{shard.of}" if shard.of > 1 else "")
     public = public_hosts(plan.choice.hosts)

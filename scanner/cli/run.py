@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
+from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of, usual_ports_text
 from ..errors import INTERRUPTED, UNSURE, ScanError, escaped, note
 from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
@@ -156,7 +156,7 @@ def run_session(request: ScanRequest, ports: Ports, session: Session, state: Sta
                         break
             except ScanError as error:  # all rows of the session have been written
                 faults.errors.append(error)
-        return _finish(output, session, outputs, state, faults)
+        return _finish(request, session, outputs, state, faults)
 
 
 def _ticking(
@@ -213,10 +213,12 @@ class _Faults:
             raise first
 
 
-def _finish(output: OutputOptions, session: Session, outputs: Outputs, state: StateFile, faults: _Faults) -> int:
+def _finish(request: ScanRequest, session: Session, outputs: Outputs, state: StateFile, faults: _Faults) -> int:
     """Write the ends of the files and the summary. Returns the exit code. Raises the fault that ended the scan."""
-    stats, interrupted = state.total(session.stats()), session.interrupted
+    output, stats, interrupted = request.output, state.total(session.stats()), session.interrupted
     lines = list(map(escaped, summary_lines(stats)))  # hosts that stopped are named by the state too
+    if usual := usual_ports_text(request.targets):
+        lines.insert(1, f"ports: {usual}")
     if output.stats:
         faults.attempt(_write_stats, stats, output, state)
     if session.unfinished:

@@ -9,9 +9,9 @@ Names come from IANA's registry (`data/services.csv`, TCP), one name a port, rea
 says what is registered, not what listens.
 
 `--top-ports N` follows nmap's services file where nmap is installed, so that both programs mean the same ports: it
-gives each port the share of hosts that had it open. The licence of that file keeps it out of this package. Elsewhere a
-shorter list of ours is used. It is ordered by purpose, not by counts: first remote shells, web, mail and name service,
-then services that should rarely be seen from outside (databases, directories, clusters), then others.
+gives each port the share of hosts that had it open. The licence of that file keeps it out of this package. Elsewhere
+our own shorter list is used (`popular`), which is ordered by purpose. Without any option the ports are those of
+`popular` on every machine.
 
 Limits: TCP only; `T:` is accepted because nmap's users type it, `U:` and the other protocols are refused. The two
 lists of popular ports differ, so the same N means other ports on a machine with nmap; `--list-ports` shows them.
@@ -27,28 +27,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from .popular import POPULAR
 
 Ports = npt.NDArray[np.uint16]
 _Marks = npt.NDArray[np.bool_]
 
-USUAL_PORTS = "1-1024"  # without -p
 NO_PORTS: Ports = np.zeros(0, np.uint16)
 
 _LAST = 65535
 _RANGE = re.compile(r"([0-9]*)(-?)([0-9]*)")
 _NAME = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9*?._-]*")
-
-OURS = (
-    22, 80, 443, 3389, 445, 25, 53, 21, 23, 8080, 8443, 5900, 139, 135, 111, 2049,  # a usual server
-    587, 993, 143, 110, 995, 465, 4190, 853,  # mail and names, with and without TLS
-    8000, 8008, 8081, 8888, 9000, 9443, 3000, 5000, 8001, 8082, 8090, 10000,  # other ports of web interfaces
-    3306, 5432, 1433, 1521, 27017, 6379, 9200, 11211, 5984, 9042, 50000, 7474,  # databases and caches
-    389, 636, 88, 464, 3268, 5985, 5986, 873, 548, 3260, 2222, 179,  # directories, files, routers
-    2375, 2376, 6443, 10250, 2379, 9090, 5601, 8500, 9092, 5672, 15672, 1883,  # clusters, monitoring, queues
-    1723, 1194, 500, 4443, 5060, 5061, 1720, 554, 8554, 37777,  # VPN, voice, cameras
-    515, 631, 9100, 161, 102, 502, 20000, 44818, 47808, 7547,  # printers, industry, customers' routers
-    113, 79, 512, 513, 514, 6000, 5901, 1080, 3128, 8118,  # old services, proxies
-)  # fmt: skip
 
 
 def parse_ports(spec: str, exclude: str | None = None) -> Ports:
@@ -61,7 +49,7 @@ def parse_ports(spec: str, exclude: str | None = None) -> Ports:
     if exclude is not None:
         marks &= ~_marks(exclude)
         if not marks.any():
-            raise UsageError(f"every port of {spec!r} was excluded by {exclude!r}: exclude fewer ports")
+            raise UsageError(f"every port was excluded by {exclude!r}: exclude fewer ports")
     return np.flatnonzero(marks).astype(np.uint16)
 
 
@@ -88,7 +76,7 @@ def top_ports(count: int, nmap_services: str) -> Ports:
     """
     # By falling frequency; of ports that are equally frequent, the lower one first.
     ranked = sorted(filter(None, map(_ranked, nmap_services.splitlines())))
-    ports = [port for _, port in ranked] or list(OURS)
+    ports = [port for _, port in ranked] or list(POPULAR)
     if not 1 <= count <= len(ports):
         whose = "nmap's list" if ranked else "our own list (nmap is not installed)"
         raise UsageError(f"--top-ports {count}: {whose} has {len(ports):,} ports; give 1 to {len(ports):,}, or use -p")
