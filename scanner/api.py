@@ -20,7 +20,7 @@ import numpy.typing as npt
 from .capture.times import Period, duration
 from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
 from .config import SynConfig, TargetOptions, Texts, choice_of, declared, excluded_ports_of, ports_of
-from .errors import UsageError
+from .errors import UsageError, need_linux
 from .output import MANY
 from .targets.special import guard, skipped_text
 from .verdict.rows import Verdict
@@ -90,9 +90,10 @@ def scan(
 
     The rights of the calling program stay as they are: unlike the command, this function gives none up.
 
-    Raises UsageError here for what cannot be read, and at the first row if there is no route. Raises ScanError while
-    rows are read, without permission or when an interface fails.
+    Raises UsageError here for what cannot be read and on other systems than Linux, and at the first row if there is no
+    route. Raises ScanError while rows are read, without permission or when an interface fails.
     """
+    need_linux("scan")
     given: dict[str, Any] = {name: options.pop(name) for name in _TARGET_OPTIONS if name in options}
     given |= {"targets": targets, "ports": _port_text(ports)}
     # A single text may stand for a sequence of texts.

@@ -17,6 +17,8 @@ from contextlib import suppress
 # Exit codes: of --strict; of a shell for SIGINT and SIGPIPE, which are 128 and the number of the signal.
 UNSURE, INTERRUPTED, NO_READER = 3, 130, 141
 LONGEST = 2000  # characters of an error: a value in it may come from a file
+_ON_LINUX = sys.platform == "linux"
+_SYSTEMS = {"darwin": "macOS", "win32": "Windows"}
 
 
 class ScannerError(Exception):
@@ -35,10 +37,17 @@ class UsageError(ScannerError):
     exit_code = 2
 
 
+def need_linux(what: str) -> None:
+    """Raises UsageError on another system. Packet sockets, netlink, epoll and capabilities are of Linux alone."""
+    if not _ON_LINUX:
+        system = _SYSTEMS.get(sys.platform, sys.platform)
+        raise UsageError(f"{what} needs Linux, and this is {system}: classify, who, diff and report work here")
+
+
 def cause_of(error: OSError) -> str:
     """What the system said. Where a limit was reached, the limit and how to raise it."""
     said = error.strerror or str(error)
-    if error.errno == errno.EMFILE:
+    if error.errno == errno.EMFILE and _ON_LINUX:
         import resource
 
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

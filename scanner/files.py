@@ -9,11 +9,11 @@ A device or a pipe is written as it is, also behind a link (`/dev/stdout`, `>(â€
 locked, so that no other scan writes to it. The kernel drops the lock with the process, however that ends.
 
 Limits: links to folders are followed. A file system without locks protects nothing. A path that is mounted on its own
-cannot be replaced.
+cannot be replaced. Windows has no such locks, and gives no open file another name: there `--force` removes the old file
+first.
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -21,7 +21,13 @@ from contextlib import contextmanager, suppress
 
 from .errors import UsageError
 
-_WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_NOFOLLOW, _NONBLOCK = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
+_WRITE = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 _MAKE = _WRITE | os.O_CREAT | os.O_EXCL  # fails for whatever has the name already, a link too (open(2))
 
 
@@ -73,16 +79,19 @@ def open_new(path: str, force: bool) -> NewFile:
             _lock(old, path)
             if not os.path.samestat(os.fstat(old), os.lstat(path)):
                 raise _busy(path)  # another scan has replaced it since it was opened
-            return _locked(os.open(f"{path}.new", _MAKE, 0o666), path, f"{path}.new", os.dup(old))
+            if fcntl is not None:
+                return _locked(os.open(f"{path}.new", _MAKE, 0o666), path, f"{path}.new", os.dup(old))
         except FileExistsError as error:
             raise UsageError(f"{path}.new is in the way of a new {path}: remove it, or name another file") from error
         finally:
             os.close(old)
+        os.unlink(path)
+        return NewFile(os.open(path, _MAKE, 0o666), path, path)
 
 
 def open_again(path: str) -> int:
     """A regular file that is gone on with, locked. Raises UsageError, or OSError if the system refuses."""
-    file = os.open(path, _WRITE | os.O_NOFOLLOW | os.O_NONBLOCK)
+    file = os.open(path, _WRITE | _NOFOLLOW | _NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
@@ -104,7 +113,7 @@ def check_new(path: str, force: bool) -> None:
             raise _exists(path)
         place = os.path.join(os.path.dirname(path) or ".", "") if stat.S_ISREG(mode) else path
         os.stat(place)
-        if not os.access(place, os.W_OK, effective_ids=True):
+        if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
@@ -127,8 +136,10 @@ def write_new(path: str, force: bool, data: bytes) -> None:
 
 def _open_old(path: str) -> int:
     """What has the name already. A link is followed to a device or a pipe, and never to a file."""
+    if not _NOFOLLOW:
+        _mode_of_old(path)
     try:
-        return os.open(path, _WRITE | os.O_NOFOLLOW)
+        return os.open(path, _WRITE | _NOFOLLOW)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -161,6 +172,8 @@ def _locked(file: int, path: str, made: str, old: int | None = None) -> NewFile:
 
 
 def _lock(file: int, path: str) -> None:
+    if fcntl is None:
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

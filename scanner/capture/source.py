@@ -18,6 +18,7 @@ Source: RFC 1952 (gzip).
 import os
 import select
 import stat
+import sys
 import time
 import zlib
 from collections import Counter
@@ -37,6 +38,7 @@ CAPACITY = 1 << 22
 GATHER = 0.1  # seconds from the first bytes of a batch that a pipe has given to the last
 HAND_OVER = 1.0  # seconds for the writer of a pipe, after reading was stopped
 _PIECE = 1 << 18  # bytes taken from the file at once
+_NO_SELECT = sys.platform == "win32"  # there select() waits for sockets alone, and a read waits itself
 _LOOK = 0.2  # seconds of waiting for a writer, between looks at whether reading was stopped
 
 
@@ -177,7 +179,7 @@ class CaptureFile:
             if stopped is not None and (self._regular or now >= stopped + HAND_OVER):
                 return False
             wait = _LOOK if until is None else max(0.0, min(_LOOK, until - now))
-            if self._regular or self._packed or select.select([self._file], [], [], wait)[0]:
+            if self._regular or self._packed or _NO_SELECT or select.select([self._file], [], [], wait)[0]:
                 return True
             if until is not None and now >= until:
                 return False

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from ..errors import INTERRUPTED
 from . import privileges
-from .signals import of_lost_terminal
+from .signals import of_a_request, of_lost_terminal
 
 COMPLETION = ("--install-completion", "--show-completion")
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
@@ -33,7 +33,8 @@ def run() -> NoReturn:
     for number in (signal.SIGTERM, *of_lost_terminal()):
         signal.signal(number, signal.default_int_handler)
     # SIGUSR1 requests progress. It may come before the scan starts or after it ends, and must not kill the process.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in of_a_request():
+        signal.signal(number, signal.SIG_IGN)
     _have_standard_streams()
     code: object = 0
     try:

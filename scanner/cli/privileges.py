@@ -8,7 +8,8 @@ hostile. So the command gives up its rights in two steps:
 2. When its sockets are open, before it reads a reply or opens an output (`give_up`): the last capabilities go.
 
 The verbs that open no raw socket keep nothing from the start. `demo` builds networks and keeps its rights to the end.
-Only the program itself gives up rights. A Python program that calls a verb or `scan` keeps its own (`own`).
+Only the program itself gives up rights. A Python program that calls a verb or `scan` keeps its own (`own`). On systems
+other than Linux no raw socket is opened, and nothing is given up.
 
 Python imports modules late. Where a folder of root keeps the user from the files of the program, the process keeps
 descriptors of the program's folders and finds modules through them.
@@ -22,9 +23,9 @@ Sources: capabilities(7), credentials(7), user_namespaces(7), capset(2), prctl(2
 
 import ctypes
 import os
-import pwd
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +47,6 @@ KEPT = {"syn": frozenset({CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW})}
 UNLIMITED = "demo"
 _NOT_YET_IMPORTED = ("colorsys", "numpy", f"{__package__.partition('.')[0]}.report")
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _owned = _limited = False
 _files_of = ""  # with whose rights files are opened, in words, where these are not the rights of the process's start
 
@@ -67,7 +67,7 @@ class _Header(ctypes.Structure):
 def own() -> None:
     """This process is the command's own, so that `limit` and `give_up` may change its rights."""
     global _owned
-    _owned = True
+    _owned = sys.platform == "linux"
 
 
 def limit(verb: str) -> None:
@@ -114,6 +114,8 @@ def caller_of(environment: Mapping[str, str]) -> Caller | None:
     uid, gid = (_number(environment.get(name, "")) for name in ("SUDO_UID", "SUDO_GID"))
     if not uid or gid is None:
         return None
+    import pwd
+
     try:
         name = pwd.getpwuid(uid).pw_name
         return Caller(name, uid, gid, os.getgrouplist(name, gid))
@@ -180,14 +182,19 @@ def _moved(path: str, folder: str, held: str) -> str:
     return held + path[len(folder) :] if f"{path}/".startswith(f"{folder}/") else path
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _prctl(option: int, value: int) -> bool:
-    return not _libc.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3)
+    return not _libc().prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3)
 
 
 def _permitted() -> int:
     """The permitted capabilities of this thread, as bits."""
     words = (ctypes.c_uint32 * 6)()  # struct __user_cap_data_struct, twice: effective, permitted, inheritable
-    _libc.capget(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), words)
+    _libc().capget(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), words)
     return int(words[1]) | int(words[4]) << 32
 
 
@@ -195,7 +202,7 @@ def _capset(bits: int) -> None:
     """Make these capabilities of this thread the effective and the permitted ones; none can be inherited."""
     low, high = bits & 0xFFFFFFFF, bits >> 32
     words = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    if _libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), words):
+    if _libc().capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), words):
         raise ScanError(f"capabilities cannot be given up: {os.strerror(ctypes.get_errno())}")
 
 

@@ -12,18 +12,15 @@ The clock is a parameter, so that tests need not wait.
 import json
 import os
 import select
-import signal
 import sys
-import termios
 import threading
 import time
-import tty
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import UsageError, escaped, note
-from .signals import handling
+from .signals import handling, of_a_request
 
 if TYPE_CHECKING:
     from ..targets.files import Tell
@@ -216,7 +213,7 @@ def shown(
     with _keyboard() as pressed:
         progress = Progress(source, quiet, form, pressed, delay=delay)
         try:
-            with handling(progress.request, signal.SIGUSR1), _ticking(progress) if by_itself else nullcontext():
+            with handling(progress.request, *of_a_request()), _ticking(progress) if by_itself else nullcontext():
                 yield progress
             progress.finish()
         finally:
@@ -246,8 +243,14 @@ def _keyboard() -> Iterator[Callable[[], bool]]:
     """Read single keys if standard input is the terminal and this process is in its foreground.
 
     Yields a function: whether a key was pressed since the last call. Keys are not shown and need no Enter, because the
-    terminal is not in canonical mode. Ctrl-C still is a signal.
+    terminal is not in canonical mode. Ctrl-C still is a signal. Windows has no such terminals.
     """
+    try:
+        import termios
+        import tty
+    except ImportError:
+        yield lambda: False
+        return
     before: list[Any] | None = None  # the settings of the terminal
     with suppress(OSError, termios.error, ValueError):
         if sys.stdin.isatty() and _in_foreground():

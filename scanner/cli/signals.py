@@ -2,7 +2,7 @@
 
 The first Ctrl-C (or SIGTERM) asks the work to end, and what was learned until then is written. What a second one does
 is up to the work. SIGHUP, the sign of a lost terminal, counts as one Ctrl-C however often it comes, because the kernel
-and the shell both send it. Under `nohup` it stays ignored.
+and the shell both send it. Under `nohup` it stays ignored. Windows has neither SIGHUP nor SIGUSR1.
 """
 
 import signal
@@ -12,7 +12,18 @@ from contextlib import contextmanager
 
 def of_lost_terminal() -> tuple[signal.Signals, ...]:
     """SIGHUP; nothing where it is ignored."""
-    return () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    known = _known("SIGHUP")
+    return () if known and signal.getsignal(known[0]) is signal.SIG_IGN else known
+
+
+def of_a_request() -> tuple[signal.Signals, ...]:
+    """SIGUSR1, which asks for progress."""
+    return _known("SIGUSR1")
+
+
+def _known(name: str) -> tuple[signal.Signals, ...]:
+    """A signal, if this system has it."""
+    return tuple(number for number in signal.Signals if number.name == name and hasattr(signal, name))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from ..config import TargetOptions
-from ..errors import ScannerError, cause_of, note, shortened
+from ..errors import ScannerError, cause_of, need_linux, note, shortened
 from . import options, privileges
 from .commands import Grouped, Root, parameter
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
+_ON_LINUX = ("syn", "connect", "plan", "demo")  # the verbs that work nowhere else
 _CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options that it cannot read
 
 
@@ -48,6 +49,8 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
     name = act.__name__
 
     def command(**values: Any) -> None:
+        if name in _ON_LINUX:
+            need_linux(name)
         privileges.limit(name)
         # What was not given is left out, so that the group of options has the one default.
         given = {key: value for key, value in values.items() if value is not None}

@@ -7,6 +7,7 @@ the kernel allows is found by opening a packet socket, and by reading the settin
 import os
 import platform
 import socket
+import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,8 +27,7 @@ def version_text() -> str:
         (
             f"halfopen {__version__}",
             f"Python {platform.python_version()}; {libraries}",
-            f"{platform.system()} {platform.release()}; packet rings: {_rings()}; AF_XDP: {_xdp()}; "
-            f"namespaces: {_namespaces()}",
+            f"{platform.system()} {platform.release()}; {_allowed()}",
             f"tools: {', '.join(f'{name} {_found(name)}' for name in ('ip', 'nft', 'nmap'))}",
         )
     )
@@ -38,6 +38,13 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "missing"
+
+
+def _allowed() -> str:
+    """What the kernel allows."""
+    if sys.platform != "linux":
+        return "scans need Linux"
+    return f"packet rings: {_rings()}; AF_XDP: {_xdp()}; namespaces: {_namespaces()}"
 
 
 def _rings() -> str:

@@ -6,11 +6,11 @@ size of a file is too large by itself, and the limit is the memory that the rows
 wherever it is made. Python turns that into a MemoryError, and this module into one line.
 
 Limits: what the process had reserved before is counted as it is resident then. A limit below what the program needs
-itself leaves it `LEAST` bytes more.
+itself leaves it `LEAST` bytes more. Other systems than Linux have no such limit, and keep none.
 """
 
 import re
-import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +25,11 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 def at_most(size: str) -> Iterator[None]:
     """Inside, this process gets no more than `size` (such as `512M`) of memory; 0 is no limit. Raises UsageError."""
     most = _bytes(size)
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if most:
         reserved, resident = _memory()
