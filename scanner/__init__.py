@@ -1,20 +1,30 @@
 """halfopen: a half-open TCP scanner, and a classifier of captures from any scanner.
 
-`scan` and `classify` are the program as functions (see `api`). They are imported when they are first used, so
-`import scanner` and `halfopen --help` import neither numpy nor Scapy.
+`scan`, `classify`, `report` and `diff` are the program as functions (see `api`). They are imported when they are first
+used, so `import scanner` and `halfopen --help` import neither numpy nor Scapy.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Verdicts, classify, scan
+    from .api import classify, diff, report, scan
+    from .errors import ScanError, UsageError
+    from .results.diff import Comparison, Difference
     from .verdict.rows import Verdict
+    from .verdicts import Interrupted, Verdicts
 
 from ._version import __version__
 
-__all__ = ["Verdict", "Verdicts", "__version__", "classify", "scan"]
+__all__ = [
+    "Comparison", "Difference", "Interrupted", "ScanError", "UsageError", "Verdict", "Verdicts", "__version__",
+    "classify", "diff", "report", "scan",
+]  # fmt: skip
 
-_MODULES = {"Verdict": "verdict.rows", "Verdicts": "api", "classify": "api", "scan": "api"}
+_MODULES = {
+    "Comparison": "results.diff", "Difference": "results.diff", "Interrupted": "verdicts", "ScanError": "errors",
+    "UsageError": "errors", "Verdict": "verdict.rows", "Verdicts": "verdicts",
+    "classify": "api", "diff": "api", "report": "api", "scan": "api",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -24,3 +34,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """Also the names that have not been imported yet."""
+    return sorted({*globals(), *__all__})

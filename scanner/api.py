@@ -1,78 +1,47 @@
-"""The program as functions: `scan` and `classify` return verdicts and print nothing.
+"""The program as functions: `scan` and `classify` return verdicts, `report` and `diff` what they are called after.
 
-Both return an iterator of typed rows that does its work while it is read. The rows of a scan come when their window
-closes, and the rows of a capture come at its end. A scan starts when the first row is read. `to_numpy()` returns the
-rows as columns. The lines that the command prints on stderr are in `notes`, and its summary in `summary`.
+They print nothing. `scan` and `classify` return an iterator of typed rows that does its work while it is read
+(`verdicts`). The rows of a scan come when their window closes, and the rows of a capture come at its end. A scan starts
+when the first row is read. The lines that the command prints on stderr are in `notes`, and its summary in `summary`.
 
 A mistake raises `errors.UsageError` before anything is sent. A scan that cannot go on raises `errors.ScanError` after
-the rows that it has decided. Options have the names, units and defaults of the command. A function cannot ask a person,
-so more than 2^20 public addresses need `yes=True`.
+the rows that it has decided. Options have the names, units and defaults of the command, and take what it takes
+(`keywords`). A function cannot ask a person, so more than 2^20 public addresses need `yes=True`.
 
 Sources: what a reply means, RFC 9293 section 3.10.7.3 (TCP), RFC 792 and RFC 4443 (ICMP); see `verdict`.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from .capture.source import file_name
 from .capture.times import Period, duration
 from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
-from .config import SynConfig, TargetOptions, Texts, choice_of, declared, excluded_ports_of, ports_of
+from .config import SynConfig, TargetOptions, choice_of, config_of, declared, excluded_ports_of, ports_of
 from .errors import UsageError, need_linux
+from .keywords import Path, PortSpec, Spec, flag_of, number, paths_of, port_text, specs_of, values_of
 from .output import MANY
+from .results.diff import Comparison, compared
+from .results.read import read_results
 from .targets.special import guard, skipped_text
 from .verdict.rows import Verdict
+from .verdicts import Verdicts
 
-TextOrTexts = str | Iterable[str]
-PortSpec = str | int | Iterable[int]
+if TYPE_CHECKING:
+    from .rounds.session import Session
+    from .targets.hostspace import HostSpace
+    from .targets.ports import Ports
 
+LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
+CHUNK = 1024  # rows that are made at once; all of them are there already
 _TARGET_OPTIONS = declared(TargetOptions, without=("list_ports",))
-_TYPES = {  # of the fields of Verdict, in their order; empty: as long as the longest text
-    "ip": "U39", "port": "i4", "state": "U8", "reason": "U20", "protocol": "U4", "ttl": "i2", "service": "U16",
-    "evidence": "", "rtt_ms": "f8", "time": "f8", "pass_": "u1", "icmp_from": "U39", "scanner_ip": "U39",
-    "tunnel": "", "first_probe": "f8", "last_probe": "f8", "attempts": "i8",
-    "scan": "i4",
-}  # fmt: skip
-_UNKNOWN = {"U": "", "i": -1, "f": np.nan, "u": 0, "": ""}  # by the kind of the type
-
-
-class Verdicts:
-    """An iterator over verdicts, in the order in which they are decided. It can be read once.
-
-    `notes`: lines for the user, added while the rows are read. `summary`: the sums in words, after the last row.
-    """
-
-    def __init__(self, notes: list[str], summary: list[str], rows: Iterator[Verdict]) -> None:
-        self.notes, self.summary, self._rows = notes, summary, rows
-
-    def __iter__(self) -> Iterator[Verdict]:
-        return self._rows
-
-    def __next__(self) -> Verdict:
-        return next(self._rows)
-
-    def to_numpy(self) -> npt.NDArray[np.void]:
-        """The rows that have not been read yet, as a structured array of shape (n,).
-
-        Fields: ip (text), port (int32; -1: the host is down and has none), state, reason, protocol (text), ttl
-        (int16), service (text), evidence (words with spaces between), rtt_ms (float64, milliseconds), time (float64,
-        seconds since 1970), pass (uint8, from 1), icmp_from, scanner_ip, tunnel (text), first_probe, last_probe
-        (float64, seconds since 1970), attempts (int64), scan (int32, from 1). Not known: "", -1, NaN, or pass 0.
-        """
-        rows: list[tuple[Any, ...]] = []
-        longest = {name: 1 for name, kind in _TYPES.items() if not kind}
-        for row in self._rows:
-            cells: dict[str, Any] = {**row._asdict(), "evidence": " ".join(row.evidence)}
-            for name, length in longest.items():
-                longest[name] = max(length, len(cells[name] or ""))
-            rows.append(tuple(_UNKNOWN[_TYPES[name][:1]] if cell is None else cell for name, cell in cells.items()))
-        return np.array(rows, [(name.rstrip("_"), kind or f"U{longest[name]}") for name, kind in _TYPES.items()])
+_OPTIONS = {**_TARGET_OPTIONS, **declared(SynConfig)}
+Results = Path | Iterable[Path] | Iterable[Verdict]
 
 
 def scan(
-    targets: TextOrTexts,
+    targets: Spec | Iterable[Spec] = (),
     ports: PortSpec | None = None,
     *,
     connect: bool = False,
@@ -81,51 +50,86 @@ def scan(
     silent: bool | None = None,
     **options: Any,
 ) -> Verdicts:
-    """Scan targets (specs as on the command line) and ports (a spec, a number, or numbers; None: those of the command).
+    """Scan targets (specs as on the command line, or addresses) and ports (a spec, or numbers; None: the usual).
 
     Half-open by raw packets (needs CAP_NET_RAW), or with `connect` by full handshakes (needs no privileges). `silent`:
     rows for targets that never answered; by default up to 2^20 targets. `options` are the fields of
-    `config.TargetOptions` (exclude, exclude_ports, all_addresses, yes …) and of `config.SynConfig`: rate (frames per
-    second; None: found while scanning), max_rate, retries, max_missed, timeout (seconds), seed, shard …
+    `config.TargetOptions` (exclude, exclude_ports, targets_file, all_addresses, yes …) and of `config.SynConfig`: rate
+    (frames per second, or "auto"), max_rate, retries, max_missed (a number, or "1%"), timeout (seconds), seed, shard
+    ("1/4") …
 
     The rights of the calling program stay as they are: unlike the command, this function gives none up.
+
+    The first Ctrl-C stops the scan. The rows that it has learned by then are handed out, and at the end `Interrupted`
+    is raised, which carries them.
 
     Raises UsageError here for what cannot be read and on other systems than Linux, and at the first row if there is no
     route. Raises ScanError while rows are read, without permission or when an interface fails.
     """
     need_linux("scan")
-    given: dict[str, Any] = {name: options.pop(name) for name in _TARGET_OPTIONS if name in options}
-    given |= {"targets": targets, "ports": _port_text(ports)}
-    # A single text may stand for a sequence of texts.
-    given |= {name: tuple(_texts(value)) for name, value in given.items() if _TARGET_OPTIONS[name].kind == Texts}
-    request, config = TargetOptions(**given), SynConfig(**options)
+    for name, value in (("connect", connect), ("verify", verify), ("only_open", only_open)):
+        flag_of(name, value)
+    request, config = _request(targets, ports, options)
     column, excluded, choice = ports_of(request), excluded_ports_of(request), choice_of(request)
     guard(choice.hosts, request.yes, None)
     notes = [skipped_text(taken) for taken in choice.taken]
     summary: list[str] = []
+    running: list[Session] = []
+    stops: list[None] = []  # also before the session is made
 
-    def rows() -> Iterator[Verdict]:
+    def rows() -> Iterator[list[Verdict]]:
         # Imported here: `classify` needs none of these, and a connect scan needs no packet sockets.
         from .rounds.statistics import summary_lines
 
-        if connect:
-            from .connect.scan import connect_session
-
-            session = connect_session(choice.hosts, column, config)
-        else:
-            from .halfopen.session import syn_session
-
-            session = syn_session(choice.hosts, column, config, notes.append, verify=verify, excluded_ports=excluded)
+        session = _session(choice.hosts, column, config, connect, notes, verify, excluded)
+        running.append(session)
+        for _ in stops:
+            session.stop()
         wanted = session.targets <= MANY if silent is None else silent
-        for batch in session.batches(wanted and not only_open, None, only_open):
-            yield from batch
+        yield from _chunks(session.batches(wanted and not only_open, None, only_open))
         summary.extend(summary_lines(session.stats()))
 
-    return Verdicts(notes, summary, rows())
+    def stop() -> None:
+        stops.append(None)
+        for session in running:
+            session.stop()
+
+    return Verdicts(notes, summary, rows(), stop)
+
+
+def _request(targets: Any, ports: Any, options: dict[str, Any]) -> tuple[TargetOptions, SynConfig]:
+    """What a scan was asked for. Raises UsageError, and TypeError for an option that there is not."""
+    if unknown := options.keys() - _OPTIONS.keys():
+        raise TypeError(f"scan() has no option {min(unknown)!r}")
+    given = values_of(_OPTIONS, {"targets": targets, **options}) | {"ports": port_text("ports", ports)}
+    request = TargetOptions(**{name: value for name, value in given.items() if name in _TARGET_OPTIONS})
+    return request, config_of(given)
+
+
+def _session(
+    hosts: "HostSpace", ports: "Ports", config: SynConfig, connect: bool, notes: list[str], verify: bool,
+    excluded: "Ports",
+) -> "Session":  # fmt: skip
+    """The session of a scan, of either kind."""
+    if connect:
+        from .connect.scan import connect_session
+
+        return connect_session(hosts, ports, config)
+    from .halfopen.session import syn_session
+
+    return syn_session(hosts, ports, config, notes.append, verify=verify, excluded_ports=excluded)
+
+
+def _chunks(batches: Iterable[Iterable[Verdict]]) -> Iterator[list[Verdict]]:
+    """The rows of each batch, some at a time."""
+    for batch in batches:
+        rows = iter(batch)
+        while chunk := list(islice(rows, CHUNK)):
+            yield chunk
 
 
 def classify(
-    paths: TextOrTexts,
+    paths: Path | Iterable[Path],
     *,
     timeout: float = DEFAULT_TIMEOUT,
     orphans: bool = False,
@@ -133,8 +137,8 @@ def classify(
     since: str | float | None = None,
     until: str | float | None = None,
     gap: str | float | None = None,
-    scanners: TextOrTexts = (),
-    targets: TextOrTexts = (),
+    scanners: Spec | Iterable[Spec] = (),
+    targets: Spec | Iterable[Spec] = (),
     ports: PortSpec | None = None,
     only_open: bool = False,
 ) -> Verdicts:
@@ -148,16 +152,18 @@ def classify(
     Raises UsageError for a selection or a time that cannot be read, and at the first row if no capture can be read.
     Damage ends the reading of a file and is in `notes`.
     """
-    selection = Selection(_texts(scanners), _texts(targets), _port_text(ports), only_open)
+    if not 0 <= (seconds := number("timeout", timeout)) <= LONGEST_TIMEOUT:
+        raise UsageError(f"timeout {seconds:g} is not a number of seconds to wait; 0 turns the rule off")
+    wanted = specs_of("scanners", scanners), specs_of("targets", targets), port_text("ports", ports)
+    selection = Selection(*wanted, flag_of("only_open", only_open))
     length = 0 if gap is None else duration("gap", str(gap))
     period = Period.of(*(each if each is None else str(each) for each in (since, until)))
-    reading = Classification(_texts(paths), timeout, orphans, selection, outer, period, length)
+    reading = Classification(paths_of("paths", paths), seconds, orphans, selection, outer, period, length)
     notes: list[str] = []
     summary: list[str] = []
 
-    def rows() -> Iterator[Verdict]:
-        for batch in reading.batches():
-            yield from batch
+    def rows() -> Iterator[list[Verdict]]:
+        yield from _chunks(reading.batches())
         notes.extend(map(str, reading.capture.damage))
         if not reading.capture.opened:
             raise UsageError("; ".join(notes))
@@ -166,16 +172,36 @@ def classify(
     return Verdicts(notes, summary, rows())
 
 
-def _texts(given: TextOrTexts) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def report(results: Results, *, title: str = "Scan report") -> str:
+    """Results as one HTML page, which opens offline: a map, charts and a table to search. Needs jinja2.
+
+    `results`: files of results or captures, or the rows of `scan` and `classify`. Raises UsageError.
+    """
+    from .page import page_of
+
+    notes: list[str] = []
+    rows, names = _rows_of(results, notes)
+    return page_of(rows, title, names, notes)
 
 
-def _port_text(ports: PortSpec | None) -> str | None:
-    """Ports as the command line takes them."""
-    if ports is None or isinstance(ports, str):
-        return ports
-    numbers = [ports] if isinstance(ports, int) else [int(port) for port in ports]
-    for port in numbers:
-        if port < 0:  # as text it would be a range without a start
-            raise UsageError(f"port {port} is below 0: ports are numbers from 0 to 65535")
-    return ",".join(map(str, numbers))
+def diff(old: Results, new: Results, *, reasons: bool = False, only_open: bool = False) -> Comparison:
+    """What changed between two results: `differences`, how many targets are the `same`, how many `unknown`, `notes`.
+
+    `old`, `new`: files of results or captures, or rows. `reasons`: a new reason for the same state is a change, too.
+    `only_open`: only changes from or to open. Raises UsageError.
+    """
+    notes: list[str] = []
+    sides = [_rows_of(results, notes) for results in (old, new)]
+    found = compared([(rows, ", ".join(names)) for rows, names in sides], reasons, only_open)
+    return found._replace(differences=list(found.differences), notes=notes)
+
+
+def _rows_of(results: Results, notes: list[str]) -> tuple[Iterator[Verdict], list[str]]:
+    """The rows, and the names of what they come from."""
+    if isinstance(results, Verdicts):
+        return iter(results), ["rows"]
+    given: list[Any] = list(results) if isinstance(results, Iterable) and not isinstance(results, str) else [results]
+    if given and all(isinstance(each, Verdict) for each in given):
+        return iter(given), ["rows"]
+    paths = paths_of("results", given)
+    return read_results(paths, notes.append), list(map(file_name, paths))

@@ -4,9 +4,13 @@ import contextlib
 import io
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,10 @@ import pytest
 
 import scanner
 from scanner import Verdict, classify, scan
-from scanner.api import Verdicts
-from scanner.config import SynConfig, TargetOptions
+from scanner.config import SynConfig, TargetOptions, declared
 from scanner.errors import UsageError
+from scanner.targets.hostspace import Shard
+from scanner.verdicts import Interrupted, Verdicts
 
 ROOT = Path(__file__).parent.parent
 DEMO = str(ROOT / "pcaps" / "demo.pcapng.gz")
@@ -54,7 +59,7 @@ def test_rows_are_those_of_the_command(tmp_path: Path) -> None:
 
 
 def test_columns() -> None:
-    table = Verdicts([], [], iter([FULL, DOWN])).to_numpy()
+    table = Verdicts([], [], iter([[FULL, DOWN]])).to_numpy()
     expected = [
         ("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", "firewall-reset late", 0.125, 1700000000.25, 2,
          "192.0.2.254", "192.0.2.1", "", np.nan, np.nan, -1, -1),
@@ -98,7 +103,9 @@ def test_a_full_handshake_scan() -> None:
 
 
 KEYWORDS = {**vars(TargetOptions()), **vars(SynConfig())}
-KEYWORDS = {name: value for name, value in KEYWORDS.items() if name not in ("targets", "ports", "list_ports")}
+KEYWORDS = {
+    name: KEYWORDS[name] for name in declared(TargetOptions, SynConfig, without=("targets", "ports", "list_ports"))
+}
 
 
 @pytest.mark.parametrize("name", KEYWORDS)
@@ -110,6 +117,124 @@ def test_every_option_of_a_scan_is_a_keyword(name: str) -> None:
 def test_other_keywords_are_refused(name: str) -> None:
     with pytest.raises(TypeError, match=name):
         scan("192.0.2.1", 80, **{name: False})
+
+
+FORMS: list[tuple[str, list[Any]]] = [
+    ("rate", ["auto", "500", 500, 500.0, np.float32(500), None]),
+    ("max_missed", ["1%", "0.01", 0.01, 1]),
+    ("retries", ["3", 3, np.int64(3)]),
+    ("shard", ["1/1", (1, 1), Shard(1, 1)]),
+    ("exclude", ["192.0.2.9", IPv4Address("192.0.2.9"), [IPv6Address("2001:db8::9"), "192.0.2.8"]]),
+    ("source_ip", ["192.0.2.9", IPv4Address("192.0.2.9")]),
+    ("exclude_ports", ["22,http", 22, [22, 23], range(1, 4)]),
+    ("exclude_file", ["", Path()]),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in FORMS for value in values])
+def test_an_option_takes_what_the_command_takes(name: str, value: Any, tmp_path: Path) -> None:
+    if name == "exclude_file":
+        (tmp_path / "hosts.txt").write_text("192.0.2.9\n")
+        value = type(value)(tmp_path / "hosts.txt")
+    assert scan(IPv4Network("192.0.2.0/28"), [80, 81], **{name: value}).notes == []
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("rate", "fast"), ("rate", [1]), ("rate", True), ("rate", float("nan")), ("max_missed", "x%"), ("max_missed", {}),
+    ("retries", 3.5), ("retries", "many"), ("retries", True), ("timeout", "long"), ("seed", 1.0), ("shard", "1"),
+    ("shard", (1, "x")), ("ttl", b"64"), ("yes", "no"), ("all_addresses", 1), ("interface", 5), ("source_ip", 5),
+    ("exclude", 5), ("exclude", [None]), ("exclude-file", Path("missing")), ("targets-file", 7), ("exclude-ports", 1.5),
+    ("transport", 1), ("connect", 1), ("only_open", "yes"), ("ports", 1.5), ("ports", ["http"]), ("targets", 5),
+    ("targets", b"192.0.2.1"), ("targets", [Path("hosts.txt")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_refused_by_the_name_of_its_option(name: str, value: Any) -> None:
+    given = {"targets": "192.0.2.1", "ports": 80, name.replace("-", "_"): value}
+    with pytest.raises(UsageError, match=rf"(?i)\b{name.replace('_', '.')}\b|missing"):
+        scan(**given)
+
+
+@pytest.mark.parametrize("name", ["timeout", "scanners", "targets", "only_open", "paths", "since", "gap", "ports"])
+def test_a_wrong_value_of_classify_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        classify(**{"paths": DEMO, name: {"timeout": "x", "ports": 1.5}.get(name, object())})
+
+
+def test_a_capture_may_be_a_path_and_a_target_an_address() -> None:
+    rows = list(classify(Path(DEMO), targets=IPv4Network("198.18.0.0/24"), scanners=[IPv4Address("198.18.0.1")]))
+    assert {row.ip for row in rows} == {"198.18.0.2"}
+
+
+def test_the_module_shows_its_functions() -> None:
+    code = "import scanner; print(*dir(scanner))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert {"scan", "classify", "report", "diff", "Verdict", "UsageError"} <= set(done.stdout.split())
+
+
+def test_type_checkers_may_use_the_annotations() -> None:
+    """PEP 561: the file is there, and a package has it."""
+    project = (ROOT / "pyproject.toml").read_text()
+    assert ((ROOT / "scanner/py.typed").exists(), 'scanner = ["data/*", "py.typed"]' in project) == (True, True)
+
+
+def test_a_report_of_rows_is_the_report_of_the_file() -> None:
+    page = scanner.report(Path(DEMO), title="<x>")
+    of_rows = scanner.report(classify(DEMO), title="<x>")
+    assert ("&lt;x&gt;" in page, page.count("198.18.0.2"), page.count("<td")) == (
+        True, of_rows.count("198.18.0.2"), of_rows.count("<td"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["path", "rows", "list"])
+def test_a_difference(form: str) -> None:
+    new = {"path": DEMO, "rows": classify(DEMO), "list": list(classify(DEMO))}[form]
+    old = [row._replace(state="filtered", reason="no-response") if row.port == 22 else row for row in classify(DEMO)]
+    found = scanner.diff(old, new)
+    rows = [(row.port, row.change.value) for row in found.differences]
+    notes = ["not judged: 3 other-icmp"] if form == "path" else []
+    assert (rows, found.same + found.unknown, found.notes) == ([(22, "opened")] * 2, 42, notes)
+
+
+def test_results_that_are_no_results() -> None:
+    with pytest.raises(UsageError, match="results 5 is not a path"):
+        scanner.diff(DEMO, 5)  # type: ignore[arg-type]
+
+
+def test_ctrl_c_keeps_what_was_learned() -> None:
+    stopped: list[bool] = []
+
+    def batches() -> Iterator[list[Verdict]]:
+        yield [FULL]
+        signal.raise_signal(signal.SIGINT)
+        yield [DOWN]
+        if not stopped:
+            yield [FULL]
+
+    verdicts = Verdicts([], [], batches(), lambda: stopped.append(True))
+    with pytest.raises(Interrupted) as error:
+        list(verdicts)
+    assert (error.value.partial, verdicts.partial, list(verdicts)) == ([FULL, DOWN], [FULL, DOWN], [])
+    assert (stopped, signal.getsignal(signal.SIGINT)) == ([True], signal.default_int_handler)
+
+
+def test_ctrl_c_in_a_scan_keeps_its_rows() -> None:
+    """Every target is one listener of this process, which sends the signal at the first connection."""
+    with contextlib.closing(socket.create_server(("0.0.0.0", 0))) as server:
+
+        def interrupt() -> None:
+            server.accept()[0].close()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        port = server.getsockname()[1]
+        with pytest.raises(Interrupted) as error:
+            list(scan("127.0.0.1-200", port, connect=True, rate=100))
+    states = {row.state for row in error.value.partial}
+    assert ("open" in states, len(error.value.partial) < 200 or "unknown" in states) == (True, True)
 
 
 def test_options_of_the_command_choose_hosts_and_ports() -> None:

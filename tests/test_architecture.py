@@ -17,7 +17,7 @@ MODULES = {
 # Bottom up: a package may import those before it and itself. `errors`, `config` and the version are open to all.
 PACKAGES = (
     "packet", "verdict", "targets", "net", "capture", "transport", "output", "rounds", "connect", "halfopen",
-    "trace", "classifier", "who", "results", "report", "lab", "cli",
+    "trace", "classifier", "who", "results", "page", "lab", "cli",
 )  # fmt: skip
 OPEN_TO_ALL = {"", "errors", "config", "files", "gzipped", "_version"}
 IMPURE = {  # they read files, ask the resolver, or start Scapy's process

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scanner.report import model as model_module
-from scanner.report.charts import STYLES, Bar, Map, histogram
-from scanner.report.model import Model
+from scanner.page import model as model_module
+from scanner.page.charts import STYLES, Bar, Map, histogram
+from scanner.page.model import Model
 from scanner.results.columns import Vocabulary
 from scanner.verdict.rows import Verdict
 from scanner.verdict.sentences import EVIDENCE
 from tests.browser import CHROMIUM, Browser
 
 pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install jinja2")
-from scanner.report import render
+from scanner.page import render
 
 ROOT = Path(__file__).resolve().parents[1]
 A, B = "198.18.0.2", "198.18.0.3"

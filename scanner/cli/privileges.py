@@ -45,7 +45,7 @@ _CAPABILITIES = 64  # more than any kernel has
 # What the sockets of a verb need: source ports below 1024, a filter on a TCP socket, packet sockets.
 KEPT = {"syn": frozenset({CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW})}
 UNLIMITED = "demo"
-_NOT_YET_IMPORTED = ("colorsys", "numpy", f"{__package__.partition('.')[0]}.report")
+_NOT_YET_IMPORTED = ("colorsys", "numpy", f"{__package__.partition('.')[0]}.page")
 
 _owned = _limited = False
 _files_of = ""  # with whose rights files are opened, in words, where these are not the rights of the process's start

@@ -203,7 +203,7 @@ def report(given: Given) -> int:
       halfopen report shard-*.jsonl -o scan.html --title 'Office network, May'
       nmap -oX - 192.0.2.7 | halfopen report - -o scan.html
     """
-    from ..report import run_report
+    from ..page import run_report
     from ..results.memory import at_most
     from .progress import reading
 

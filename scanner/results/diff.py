@@ -14,7 +14,7 @@ results leave silent rows out (more than 2^20 targets), a port that fell silent 
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from enum import Enum
 from itertools import groupby
@@ -29,6 +29,7 @@ from ..output.stream import standard_output
 from ..packet.addresses import word_text
 from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import services
+from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
 from ..verdict.table import State
 from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest, targets_only
@@ -70,6 +71,7 @@ class Comparison(NamedTuple):
     differences: Iterable[Difference]
     same: int
     unknown: int
+    notes: Sequence[str] = ()  # what was read only in part
 
 
 # ── comparing ──
@@ -96,6 +98,15 @@ def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only
         same=int(np.count_nonzero(~differs & ~unknown)),
         unknown=int(np.count_nonzero(unknown)),
     )
+
+
+def compared(
+    sides: Iterable[tuple[Iterable[Verdict], str]], reasons: bool = False, only_open: bool = False
+) -> Comparison:
+    """The old and the new rows, each with the name of what they come from. Raises UsageError."""
+    texts = Vocabulary()
+    before, after = (_targets_of(texts.rows(rows), name) for rows, name in sides)
+    return compare(texts, before, after, reasons, only_open)
 
 
 def _joined(texts: Vocabulary, old: Rows, new: Rows) -> tuple[Rows, Ints, Ints]:
@@ -217,16 +228,14 @@ def run_diff(
         raise UsageError(f"format {form!r} is not known here: use table or jsonl")
     if old == new == "-":
         raise UsageError("both sides are standard input: name a file for one of them")
-    texts = Vocabulary()
     notes: list[str] = []
     try:
         with showing() as tell:
-            sides = ((path, texts.rows(read_results([path], notes.append, tell))) for path in (old, new))
-            before, after = (_targets_of(rows, path) for path, rows in sides)
+            sides = ((read_results([path], notes.append, tell), file_name(path)) for path in (old, new))
+            comparison = compared(sides, reasons, only_open)
     finally:
         for line in notes:
             note(line)
-    comparison = compare(texts, before, after, reasons, only_open)
     tally: Counter[Change] = Counter()
     rows = _counted(comparison.differences, tally)
     try:
@@ -240,11 +249,11 @@ def run_diff(
     return 1 if tally else 0
 
 
-def _targets_of(rows: Rows, path: str) -> Rows:
-    """TARGET columns of a file, ROW[n]. Raises UsageError where it has several rows of a target on purpose."""
+def _targets_of(rows: Rows, name: str) -> Rows:
+    """TARGET columns of a result, ROW[n]. Raises UsageError where it has several rows of a target on purpose."""
     if rows["scan"].max(initial=0) > 1:
         raise UsageError(
-            f"{file_name(path)} holds several scans of a target (classify --gap), and diff compares one with another: "
+            f"{name} holds several scans of a target (classify --gap), and diff compares one with another: "
             "choose one for each side with classify --since and --until"
         )
     return targets_only(rows)

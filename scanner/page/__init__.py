@@ -15,7 +15,7 @@ Limit: sums, charts and map count every row; the table holds 100,000 rows, the s
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -28,6 +28,7 @@ from ..files import check_new
 from ..output.stream import create, standard_output
 from ..results.columns import Vocabulary
 from ..results.read import Showing, read_results
+from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from .charts import HEIGHT, WIDTH
 from .model import Model
@@ -40,8 +41,7 @@ def run_report(
 
     Raises UsageError, also where Jinja2 is missing.
     """
-    if find_spec("jinja2") is None:  # an extra of the package; nothing else needs it
-        raise UsageError("a report needs jinja2: pip install jinja2")
+    _check_jinja()
     if results.count("-") > 1:
         raise UsageError("standard input is named twice, and can be read once")
     if output != "-":
@@ -65,11 +65,27 @@ def run_report(
     return 0
 
 
+def page_of(rows: Iterable[Verdict], title: str, names: Sequence[str], notes: Sequence[str]) -> str:
+    """Rows as a page. `names`: what they come from; `notes`: what the page says of them, complete once they are read.
+
+    Raises UsageError where Jinja2 is missing.
+    """
+    _check_jinja()
+    texts = Vocabulary()
+    columns = texts.rows(rows)
+    return render(Model(texts, columns, title, names, notes))
+
+
+def _check_jinja() -> None:
+    if find_spec("jinja2") is None:  # an extra of the package; nothing else needs it
+        raise UsageError("a report needs jinja2: pip install jinja2")
+
+
 def render(model: Model) -> str:
     """The model as HTML. The same model gives the same text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader = PackageLoader("scanner.report", "template")
+    loader = PackageLoader("scanner.page", "template")
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters["thousands"] = "{:,}".format
     jinja.filters["moment"] = _moment

@@ -1,0 +1,79 @@
+"""Arrow columns: types that nobody has to guess, also where 25,000 silent rows stand in front.
+
+The libraries that read them are no part of the test environment; where one is missing its tests are skipped.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scanner import UsageError, Verdict, classify
+from scanner.verdicts import Verdicts
+
+DEMO = Path(__file__).parent.parent / "pcaps" / "demo.pcapng.gz"
+SILENT = Verdict("192.0.2.1", 1, "filtered", "no-response")
+WORDED = Verdict("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", ("firewall-reset", "late"),
+                 0.125, 1700000000.25, 2, "192.0.2.254", "192.0.2.1")  # fmt: skip
+DOWN = Verdict("192.0.2.8", None, "down", "no-arp")
+NAMES = ["ip", "port", "state", "reason", "protocol", "ttl", "service", "evidence", "rtt_ms", "time", "pass",
+         "icmp_from", "scanner_ip", "tunnel", "first_probe", "last_probe", "attempts", "scan"]  # fmt: skip
+
+
+def many() -> Verdicts:
+    """25,000 rows without evidence, one with, and a host without a port."""
+
+    def batches() -> Iterator[list[Verdict]]:
+        yield [SILENT] * 25_000
+        yield [WORDED, DOWN]
+
+    return Verdicts([], [], batches())
+
+
+def library(name: str) -> Any:
+    """A library, or the test is skipped."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
+def test_pyarrow_reads_rows_as_they_are() -> None:
+    table = library("pyarrow").table(many())
+    assert (table.column_names, str(table.schema.field("evidence").type), str(table.schema.field("port").type)) == (
+        NAMES, "list<item: string>", "int32",
+    )  # fmt: skip
+    rows = table.slice(25_000).to_pylist()
+    assert [Verdict(*{**row, "evidence": tuple(row["evidence"])}.values()) for row in rows] == [
+        WORDED, DOWN,
+    ]  # fmt: skip
+
+
+def test_polars_reads_rows_as_they_are() -> None:
+    polars = library("polars")
+    given = polars.from_arrow(many())
+    if isinstance(given, polars.Series):  # since polars 2
+        given = given.struct.unnest()
+    table = polars.DataFrame(many())
+    assert table.equals(given)
+    found = [row["port"] for row in table.to_dicts() if "late" in row["evidence"]]
+    assert (found, table["port"].null_count(), table.height) == ([80], 1, 25_002)
+
+
+def test_duckdb_reads_rows_as_they_are() -> None:
+    duckdb = library("duckdb")
+    rows = many()  # found by its name
+    found = duckdb.sql("select port, evidence from rows where list_contains(evidence, 'late')").fetchall()
+    assert (found, rows.notes) == ([(80, ["firewall-reset", "late"])], [])
+
+
+def test_a_capture_and_no_rows_at_all() -> None:
+    pyarrow = library("pyarrow")
+    tables = pyarrow.table(classify(DEMO)), pyarrow.table(classify(DEMO, ports=9))
+    assert ([table.num_rows for table in tables], tables[0].schema == tables[1].schema) == ([44, 0], True)
+
+
+def test_without_pyarrow_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match="pip install pyarrow"):
+        many().__arrow_c_stream__()
