@@ -77,6 +77,10 @@ class OutputOptions:
     strict: bool = option(
         False, OUTPUT, "Exit with code 3 if more than 1 % of the responders may be missed, or nobody can tell."
     )
+    then: str | None = option(
+        None, OUTPUT, "After the scan, run COMMAND for each host with open ports; it has {ip}, {host} and {ports}.", "",
+        "COMMAND",
+    )  # fmt: skip
     resume: str | None = option(None, RESUME, "Keep the state of the scan here, and go on from it.", "", "STATE")
 
     @property
@@ -122,7 +126,13 @@ class OutputOptions:
     def print_ladders(self, text: str) -> None:
         """Print ladders on standard output, or on standard error if the format on standard output is for programs."""
         if text:
-            (sys.stdout if self.form in (None, "table") else sys.stderr).write("\n" + text)
+            (sys.stdout if self.for_people else sys.stderr).write("\n" + text)
+
+    @property
+    def for_people(self) -> bool:
+        """Whether standard output gets the table."""
+        others = [form for form, path in self.named if path == "-"]
+        return all(form == "table" for form in (self.form, *others) if form)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -196,7 +206,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
     "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
     "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes")),
-    "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "resume")),
+    "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "then", "resume")),
     "who": declared(WhoOptions),
     "demo": {},
     "report": declared(ReportOptions),

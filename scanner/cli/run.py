@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of, usual_ports_text
-from ..errors import INTERRUPTED, UNSURE, ScanError, escaped, note
+from ..errors import INTERRUPTED, UNSURE, ScanError, UsageError, escaped, note
 from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
@@ -33,17 +33,28 @@ from .scan_progress import ScanProgress
 from .signals import stopped_by_signals
 from .state_file import StateFile, open_state
 from .stats_file import write_stats
+from .then import Then
 
 if TYPE_CHECKING:
     from ..trace.ladder import LadderTarget
 
 
-def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFile]:
+def _then_of(output: OutputOptions) -> Then | None:
+    """What --then asks for. Raises UsageError."""
+    if output.then is None:
+        return None
+    if output.resume:
+        raise UsageError("--then knows only the ports that this part finds: leave out --then, or --resume")
+    return Then(output.then)
+
+
+def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFile, Then | None]:
     """What the request means, after every check that needs no packet. Raises UsageError."""
     # What needs neither a file nor a name server comes first.
     config = config_of(request.given)
     check_form(request.output.progress)
     request.output.check_names(request.evidence.record)
+    then = _then_of(request.output)
     ports = ports_of(request.targets)
     with reading(request.output.quiet) as tell:
         choice = choice_of(request.targets, tell=tell)
@@ -53,7 +64,7 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     state = open_state(request, choice.hosts, ports)
     if request.output.stats:
         check_new(request.output.stats, _may_replace(request.output, state))
-    return config, ports, choice.hosts, state
+    return config, ports, choice.hosts, state, then
 
 
 def _may_replace(output: OutputOptions, state: StateFile) -> bool:
@@ -79,7 +90,7 @@ def run_syn(request: ScanRequest) -> int:
     """A half-open scan from request to exit code."""
     from ..halfopen.session import syn_session
 
-    config, ports, hosts, state = _checked(request)
+    config, ports, hosts, state, then = _checked(request)
     evidence = request.evidence
     drawn: list[LadderTarget] = []
     if evidence.ladder is not None:
@@ -101,11 +112,11 @@ def run_syn(request: ScanRequest) -> int:
         )  # fmt: skip
         started = session.now()
         try:
-            code = run_session(request, ports, session, state, watch)
+            code = run_session(request, ports, session, state, watch, then)
         finally:  # a recording is complete however the scan ends
             watch.close(started, session.now(), session.stats().ring_drops)
     request.output.print_ladders(watch.ladders())
-    return code
+    return _followed(then, code, request.output)
 
 
 def run_connect(request: ScanRequest) -> int:
@@ -113,13 +124,24 @@ def run_connect(request: ScanRequest) -> int:
     from ..connect.local_end import LocalEnd
     from ..connect.scan import connect_session
 
-    config, ports, hosts, state = _checked(request)
+    config, ports, hosts, state, then = _checked(request)
     LocalEnd(config.source_ip, config.interface).check()
     session = connect_session(hosts, ports, config, state.resume_point, state.kept)
-    return run_session(request, ports, session, state, Watch(None, False, [], False))
+    code = run_session(request, ports, session, state, Watch(None, False, [], False), then)
+    return _followed(then, code, request.output)
 
 
-def run_session(request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch) -> int:
+def _followed(then: Then | None, code: int, output: OutputOptions) -> int:
+    """After a scan with this exit code: run what --then asks for. Returns the exit code of both."""
+    if then is None or code == INTERRUPTED:
+        return code
+    failed = then.run({}, for_people=output.for_people, quiet=output.quiet)
+    return failed if failed == INTERRUPTED else code or failed
+
+
+def run_session(
+    request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch, then: Then | None = None
+) -> int:
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
     output, faults = request.output, _Faults()
     # Of very many targets the silent ones are counted and get no rows.
@@ -147,7 +169,7 @@ def run_session(request: ScanRequest, ports: Ports, session: Session, state: Sta
             try:
                 for rows in batches:
                     with progress.writing():
-                        faults.attempt(outputs.write, watch.noting(rows))
+                        faults.attempt(outputs.write, watch.noting(then.noting(rows) if then else rows))
                     # Here every row that the session has given out is in the files.
                     faults.attempt(state.save, session, outputs, True)
                     if faults.errors:
@@ -156,7 +178,13 @@ def run_session(request: ScanRequest, ports: Ports, session: Session, state: Sta
                         break
             except ScanError as error:  # all rows of the session have been written
                 faults.errors.append(error)
-        return _finish(request, session, outputs, state, faults)
+        code = INTERRUPTED
+        try:
+            code = _finish(request, session, outputs, state, faults)
+        finally:
+            if then and code == INTERRUPTED:  # or a fault
+                then.not_run()
+        return code
 
 
 def _ticking(

@@ -108,6 +108,7 @@ def syn(given: Given) -> int:
       halfopen syn 192.0.2.0/24 --open -o scan.jsonl.gz -oX scan.xml
       halfopen syn 192.0.2.0/24 -p 443 -f jsonl
       halfopen syn 192.0.2.0/24 -p 80,443 -q -f list | httpx
+      halfopen syn 192.0.2.0/24 --then 'nmap -sV -Pn -p {ports} {ip} -oX {ip}.xml'
 
     Speed and certainty:
       halfopen syn 192.0.2.0/24 -p- --rate 50000

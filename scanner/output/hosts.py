@@ -112,11 +112,12 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
 def _address_order(name: _Name) -> tuple[int, int, int, int, str, int]:
     """IPv4 first, then IPv6, by number; then by scanner in the same way, by tunnel and by scan."""
     ip, scanner, tunnel, scan = name
-    return *_number(ip), *(_number(scanner) if scanner else (0, 0)), tunnel or "", scan or 0
+    return *address_number(ip), *(address_number(scanner) if scanner else (0, 0)), tunnel or "", scan or 0
 
 
 @lru_cache(maxsize=1 << 10)
-def _number(ip: str) -> tuple[int, int]:
+def address_number(ip: str) -> tuple[int, int]:
+    """The place of an address: IPv4 first, then by number."""
     parts = ip.split(".")
     if len(parts) == 4:  # five times as fast as ip_address, which a large batch feels
         a, b, c, d = map(int, parts)
