@@ -70,9 +70,10 @@ def scan(
     for name, value in (("connect", connect), ("verify", verify), ("only_open", only_open)):
         flag_of(name, value)
     request, config = _request(targets, ports, options)
-    column, excluded, choice = ports_of(request), excluded_ports_of(request), choice_of(request)
+    column, excluded = ports_of(request), excluded_ports_of(request)
+    choice = choice_of(request, whole=config.shard.of > 1)
     guard(choice.hosts, request.yes, None)
-    notes = [skipped_text(taken) for taken in choice.taken]
+    notes = [*choice.notes, *map(skipped_text, choice.taken)]
     summary: list[str] = []
     running: list[Session] = []
     stops: list[None] = []  # also before the session is made

@@ -95,6 +95,8 @@ class TargetOptions:
     exclude: Texts = option((), TARGETS, "Targets to leave out; repeatable, or separated by commas.", fixed=True)
     exclude_file: Texts = option((), TARGETS, "Read targets to leave out from a file.", fixed=True)
     all_addresses: bool = option(False, TARGETS, "Scan every address of a name, not only the first.")
+    ipv4: bool = option(False, TARGETS, "Scan IPv4 only: of names, their IPv4 addresses.", "-4 --ipv4", fixed=True)
+    ipv6: bool = option(False, TARGETS, "Scan IPv6 only: of names, their IPv6 addresses.", "-6 --ipv6", fixed=True)
     yes: bool = option(False, TARGETS, "Scan more than 2^20 public addresses without a question.")
     ports: str | None = option(
         None,
@@ -212,24 +214,33 @@ def keys_of(config: SynConfig) -> "Keys":
     return Keys(Key.from_bytes(os.urandom(16)), order)
 
 
-def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = None) -> "Choice":
+def choice_of(
+    options: TargetOptions, counted: int = 0, tell: "Tell | None" = None, whole: bool = False
+) -> "Choice":  # fmt: skip
     """The hosts to scan. `counted`: of how many excludes to count what each took. Raises UsageError.
 
-    `tell` is told how much of a list is read: its path, bytes, and the bytes of the whole list (0: not known).
+    `tell` is told how much of a list is read, and how many names are resolved: see `files.Tell`. `whole`: a name
+    without an address is an error, because it would number the others anew (shards, resumed scans).
     """
     from .targets.files import read_list
-    from .targets.spec import Specs, resolve, zones_in
+    from .targets.names import resolve
+    from .targets.spec import Specs, zones_in
     from .targets.special import choose
     from .targets.zones import noted
 
     if not options.targets and not options.targets_file:
         raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
+    if options.ipv4 and options.ipv6:
+        raise UsageError("-4 and -6 each leave out what the other one scans: give one of them, or none")
     targets: Specs = chain(options.targets, *(read_list(path, tell) for path in options.targets_file))
     excludes: Specs = chain(
         *(text.split(",") for text in options.exclude), *(read_list(path, tell) for path in options.exclude_file)
     )
     zoned: list[str] = []
-    choice = choose(noted(targets, zoned), excludes, resolve, options.all_addresses, counted)
+    family = 4 if options.ipv4 else 6 if options.ipv6 else 0
+    choice = choose(
+        noted(targets, zoned), excludes, resolve, options.all_addresses, counted, family, not whole, tell
+    )  # fmt: skip
     choice.hosts.zones = zones_in(zoned)
     return choice
 

@@ -21,14 +21,14 @@ PACKAGES = (
 )  # fmt: skip
 OPEN_TO_ALL = {"", "errors", "config", "files", "gzipped", "_version"}
 IMPURE = {  # they read files, ask the resolver, or start Scapy's process
-    "targets.spec", "targets.files", "targets.special", "packet.template",
+    "targets.spec", "targets.files", "targets.names", "targets.special", "packet.template",
 }  # fmt: skip
 PURE = (
     {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", "targets", "rounds")} - IMPURE
     | {f"halfopen.{name}" for name in ("lane", "outage", "receive", "scan", "transmit", "neighbours")}
     | {f"who.{name}" for name in ("fields", "marks", "claims")}
 )
-EDGES = ("transport.", "net", "capture", "targets.spec", "targets.files", "lab", "output")
+EDGES = ("transport.", "net", "capture", "targets.spec", "targets.files", "targets.names", "lab", "output")
 IO = {
     "socket", "os", "select", "selectors", "subprocess", "time", "random", "secrets", "signal", "threading", "pathlib",
     "io", "mmap",

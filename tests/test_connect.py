@@ -18,7 +18,8 @@ from scanner.rounds.rows import silent_targets, window_rows
 from scanner.rounds.schedule import HostRange
 from scanner.rounds.window import Window
 from scanner.targets.ports import parse_ports
-from scanner.targets.spec import parse_hosts, resolve
+from scanner.targets.names import resolve
+from scanner.targets.spec import parse_hosts
 from scanner.verdict.loss import estimate
 from scanner.verdict.rows import Verdict
 from scanner.verdict.table import Reason, state_of

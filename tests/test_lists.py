@@ -142,7 +142,7 @@ def test_a_list_is_cut_between_lines(tmp_path_factory: pytest.TempPathFactory, l
     path.write_bytes(b"\xef\xbb\xbf10.0.0.1\n" + lines)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(files, "PIECE", piece)
-        pieces = list(read_list(str(path)))
+        pieces = [lines.text for lines in read_list(str(path))]
     assert [word for each in pieces for word in words_of(each)] == ["10.0.0.1", *words_of(lines)]
 
 

@@ -52,21 +52,30 @@ JSON_LINES = [
     (OPEN._replace(service='a"\x1b\n\\é'),
      '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
      '"service": "a\\"\\u001b\\n\\\\\\u00e9", "evidence": []}\n'),
+    (DOWN._replace(hostname="web.example"),
+     '{"ip": "192.0.2.8", "state": "down", "reason": "no-arp", "hostname": "web.example"}\n'),
+    (OPEN._replace(hostname='"\x1b\n.b\u00fc'),
+     '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
+     '"service": "https", "evidence": [], "hostname": "\\"\\u001b\\n.b\\u00fc"}\n'),
 ]  # fmt: skip
 
 CSV_LINES = [
-    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,\n"),
+    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,\n"),
     (
         FULL,
-        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,,,,\n",
+        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,,,,,\n",
     ),
     (
         SILENT._replace(scanner_ip="192.0.2.1", **SENT),
-        "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,192.0.2.1,,1700000000.250000,1700000003.500000,4\n",
+        "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,192.0.2.1,,1700000000.250000,1700000003.500000,4,\n",
     ),
-    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,,,,\n"),
-    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,,,,\n"),
-    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,,,,\n'),
+    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,,,,,\n"),
+    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,,,,,\n"),
+    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,,,,,\n'),
+    (
+        OPEN._replace(hostname='a,"b"\n\x1b.example'),
+        '192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,"a,""b""\\n\\x1b.example"\n',
+    ),
 ]
 
 
@@ -101,6 +110,7 @@ VERDICTS = st.builds(
     maybe | st.integers(0, 2**31),
     maybe | st.integers(0, 2**31),
     maybe,
+    maybe | st.text("ab,.\u00fc", min_size=1),
 )
 
 
@@ -302,7 +312,7 @@ def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = NOTHING) -
 
 CSV_HEAD = (
     "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip,tunnel,"
-    "first_probe,last_probe,attempts\n"
+    "first_probe,last_probe,attempts,hostname\n"
 )
 
 

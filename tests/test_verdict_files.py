@@ -192,7 +192,7 @@ REFUSED = {
         ROW.encode() + b', "evidence": [1]}',
         ", line 1: evidence [1] is not a list of words",
     ),
-    "a cell too many": (CSV + b"," * 17 + b"\n", ", line 6: has 18 cells where the header has 17"),
+    "a cell too many": (CSV + b"," * 18 + b"\n", ", line 6: has 19 cells where the header has 18"),
     "a word for a number": (CSV.replace(b"443", b"https", 1), ", line 3: port 'https' is not a number"),
     "cut gzip": (gzip.compress(JSON)[:-9], ": its gzip data is damaged or ends early"),
     "unfinished XML": (OLD_NMAP[:-10].encode(), ": the XML is not finished, the scan was interrupted, line 4"),

@@ -23,8 +23,9 @@ from ..errors import UsageError
 from ..packet.headers import Bools, Frames, Ints
 from ..packet.parse import Segments
 from ..packet.tunnel import Tunnels
+from ..targets.names import resolve
 from ..targets.ports import parse_ports
-from ..targets.spec import parse_hosts, resolve
+from ..targets.spec import parse_hosts
 from ..verdict.columns import Columns
 from ..verdict.sentences import plural
 from ..verdict.table import RANK, Reason

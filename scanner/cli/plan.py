@@ -31,7 +31,7 @@ from ..targets.special import MANY_PUBLIC, Choice, public_hosts
 from ..transport import Transport
 from ..transport.held_ports import HeldPorts
 from ..verdict.loss import MIN_PASSES_UNANSWERED
-from ..verdict.sentences import plural
+from ..verdict.sentences import plural, titled
 from .options import ScanRequest
 from .progress import reading
 
@@ -75,11 +75,13 @@ class Plan:
 
 def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
+    config = config_of(request.given)
     with reading() as tell:
-        choice = choice_of(request.targets, EXCLUDES_COUNTED, tell)
-    plan = Plan(choice, ports_of(request.targets), config_of(request.given))
+        choice = choice_of(request.targets, EXCLUDES_COUNTED, tell, whole=config.shard.of > 1)
+    plan = Plan(choice, ports_of(request.targets), config)
     ports = usual_ports_text(request.targets) or format_ports(plan.ports)
-    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan, ports))
+    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}
+" for label, text in _lines(plan, ports))
     sys.stdout.flush()
     return 0
 
@@ -88,6 +90,7 @@ def _lines(plan: Plan, ports: str) -> Iterator[tuple[str, str]]:
     """The label and the text of each line. Only the first line of a section has its label."""
     sections = (
         ("targets", _targets(plan, ports)),
+        ("names", iter(plan.choice.notes)),
         ("left out", _left_out(plan)),
         ("routes", map(_route, plan.routed, plan.lanes)),
         ("packets", _packets(plan)),
@@ -167,7 +170,7 @@ def _first(plan: Plan) -> Iterator[str]:
     if window.sweeping:
         yield "after the MAC addresses are known; hosts that are down get no probe:"
     for ip, port in zip(to_text(window.hosts[host]), plan.ports[port_index].tolist(), strict=True):
-        yield f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+        yield titled(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}", plan.choice.hosts.names.get(ip))
 
 
 def bytes_text(count: float) -> str:

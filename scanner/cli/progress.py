@@ -180,14 +180,20 @@ class Progress:
 
 @contextmanager
 def reading(quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator["Tell"]:
-    """Show on a terminal how much of a long list has been read. Yields what `config.choice_of` tells it to."""
+    """Show on a terminal how much of a long list has been read, and how many names have been resolved.
+
+    Yields what `config.choice_of` tells it to.
+    """
     due, drawn = clock() + READING_DELAY, False
 
-    def tell(path: str, done: int, size: int) -> None:
+    def tell(path: str | None, done: int, size: int) -> None:
         nonlocal due, drawn
         if quiet or clock() < due or not sys.stderr.isatty():
             return
         due, drawn = clock() + DRAW_INTERVAL, True
+        if path is None:
+            _overwrite(f"resolving names: {done:,} of {size:,}")
+            return
         name = "standard input" if path == "-" else escaped(path)
         _overwrite(f"reading {name}: {done / 1e6:,.0f}{f' of {size / 1e6:,.0f}' if size else ''} MB")
 

@@ -57,9 +57,9 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     then = _then_of(request.output)
     ports = ports_of(request.targets)
     with reading(request.output.quiet) as tell:
-        choice = choice_of(request.targets, tell=tell)
-    for taken in choice.taken:
-        note(skipped_text(taken))
+        choice = choice_of(request.targets, tell=tell, whole=config.shard.of > 1 or bool(request.output.resume))
+    for line in (*choice.notes, *map(skipped_text, choice.taken)):
+        note(line)
     guard(choice.hosts, request.targets.yes, _ask if sys.stdin.isatty() else None)
     state = open_state(request, choice.hosts, ports)
     if request.output.stats:

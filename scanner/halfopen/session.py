@@ -180,7 +180,7 @@ def syn_session(
         raise
     targets = sum(lane.hosts for lane in facts) * len(ports)
     stats = ScanStats(targets=targets, asked_rate=config.rate, started=time.time())
-    return Session(engine, stats, clock, keys, facts, verify=verify, resumable=resumable)
+    return Session(engine, stats, clock, keys, facts, verify=verify, resumable=resumable, names=hosts.names)
 
 
 def lane_facts(lane: Lane) -> LaneFacts:

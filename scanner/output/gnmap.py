@@ -13,12 +13,14 @@ import time
 from collections import Counter
 
 from .._version import __version__
+from ..errors import escaped
 from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
 from .hosts import HostRows, format_by_host
 from .stream import Format, Run, Summary
 
 _BARS = str.maketrans("/,", "||")
+_NO_BRACKETS = str.maketrans("()", "||")
 
 
 def gnmap_format(everything: bool, run: Run) -> Format:
@@ -35,7 +37,7 @@ def gnmap_format(everything: bool, run: Run) -> Format:
 
 
 def _host(host: HostRows) -> str:
-    head = f"Host: {host.ip} ()\t"
+    head = f"Host: {host.ip} ({escaped(host.hostname or '').translate(_NO_BRACKETS)})\t"
     text = f"{head}Status: {host.status.capitalize()}\n"
     fields = []
     if shown := [_port(row) for row in host.shown() if row.port is not None]:

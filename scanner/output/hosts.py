@@ -55,6 +55,7 @@ class HostRows:
     scanner: str | None  # whose packets a capture shows; None in a live scan
     tunnel: str | None  # that a capture shows the host in
     scan: int | None  # of these ports
+    hostname: str | None  # that the user gave
     reply: Verdict
     status: str
     groups: dict[FoldKey, PortGroup]
@@ -86,12 +87,14 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
     """The hosts of a batch in address order; with `everything` nothing is folded."""
     hosts: dict[_Name, HostRows] = {}
     for verdict in verdicts:
-        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_, scan = verdict
+        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, _, _, _, scan, hostname = (
+            verdict
+        )
         name = ip, scanner, tunnel, scan
         host = hosts.get(name)
         if host is None:
             host = hosts[name] = HostRows(
-                ip, scanner, tunnel, scan, verdict, "down" if state == _DOWN else "unknown", {}
+                ip, scanner, tunnel, scan, hostname, verdict, "down" if state == _DOWN else "unknown", {}
             )
         # A reply proves the host up, unless it is an ICMP error that a router sent, or proves nothing itself.
         if host.status != "up" and state != _UNKNOWN and reason not in _NO_REPLY and icmp_from in (None, ip):

@@ -9,7 +9,8 @@ Tried and left out: whole chunks through one `%` template over zipped columns to
 and needed a second way for rows that lack a field.
 
 `ttl` and `service` are always there, null when unknown; `rtt_ms` and the keys after it only when known.
-A host that is down has just `ip`, `state` and `reason`. Limit: the number of remembered middles is bounded.
+A host that is down has just `ip`, `state` and `reason`, and
+`hostname` if it was given one. Limit: the number of remembered middles is bounded.
 A network that sends a new TTL with every reply to every service makes this slow, not wrong.
 """
 
@@ -43,7 +44,8 @@ def line(verdict: Verdict) -> str:
     """One verdict as one line of JSON, newline included."""
     ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner, tunnel, *sent = verdict
     if port is None and state == State.DOWN.value:
-        return f'{{"ip": "{ip}", "state": "{state}", "reason": "{reason}"}}\n'
+        name = f', "hostname": {json.dumps(verdict.hostname)}' if verdict.hostname else ""
+        return f'{{"ip": "{ip}", "state": "{state}", "reason": "{reason}"{name}}}\n'
     row = f'{{"ip": "{ip}", "port": {port}, {_middle((state, reason, protocol, ttl, service, evidence))}'
     if rtt is not None:
         row += f', "rtt_ms": {rtt:.3f}'
@@ -57,7 +59,7 @@ def line(verdict: Verdict) -> str:
         row += f', "scanner_ip": "{scanner}"'
     if tunnel is not None:
         row += f', "tunnel": {json.dumps(tunnel)}'
-    first, last, attempts, scan = sent
+    first, last, attempts, scan, hostname = sent
     if first is not None:
         row += f', "first_probe": {first:.6f}'
     if last is not None:
@@ -66,6 +68,8 @@ def line(verdict: Verdict) -> str:
         row += f', "attempts": {attempts}'
     if scan is not None:
         row += f', "scan": {scan}'
+    if hostname is not None:
+        row += f', "hostname": {json.dumps(hostname)}'
     return row + "}\n"
 
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import escaped
 from ..packet.headers import Ints
 from ..verdict.columns import Columns
 from ..verdict.rows import Verdict
-from ..verdict.sentences import plural, printable
+from ..verdict.sentences import plural, printable, titled
 from ..verdict.table import Reason, State
 from .hosts import FIREWALL_RESET, Details, HostRows, details_of, fold_key, gather
 from .jsonl import chunks
@@ -58,7 +59,7 @@ class _Absent:
 
 
 def _recalled(memory: dict[str, Any]) -> _Absent:
-    return _Absent(int(memory["count"]), [printable(name) for name in memory["names"][:FEW]])
+    return _Absent(int(memory["count"]), [escaped(name) for name in memory["names"][:FEW]])
 
 
 def table_format(everything: bool, colour: bool, summary: bool) -> Format:
@@ -164,7 +165,8 @@ class _Table:
 
     def _title(self, host: HostRows) -> str:
         """The host, its tunnel, the number of the scan, and who scanned it where a capture holds several scanners."""
-        name = f"{host.ip} in {printable(host.tunnel)}" if host.tunnel else host.ip
+        name = titled(host.ip, host.hostname)
+        name = f"{name} in {printable(host.tunnel)}" if host.tunnel else name
         return self._name(f"{name}, scan {host.scan}" if host.scan else name, host.scanner)
 
     def _name(self, ip: str, scanner: str | None) -> str:

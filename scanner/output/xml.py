@@ -20,6 +20,7 @@ from html import escape
 from statistics import fmean
 
 from .._version import __version__
+from ..errors import escaped
 from ..targets.ports import format_ports
 from ..verdict.rows import Verdict
 from ..verdict.sentences import printable
@@ -70,6 +71,8 @@ def _host(host: HostRows) -> str:
     text = f"<host{_attributes(starttime=first, endtime=last, comment=', '.join(seen) or None)}>\n"
     text += f"<status{_attributes(state=host.status, reason=host.reply.reason, reason_ttl=host.reply.ttl or 0)}/>\n"
     text += f"<address{_attributes(addr=host.ip, addrtype='ipv6' if ':' in host.ip else 'ipv4')}/>\n"
+    if host.hostname:
+        text += f'<hostnames><hostname name="{escape(escaped(host.hostname))}" type="user"/></hostnames>\n'
     if rows or folded:
         text += f"<ports>{_extra(folded)}{''.join(map(_port, rows))}</ports>\n"
     return text + _times([row.rtt_ms for row in rows if row.rtt_ms is not None]) + "</host>\n"

@@ -132,6 +132,7 @@ def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: lis
     ]
     return {
         "hosts": to_text(hosts),
+        "hostnames": _hostnames(texts, to_text(hosts)),
         "kinds": kinds,
         "styles": style.tolist(),
         "services": [printable(name or "") for name in texts.services],
@@ -145,6 +146,12 @@ def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: lis
         "names": list(STYLES),
         "labels": LABELS,
     }
+
+
+def _hostnames(texts: Vocabulary, hosts: list[str]) -> list[str] | None:
+    """The name of each host, "" if it has none; None: no host has one."""
+    names = [escaped(texts.hostnames.get(ip, "")) for ip in hosts] if texts.hostnames else []
+    return names if any(names) else None
 
 
 def _columns(rows: Rows, host: Ints) -> dict[str, list[Any] | None]:

@@ -50,12 +50,16 @@ class RowKind(NamedTuple):
 
 
 class Vocabulary:
-    """The texts that the numbers in ROW columns stand for. A number of 0 in `service` and the addresses is unknown."""
+    """The texts that the numbers in ROW columns stand for. A number of 0 in `service` and the addresses is unknown.
+
+    `hostnames`: the first name of each address that has one.
+    """
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str, str, tuple[str, ...]], int] = {}
         self._services: dict[str | None, int] = {None: 0}
         self._addresses: dict[str | None, int] = {None: 0}
+        self.hostnames: dict[str, str] = {}
 
     @property
     def kinds(self) -> list[RowKind]:
@@ -89,9 +93,29 @@ class Vocabulary:
         return np.concatenate(columns)
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
-        ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, _, sender, scanner, tunnel, *_, scan = (
-            zip(*chunk, strict=True)
-        )
+        (
+            ip,
+            port,
+            state,
+            reason,
+            protocol,
+            ttl,
+            service,
+            evidence,
+            rtt,
+            time,
+            _,
+            sender,
+            scanner,
+            tunnel,
+            *_,
+            scan,
+            name,
+        ) = zip(*chunk, strict=True)
+        if any(name):
+            for host, hostname in zip(ip, name, strict=True):
+                if hostname:
+                    self.hostnames.setdefault(host, hostname)
         rows = np.empty(len(chunk), ROW)
         hosts: dict[str, int] = {}  # each address is read once
         number = _numbered(hosts, ip)

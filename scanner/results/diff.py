@@ -30,7 +30,7 @@ from ..packet.addresses import word_text
 from ..packet.headers import Bools, Ints, Rows
 from ..targets.ports import services
 from ..verdict.rows import Verdict
-from ..verdict.sentences import printable
+from ..verdict.sentences import printable, titled
 from ..verdict.table import State
 from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest, targets_only
 from .read import Showing, read_results
@@ -63,6 +63,7 @@ class Difference(NamedTuple):
     old: RowKind | None
     new: RowKind | None
     tunnel: str | None = None  # the host was seen in it
+    hostname: str | None = None  # the first one in either result
 
 
 class Comparison(NamedTuple):
@@ -149,7 +150,9 @@ def _differences(texts: Vocabulary, rows: Rows, was: Ints, now: Ints, elsewhere:
             change = _change(old, new, port == HOST_ONLY and host_elsewhere)
             protocol = kinds[max(before, after)].protocol
             place = None if port == HOST_ONLY else port
-            yield Difference(word_text(hi, lo), place, protocol, change, old, new, tunnels[tunnel])
+            ip = word_text(hi, lo)
+            name = texts.hostnames.get(ip)
+            yield Difference(ip, place, protocol, change, old, new, tunnels[tunnel], name)
 
 
 def _change(old: RowKind | None, new: RowKind | None, host_elsewhere: bool) -> Change:
@@ -171,7 +174,7 @@ def _change(old: RowKind | None, new: RowKind | None, host_elsewhere: bool) -> C
 def json_line(row: Difference) -> str:
     """One difference as one line of JSON; what a side does not have is null."""
     keys = {"ip": row.ip, "port": row.port, "protocol": row.protocol, "change": row.change.value}
-    keys |= {"tunnel": row.tunnel} if row.tunnel else {}
+    keys |= {name: value for name, value in (("tunnel", row.tunnel), ("hostname", row.hostname)) if value}
     if row.port is None:
         del keys["port"], keys["protocol"]
     for name, side in (("old", row.old), ("new", row.new)):
@@ -182,9 +185,14 @@ def json_line(row: Difference) -> str:
 def table(rows: Iterable[Difference], everything: bool = False) -> Iterator[str]:
     """A block of lines for each host; many changes of one kind, none of an open port, are a sum unless `everything`."""
     blank = ""
-    for host, changes in groupby(rows, lambda row: f"{row.ip} in {printable(row.tunnel)}" if row.tunnel else row.ip):
+    for host, changes in groupby(rows, _title):
         yield blank + host + "\n" + _block(list(changes), everything)
         blank = "\n"
+
+
+def _title(row: Difference) -> str:
+    name = titled(row.ip, row.hostname)
+    return f"{name} in {printable(row.tunnel)}" if row.tunnel else name
 
 
 def _block(rows: list[Difference], everything: bool) -> str:

@@ -28,7 +28,19 @@ _SEEN = ("scanner ", "tunnel ", "scan ")  # how the parts of a comment begin
 _WORDS = {reason.word for reason in Reason}
 _UNKNOWN = "unknown-response"  # nmap's word for a reason that it cannot name
 _HALFOPEN = "halfopen-evidence"  # the script whose output is our evidence
-_KEPT = {"nmaprun", "host", "status", "address", "ports", "port", "state", "service", "extraports", "extrareasons"}
+_KEPT = {
+    "nmaprun",
+    "host",
+    "status",
+    "address",
+    "hostname",
+    "ports",
+    "port",
+    "state",
+    "service",
+    "extraports",
+    "extrareasons",
+}
 _PORTS = 1 << 16
 _MOST_ROWS = 4 * _PORTS  # of a host: nmap scans TCP, UDP, SCTP and IP protocols
 _DEEPEST, _MOST_NAMES = 100, 2000  # elements within each other; names of elements and attributes
@@ -83,7 +95,7 @@ class _Reader:
         if not ips:
             raise NotNmap("a host in it has no address")
         ip = ips[-1]
-        whose = _whose(host.get("comment", ""))
+        whose = _whose(host.get("comment", "")) | {"hostname": _name(host)}
         status = host.find("status")
         if status is not None and status.get("state") == State.DOWN.value:
             yield Verdict(ip, None, State.DOWN.value, status.get("reason") or Reason.NO_RESPONSE.word, **whose)
@@ -119,6 +131,12 @@ def _whose(comment: str) -> dict[str, Any]:
     seen = dict(part.split(" ", 1) for part in comment.split(", ") if part.startswith(_SEEN))
     scan = re.fullmatch("[1-9][0-9]{0,8}", seen.get("scan", ""))
     return {"scanner_ip": seen.get("scanner"), "tunnel": seen.get("tunnel"), "scan": int(scan[0]) if scan else None}
+
+
+def _name(host: Element) -> str | None:
+    """The name that the user gave, or else the first one that nmap found."""
+    names = {name.get("type"): name.get("name") for name in reversed(list(host.iter("hostname")))}
+    return names.get("user") or next(iter(reversed(names.values())), None) or None
 
 
 def _port(port: Element, ip: str, whose: dict[str, Any]) -> Verdict | None:

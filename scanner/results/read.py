@@ -48,6 +48,7 @@ _NEEDED = ("ip", "port", "state", "reason")
 _TOLD = 4096  # rows between two looks at the place in the file
 _LONGEST_LINE = 1 << 17  # characters; halfopen's lines have some 300
 _LONGEST_WORD, _MOST_WORDS = 200, 100  # characters of a state, a reason and the like; words of evidence
+_LONGEST_NAME = 1 << 10  # characters of a host name, escapes included; DNS has at most 253 (RFC 1035 2.3.4)
 _LATEST = 253402300799  # the end of the year 9999
 _LARGEST = {
     "ttl": 255, "rtt_ms": 1e9, "time": _LATEST, "pass": 1 << 31,
@@ -59,7 +60,7 @@ _FIELDS: dict[str, type] = {
     "ip": str, "port": int, "state": str, "reason": str, "protocol": str, "ttl": int, "service": str,
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
     "tunnel": str, "first_probe": float, "last_probe": float, "attempts": int,
-    "scan": int,
+    "scan": int, "hostname": str,
 }  # fmt: skip
 
 
@@ -254,14 +255,32 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
-    _, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts, scan = (
-        verdict
-    )
+    (
+        _,
+        _,
+        state,
+        reason,
+        protocol,
+        ttl,
+        service,
+        evidence,
+        rtt_ms,
+        time,
+        pass_,
+        *seen,
+        first,
+        last,
+        attempts,
+        scan,
+        name,
+    ) = verdict
     for name, number in zip(_LARGEST, (ttl, rtt_ms, time, pass_, first, last, attempts, scan), strict=True):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
     if not _are_words(state, reason, protocol, service, *seen, evidence):
         raise file.wrong("has a word that is too long, or too many of them")
+    if len(name or "") > _LONGEST_NAME:
+        raise file.wrong("has a host name that is too long")
     return verdict
 
 

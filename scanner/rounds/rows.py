@@ -5,7 +5,9 @@ line without a port for a host that is down. A target that was never probed gets
 probed so late that an answer may still be under way: an interrupted scan claims less, and never more.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +19,33 @@ from ..verdict.rows import Verdict, down_row, record_rows, silent_rows
 from ..verdict.table import RANK, Rank, Reason, State
 from .window import Window
 
+Names = Mapping[str, str]  # by address
+NO_NAMES: Names = {}
 
-def window_rows(window: Window, cutoff: int, write_silent: bool = True, only_open: bool = False) -> Iterator[Verdict]:
+
+class Hosts(NamedTuple):
+    """The hosts of a window as text, and the name of each, if it was given one."""
+
+    ips: list[str]
+    names: list[str | None]
+
+    def columns(self, host: Ints) -> tuple[Iterable[str], Iterable[str | None]]:
+        """Address and name of each row, by the number of its host."""
+        numbers = host.tolist()
+        names = map(self.names.__getitem__, numbers) if any(self.names) else repeat(None)
+        return map(self.ips.__getitem__, numbers), names
+
+
+def window_rows(
+    window: Window, cutoff: int, write_silent: bool = True, only_open: bool = False, names: Names = NO_NAMES
+) -> Iterator[Verdict]:
     """The verdicts of a closed window. Silence after a probe later than `cutoff` (ns) proves nothing yet.
 
-    Without `write_silent` the silent targets are left out, with `only_open` all but the open ones.
+    Without `write_silent` the silent targets are left out, with `only_open` all but the open ones. `names`: the
+    names that the user gave, by address.
     """
-    hosts = to_text(window.hosts)
+    ips = to_text(window.hosts)
+    hosts = Hosts(ips, list(map(names.get, ips)))
     yield from _answered(window, hosts, only_open)
     if only_open:
         return
@@ -35,10 +57,10 @@ def window_rows(window: Window, cutoff: int, write_silent: bool = True, only_ope
         yield from _silent(window, hosts, silent_targets(window, cutoff), words, State.FILTERED)
 
 
-def _silent(window: Window, hosts: list[str], target_id: Ints, words: Words, state: State) -> Iterator[Verdict]:
+def _silent(window: Window, hosts: Hosts, target_id: Ints, words: Words, state: State) -> Iterator[Verdict]:
     port = window.ports[target_id % window.width].tolist()
-    ips = map(hosts.__getitem__, (target_id // window.width).tolist())
-    return silent_rows(ips, port, list(map(services().get, port)), words, state)
+    ips, names = hosts.columns(target_id // window.width)
+    return silent_rows(ips, port, list(map(services().get, port)), words, state, names)
 
 
 def stopped_targets(window: Window) -> Ints:
@@ -72,13 +94,13 @@ def silent_targets(window: Window, cutoff: int) -> Ints:
     return target_id
 
 
-def _down(window: Window, hosts: list[str]) -> Iterable[Verdict]:
+def _down(window: Window, hosts: Hosts) -> Iterable[Verdict]:
     for host in np.flatnonzero(window.down).tolist():
         four = is_ipv4(window.hosts[host : host + 1])[0]
-        yield down_row(hosts[host], Reason.NO_ARP if four else Reason.NO_NDP)
+        yield down_row(hosts.ips[host], Reason.NO_ARP if four else Reason.NO_NDP, hosts.names[host])
 
 
-def _answered(window: Window, hosts: list[str], only_open: bool) -> Iterator[Verdict]:
+def _answered(window: Window, hosts: Hosts, only_open: bool) -> Iterator[Verdict]:
     target_id = np.flatnonzero(window.ledger.rank(slice(None)) > Rank.SILENT)
     facts = _facts(window, target_id)  # of everything that a host said, before rows are left out
     record = window.ledger.records(target_id)
@@ -92,8 +114,9 @@ def _answered(window: Window, hosts: list[str], only_open: bool) -> Iterator[Ver
         trip = window.target_trips[target_id]
     port = window.ports[target_id % window.width].tolist()
     senders = [None, *map(raw_text, window.senders.names[1:])]
+    ips, names = hosts.columns(target_id // window.width)
     return record_rows(
-        map(hosts.__getitem__, (target_id // window.width).tolist()),
+        ips,
         port,
         record,
         list(map(services().get, port)),
@@ -101,6 +124,7 @@ def _answered(window: Window, hosts: list[str], only_open: bool) -> Iterator[Ver
         trip,
         icmp_from=map(senders.__getitem__, record["sender"].tolist()),
         ttl_known=window.target_trips is None,
+        hostname=names,
     )
 
 

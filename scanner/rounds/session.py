@@ -13,9 +13,9 @@ from typing import Protocol
 from ..errors import ScanError, cause_of
 from ..packet.addresses import to_text
 from ..verdict.rows import Verdict
-from ..verdict.sentences import plural
+from ..verdict.sentences import plural, titled
 from .pacing import SECOND
-from .rows import silent_targets, window_rows
+from .rows import NO_NAMES, Names, silent_targets, window_rows
 from .schedule import MOST_CHOSEN, HostRange, Keys, LaneFacts, ResumePoint
 from .statistics import ScanStats
 from .window import Window
@@ -67,8 +67,13 @@ class Session:
         *,
         verify: bool = False,
         resumable: bool = False,
+        names: Names = NO_NAMES,
     ) -> None:
-        """With `resumable` an interrupted window gives no rows: its range stays in the resume point."""
+        """With `resumable` an interrupted window gives no rows: its range stays in the resume point.
+
+        `names`: the names that the user gave, by address.
+        """
+        self.names = names
         self.engine = engine
         self.naming = False  # whether somebody asks for `opened` in each tick
         self.opened: list[tuple[str, int]] = []  # targets just found open
@@ -179,7 +184,8 @@ class Session:
             if not self.naming:
                 continue
             hosts = to_text(window.hosts[target_id // window.width])
-            self.opened.extend(zip(hosts, window.ports[target_id % window.width].tolist(), strict=True))
+            titles = [titled(ip, self.names.get(ip)) for ip in hosts]
+            self.opened.extend(zip(titles, window.ports[target_id % window.width].tolist(), strict=True))
 
     def _closed(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         closed = self.engine.windows.closed
@@ -200,7 +206,7 @@ class Session:
             cutoff = heard_until - int(self.engine.windows.patience(window) * SECOND)
             if not write_silent:
                 self._stats.silent_counted += len(silent_targets(window, cutoff))
-            yield self._between_turns(window_rows(window, cutoff, write_silent, only_open))
+            yield self._between_turns(window_rows(window, cutoff, write_silent, only_open, self.names))
 
     def _has_room(self, host_range: HostRange) -> bool:
         """Whether a state can hold this range beside those of the open windows."""

@@ -15,27 +15,30 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import UsageError
-from .lists import words_of
+from .lists import Lines, words_of
 
-Tell = Callable[[str, int, int], None]
+# Of a file: its path, the bytes read so far, and those of the whole (0: not known). Of names: None, how many are
+# resolved, and how many there are.
+Tell = Callable[[str | None, int, int], None]
 
 NMAP_FOLDERS = (*filter(None, [os.environ.get("NMAPDIR")]), "/usr/share/nmap", "/usr/local/share/nmap")
 PIECE, MOST_HELD = 1 << 20, 16 << 20  # bytes: read at once, and of one word or comment
 
 
-def read_list(path: str, tell: Tell | None = None) -> Iterator[bytes]:
+def read_list(path: str, tell: Tell | None = None) -> Iterator[Lines]:
     """A list file, `-` for standard input, in pieces of whole lines, for `parse_hosts`.
 
     `tell` is told the path, the bytes read so far, and those of the whole file (0: not known). Raises UsageError,
     naming the file, when it cannot be read or holds no spec at all.
     """
-    empty = True
+    empty, line = True, 1
     try:
         with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
             for number, piece in enumerate(_pieces(file, path, tell or (lambda path, done, size: None))):
                 lines = piece if number else piece.removeprefix(BOM_UTF8)
                 empty = empty and not words_of(lines)
-                yield lines
+                yield Lines(lines, path, line)
+                line += lines.count(b"\n") + (lines.count(b"\r") - lines.count(b"\r\n") if b"\r" in lines else 0)
     except OSError as error:
         raise UsageError(f"cannot read the list {path}: {error.strerror}") from None
     if empty:

@@ -12,7 +12,8 @@ Limit: 2^62 hosts, so that numbers, and their sums, fit a signed word.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,10 +100,11 @@ class _Family:
 class HostSpace:
     """A numbered set of addresses; numbers are 0 … size-1, in the order of the addresses.
 
-    `zones`: the links of link-local addresses. Subsets do not keep them.
+    `zones`: the links of link-local addresses. `names`: the names that the user gave, by address. Subsets keep neither.
     """
 
     zones: Zones = ()
+    names: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, blocks: Blocks) -> None:
         """Raises OverflowError for more than `MOST_HOSTS` hosts."""

@@ -46,12 +46,30 @@ class Words(NamedTuple):
     before: int
 
 
+class Lines(NamedTuple):
+    """Whole lines of a list, the file that they are from, and the number of the first one."""
+
+    text: bytes
+    path: str = ""
+    first: int = 1
+
+
+def place_of(word: str, lines: Lines | None) -> str:
+    """Where a word of a list stands, for an error message: `targets.txt, line 3: `; "" outside of a file."""
+    if lines is None or not lines.path:
+        return ""
+    name = "standard input" if lines.path == "-" else lines.path
+    numbered = enumerate(lines.text.splitlines(), lines.first)
+    line = next((number for number, line in numbered if word in words_of(line)), None)
+    return f"{name}: " if line is None else f"{name}, line {line}: "
+
+
 def words_of(lines: bytes) -> list[str]:
     """The words of whole lines as texts: any number a line, `#` starts a comment.
 
-    A broken byte stays in its word: the error message for that word then shows where it stands.
+    A byte that is no text stays in its word as an escape: the error message for that word then shows it.
     """
-    text = lines.decode("utf-8", "replace")
+    text = lines.decode("utf-8", "backslashreplace")
     return [word for line in text.splitlines() for word in line.partition("#")[0].split()]
 
 

@@ -28,8 +28,10 @@ from ..errors import UsageError
 from ..packet.addresses import to_int
 from ..verdict.sentences import plural
 from .blocks import Blocks, Ranges, blocks_of, outside, ranges_of, union
+from .files import Tell
 from .hostspace import HostSpace
-from .spec import Resolve, Specs, parse_targets
+from .names import Resolve, lines_of
+from .spec import Specs, parse_targets
 
 MANY_PUBLIC = 1 << 20  # public addresses above which a scan needs a confirmation
 _SKIP = "skip"
@@ -64,6 +66,8 @@ class Choice(NamedTuple):
     excluded: list[tuple[str, int]]  # the first excludes, and how many targets each took, by itself
     excludes: int
     taken: list[Taken]
+    notes: list[str]  # what the user must know of names and families
+    unresolved: int  # names without an address
 
 
 @cache
@@ -77,18 +81,27 @@ def entries() -> tuple[Entry, ...]:
     return tuple(sorted(listed, key=lambda entry: (entry.first, -entry.last)))
 
 
-def choose(specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, counted: int = 0) -> Choice:
-    """Specs and excludes → the hosts. `counted`: of how many excludes to count what each took.
+def choose(
+    specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, counted: int = 0, family: int = 0,
+    lenient: bool = False, tell: Tell | None = None,
+) -> Choice:  # fmt: skip
+    """Specs and excludes → the hosts. `counted`: of how many excludes to count what each took. `family`, `lenient`,
+    `tell`: see `names.Naming`.
 
     Raises UsageError as `parse_hosts` does, and when nothing is left.
     """
     special = _blocks(entry for entry in entries() if entry.skip)
-    targets = parse_targets(specs, excludes, resolve, all_addresses, special, counted)
+    targets = parse_targets(specs, excludes, resolve, all_addresses, special, counted, family, lenient, tell)
     hosts, taken = _take_out(targets.hosts, targets.written)
     if not hosts.size:
         blocks = ", ".join(str(taken_out.entry) for taken_out in taken)
         raise UsageError(f"only special-purpose addresses are left, of {blocks}: name a target inside one block")
-    return Choice(hosts, targets.excluded, targets.excludes, taken)
+    hosts.names = targets.names.by_address
+    notes = [*lines_of(targets.names)]
+    if targets.other_family:
+        left_out = plural(targets.other_family, f"IPv{10 - family} address")
+        notes.append(f"left out {left_out}: -{family} scans IPv{family} only")
+    return Choice(hosts, targets.excluded, targets.excludes, taken, notes, len(targets.names.unresolved))
 
 
 def _take_out(hosts: HostSpace, written: Ranges) -> tuple[HostSpace, list[Taken]]:

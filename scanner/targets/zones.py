@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from ..errors import UsageError
-from .lists import words_of
+from .lists import Lines, words_of
 
 # An address, block or range of addresses; the zone; the prefix length, which stands behind the zone (RFC 4007 11.7).
 _ZONED = re.compile(r"([0-9A-Fa-f:.-]+)%([^%/\s]+)(/[0-9]+)?")
 _LINK_LOCAL_FIRST, _LINK_LOCAL_LAST = 0xFE80 << 112, (0xFEC0 << 112) - 1
 
-Spec = TypeVar("Spec", str, bytes, str | bytes)
+Spec = TypeVar("Spec", str, bytes, str | bytes, str | bytes | Lines)
 
 
 class Zone(NamedTuple):
@@ -77,6 +77,6 @@ def noted(specs: Iterable[Spec], zoned: list[str]) -> Iterator[Spec]:
         if isinstance(spec, str):
             if "%" in spec:
                 zoned.append(spec)
-        elif b"%" in spec:
-            zoned += [word for word in words_of(spec) if "%" in word]
+        elif b"%" in (text := spec.text if isinstance(spec, Lines) else spec):
+            zoned += [word for word in words_of(text) if "%" in word]
         yield spec

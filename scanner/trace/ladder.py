@@ -174,13 +174,15 @@ def draw(us: str, steps: Iterable[LadderStep], verdict: Verdict) -> str:
 
 
 def _names(us: str, verdict: Verdict) -> list[str]:
-    """The names above the rails: on one line if both fit, the target's below ours if not."""
+    """The names above the rails: on one line if both fit, the target's below ours if not. Its name is below it."""
     ip = f"[{verdict.ip}]" if ":" in verdict.ip and verdict.port is not None else verdict.ip  # RFC 5952, section 6
     us, target = printable(us), printable(ip if verdict.port is None else f"{ip}:{verdict.port}")
     width = _INNER + 2
+    names = wrap(f"({printable(verdict.hostname)})", width) if verdict.hostname else []
+    below = [f"{_MARGIN}{name:>{width}}" for name in names]
     if len(us) + 2 + len(target) <= width:
-        return [f"{_MARGIN}{us}{target:>{width - len(us)}}"]
-    return [f"{_MARGIN}{us}", f"{_MARGIN}{target:>{width}}"]
+        return [f"{_MARGIN}{us}{target:>{width - len(us)}}", *below]
+    return [f"{_MARGIN}{us}", f"{_MARGIN}{target:>{width}}", *below]
 
 
 def _rails(text: str, clock: str = "") -> str:

@@ -10,6 +10,7 @@ letters of other scripts off the terminal.
 
 from functools import lru_cache
 
+from ..errors import escaped
 from .table import Reason
 
 EVIDENCE = {
@@ -86,6 +87,11 @@ def reason_phrase(word: str) -> str:
 def printable(text: str) -> str:
     """Text from outside as plain ASCII: everything else, control characters first, as an escape."""
     return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def titled(ip: str, hostname: str | None) -> str:
+    """An address and its name, if it has one: `198.18.0.2 (web.example)`. Letters of any script stay."""
+    return f"{ip} ({escaped(hostname)})" if hostname else ip
 
 
 def plural(count: int, noun: str) -> str:

@@ -27,6 +27,7 @@ const ROW = 28, SPARE = 12;  // pixels of a row; rows drawn beyond either edge
 const text = (words) => words.join(" ");
 const columns = [
   { head: "Host", key: (r) => rows.host[r], show: (r) => data.hosts[rows.host[r]] },
+  ...(data.hostnames ? [{ head: "Name", key: (r) => data.hostnames[rows.host[r]], show: (r) => data.hostnames[rows.host[r]] }] : []),
   { head: "Port", key: (r) => rows.port[r], show: (r) => (rows.port[r] < 0 ? "host" : rows.port[r] + "/" + data.kinds[rows.kind[r]][0]) },
   { head: "State", key: (r) => data.styles[rows.kind[r]], show: (r) => data.labels[styleOf(r)] },
   { head: "Reason", key: (r) => data.kinds[rows.kind[r]][2], show: (r) => data.kinds[rows.kind[r]][2] },
@@ -122,8 +123,9 @@ function line(row, place) {
 }
 
 function describe(row) {
-  const port = rows.port[row] < 0 ? "" : " port " + columns[1].show(row);
-  return data.hosts[rows.host[row]] + port + ": " + data.labels[styleOf(row)];
+  const port = rows.port[row] < 0 ? "" : " port " + columns.find((column) => column.head === "Port").show(row);
+  const name = data.hostnames?.[rows.host[row]];
+  return data.hosts[rows.host[row]] + (name ? " (" + name + ")" : "") + port + ": " + data.labels[styleOf(row)];
 }
 
 function explain(row) {
@@ -146,7 +148,7 @@ function texts() {
   const kinds = data.kinds.map((kind, number) => [kind[0], data.labels[data.names[data.styles[number]]], kind[2], ...kind[3]].join(" ").toLowerCase());
   const services = data.services.map((name) => name.toLowerCase());
   return (row) => data.hosts[rows.host[row]] + " " + kinds[rows.kind[row]] + " " + (rows.service ? services[rows.service[row]] : "")
-    + " " + (rows.sender ? data.addresses[rows.sender[row]] : "");
+    + " " + (rows.sender ? data.addresses[rows.sender[row]] : "") + " " + (data.hostnames?.[rows.host[row]] ?? "").toLowerCase();
 }
 const searchable = texts();
 
