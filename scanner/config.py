@@ -214,9 +214,7 @@ def keys_of(config: SynConfig) -> "Keys":
     return Keys(Key.from_bytes(os.urandom(16)), order)
 
 
-def choice_of(
-    options: TargetOptions, counted: int = 0, tell: "Tell | None" = None, whole: bool = False
-) -> "Choice":  # fmt: skip
+def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = None, whole: bool = False) -> "Choice":
     """The hosts to scan. `counted`: of how many excludes to count what each took. Raises UsageError.
 
     `tell` is told how much of a list is read, and how many names are resolved: see `files.Tell`. `whole`: a name
@@ -238,9 +236,7 @@ def choice_of(
     )
     zoned: list[str] = []
     family = 4 if options.ipv4 else 6 if options.ipv6 else 0
-    choice = choose(
-        noted(targets, zoned), excludes, resolve, options.all_addresses, counted, family, not whole, tell
-    )  # fmt: skip
+    choice = choose(noted(targets, zoned), excludes, resolve, options.all_addresses, counted, family, not whole, tell)
     choice.hosts.zones = zones_in(zoned)
     return choice
 

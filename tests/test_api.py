@@ -63,7 +63,8 @@ def test_columns() -> None:
     expected = [
         ("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", "firewall-reset late", 0.125, 1700000000.25, 2,
          "192.0.2.254", "192.0.2.1", "", np.nan, np.nan, -1, -1, ""),
-        ("192.0.2.8", -1, "down", "no-arp", "tcp", -1, "", "", np.nan, np.nan, 0, "", "", "", np.nan, np.nan, -1, -1, ""),
+        ("192.0.2.8", -1, "down", "no-arp", "tcp", -1, "", "", np.nan, np.nan, 0, "", "", "", np.nan, np.nan, -1, -1,
+         ""),
     ]  # fmt: skip
     assert (table.shape, repr(table.tolist())) == ((2,), repr(expected))
 

@@ -17,8 +17,8 @@ from scanner.rounds.measure import assess
 from scanner.rounds.rows import silent_targets, window_rows
 from scanner.rounds.schedule import HostRange
 from scanner.rounds.window import Window
-from scanner.targets.ports import parse_ports
 from scanner.targets.names import resolve
+from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.loss import estimate
 from scanner.verdict.rows import Verdict

@@ -36,6 +36,19 @@ open (syn-ack): a SYN/ACK came back
   half-open: The SYN/ACK was answered by a reset, so no connection was made.
 """,
     ),
+    "a host with a name": (
+        "198.18.0.1",
+        [LadderStep(0, True, "SYN", 40000, ISN, None, 64240)],
+        Verdict("198.18.0.2", 443, "filtered", "no-response", hostname="web\x1b.example"),
+        """\
+            198.18.0.1                                           198.18.0.2:443
+                                                              (web\\x1b.example)
+            | from port 40000                                                 |
+   0.000 ms |-- SYN seq=0 win=64240 ----------------------------------------->|
+            |                                                                 |
+filtered (no-response): nothing came back
+""",
+    ),
     "two passes, then a reset that the firewall forged": (
         "198.18.0.1",
         [

@@ -31,6 +31,8 @@ SLOW = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", "1-3000",
 class Session:
     """A session that stands still."""
 
+    names = {"2001:db8::1": "web.example"}
+
     def __init__(self, stats: ScanStats) -> None:
         self.targets, self._stats = stats.targets, stats
 
@@ -111,9 +113,9 @@ def test_a_key_is_a_request(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_open_ports_are_named_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     source = scan_of(Session(HALF), verbose=True)
-    source.found([("192.0.2.1", 22), ("192.0.2.1", 80)])
+    source.found([("192.0.2.1", 22), ("2001:db8::1", 80)])
     Progress(source, quiet=False, form="none").tick()
-    assert capsys.readouterr().err == "open 192.0.2.1 22/tcp\nopen 192.0.2.1 80/tcp\n"
+    assert capsys.readouterr().err == "open 192.0.2.1 22/tcp\nopen 2001:db8::1 (web.example) 80/tcp\n"
 
 
 def test_json_lines_come_every_second_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,6 +153,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch, stderr: StringIO, quiet: bool = False
             tell("a\x1b[2J", done + 1, 142_000_000)  # too early
         clock.now += 0.2
         tell("-", 7_000_000, 0)
+        clock.now += 0.2
+        tell(None, 1_200, 3_000)
     return stderr.getvalue().split("\r")
 
 
@@ -158,7 +162,7 @@ def test_the_reading_of_long_lists_is_shown_on_a_terminal(monkeypatch: pytest.Mo
     name = r"a\x1b[2J"
     assert drawn(monkeypatch, Terminal()) == [
         "", f"reading {name}: 40 of 142 MB\x1b[K", f"reading {name}: 42 of 142 MB\x1b[K",
-        "reading standard input: 7 MB\x1b[K", "\x1b[K",
+        "reading standard input: 7 MB\x1b[K", "resolving names: 1,200 of 3,000\x1b[K", "\x1b[K",
     ]  # fmt: skip
 
 

@@ -80,8 +80,7 @@ def run_plan(request: ScanRequest) -> int:
         choice = choice_of(request.targets, EXCLUDES_COUNTED, tell, whole=config.shard.of > 1)
     plan = Plan(choice, ports_of(request.targets), config)
     ports = usual_ports_text(request.targets) or format_ports(plan.ports)
-    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}
-" for label, text in _lines(plan, ports))
+    sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan, ports))
     sys.stdout.flush()
     return 0
 

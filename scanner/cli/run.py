@@ -208,7 +208,7 @@ def _ticking(
 def _opened(request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch) -> Outputs:
     """Every file of the scan, opened. If one is refused, all are as they were. Raises UsageError."""
     started = state.total(session.stats()).started
-    run = Run(command_line(), request.verb, format_ports(ports), len(ports), started)
+    run = Run(command_line(), request.verb, format_ports(ports), len(ports), started, names=session.names)
     outputs = request.output.open(run, state.written)
     watch.begin()
     return outputs

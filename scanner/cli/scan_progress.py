@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..rounds.statistics import ScanStats
+from ..verdict.sentences import titled
 from .progress import Speed, time_left
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ScanProgress:
         """Ports that were found open since the last call."""
         found, self._found = self._found, []
         for host, port in found:
-            yield f"open {host} {port}/tcp"
+            yield f"open {titled(host, self._session.names.get(host))} {port}/tcp"
 
     def facts(self, seconds: float) -> dict[str, Any]:
         """How far the scan is, for a program."""

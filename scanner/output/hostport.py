@@ -1,5 +1,7 @@
 """`host:port`, one line for each open port: what the next tool of a pipe takes as its targets.
 
+The host is the name that the user gave, because a web server may answer by it alone; otherwise the address.
+
 On standard output a port leaves as soon as it is found, and once. So the row that comes when its window closes writes
 nothing more. In a file it leaves with its row: what a window has given can be cut back when a scan is resumed.
 
@@ -7,8 +9,10 @@ A capture may hold a target several times, by prober, tunnel or scan. It is one 
 row, so only what was written early is remembered, and only until its window closes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
+from ..errors import escaped
 from ..verdict.columns import Columns
 from ..verdict.rows import Verdict
 from ..verdict.table import RANK, Rank, State
@@ -18,29 +22,30 @@ from .stream import Format
 _OPEN = State.OPEN.value
 
 
-def list_format(early: bool) -> Format:
-    """The Format of one file. `early`: it also takes ports that were just found."""
-    known = _List()
+def list_format(early: bool, names: Mapping[str, str] = MappingProxyType({})) -> Format:
+    """The Format of one file. `early`: it also takes ports that were just found. `names`: of hosts, by address."""
+    known = _List(names)
     return Format(known.texts, found=known.found if early else None)
 
 
 class _List:
     """What has been written, as far as it may come again."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
         self._written: set[tuple[str, int]] = set()
 
     def texts(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
         """A batch: its open ports that were not written before."""
         if isinstance(verdicts, Columns):
             verdicts = verdicts.take(RANK[verdicts.record["reason"]] == Rank.OPEN)
-        return chunks(_line(row.ip, row.port or 0) for row in verdicts if row.state == _OPEN and self._is_new(row))
+        return chunks(self._line(row.ip, row.port or 0) for row in verdicts if row.state == _OPEN and self._is_new(row))
 
     def found(self, targets: Iterable[tuple[str, int]]) -> str:
         """Targets just found open. A window that is scanned anew finds them again."""
         fresh = [target for target in dict.fromkeys(targets) if target not in self._written]
         self._written.update(fresh)
-        return "".join(_line(ip, port) for ip, port in fresh)
+        return "".join(self._line(ip, port) for ip, port in fresh)
 
     def _is_new(self, row: Verdict) -> bool:
         target = row.ip, row.port or 0
@@ -51,7 +56,7 @@ class _List:
             self._written.discard(target)
         return fresh
 
-
-def _line(ip: str, port: int) -> str:
-    """IPv6 in brackets (RFC 3986 3.2.2)."""
-    return f"[{ip}]:{port}\n" if ":" in ip else f"{ip}:{port}\n"
+    def _line(self, ip: str, port: int) -> str:
+        """IPv6 in brackets (RFC 3986 3.2.2)."""
+        host = escaped(self._names.get(ip, ip))
+        return f"[{host}]:{port}\n" if ":" in host else f"{host}:{port}\n"

@@ -16,7 +16,7 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -33,7 +33,7 @@ class Run:
 
     `command`: the command line. `kind`: "syn", "connect", or "" for a capture. `ports`: the probed ports as
     `format_ports` writes them, `port_count` of them. `started`: seconds since 1970. `scans`: rows say to which scan of
-    their target they belong.
+    their target they belong. `names`: the names that the user gave, by address.
     """
 
     command: str = "halfopen"
@@ -42,6 +42,7 @@ class Run:
     port_count: int = 0
     started: float = field(default_factory=time.time)
     scans: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -255,31 +255,14 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
-    (
-        _,
-        _,
-        state,
-        reason,
-        protocol,
-        ttl,
-        service,
-        evidence,
-        rtt_ms,
-        time,
-        pass_,
-        *seen,
-        first,
-        last,
-        attempts,
-        scan,
-        name,
-    ) = verdict
+    (_, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts, scan,
+     hostname) = verdict  # fmt: skip
     for name, number in zip(_LARGEST, (ttl, rtt_ms, time, pass_, first, last, attempts, scan), strict=True):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
     if not _are_words(state, reason, protocol, service, *seen, evidence):
         raise file.wrong("has a word that is too long, or too many of them")
-    if len(name or "") > _LONGEST_NAME:
+    if len(hostname or "") > _LONGEST_NAME:
         raise file.wrong("has a host name that is too long")
     return verdict
 

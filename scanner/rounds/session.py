@@ -13,7 +13,7 @@ from typing import Protocol
 from ..errors import ScanError, cause_of
 from ..packet.addresses import to_text
 from ..verdict.rows import Verdict
-from ..verdict.sentences import plural, titled
+from ..verdict.sentences import plural
 from .pacing import SECOND
 from .rows import NO_NAMES, Names, silent_targets, window_rows
 from .schedule import MOST_CHOSEN, HostRange, Keys, LaneFacts, ResumePoint
@@ -184,8 +184,7 @@ class Session:
             if not self.naming:
                 continue
             hosts = to_text(window.hosts[target_id // window.width])
-            titles = [titled(ip, self.names.get(ip)) for ip in hosts]
-            self.opened.extend(zip(titles, window.ports[target_id % window.width].tolist(), strict=True))
+            self.opened.extend(zip(hosts, window.ports[target_id % window.width].tolist(), strict=True))
 
     def _closed(self, write_silent: bool, only_open: bool) -> Iterator[Iterable[Verdict]]:
         closed = self.engine.windows.closed

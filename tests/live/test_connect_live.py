@@ -23,8 +23,8 @@ from scanner.rounds.pacing import Budget, TokenBucket
 from scanner.rounds.rows import window_rows
 from scanner.rounds.session import Session
 from scanner.targets.hostspace import Shard
-from scanner.targets.ports import parse_ports
 from scanner.targets.names import resolve
+from scanner.targets.ports import parse_ports
 from scanner.targets.spec import parse_hosts
 from scanner.transport.steady import steady_clock
 from scanner.verdict.ledger import Mark
