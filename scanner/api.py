@@ -70,8 +70,7 @@ def scan(
     for name, value in (("connect", connect), ("verify", verify), ("only_open", only_open)):
         flag_of(name, value)
     request, config = _request(targets, ports, options)
-    column, excluded = ports_of(request), excluded_ports_of(request)
-    choice = choice_of(request, whole=config.shard.of > 1)
+    column, choice = ports_of(request), choice_of(request, whole=config.shard.of > 1)
     guard(choice.hosts, request.yes, None)
     notes = [*choice.notes, *map(skipped_text, choice.taken)]
     summary: list[str] = []
@@ -118,7 +117,7 @@ def _session(
         return connect_session(hosts, ports, config)
     from .halfopen.session import syn_session
 
-    return syn_session(hosts, ports, config, notes.append, verify=verify, excluded_ports=excluded)
+    return syn_session(hosts, ports, config, notes.append, verify=verify, excluded_ports=excluded_ports_of(request))
 
 
 def _chunks(batches: Iterable[Iterable[Verdict]]) -> Iterator[list[Verdict]]:

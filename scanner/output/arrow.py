@@ -20,7 +20,7 @@ TYPES = {  # of the columns, by the fields of Verdict
     "ip": "string", "port": "int32", "state": "string", "reason": "string", "protocol": "string", "ttl": "int16",
     "service": "string", "evidence": "list", "rtt_ms": "float64", "time": "float64", "pass": "int16",
     "icmp_from": "string", "scanner_ip": "string", "tunnel": "string", "first_probe": "float64",
-    "last_probe": "float64", "attempts": "int64", "scan": "int32",
+    "last_probe": "float64", "attempts": "int64", "scan": "int32", "hostname": "string",
 }  # fmt: skip
 
 
