@@ -81,7 +81,7 @@ def scan(
         # Imported here: `classify` needs none of these, and a connect scan needs no packet sockets.
         from .rounds.statistics import summary_lines
 
-        session = _session(choice.hosts, column, config, connect, notes, verify, excluded)
+        session = _session(choice.hosts, column, config, connect, notes, verify, excluded_ports_of(request))
         running.append(session)
         for _ in stops:
             session.stop()
@@ -117,7 +117,7 @@ def _session(
         return connect_session(hosts, ports, config)
     from .halfopen.session import syn_session
 
-    return syn_session(hosts, ports, config, notes.append, verify=verify, excluded_ports=excluded_ports_of(request))
+    return syn_session(hosts, ports, config, notes.append, verify=verify, excluded_ports=excluded)
 
 
 def _chunks(batches: Iterable[Iterable[Verdict]]) -> Iterator[list[Verdict]]:
