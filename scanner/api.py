@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from .capture.source import file_name
 from .capture.times import Period, duration
 from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
-from .config import SynConfig, TargetOptions, choice_of, config_of, declared, excluded_ports_of, ports_of
+from .config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
+from .declare import declared
 from .errors import UsageError, need_linux
 from .keywords import Path, PortSpec, Spec, flag_of, number, paths_of, port_text, specs_of, values_of
 from .output import MANY

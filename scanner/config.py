@@ -13,11 +13,12 @@ For the same reason groups have no generated methods but `__init__`: each method
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from .declare import Texts, declared, option
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,53 +33,10 @@ PUBLIC_RATE = 10_000.0  # frames per second: the end of --rate auto towards publ
 MAX_RATE = 1e9  # frames per second, more than any link carries; infinity and NaN fail this limit too
 MAX_SENDERS = 8
 TRANSPORTS = ("auto", "xdp", "ring", "raw")
+OPTION_SETS = ("os", "mss", "none")
 SEED_BITS = 127
 
 TARGETS, PORTS, SPEED, NETWORK = "Targets", "Ports", "Speed", "Network"
-Texts = tuple[str, ...]
-
-
-class Option(NamedTuple):
-    """How an option looks to a user.
-
-    `flags`: separated by spaces; empty: the name of the field; None: a positional argument. `typed`: the default as the
-    user would type it, for an option whose text is read later (see `config_of`). `fixed`: a resumed scan must be given
-    the same value. The last three come from the field: its name, its type, and its default (MISSING: required).
-    """
-
-    heading: str
-    help: str
-    flags: str | None = ""
-    metavar: str | None = None
-    typed: str | None = None
-    fixed: bool = False
-    name: str = ""
-    kind: Any = None
-    default: Any = None
-
-    @property
-    def names(self) -> list[str]:
-        """Every flag; none for a positional argument."""
-        return [] if self.flags is None else self.flags.split() or ["--" + self.name.replace("_", "-")]
-
-
-def option(default: Any, *looks: Any, **more: Any) -> Any:
-    """The field of an option. `default` may be a function that makes the value."""
-    metadata = {"option": Option(*looks, **more)}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def declared(*groups: Any, without: tuple[str, ...] = ()) -> dict[str, Option]:
-    """The options of some groups by the names of their fields, in the order of their declaration."""
-    options: dict[str, Option] = {}
-    for declaration in (declaration for group in groups for declaration in fields(group)):
-        unnamed = declaration.metadata.get("option")
-        if unnamed and declaration.name not in without:
-            kind, default = (declaration.type, declaration.default) if unnamed.typed is None else (str, unnamed.typed)
-            options[declaration.name] = unnamed._replace(name=declaration.name, kind=kind, default=default)
-    return options
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -107,6 +65,12 @@ class TargetOptions:
     top_ports: int | None = option(None, PORTS, "The N ports most often open, by nmap's file if there is one.", "", "N")
     list_ports: bool = option(False, PORTS, "Print the ports with their names and send nothing.")
     exclude_ports: str | None = option(None, PORTS, "Ports to leave out, by --verify as well.")
+
+
+def _interfaces() -> Texts:
+    from socket import if_nameindex
+
+    return tuple(name for _, name in if_nameindex())
 
 
 def _whole() -> "Shard":
@@ -143,9 +107,12 @@ class SynConfig:
     )
     senders: int = option(1, SPEED, "Threads that send; 2 for more than a million frames per second.")
     transport: str = option(
-        "auto", SPEED, "How frames leave: xdp, ring, raw, or auto: the fastest, but seen by tcpdump up to 50000/s."
+        "auto", SPEED, "How frames leave: xdp, ring, raw, or auto: the fastest, but seen by tcpdump up to 50000/s.",
+        values=TRANSPORTS,
     )  # fmt: skip
-    interface: str | None = option(None, NETWORK, "Send on this interface.", "-e --interface", fixed=True)
+    interface: str | None = option(
+        None, NETWORK, "Send on this interface.", "-e --interface", fixed=True, values=_interfaces
+    )
     source_ip: str | None = option(None, NETWORK, "Send from this address.", fixed=True)
     source_port: int | None = option(
         None,
@@ -158,10 +125,9 @@ class SynConfig:
     tos: int = option(  # DSCP "lower effort", RFC 8622
         4, NETWORK, "TOS byte of the probes; with 0 forged resets cannot be told from others.", fixed=True
     )
-    options: str = option("os", NETWORK, "TCP options of the probes: os, mss or none.", fixed=True)
+    options: str = option("os", NETWORK, "TCP options of the probes: os, mss or none.", fixed=True, values=OPTION_SETS)
 
     def __post_init__(self) -> None:
-        from .packet.template import OPTION_SETS
         from .verdict.loss import MAX_PASSES
 
         rate, max_rate, most = self.rate, self.max_rate, f"{MAX_RATE:,.0f}"
@@ -224,16 +190,15 @@ def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = No
     from .targets.names import resolve
     from .targets.spec import Specs, zones_in
     from .targets.special import choose
+    from .targets.typed import separated, typed
     from .targets.zones import noted
 
     if not options.targets and not options.targets_file:
-        raise UsageError("no target given: name addresses, networks or hosts, or a file with -iL")
+        raise UsageError("no target given: name addresses, networks or hosts, a file with -iL, or pipe targets in")
     if options.ipv4 and options.ipv6:
         raise UsageError("-4 and -6 each leave out what the other one scans: give one of them, or none")
-    targets: Specs = chain(options.targets, *(read_list(path, tell) for path in options.targets_file))
-    excludes: Specs = chain(
-        *(text.split(",") for text in options.exclude), *(read_list(path, tell) for path in options.exclude_file)
-    )
+    targets: Specs = chain(typed(options.targets), *(read_list(path, tell) for path in options.targets_file))
+    excludes: Specs = chain(*map(separated, options.exclude), *(read_list(path, tell) for path in options.exclude_file))
     zoned: list[str] = []
     family = 4 if options.ipv4 else 6 if options.ipv6 else 0
     choice = choose(noted(targets, zoned), excludes, resolve, options.all_addresses, counted, family, not whole, tell)
@@ -284,7 +249,9 @@ def config_of(given: Mapping[str, Any]) -> SynConfig:
     share = missed.endswith("%")
     bound = _number("--max-missed", missed.removesuffix("%"), "a number such as 0.01, or a percentage such as 1%")
     typed |= {
-        "rate": None if rate == "auto" else _number("--rate", rate, "auto, or frames a second"),
+        "rate": None
+        if rate == "auto"
+        else _number("--rate", rate, "auto, or frames a second such as 500, 10k or 1M", per_second),
         "shard": Shard(part, parts),
         # A share of the responders found leaves the number itself at a value that passes the checks.
         "max_missed": 1.0 if share else bound,
@@ -293,8 +260,14 @@ def config_of(given: Mapping[str, Any]) -> SynConfig:
     return SynConfig(**typed)
 
 
-def _number(flag: str, text: str, wanted: str) -> float:
+def per_second(text: str) -> float:
+    """`500`, `10k` or `1M` → a number of frames. Raises ValueError."""
+    factor = {"k": 1e3, "K": 1e3, "M": 1e6}.get(text[-1:])
+    return float(text[:-1]) * factor if factor else float(text)
+
+
+def _number(flag: str, text: str, wanted: str, read: Callable[[str], float] = float) -> float:
     try:
-        return float(text)
+        return read(text)
     except ValueError:
         raise UsageError(f"{flag} {text!r} is not {wanted}") from None

@@ -7,12 +7,13 @@ None is an option that is not given. Whatever else stands there raises `UsageErr
 """
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from os import PathLike, fspath
 from typing import Any
 
-from .config import Option, Texts
+from .config import per_second
+from .declare import Option, Texts
 from .errors import UsageError
 
 Address = IPv4Address | IPv6Address | IPv4Network | IPv6Network  # an interface is an address, and meant as its network
@@ -41,7 +42,7 @@ def _value(option: Option, value: Any) -> Any:
     if option.kind in (int, int | None):
         return whole(flag, value)
     if option.kind in (float, float | None):
-        return number(flag, value)
+        return number(flag, value, per_second if option.name == "max_rate" else float)
     return _text(flag, value, option.typed is not None)
 
 
@@ -62,11 +63,11 @@ def whole(flag: str, value: Any) -> int:
     raise UsageError(f"{flag} {value!r} is not a whole number")
 
 
-def number(flag: str, value: Any) -> float:
+def number(flag: str, value: Any, read: Callable[[str], float] = float) -> float:
     """A number, or its text."""
     try:
         if not isinstance(value, bool):
-            return float(value)
+            return read(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         pass
     raise UsageError(f"{flag} {value!r} is not a number")

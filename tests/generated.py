@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scanner.cli.options import OPTIONS
-from scanner.config import Option
+from scanner.declare import Option
 from scanner.rounds.lifecycle import TABLE, Action, Rule, Wait
 
 ROOT = Path(__file__).resolve().parents[1]

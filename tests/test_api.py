@@ -19,7 +19,8 @@ import pytest
 
 import scanner
 from scanner import Verdict, classify, scan
-from scanner.config import SynConfig, TargetOptions, declared
+from scanner.config import SynConfig, TargetOptions
+from scanner.declare import declared
 from scanner.errors import UsageError
 from scanner.targets.hostspace import Shard
 from scanner.verdicts import Interrupted, Verdicts

@@ -1,12 +1,12 @@
 """Typer's commands, made from our own declarations of options.
 
-Typer gets the parameters of a verb from `OPTIONS`. It differs from plain Typer in two things. Options are printed under
-their headings, which Typer does only with rich. And no value is read by a pydantic model, as Typer does since 0.27: to
-import pydantic takes 45 to 75 ms, a fifth of the time of a scan of one port. Our options are texts, lists of texts,
-numbers and flags, which need no model.
+Typer gets the parameters of a verb from `OPTIONS`. It differs from plain Typer in three things. Options are printed
+under their headings, which Typer does only with rich. Flags of other scanners get a line that names our option
+(`familiar`). And no value is read by a pydantic model, as Typer does since 0.27: to import pydantic takes 45 to 75 ms,
+a fifth of the time of a scan of one port. Our options are texts, lists of texts, numbers and flags, and need no model.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING
 from functools import cache
 from inspect import Parameter
@@ -15,7 +15,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ..config import Option, Texts
+from ..config import per_second
+from ..declare import Option, Texts, Values
+from .familiar import check_flags, check_verb
 
 _NAMES = {int: "a whole number", float: "a number"}
 
@@ -31,7 +33,7 @@ class _Plain:
         if kind not in _NAMES or not isinstance(value, str):
             return list(value) if several else value
         try:
-            return kind(value)
+            return per_second(value) if param.name == "max_rate" else kind(value)
         except ValueError:
             raise typer.BadParameter(f"{value!r} is not {_NAMES[kind]}", ctx=ctx, param=param) from None
 
@@ -50,6 +52,8 @@ class Root(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _plainly(self.get_params(ctx))
+        if not ctx.resilient_parsing:  # as it is while the shell completes a word
+            check_verb(args, self.commands, {name for parameter in self.get_params(ctx) for name in parameter.opts})
         return super().parse_args(ctx, args)
 
 
@@ -58,6 +62,8 @@ class Grouped(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _plainly(self.get_params(ctx))
+        if not ctx.resilient_parsing:
+            check_flags(self.name or "", args, self.get_params(ctx))
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -71,6 +77,15 @@ class Grouped(TyperCommand):
                 formatter.write_dl(records)
 
 
+def _completing(values: Values) -> Callable[[str], list[str]]:
+    """What the shell asks: the values that begin with what has been typed."""
+
+    def begin_with(incomplete: str) -> list[str]:
+        return [value for value in (values() if callable(values) else values) if value.startswith(incomplete)]
+
+    return begin_with
+
+
 @cache  # verbs share most of their options
 def parameter(option: Option) -> Parameter:
     """An option as Typer wants it: the parameter of a function."""
@@ -79,6 +94,8 @@ def parameter(option: Option) -> Parameter:
     # To Typer a repeatable option is a list, and a list that was not given is None.
     if kind == Texts:
         kind, default = list[str] if default is MISSING else list[str] | None, default or None
+    if option.values:
+        looks["autocompletion"] = _completing(option.values)
     info = typer.Option(*option.names, **looks) if option.names else typer.Argument(**looks)
     default = Parameter.empty if default is MISSING else default
     return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])

@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..config import Option, SynConfig, TargetOptions, Texts, declared, option
+from ..config import SynConfig, TargetOptions
+from ..declare import Option, Texts, declared, option
 from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..output import Outputs, Run, Written
 
+FORMATS = ("table", "jsonl", "csv", "xml", "gnmap", "list")
 INPUT, EVIDENCE, OUTPUT, RESUME = "Input", "Evidence", "Output", "Resume"
 
 # Options that several groups have.
@@ -55,7 +57,11 @@ class OutputOptions:
     """Where the results go, and what is printed beside them."""
 
     form: str | None = option(
-        None, OUTPUT, "On stdout: table, jsonl, csv, xml, gnmap or list (default: table).", "-f --format"
+        None,
+        OUTPUT,
+        "On stdout: table, jsonl, csv, xml, gnmap or list (default: table).",
+        "-f --format",
+        values=FORMATS,
     )
     output: Texts = option(
         (),
@@ -163,7 +169,7 @@ class WhoOptions:
     until: str | None = option(*UNTIL)
     outer: bool = option(*OUTER)
     min_targets: int = option(3, INPUT, "List those who probed at least N targets.", "", "N")
-    form: str | None = option(None, OUTPUT, "table, jsonl or csv (default: table).", "-f --format")
+    form: str | None = option(None, OUTPUT, "table, jsonl or csv (default: table).", "-f --format", values=FORMATS[:3])
     everything: bool = option(False, OUTPUT, "Also clients whose connections carry data.", "--all")
     quiet: bool = option(*QUIET)
     progress: str = option(*PROGRESS)
@@ -188,7 +194,7 @@ class DiffOptions:
     old: str = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", None)
     new: str = option(MISSING, INPUT, "The same of a later scan, in any of these formats.", None)
     max_memory: str = option(*MAX_MEMORY)
-    form: str | None = option(None, OUTPUT, "table or jsonl.", "-f --format")
+    form: str | None = option(None, OUTPUT, "table or jsonl.", "-f --format", values=FORMATS[:2])
     reasons: bool = option(False, OUTPUT, "A new reason for the same state is a change, too.")
     only_open: bool = option(False, OUTPUT, "Only changes from or to open.", "--open")
     everything: bool = option(*EVERYTHING)

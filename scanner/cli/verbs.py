@@ -21,12 +21,14 @@ from ..config import TargetOptions
 from ..errors import ScannerError, cause_of, need_linux, note, shortened
 from . import options, privileges
 from .commands import Grouped, Root, parameter
+from .familiar import understood
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
 
 app = typer.Typer(
     name="halfopen",
     cls=Root,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -59,7 +61,7 @@ def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
             from .run import print_ports
 
             raise typer.Exit(print_ports(group(TargetOptions, given)))
-        raise typer.Exit(act(given))
+        raise typer.Exit(act(understood(name, given)))
 
     parameters = list(map(parameter, OPTIONS[name].values()))
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -236,7 +238,7 @@ def _ladder_of_each(arguments: list[str]) -> list[str]:
     named = [after.count(":") == 1 or after.startswith("[") for after in following]
     return [
         "--ladder=each" if argument == "--ladder" and not name else argument
-        for argument, name in zip(arguments, named, strict=True)
+        for argument, name in zip(arguments, named, strict=False)
     ]
 
 

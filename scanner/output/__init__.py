@@ -71,7 +71,8 @@ FORMATS: dict[str, Callable[[Stream, bool, Run], Format]] = {
     "table": _table, "jsonl": _jsonl, "csv": _csv, "xml": _xml, "gnmap": _gnmap, "list": _list,
 }  # fmt: skip
 SUFFIXES = {
-    ".txt": "table", ".jsonl": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap", ".list": "list",
+    ".txt": "table", ".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap",
+    ".list": "list",
 }  # fmt: skip
 
 

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, NoReturn
 
-OPTION_SETS = ("os", "mss", "none")
 _MSS = {4: 1460, 6: 1440}  # what fits into 1500 bytes beside the headers of IP and TCP
 _BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 _NO_MAC = "00:00:00:00:00:00"
@@ -36,7 +35,7 @@ class Recipe(NamedTuple):
     """What to build: `kind` is syn, syn-ack, reset or query.
 
     `address` and `mac` are ours, as text; without `mac` the frame begins with the IP header. `options` (one of
-    `OPTION_SETS`) are for syn only; `ttl` and `tos` for all but query.
+    `config.OPTION_SETS`) are for syn only; `ttl` and `tos` for all but query.
     """
 
     kind: str

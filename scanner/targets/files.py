@@ -42,7 +42,8 @@ def read_list(path: str, tell: Tell | None = None) -> Iterator[Lines]:
     except OSError as error:
         raise UsageError(f"cannot read the list {path}: {error.strerror}") from None
     if empty:
-        raise UsageError(f"the list {path} is empty: write one address, range or host name a line, or leave it out")
+        name = "standard input" if path == "-" else f"the list {path}"
+        raise UsageError(f"{name} is empty: write one address, range or host name a line, or leave it out")
 
 
 def _pieces(file: IO[bytes], path: str, tell: Tell) -> Iterator[bytes]:
