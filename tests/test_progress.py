@@ -53,6 +53,41 @@ def test_the_summary_counts_one_thing_in_the_singular() -> None:
     assert "put off 1 time: memory" in rest
 
 
+MEASURED = ScanStats(responders=12, hosts_heard=2, loss=0.1, tried=24)
+SURE = {
+    "nothing was lost, of few probes": (
+        MEASURED,
+        "lost 0 of 24 probes to targets that answered (at most 12%); "
+        "expected missed responders: 0.0000 on 2 hosts that answered (at most 0)",
+    ),
+    "little was lost": (
+        replace(MEASURED, lost=3),
+        "lost 3 of 24 probes to targets that answered; "
+        "expected missed responders: 0.0000 on 2 hosts that answered (at most 0)",
+    ),
+    "enough was lost to tell the share": (
+        replace(MEASURED, tried=200, lost=20),
+        "loss 10.0% a round trip; expected missed responders: 0.0000 on 2 hosts that answered (at most 0)",
+    ),
+    "hosts may seem absent": (
+        replace(MEASURED, expected_missed=0.1101, missed_with_hosts=0.11),
+        "lost 0 of 24 probes to targets that answered (at most 12%); "
+        "expected missed responders: 0.0001 on 2 hosts that answered, and 0.1100 on hosts that seem absent (at most 1)",
+    ),
+    "interrupted in the first window": (
+        ScanStats(replies=94_606, interrupted=True),
+        "loss not measured: interrupted before a window was over",
+    ),
+    "silence": (ScanStats(), "loss not measured: nobody answered"),
+}
+
+
+@pytest.mark.parametrize("case", SURE)
+def test_the_second_line_says_no_more_than_was_measured(case: str) -> None:
+    stats, line = SURE[case]
+    assert summary_lines(stats)[1] == line
+
+
 class Clock:
     """Seconds, set by the test."""
 

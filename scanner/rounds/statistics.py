@@ -28,6 +28,7 @@ _OTHER_FRAMES = (  # kinds that only some scans send
     ("ack", "ACK"),
 )
 MOST_MISSED = 0.01  # share of the responders that a scan may expect to have missed
+LEAST_LOST = 10  # probes: with fewer the share is not known to one digit
 MOST_NAMED = 10  # hosts that stopped answering
 _LEAST_SENDING = 0.1  # seconds: a shorter scan has no rate worth printing
 
@@ -48,14 +49,17 @@ class ScanStats:
     two_macs: Counter[str] = field(default_factory=Counter)  # addresses with more than one MAC: further answers
     ring_drops: int = 0
     interface_drops: int = 0
-    expected_missed: float = 0.0  # responders, on hosts that answered
+    expected_missed: float = 0.0  # responders, on hosts that answered or should have
+    missed_with_hosts: float = 0.0  # of these, responders of hosts whose every answer to a query may have been lost
     missed_variance: float = 0.0  # of that number
     hosts_heard: int = 0  # hosts that answered
     hosts_unheard: int = 0  # hosts that were probed and never answered
     missed_by_loss: float = 0.0  # responders on hosts that never answered, if only the loss of the others hid them
     stopped: Counter[str] = field(default_factory=Counter)  # hosts that stopped answering: probes until then
     carries: float | None = None  # frames a second, where the path carries less than could be sent
-    loss: float | None = None  # per round trip; None: not measured
+    loss: float | None = None  # per round trip, as estimated for the whole scan; None: not measured
+    tried: int = 0  # probes to targets that answered
+    lost: int = 0  # of these, probes without an answer
     responders: int = 0  # targets with a TCP answer
     answered: int = 0
     passes: int = 0
@@ -77,6 +81,7 @@ class ScanStats:
         """Take in a window that has closed."""
         estimate, unheard = window.estimate, int(np.count_nonzero(window.unheard & (window.stopped_at == 0)))
         self.expected_missed += estimate.missed + window.missed_with_hosts
+        self.missed_with_hosts += window.missed_with_hosts
         self.missed_variance += estimate.variance + window.missed_with_hosts
         self.hosts_heard += int(np.count_nonzero(window.last_answer))
         self.hosts_unheard += unheard
@@ -87,6 +92,9 @@ class ScanStats:
             self.unmeasured += int(window.by_host(window.ledger.silent(slice(None)))[window.last_answer > 0].sum())
         responders = window.responders
         self.loss = _weighted((self.loss, self.measured), (estimate.loss, responders))
+        passes, control = window.first_pass[window.first_pass > 0].astype(np.int64), window.control.outcomes().back
+        self.tried += int(passes.sum()) + len(control)
+        self.lost += int(passes.sum()) - len(passes) + int(np.count_nonzero(~control))
         self.measured += responders if estimate.loss is not None else 0
         self.responders += responders
         self.answered += window.ledger.answered
@@ -117,9 +125,9 @@ class ScanStats:
     def after(self, earlier: "ScanStats") -> "ScanStats":
         """The statistics of two parts of a scan, this one being the later."""
         added = ("seconds", "sending_seconds", "sent", "replies", "late", "rejected", "bad_checksums", "two_macs",
-                 "ring_drops", "interface_drops", "expected_missed", "missed_variance", "hosts_heard", "hosts_unheard",
-                 "missed_by_loss", "stopped", "unmeasured", "responders", "answered", "silent_counted", "shortages",
-                 "opened")  # fmt: skip
+                 "ring_drops", "interface_drops", "expected_missed", "missed_with_hosts", "missed_variance",
+                 "hosts_heard", "hosts_unheard", "missed_by_loss", "tried", "lost", "stopped", "unmeasured",
+                 "responders", "answered", "silent_counted", "shortages", "opened")  # fmt: skip
         return replace(
             self,
             **{name: getattr(self, name) + getattr(earlier, name) for name in added},
@@ -197,18 +205,36 @@ def summary_lines(stats: ScanStats) -> list[str]:
 
 def _trust(stats: ScanStats) -> str:
     """The loss, and what it hid on hosts that answered."""
+    if stats.interrupted and not stats.responders:
+        return "loss not measured: interrupted before a window was over"
     if not stats.responders:
         return "loss not measured: nobody answered" if not stats.answered else "loss not measured: no TCP answer"
     if stats.loss is None:
         if not stats.unmeasured:
             return "loss not measured: the hosts that answered have no silent target"
         return f"loss not measured: {plural(stats.responders, 'target')} answered, in {plural(stats.passes, 'pass')}"
-    missed = f"{stats.expected_missed:,.4f}" if stats.expected_missed < 10 else f"{stats.expected_missed:,.0f}"
+    missed = _number(stats.expected_missed - stats.missed_with_hosts)
+    absent = f", and {_number(stats.missed_with_hosts)} on hosts that seem absent" if stats.missed_with_hosts else ""
     return (
-        f"loss {stats.loss:.1%} a round trip; "
-        f"expected missed responders: {missed} on {plural(stats.hosts_heard, 'host')} that answered "
+        f"{_loss(stats, stats.loss)}; "
+        f"expected missed responders: {missed} on {plural(stats.hosts_heard, 'host')} that answered{absent} "
         f"(at most {stats.at_most_missed:,})"
     )
+
+
+def _number(expected: float) -> str:
+    return f"{expected:,.4f}" if expected < 10 else f"{expected:,.0f}"
+
+
+def _loss(stats: ScanStats, share: float) -> str:
+    """A share says more than was measured where few probes were lost. Then the numbers themselves are printed.
+
+    Of n probes without a loss, the share that is lost is at most 1 - 0.05^(1/n) with 95 % confidence.
+    """
+    if stats.lost >= LEAST_LOST:
+        return f"loss {share:.1%} a round trip"
+    most = f" (at most {100 - 100 * 0.05 ** (1 / stats.tried):.2g}%)" if stats.tried and not stats.lost else ""
+    return f"lost {stats.lost} of {plural(stats.tried, 'probe')} to targets that answered{most}"
 
 
 def _unheard(stats: ScanStats) -> list[str]:
