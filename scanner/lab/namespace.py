@@ -87,7 +87,7 @@ class Namespace:
             os.close(home)
 
     def run(
-        self, command: Sequence[str], stdin: str = "", pass_fds: Sequence[int] = (), timeout: float = 60
+        self, command: Sequence[str], stdin: str = "", pass_fds: Sequence[int] = (), timeout: float = 180
     ) -> "subprocess.CompletedProcess[str]":
         """Run a program to its end inside the namespace; output as text, and any exit code is accepted."""
         line = [tool(command[0]), *command[1:]]
