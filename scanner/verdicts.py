@@ -25,7 +25,7 @@ import numpy.typing as npt
 from .verdict.rows import Verdict
 
 MOST_KEPT = 1 << 20  # rows
-_TYPES = {  # of the fields of Verdict, in their order; empty: as long as the longest text
+_TYPES = {  # of the fields of Verdict; empty: as long as the longest text
     "ip": "U39", "port": "i4", "state": "U8", "reason": "U20", "protocol": "U4", "ttl": "i2", "service": "U16",
     "evidence": "", "rtt_ms": "f8", "time": "f8", "pass_": "u1", "icmp_from": "U39", "scanner_ip": "U39",
     "tunnel": "", "first_probe": "f8", "last_probe": "f8", "attempts": "i8",
@@ -105,13 +105,14 @@ class Verdicts:
         or pass 0.
         """
         rows: list[tuple[Any, ...]] = []
-        longest = {name: 1 for name, kind in _TYPES.items() if not kind}
+        longest = {name: 1 for name in Verdict._fields if not _TYPES[name]}
         for row in self:
             cells: dict[str, Any] = {**row._asdict(), "evidence": " ".join(row.evidence)}
             for name, length in longest.items():
                 longest[name] = max(length, len(cells[name] or ""))
             rows.append(tuple(_UNKNOWN[_TYPES[name][:1]] if cell is None else cell for name, cell in cells.items()))
-        return np.array(rows, [(name.rstrip("_"), kind or f"U{longest[name]}") for name, kind in _TYPES.items()])
+        kinds = [(name.rstrip("_"), _TYPES[name] or f"U{longest[name]}") for name in Verdict._fields]
+        return np.array(rows, kinds)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
         """The rows that have not been read yet, as Arrow columns: polars, DuckDB and pyarrow call this.

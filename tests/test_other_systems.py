@@ -45,6 +45,7 @@ WORKING = {
     "who": ("who", CAPTURE, "--all"),
     "diff": ("diff", CAPTURE, CAPTURE),
     "report": ("report", CAPTURE, "-o", "-", "--title", "x"),
+    "schema": ("schema",),
     "help": ("--help",),
     "help of a scan": ("syn", "--help"),
     "an unknown option": ("classify", CAPTURE, "--no-such-option"),
@@ -103,9 +104,8 @@ NEED_LINUX = {
 @pytest.mark.parametrize("verb", NEED_LINUX)
 def test_what_sends_packets_says_that_it_needs_linux(system: str, verb: str) -> None:
     done = run(system, *NEED_LINUX[verb])
-    expected = (
-        f"halfopen: {verb} needs Linux, and this is {SYSTEMS[system]}: classify, who, diff and report work here\n"
-    )
+    working = "classify, who, diff, report and schema work here"
+    expected = f"halfopen: {verb} needs Linux, and this is {SYSTEMS[system]}: {working}\n"
     assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", expected)
 
 

@@ -379,7 +379,8 @@ def test_which_rows_a_scan_writes(options: str, silent: bool, only_open: bool, m
 
 
 NO_FORMAT = (
-    " does not say its format: end the name in one of .txt, .jsonl, .json, .csv, .xml, .gnmap, .list, or in one and .gz"
+    " does not say its format: end the name in one of .txt, .jsonl, .json, .csv, .xml, .gnmap, .list, "
+    ".parquet, or in one and .gz"
 )
 REFUSED = [
     ("yaml", [], "format 'yaml' is not known: use one of table, jsonl, csv, xml, gnmap, list"),

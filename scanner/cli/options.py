@@ -66,7 +66,7 @@ class OutputOptions:
     output: Texts = option(
         (),
         OUTPUT,
-        "Also write FILE.txt, .jsonl, .csv, .xml, .gnmap or .list, with .gz compressed; repeatable.",
+        "Also write FILE.txt, .jsonl, .csv, .xml, .gnmap or .list, with .gz compressed, or .parquet; repeatable.",
         "-o --output",
     )
     output_xml: str | None = option(None, OUTPUT, "nmap's XML to FILE, whatever its name; - is stdout.", "-oX", "FILE")
@@ -108,6 +108,11 @@ class OutputOptions:
 
         Devices and pipes may be named twice. Raises UsageError.
         """
+        for path in self.files:
+            if path.lower().endswith(".parquet"):
+                from ..output.parquet import check_parquet
+
+                check_parquet(path, self.resume is not None)
         named = [("-o", path) for path in self.files]
         others = ("--record", record), ("--stats", self.stats), ("--resume", self.resume)
         taken: dict[str, str] = {}
@@ -217,6 +222,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "demo": {},
     "report": declared(ReportOptions),
     "diff": declared(DiffOptions),
+    "schema": {},
 }
 
 Given = Mapping[str, Any]  # what a user gave, by the names of the fields

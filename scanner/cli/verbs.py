@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import Signature, cleandoc
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -230,6 +231,17 @@ def diff(given: Given) -> int:
     chosen = vars(group(options.DiffOptions, given))
     with at_most(chosen.pop("max_memory")):
         return run_diff(**chosen, showing=partial(reading, chosen["quiet"]))
+
+
+@_verb
+def schema(given: Given) -> int:
+    """The JSON Schema of the JSON lines that scans and captures give (-f jsonl).
+
+    Examples:
+      halfopen schema > verdict.schema.json
+    """
+    typer.echo((Path(__file__).parents[1] / "data" / "verdict.schema.json").read_text("utf-8"), nl=False)
+    return 0
 
 
 def _ladder_of_each(arguments: list[str]) -> list[str]:

@@ -67,12 +67,19 @@ def _list(stream: Stream, everything: bool, run: Run) -> Format:
     return list_format(early=stream.person, names=run.names)  # only files can be cut back
 
 
+def _parquet(stream: Stream, everything: bool, run: Run) -> Format:
+    from .parquet import parquet_format
+
+    return parquet_format()
+
+
 FORMATS: dict[str, Callable[[Stream, bool, Run], Format]] = {
     "table": _table, "jsonl": _jsonl, "csv": _csv, "xml": _xml, "gnmap": _gnmap, "list": _list,
+    "parquet": _parquet,
 }  # fmt: skip
 SUFFIXES = {
     ".txt": "table", ".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".xml": "xml", ".gnmap": "gnmap",
-    ".list": "list",
+    ".list": "list", ".parquet": "parquet",
 }  # fmt: skip
 
 
@@ -197,8 +204,11 @@ def open_sinks(
 
 def _standard_form(form: str | None, others: list[str]) -> str:
     """The one format of standard output: of `-f`, or of `-oX -`."""
+    if "parquet" in (form, *others):
+        raise UsageError("standard output is text, and Parquet is not: name a file, -o FILE.parquet")
     if form is not None and form not in FORMATS:
-        raise UsageError(f"format {form!r} is not known: use one of {', '.join(FORMATS)}")
+        known = ", ".join(name for name in FORMATS if name != "parquet")
+        raise UsageError(f"format {form!r} is not known: use one of {known}")
     forms = list(dict.fromkeys(name for name in (form, *others) if name))
     if len(forms) > 1:
         raise UsageError(f"standard output cannot be {' and '.join(forms)} at once: name a file for all but one")
@@ -211,6 +221,8 @@ def _form(path: str) -> str:
     if suffix not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise UsageError(f"{path!r} does not say its format: end the name in one of {known}, or in one and .gz")
+    if SUFFIXES[suffix] == "parquet" and split_suffix(path)[1]:
+        raise UsageError(f"{path!r}: a Parquet file is packed inside, so leave .gz out")
     return SUFFIXES[suffix]
 
 

@@ -16,12 +16,13 @@ from ..errors import UsageError
 from ..verdict.rows import Verdict
 
 BATCH = 1 << 16  # rows
-TYPES = {  # of the columns, by the fields of Verdict
+_TYPES = {  # of the columns
     "ip": "string", "port": "int32", "state": "string", "reason": "string", "protocol": "string", "ttl": "int16",
     "service": "string", "evidence": "list", "rtt_ms": "float64", "time": "float64", "pass": "int16",
     "icmp_from": "string", "scanner_ip": "string", "tunnel": "string", "first_probe": "float64",
     "last_probe": "float64", "attempts": "int64", "scan": "int32", "hostname": "string",
 }  # fmt: skip
+_ALWAYS = ("ip", "state", "reason")  # columns without nulls
 
 
 def pyarrow() -> Any:
@@ -35,18 +36,17 @@ def pyarrow() -> Any:
 
 @cache
 def schema() -> Any:
-    """The pyarrow.Schema of the columns."""
+    """The pyarrow.Schema of the columns, in the order of the fields of Verdict."""
     pa = pyarrow()
-    kinds = {kind: getattr(pa, kind)() for kind in set(TYPES.values()) - {"list"}} | {"list": pa.list_(pa.string())}
-    return pa.schema(
-        [pa.field(name, kinds[kind], name not in ("ip", "state", "reason")) for name, kind in TYPES.items()]
-    )
+    kinds = {kind: getattr(pa, kind)() for kind in set(_TYPES.values()) - {"list"}} | {"list": pa.list_(pa.string())}
+    names = [field.rstrip("_") for field in Verdict._fields]
+    return pa.schema([pa.field(name, kinds[_TYPES[name]], name not in _ALWAYS) for name in names])
 
 
 def batch_of(rows: list[Verdict]) -> Any:
     """Rows as a pyarrow.RecordBatch."""
     pa = pyarrow()
-    columns = zip(*rows, strict=True) if rows else [()] * len(TYPES)
+    columns = zip(*rows, strict=True) if rows else [()] * len(Verdict._fields)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema(), strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema())
 

@@ -60,15 +60,16 @@ class Summary:
 class Format:
     """The format of one file, as functions: verdicts → text in whole lines.
 
-    `texts`: a batch → its text, in pieces. `head` opens an empty file; `end` closes a file, also after an interrupted
-    scan. `memory`: what `end` must know of what has been written, as JSON takes it; `recall` takes it back in another
-    process and raises AttributeError, KeyError, TypeError or ValueError if it is damaged. `found`: targets (address,
-    port) that were just found open → text, long before their rows come; None: the format waits for the rows.
+    `texts`: a batch → its text, in pieces, or bytes of a format that is no text. `head` opens an empty file; `end`
+    closes a file, also after an interrupted scan. `memory`: what `end` must know of what has been written, as JSON
+    takes it; `recall` takes it back in another process and raises AttributeError, KeyError, TypeError or ValueError if
+    it is damaged. `found`: targets (address, port) that were just found open → text, long before their rows come; None:
+    the format waits for the rows.
     """
 
-    texts: Callable[[Iterable[Verdict]], Iterator[str]]
+    texts: Callable[[Iterable[Verdict]], Iterator[str] | Iterator[bytes]]
     head: str = ""
-    end: Callable[[Summary], str] = lambda summary: ""
+    end: Callable[[Summary], str | bytes] = lambda summary: ""
     memory: Callable[[], dict[str, Any]] = dict
     recall: Callable[[dict[str, Any]], None] = lambda memory: None
     found: Callable[[Iterable[tuple[str, int]]], str] | None = None
@@ -93,12 +94,12 @@ class Stream:
         self._packed = packed
         self._new = new
 
-    def write(self, lines: str) -> None:
-        """Write `lines` (each with its newline) now. Raises ScanError, or BrokenPipeError if the reader left."""
-        assert not lines or lines[-1] == "\n", "only whole lines are written"
+    def write(self, lines: str | bytes) -> None:
+        """Write `lines` (each with its newline), or bytes. Raises ScanError; BrokenPipeError if the reader left."""
+        assert not lines or isinstance(lines, bytes) or lines[-1] == "\n", "only whole lines are written"
         if not lines:
             return
-        text = lines.encode("utf-8", "backslashreplace")
+        text = lines if isinstance(lines, bytes) else lines.encode("utf-8", "backslashreplace")
         data = memoryview(pack(text) if self._packed else text)
         done = 0
         try:
@@ -110,7 +111,7 @@ class Stream:
             if self.person and error.errno == errno.EIO and self._is_device():
                 return  # the terminal has gone, and nobody reads it: the files are written on
             with suppress(OSError):  # a disk that fails here, too, leaves a torn line
-                self.length += self._cut(bytes(data[:done]))
+                self.length += self._cut(bytes(data[:done]), isinstance(lines, str) and not self._packed)
             raise ScanError(f"{self.name}: {error.strerror}; the lines written so far are whole, the rest is lost: "
                             "make room, or name another file") from error  # fmt: skip
         self.length += done
@@ -123,9 +124,9 @@ class Stream:
         select.select([], [self._raw], [])
         return 0
 
-    def _cut(self, written: bytes) -> int:
+    def _cut(self, written: bytes, in_lines: bool) -> int:
         """Take the torn line (or gzip member) off a regular file; returns the bytes of whole lines that stay."""
-        whole = 0 if self._packed else written.rfind(b"\n") + 1
+        whole = written.rfind(b"\n") + 1 if in_lines else 0
         file = self._raw.fileno()
         facts = os.fstat(file)
         # Cut only where our last byte is also the file's last byte: otherwise another writer's bytes would be lost.
