@@ -59,6 +59,13 @@ def test_there_are_commands_of_every_verb() -> None:
     assert {shlex.split(command)[1] for command in commands()} | {"demo"} == set(VERBS)
 
 
+def test_the_readme_installs_from_a_copy() -> None:
+    """No index has a package of this name that is ours."""
+    assert re.findall(r"pip install [^`#\n]*[^`#\s]", README) == [
+        "pip install .", "pip install '.[report]'", "pip install '.[report]'", "pip install '.[parquet]'",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_changelog_names_every_verb(verb: str) -> None:
     assert f"`halfopen {verb}`" in DOCUMENTS["CHANGELOG.md"]
