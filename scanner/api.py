@@ -113,9 +113,10 @@ def _session(
 ) -> "Session":  # fmt: skip
     """The session of a scan, of either kind."""
     if connect:
+        from .connect.probing import with_routes
         from .connect.scan import connect_session
 
-        return connect_session(hosts, ports, config)
+        return connect_session(with_routes(hosts, config, notes.append), ports, config)
     from .halfopen.session import syn_session
 
     return syn_session(hosts, ports, config, notes.append, verify=verify, excluded_ports=excluded)

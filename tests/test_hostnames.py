@@ -155,7 +155,7 @@ def test_both_families_are_none() -> None:
 def test_many_sentences_are_summed_up() -> None:
     names = [f"{number}.example" for number in range(MOST_SHOWN + 2)]
     _, choice = scanned("127.0.0.1", *names)
-    assert (len(choice.notes), choice.notes[-1], choice.unresolved) == (
+    assert (len(choice.notes), choice.notes[-1], choice.hosts.unresolved) == (
         MOST_SHOWN + 1, "2 more names have no address: they are left out", len(names),
     )  # fmt: skip
     _, choice = scanned(*names, resolve=lambda name: ["127.0.0.1", "127.0.0.2"])

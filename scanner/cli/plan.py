@@ -48,7 +48,7 @@ class Plan:
         self.choice, self.ports, self.config = choice, ports, config
         self.skipped: list[str] = []
         keys = keys_of(config)
-        self.routed = routes_of(choice.hosts, config, self.skipped.append)
+        self.routed = routes_of(choice.hosts, config, self.skipped.append).hosts
         transport = cast(Transport, None)  # a plan sends nothing
         # The order of the probes does not depend on the source ports, so any numbers will do.
         held = HeldPorts(tuple(range(1, config.passes + 2)), False)

@@ -122,10 +122,12 @@ def run_syn(request: ScanRequest) -> int:
 def run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
     from ..connect.local_end import LocalEnd
+    from ..connect.probing import with_routes
     from ..connect.scan import connect_session
 
     config, ports, hosts, state, then = _checked(request)
     LocalEnd(config.source_ip, config.interface).check()
+    hosts = with_routes(hosts, config, note)
     session = connect_session(hosts, ports, config, state.resume_point, state.kept)
     code = run_session(request, ports, session, state, Watch(None, False, [], False), then)
     return _followed(then, code, request.output)

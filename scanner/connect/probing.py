@@ -8,14 +8,16 @@ that. If a scout shows that its host is far away, later calls to the host wait a
 Outcomes fold into the ledger of the window as replies do in the half-open scan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 import numpy as np
 
+from ..config import SynConfig
 from ..errors import ScannerError
 from ..net.interfaces import interface
-from ..net.routes import Route, find_routes
+from ..net.routes import NoRoute, Route, find_routes
 from ..packet.addresses import to_text
 from ..packet.headers import Ints
 from ..rounds.pacing import SECOND
@@ -38,6 +40,31 @@ def routes_of(hosts: HostSpace, local_end: LocalEnd) -> dict[Route, HostSpace]:
         return find_routes(hosts, interface=wanted).hosts
     except ScannerError:
         return {}
+
+
+def with_routes(hosts: HostSpace, config: SynConfig, warn: Callable[[str], None]) -> HostSpace:
+    """The hosts without those that no route leads to, which are told.
+
+    With -e the kernel takes hosts without a route for neighbours, so all stay. So they do where routes cannot be read.
+    Raises UsageError if no host has a route, or one has none and shards must number the same hosts.
+    """
+    if config.interface:
+        return hosts
+    source = ip_address(config.source_ip) if config.source_ip else None
+    try:
+        routes = find_routes(hosts, source=source, whole=config.shard.of > 1)
+    except NoRoute:
+        raise
+    except ScannerError:
+        return hosts
+    left = hosts
+    for part in routes.lost:
+        left = left.without(part.blocks)
+    left.zones, left.names, left.unresolved = hosts.zones, hosts.names, hosts.unresolved
+    left.unrouted = hosts.size - left.size
+    for line in routes.unreachable:
+        warn(f"skipped {line}")
+    return left
 
 
 def neighbours_of(routes: dict[Route, HostSpace]) -> list[HostSpace]:

@@ -285,4 +285,5 @@ def connect_session(
     clock = steady_clock()
     engine = ConnectScan(hosts, ports, config, keys.order, schedule, clock)
     stats = ScanStats(targets=hosts.size * len(ports), asked_rate=config.rate, started=time.time())
+    stats.unresolved, stats.unrouted = hosts.unresolved, hosts.unrouted
     return Session(engine, stats, clock, keys, lanes, resumable=resumable, names=hosts.names)

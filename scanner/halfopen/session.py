@@ -180,6 +180,7 @@ def syn_session(
         raise
     targets = sum(lane.hosts for lane in facts) * len(ports)
     stats = ScanStats(targets=targets, asked_rate=config.rate, started=time.time())
+    stats.unresolved, stats.unrouted = hosts.unresolved, opened.unrouted
     return Session(engine, stats, clock, keys, facts, verify=verify, resumable=resumable, names=hosts.names)
 
 

@@ -19,7 +19,7 @@ from ..config import PUBLIC_RATE, SynConfig
 from ..errors import UsageError
 from ..net.interfaces import interface, interfaces
 from ..net.netlink import Address
-from ..net.routes import Route, find_routes
+from ..net.routes import Route, Routes, find_routes
 from ..packet import probe
 from ..packet.addresses import from_ints, to_int
 from ..packet.headers import ETHERNET, LINK_RAW
@@ -52,6 +52,7 @@ class Lanes(NamedTuple):
     lanes: list[Lane]
     transports: list[Transport]
     close: Callable[[], None]
+    unrouted: int = 0  # addresses without a route
 
 
 Wrap = Callable[[Transport, Route], Transport]
@@ -63,7 +64,8 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, keys: Keys, warn
     Raises UsageError or ScanError; then nothing stays open.
     """
     with ExitStack() as stack:
-        routed = routes_of(hosts, config, warn)
+        routes = routes_of(hosts, config, warn)
+        routed = routes.hosts
         held = _hold(routed, config, warn, stack)
         transports = {}
         for wire, route in {_wire(route): route for route in routed}.items():
@@ -76,7 +78,7 @@ def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, keys: Keys, warn
             lane_of(route, part, transports[_wire(route)], held[route.source], ports, config, keys)
             for route, part in routed.items()
         ]
-        return Lanes(lanes, list(transports.values()), stack.pop_all().close)
+        return Lanes(lanes, list(transports.values()), stack.pop_all().close, sum(map(len, routes.lost)))
     raise AssertionError("unreachable")
 
 
@@ -85,13 +87,16 @@ def _wire(route: Route) -> tuple[int, bool]:
     return route.interface.index, route.local
 
 
-def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> dict[Route, HostSpace]:
-    """The hosts by the route to them. What has none is told. Sends and opens nothing. Raises UsageError."""
+def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> Routes:
+    """The hosts by the route to them. What has none is told. Sends and opens nothing.
+
+    Raises UsageError if no host has a route, or one has none and shards must number the same hosts.
+    """
     wanted = interface(config.interface) if config.interface else None
-    routes = find_routes(hosts, interface=wanted, source=_source(config))
-    for skipped in routes.skipped:
+    routes = find_routes(hosts, interface=wanted, source=_source(config), whole=config.shard.of > 1)
+    for skipped in (*routes.skipped, *routes.unreachable):
         warn(f"skipped {skipped}")
-    return routes.hosts
+    return routes
 
 
 def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:

@@ -75,14 +75,21 @@ class Routes(NamedTuple):
     """The hosts by the route to them, and lines about the addresses that cannot be scanned.
 
     Each span of them has a line, ascending. Where one reason holds for very many, one more line sums up the rest.
+    `skipped`: addresses that no host has. `unreachable`: addresses without a route, which `lost` holds.
     """
 
     hosts: dict[Route, HostSpace]
     skipped: list[str]
+    unreachable: list[str]
+    lost: list[HostSpace]
+
+
+class NoRoute(UsageError):
+    """There is no route to a target."""
 
 
 class _Unusable(NamedTuple):
-    """Why a destination gets no probe; `fatal` where hosts may be, so that the user must decide first."""
+    """Why a destination gets no probe; `fatal` where hosts may be, so that they are missing in the scan."""
 
     reason: str
     fatal: bool
@@ -98,12 +105,14 @@ class _Wish(NamedTuple):
 _Answer = Route | _Unusable
 
 
-def find_routes(hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None) -> Routes:
+def find_routes(
+    hosts: HostSpace, *, interface: Interface | None = None, source: Address | None = None, whole: bool = False
+) -> Routes:  # fmt: skip
     """The routes that the kernel gives for all hosts; `interface` and `source` are the user's wishes.
 
     A `source` that is not an address of this machine is kept and does not choose the route. Addresses that no host has
-    (broadcast, multicast …) are skipped with the reason as long as something is left to scan. Raises UsageError, naming
-    the first address, where there is no route, or nothing is left.
+    (broadcast, multicast …) and those without a route are skipped with the reason as long as something is left to scan.
+    Raises UsageError, naming the first address, where nothing is left, or with `whole` where there is no route.
     """
     # All hosts of a group have the same answer (see the module), so its first host stands for it.
     groups = _groups(hosts)
@@ -113,25 +122,27 @@ def find_routes(hosts: HostSpace, *, interface: Interface | None = None, source:
         by_answer.setdefault(answer, []).append(group)
     usable: dict[Route, HostSpace] = {}
     others: list[tuple[Span, _Unusable]] = []
-    further: list[str] = []
+    further: dict[bool, list[str]] = {False: [], True: []}
+    lost: list[HostSpace] = []
     for answer, spans in by_answer.items():
         part = hosts.within(spans)
         if isinstance(answer, Route):
             usable[answer] = part
         else:
+            lost += [part] * answer.fatal
             named = part.spans(SPANS_NAMED)
             others += ((span, answer) for span in named)
             unnamed = part.size - sum(last - first + 1 for first, last in named)
             if unnamed:
                 end = to_text(part.pick(part.size - 1))[0]
-                further.append(f"{unnamed:,} more addresses up to {end}: each {answer.reason}")
+                further[answer.fatal].append(f"{unnamed:,} more addresses up to {end}: each {answer.reason}")
     others.sort()
-    # Addresses that no host has are an error only if nothing else is left.
-    errors = [other for other in others if other[1].fatal] or ([] if usable else others)
-    if errors:
-        span, answer = errors[0]
-        raise UsageError(f"{_text(*span)} {answer.reason}")
-    return Routes(usable, [f"{_text(*span)}: {answer.reason}" for span, answer in others] + further)
+    fatal = [other for other in others if other[1].fatal]
+    if not usable or (whole and fatal):
+        span, answer = (fatal or others)[0]
+        raise (NoRoute if fatal else UsageError)(f"{_text(*span)} {answer.reason}")
+    lines = {kind: [f"{_text(*span)}: {why.reason}" for span, why in others if why.fatal == kind] for kind in further}
+    return Routes(usable, lines[False] + further[False], lines[True] + further[True], lost)
 
 
 def routes_now(targets: list[int], zones: Zones, source: Address | None) -> list[Route | None]:

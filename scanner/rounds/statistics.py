@@ -38,6 +38,8 @@ class ScanStats:
     """What a scan did. Times in seconds, the rest in frames, targets or replies."""
 
     targets: int = 0
+    unresolved: int = 0  # names without an address, which were left out
+    unrouted: int = 0  # addresses without a route, which were left out
     started: float = 0.0  # seconds since 1970
     seconds: float = 0.0
     sending_seconds: float = 0.0
@@ -184,6 +186,9 @@ def summary_lines(stats: ScanStats) -> list[str]:
         _trust(stats),
         *_unheard(stats),
     ]
+    left_out = ((stats.unresolved, "name without an address"), (stats.unrouted, "address without a route"))
+    if any(count for count, _ in left_out):
+        lines.append("not scanned: " + ", ".join(_of(count, *what.split(" ", 1)) for count, what in left_out if count))
     if stats.carries and not stats.stopped:  # hosts that stop look like a path that is too narrow
         lines.append(f"the path carries about {stats.carries:,.0f}/s")
     rejected = {cause: count for cause, count in stats.rejected.items() if not cause.startswith(_OTHER_TRAFFIC)}
@@ -201,6 +206,10 @@ def summary_lines(stats: ScanStats) -> list[str]:
     if stats.interrupted:
         lines.append("interrupted: targets that were not probed, or not long enough ago, have no row")
     return lines if stats.interrupted else lines + _warning(stats)
+
+
+def _of(count: int, noun: str, rest: str) -> str:
+    return f"{plural(count, noun)} {rest}"
 
 
 def _trust(stats: ScanStats) -> str:

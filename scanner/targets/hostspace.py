@@ -100,11 +100,13 @@ class _Family:
 class HostSpace:
     """A numbered set of addresses; numbers are 0 … size-1, in the order of the addresses.
 
-    `zones`: the links of link-local addresses. `names`: the names that the user gave, by address. Subsets keep neither.
+    `zones`: the links of link-local addresses. `names`: the names that the user gave, by address. `unresolved` and
+    `unrouted`: names without an address and addresses without a route that have been left out. Subsets keep none of it.
     """
 
     zones: Zones = ()
     names: Mapping[str, str] = MappingProxyType({})
+    unresolved = unrouted = 0
 
     def __init__(self, blocks: Blocks) -> None:
         """Raises OverflowError for more than `MOST_HOSTS` hosts."""

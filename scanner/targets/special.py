@@ -67,7 +67,6 @@ class Choice(NamedTuple):
     excludes: int
     taken: list[Taken]
     notes: list[str]  # what the user must know of names and families
-    unresolved: int  # names without an address
 
 
 @cache
@@ -96,12 +95,12 @@ def choose(
     if not hosts.size:
         blocks = ", ".join(str(taken_out.entry) for taken_out in taken)
         raise UsageError(f"only special-purpose addresses are left, of {blocks}: name a target inside one block")
-    hosts.names = targets.names.by_address
+    hosts.names, hosts.unresolved = targets.names.by_address, len(targets.names.unresolved)
     notes = [*lines_of(targets.names)]
     if targets.other_family:
         left_out = plural(targets.other_family, f"IPv{10 - family} address")
         notes.append(f"left out {left_out}: -{family} scans IPv{family} only")
-    return Choice(hosts, targets.excluded, targets.excludes, taken, notes, len(targets.names.unresolved))
+    return Choice(hosts, targets.excluded, targets.excludes, taken, notes)
 
 
 def _take_out(hosts: HostSpace, written: Ranges) -> tuple[HostSpace, list[Taken]]:

@@ -212,7 +212,8 @@ def test_no_route(target: str, through: str | None, origin: str | None, why: str
         "interface": netif.interface(through) if through else None,
         "source": ip_address(origin) if origin else None,
     }
-    assert complaint(route, ip_address(target), **wishes) == (UsageError, f"{target} {why}")
+    kind = routes.NoRoute if "cannot be reached" in why or "one family" in why else UsageError
+    assert complaint(route, ip_address(target), **wishes) == (kind, f"{target} {why}")
 
 
 def rows(found: routes.Routes) -> list[tuple[Any, ...]]:
@@ -282,7 +283,21 @@ NO_PATHS = [
 
 @pytest.mark.parametrize(("spans", "why"), NO_PATHS)
 def test_targets_without_a_path(spans: list[str], why: str) -> None:
-    assert complaint(routes.find_routes, space(*map(span, spans))) == (UsageError, why)
+    kind = routes.NoRoute if "cannot be reached" in why else UsageError
+    assert complaint(routes.find_routes, space(*map(span, spans)), whole=True) == (kind, why)
+
+
+def test_targets_without_a_path_beside_others() -> None:
+    found = routes.find_routes(space(*map(span, ["198.18.0.255", "198.18.2.9-198.18.4.3", "192.0.2.7"])))
+    assert (found.skipped, found.unreachable) == (
+        [f"198.18.0.255: {BROADCAST}"],
+        [
+            f"192.0.2.7: cannot be reached (no route): {REMEDY}",
+            f"198.18.3.0-198.18.3.255: {UNREACHABLE}",
+            f"198.18.4.0-198.18.4.3: cannot be reached (a route of type blackhole): {REMEDY}",
+        ],
+    )
+    assert (sum(map(len, found.lost)), sum(map(len, found.hosts.values()))) == (261, 247)
 
 
 def test_the_route_of_a_group_is_the_route_of_each_of_its_addresses() -> None:
