@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from socket import if_nameindex
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,7 @@ TOLD = {
         "name the verb first: halfopen syn -p22 10.0.0.1 (or, without root, halfopen connect -p22 10.0.0.1)",
     "2001:db8::1": "name the verb first: halfopen syn 2001:db8::1 (or, without root, halfopen connect 2001:db8::1)",
     "scan.pcap.gz --open": "name the verb first: halfopen classify scan.pcap.gz --open",
+    "README.md": "No such command 'README.md'.",
     "frobnicate": "No such command 'frobnicate'.",
     "--verson": "No such option: --verson (Possible options: --version)",
     "syn -sS 10.0.0.1": "-sS: leave it out, because the verb syn is this scan",
@@ -40,6 +42,8 @@ TOLD = {
     "plan 10.0.0.1 -n": "-n: leave it out, because every scan works so here",
     "connect -T4 10.0.0.1": "-T4: use --rate with frames per second, or with auto (the default)",
     "connect -T 4 10.0.0.1": "-T: use --rate with frames per second, or with auto (the default)",
+    "syn 10.0.0.1 -sV": "-sV: use --then to hand the open ports to nmap",
+    "syn 10.0.0.1 -sU": "-sU: TCP only, by the verbs syn and connect",
     "syn 10.0.0.1 -F": "-F: use --top-ports 100",
     "syn 10.0.0.1 -oJ x.json": "-oJ: use -o FILE.jsonl (JSON lines), or -f jsonl for standard output",
     "syn 10.0.0.1 -oJ=x.json": "-oJ: use -o FILE.jsonl (JSON lines), or -f jsonl for standard output",
@@ -74,7 +78,10 @@ TOLD = {
 
 
 @pytest.mark.parametrize("line", TOLD)
-def test_one_line_says_what_to_type(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_says_what_to_type(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
     assert halfopen(*line.split()) == 2
     assert tuple(capsys.readouterr()) == ("", f"halfopen: {TOLD[line]}\n")
 
@@ -247,7 +254,7 @@ def completed(*words: str) -> list[str]:
 COMPLETED = {
     ("halfopen", "cl"): ["classify"],
     ("halfopen", "syn", "--transp"): ["--transport"],
-    ("halfopen", "syn", "-e", "l"): ["lo"],
+    ("halfopen", "syn", "-e", ""): [name for _, name in if_nameindex()],
     ("halfopen", "syn", "-f", "j"): ["jsonl"],
     ("halfopen", "classify", "-f", ""): [form for form in FORMATS if form != "parquet"],  # parquet is for files
     ("halfopen", "who", "-f", ""): list(FORMS),

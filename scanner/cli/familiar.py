@@ -10,7 +10,6 @@ only the frequent ones are known.
 
 import os
 import re
-import shlex
 import stat
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,7 +30,7 @@ FLAGS = (
     ("-sT", "leave it out and use the verb connect"),
     ("-sL|--dry-?run|-d(?:ry)?run", "use the verb plan"),
     ("-s[nP]", "no pings are sent; name a port with -p, and every answer shows a host"),
-    ("-s[VC]|-A|-O|--script.*|--banners|-nmap-cli", "services are not asked for versions; hand the open ports to nmap"),
+    ("-s[VC]|-A|-O|--script.*|--banners|-nmap-cli", "use --then to hand the open ports to nmap"),
     ("-s[A-Z]", "TCP only, by the verbs syn and connect"),
     ("-P[a-zA-Z0].*|-skip-host-discovery", "leave it out, because every target is probed without a ping before"),
     ("-n|-R|-randomize-hosts|--randomize-hosts", "leave it out, because every scan works so here"),
@@ -90,10 +89,12 @@ def check_verb(words: Sequence[str], verbs: Iterable[str], own: Iterable[str]) -
     is_option = first.startswith("-") and (
         flag in options or flag[:2] in options or bool(_advice("syn", flag, options))
     )
-    if not is_option and not _TARGET.fullmatch(first):
-        return
+    import shlex
+
     if first.lower().removesuffix(".gz").endswith(_CAPTURES):
         raise UsageError(f"name the verb first: {shlex.join(['halfopen', 'classify', *words])}")
+    if not is_option and (not _TARGET.fullmatch(first) or os.path.isfile(first)):
+        return
     rest = [word for word in words if word not in ("-sS", "-sT")]
     lines = [shlex.join(["halfopen", verb, *rest]) for verb in ("syn", "connect")]
     both = lines[1] if "-sT" in words else f"{lines[0]} (or, without root, {lines[1]})"
@@ -109,7 +110,7 @@ def understood(verb: str, given: Given) -> Given:
         named.append("-f json")
     if named and verb != "report" and not quiet:
         note(f"{named[-1]}: {JSON_LINES}")
-    if verb in SCANS and not any(given.get(name) for name in ("targets", "targets_file")) and _has_input():
+    if verb in SCANS and not any(given.get(name) for name in ("targets", "targets_file", "again")) and _has_input():
         given = {**given, "targets_file": ("-",)}
         if not quiet:
             note("reading targets from stdin")

@@ -12,7 +12,6 @@ Limit: this is for words of a command line. `lists` and `spec` read what stands 
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from ..errors import UsageError
 
@@ -46,11 +45,13 @@ def typed(words: Iterable[str]) -> list[str]:
 
 def _refuse_url(target: str) -> None:
     """Raises UsageError, with the host and port to write, for what has a scheme in front."""
-    from .ports import services
-
     scheme, mark, _ = target.partition("://")
     if not mark:
         return
+    from urllib.parse import urlsplit  # not at the top: a scan does not need it
+
+    from .ports import services
+
     try:
         parts = urlsplit(target)
         host, port = parts.hostname or "", parts.port
