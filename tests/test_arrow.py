@@ -18,8 +18,7 @@ SILENT = Verdict("192.0.2.1", 1, "filtered", "no-response")
 WORDED = Verdict("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", ("firewall-reset", "late"),
                  0.125, 1700000000.25, 2, "192.0.2.254", "192.0.2.1")  # fmt: skip
 DOWN = Verdict("192.0.2.8", None, "down", "no-arp")
-NAMES = ["ip", "port", "state", "reason", "protocol", "ttl", "service", "evidence", "rtt_ms", "time", "pass",
-         "icmp_from", "scanner_ip", "tunnel", "first_probe", "last_probe", "attempts", "scan"]  # fmt: skip
+NAMES = [field.rstrip("_") for field in Verdict._fields]
 
 
 def many() -> Verdicts:

@@ -335,5 +335,5 @@ def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     row = {"ip": "192.0.2.7", "port": 1, "state": "open", "reason": "syn-ack", "hostname": "x" * 1025}
     path.write_text(json.dumps(row))
-    with pytest.raises(UsageError, match="has a host name that is too long"):
+    with pytest.raises(UsageError, match="has a name that is too long"):
         list(read_results([str(path)], print))

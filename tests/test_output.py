@@ -60,21 +60,21 @@ JSON_LINES = [
 ]  # fmt: skip
 
 CSV_LINES = [
-    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,\n"),
+    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,,,\n"),
     (
         FULL,
-        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,,,,,\n",
+        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,,,,,,,\n",
     ),
     (
         SILENT._replace(scanner_ip="192.0.2.1", **SENT),
-        "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,192.0.2.1,,1700000000.250000,1700000003.500000,4,\n",
+        "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,192.0.2.1,,1700000000.250000,1700000003.500000,4,,,\n",
     ),
-    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,,,,,\n"),
-    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,,,,,\n"),
-    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,,,,,\n'),
+    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,,,,,,,\n"),
+    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,,,,,,,\n"),
+    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,,,,,,,\n'),
     (
         OPEN._replace(hostname='a,"b"\n\x1b.example'),
-        '192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,"a,""b""\\n\\x1b.example"\n',
+        '192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,"a,""b""\\n\\x1b.example",,\n',
     ),
 ]
 
@@ -110,6 +110,8 @@ VERDICTS = st.builds(
     maybe | st.integers(0, 2**31),
     maybe | st.integers(0, 2**31),
     maybe,
+    maybe | st.text("ab,.\u00fc", min_size=1),
+    maybe | st.just("00:0c:29:11:22:33"),
     maybe | st.text("ab,.\u00fc", min_size=1),
 )
 
@@ -312,7 +314,7 @@ def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = NOTHING) -
 
 CSV_HEAD = (
     "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip,tunnel,"
-    "first_probe,last_probe,attempts,hostname\n"
+    "first_probe,last_probe,attempts,hostname,mac,vendor\n"
 )
 
 

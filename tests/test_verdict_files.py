@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -60,13 +61,14 @@ NEW_NMAP = (
     'reason_ip="192.0.2.1"/></port></ports></host>'
     '<host><status state="down" reason="no-response"/><address addr="2001:DB8:0::9" addrtype="ipv6"/></host></nmaprun>'
 )
+CARD: Any = {"mac": "02:00:00:00:00:07", "vendor": "x"}
 NEW_ROWS = [
-    Verdict("192.0.2.7", 22, "open", "syn-ack", ttl=64, service="ssh"),
-    Verdict("192.0.2.7", 23, "filtered", "admin-prohibited", ttl=63, icmp_from="192.0.2.1"),
-    Verdict("192.0.2.7", 20, "closed", "reset"),
-    Verdict("192.0.2.7", 21, "closed", "reset"),
-    Verdict("192.0.2.7", 24, "filtered", "no-response"),
-    Verdict("192.0.2.7", 25, "filtered", "host-unreach"),
+    Verdict("192.0.2.7", 22, "open", "syn-ack", ttl=64, service="ssh", **CARD),
+    Verdict("192.0.2.7", 23, "filtered", "admin-prohibited", ttl=63, icmp_from="192.0.2.1", **CARD),
+    Verdict("192.0.2.7", 20, "closed", "reset", **CARD),
+    Verdict("192.0.2.7", 21, "closed", "reset", **CARD),
+    Verdict("192.0.2.7", 24, "filtered", "no-response", **CARD),
+    Verdict("192.0.2.7", 25, "filtered", "host-unreach", **CARD),
     Verdict("2001:db8::9", None, "down", "no-response"),
 ]
 ONE_OPEN = (
@@ -192,7 +194,7 @@ REFUSED = {
         ROW.encode() + b', "evidence": [1]}',
         ", line 1: evidence [1] is not a list of words",
     ),
-    "a cell too many": (CSV + b"," * 18 + b"\n", ", line 6: has 19 cells where the header has 18"),
+    "a cell too many": (CSV + b"," * 20 + b"\n", ", line 6: has 21 cells where the header has 20"),
     "a word for a number": (CSV.replace(b"443", b"https", 1), ", line 3: port 'https' is not a number"),
     "cut gzip": (gzip.compress(JSON)[:-9], ": its gzip data is damaged or ends early"),
     "unfinished XML": (OLD_NMAP[:-10].encode(), ": the XML is not finished, the scan was interrupted, line 4"),

@@ -19,6 +19,7 @@ from ..config import SynConfig, keys_of
 from ..errors import ScanError, UsageError
 from ..net.interfaces import frames_dropped, interface
 from ..net.routes import Route
+from ..net.vendors import vendor_of
 from ..packet.addresses import to_text
 from ..rounds.schedule import LaneFacts, ResumePoint, Schedule
 from ..rounds.session import Clock, Session
@@ -181,7 +182,9 @@ def syn_session(
     targets = sum(lane.hosts for lane in facts) * len(ports)
     stats = ScanStats(targets=targets, asked_rate=config.rate, started=time.time())
     stats.unresolved, stats.unrouted = hosts.unresolved, opened.unrouted
-    return Session(engine, stats, clock, keys, facts, verify=verify, resumable=resumable, names=hosts.names)
+    return Session(
+        engine, stats, clock, keys, facts, verify=verify, resumable=resumable, names=hosts.names, vendor=vendor_of
+    )
 
 
 def lane_facts(lane: Lane) -> LaneFacts:

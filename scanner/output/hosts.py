@@ -87,7 +87,7 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
     """The hosts of a batch in address order; with `everything` nothing is folded."""
     hosts: dict[_Name, HostRows] = {}
     for verdict in verdicts:
-        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, _, _, _, scan, hostname = (
+        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_, scan, hostname, _, _ = (
             verdict
         )
         name = ip, scanner, tunnel, scan

@@ -59,7 +59,7 @@ def line(verdict: Verdict) -> str:
         row += f', "scanner_ip": "{scanner}"'
     if tunnel is not None:
         row += f', "tunnel": {json.dumps(tunnel)}'
-    first, last, attempts, scan, hostname = sent
+    first, last, attempts, scan, hostname, mac, vendor = sent
     if first is not None:
         row += f', "first_probe": {first:.6f}'
     if last is not None:
@@ -70,6 +70,10 @@ def line(verdict: Verdict) -> str:
         row += f', "scan": {scan}'
     if hostname is not None:
         row += f', "hostname": {json.dumps(hostname)}'
+    if mac is not None:
+        row += f', "mac": "{mac}"'
+    if vendor is not None:
+        row += f', "vendor": {json.dumps(vendor)}'
     return row + "}\n"
 
 

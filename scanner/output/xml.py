@@ -71,6 +71,8 @@ def _host(host: HostRows) -> str:
     text = f"<host{_attributes(starttime=first, endtime=last, comment=', '.join(seen) or None)}>\n"
     text += f"<status{_attributes(state=host.status, reason=host.reply.reason, reason_ttl=host.reply.ttl or 0)}/>\n"
     text += f"<address{_attributes(addr=host.ip, addrtype='ipv6' if ':' in host.ip else 'ipv4')}/>\n"
+    if mac := host.reply.mac:
+        text += f"<address{_attributes(addr=mac.upper(), addrtype='mac', vendor=host.reply.vendor)}/>\n"
     if host.hostname:
         text += f'<hostnames><hostname name="{escape(escaped(host.hostname))}" type="user"/></hostnames>\n'
     if rows or folded:

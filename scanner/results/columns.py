@@ -111,6 +111,8 @@ class Vocabulary:
             *_,
             scan,
             name,
+            _,
+            _,
         ) = zip(*chunk, strict=True)
         if any(name):
             for host, hostname in zip(ip, name, strict=True):

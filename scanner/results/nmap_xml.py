@@ -95,7 +95,7 @@ class _Reader:
         if not ips:
             raise NotNmap("a host in it has no address")
         ip = ips[-1]
-        whose = _whose(host.get("comment", "")) | {"hostname": _name(host)}
+        whose = _whose(host.get("comment", "")) | {"hostname": _name(host)} | _card(host)
         status = host.find("status")
         if status is not None and status.get("state") == State.DOWN.value:
             yield Verdict(ip, None, State.DOWN.value, status.get("reason") or Reason.NO_RESPONSE.word, **whose)
@@ -137,6 +137,14 @@ def _name(host: Element) -> str | None:
     """The name that the user gave, or else the first one that nmap found."""
     names = {name.get("type"): name.get("name") for name in reversed(list(host.iter("hostname")))}
     return names.get("user") or next(iter(reversed(names.values())), None) or None
+
+
+def _card(host: Element) -> dict[str, Any]:
+    """The MAC address of a host on the link, and who made the card."""
+    for address in host.iter("address"):
+        if address.get("addrtype") == "mac":
+            return {"mac": address.attrib["addr"].lower(), "vendor": address.get("vendor")}
+    return {}
 
 
 def _port(port: Element, ip: str, whose: dict[str, Any]) -> Verdict | None:

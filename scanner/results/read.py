@@ -60,7 +60,7 @@ _FIELDS: dict[str, type] = {
     "ip": str, "port": int, "state": str, "reason": str, "protocol": str, "ttl": int, "service": str,
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
     "tunnel": str, "first_probe": float, "last_probe": float, "attempts": int,
-    "scan": int, "hostname": str,
+    "scan": int, "hostname": str, "mac": str, "vendor": str,
 }  # fmt: skip
 
 
@@ -256,14 +256,14 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
     (_, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts, scan,
-     hostname) = verdict  # fmt: skip
+     hostname, mac, vendor) = verdict  # fmt: skip
     for name, number in zip(_LARGEST, (ttl, rtt_ms, time, pass_, first, last, attempts, scan), strict=True):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
     if not _are_words(state, reason, protocol, service, *seen, evidence):
         raise file.wrong("has a word that is too long, or too many of them")
-    if len(hostname or "") > _LONGEST_NAME:
-        raise file.wrong("has a host name that is too long")
+    if max(len(text or "") for text in (hostname, mac, vendor)) > _LONGEST_NAME:
+        raise file.wrong("has a name that is too long")
     return verdict
 
 

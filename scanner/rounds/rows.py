@@ -5,7 +5,7 @@ line without a port for a host that is down. A target that was never probed gets
 probed so late that an answer may still be under way: an interrupted scan claims less, and never more.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from .window import Window
 
 Names = Mapping[str, str]  # by address
 NO_NAMES: Names = {}
+Vendor = Callable[[bytes], str | None]  # of the first three bytes of a MAC address
 
 
 class Hosts(NamedTuple):
@@ -28,24 +29,41 @@ class Hosts(NamedTuple):
 
     ips: list[str]
     names: list[str | None]
+    macs: list[str | None]
+    vendors: list[str | None]
 
-    def columns(self, host: Ints) -> tuple[Iterable[str], Iterable[str | None]]:
-        """Address and name of each row, by the number of its host."""
+    @classmethod
+    def of(cls, window: Window, names: Names, vendor: Vendor) -> "Hosts":
+        """Of a window. Only a host that has answered a query has a MAC address."""
+        ips = to_text(window.hosts)
+        macs: list[str | None] = [None] * len(ips)
+        vendors = macs.copy()
+        if window.sweep is not None:
+            for host in np.flatnonzero(~window.sweep.silent()).tolist():
+                mac = window.sweep.macs[host].tobytes()
+                macs[host], vendors[host] = mac.hex(":"), vendor(mac[:3])
+        return cls(ips, list(map(names.get, ips)), macs, vendors)
+
+    def columns(self, host: Ints) -> tuple[Iterable[str], list[Iterable[str | None]]]:
+        """The address of each row, by the number of its host, and what `record_rows` calls `named`."""
         numbers = host.tolist()
-        names = map(self.names.__getitem__, numbers) if any(self.names) else repeat(None)
-        return map(self.ips.__getitem__, numbers), names
+        named: list[Iterable[str | None]] = [repeat(None)] * 3
+        for at, column in enumerate((self.names, self.macs, self.vendors)):
+            if any(column):
+                named[at] = map(column.__getitem__, numbers)
+        return map(self.ips.__getitem__, numbers), named
 
 
 def window_rows(
-    window: Window, cutoff: int, write_silent: bool = True, only_open: bool = False, names: Names = NO_NAMES
-) -> Iterator[Verdict]:
+    window: Window, cutoff: int, write_silent: bool = True, only_open: bool = False, names: Names = NO_NAMES,
+    vendor: Vendor = lambda block: None,
+) -> Iterator[Verdict]:  # fmt: skip
     """The verdicts of a closed window. Silence after a probe later than `cutoff` (ns) proves nothing yet.
 
     Without `write_silent` the silent targets are left out, with `only_open` all but the open ones. `names`: the
-    names that the user gave, by address.
+    names that the user gave, by address. `vendor`: who made a card.
     """
-    ips = to_text(window.hosts)
-    hosts = Hosts(ips, list(map(names.get, ips)))
+    hosts = Hosts.of(window, names, vendor)
     yield from _answered(window, hosts, only_open)
     if only_open:
         return
@@ -59,8 +77,8 @@ def window_rows(
 
 def _silent(window: Window, hosts: Hosts, target_id: Ints, words: Words, state: State) -> Iterator[Verdict]:
     port = window.ports[target_id % window.width].tolist()
-    ips, names = hosts.columns(target_id // window.width)
-    return silent_rows(ips, port, list(map(services().get, port)), words, state, names)
+    ips, named = hosts.columns(target_id // window.width)
+    return silent_rows(ips, port, list(map(services().get, port)), words, state, named)
 
 
 def stopped_targets(window: Window) -> Ints:
@@ -114,7 +132,7 @@ def _answered(window: Window, hosts: Hosts, only_open: bool) -> Iterator[Verdict
         trip = window.target_trips[target_id]
     port = window.ports[target_id % window.width].tolist()
     senders = [None, *map(raw_text, window.senders.names[1:])]
-    ips, names = hosts.columns(target_id // window.width)
+    ips, named = hosts.columns(target_id // window.width)
     return record_rows(
         ips,
         port,
@@ -124,7 +142,7 @@ def _answered(window: Window, hosts: Hosts, only_open: bool) -> Iterator[Verdict
         trip,
         icmp_from=map(senders.__getitem__, record["sender"].tolist()),
         ttl_known=window.target_trips is None,
-        hostname=names,
+        named=named,
     )
 
 

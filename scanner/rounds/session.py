@@ -15,7 +15,7 @@ from ..packet.addresses import to_text
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from .pacing import SECOND
-from .rows import NO_NAMES, Names, silent_targets, window_rows
+from .rows import NO_NAMES, Names, Vendor, silent_targets, window_rows
 from .schedule import MOST_CHOSEN, HostRange, Keys, LaneFacts, ResumePoint
 from .statistics import ScanStats
 from .window import Window
@@ -68,17 +68,18 @@ class Session:
         verify: bool = False,
         resumable: bool = False,
         names: Names = NO_NAMES,
+        vendor: Vendor = lambda block: None,
     ) -> None:
         """With `resumable` an interrupted window gives no rows: its range stays in the resume point.
 
-        `names`: the names that the user gave, by address.
+        `names`: the names that the user gave, by address. `vendor`: who made a network card.
         """
         self.names = names
         self.engine = engine
         self.naming = False  # whether somebody asks for `opened` in each tick
         self.opened: list[tuple[str, int]] = []  # targets just found open
         self._stats, self._clock, self._keys, self._lanes = stats, clock, keys, lanes
-        self._verify, self._resumable = verify, resumable
+        self._verify, self._resumable, self._vendor = verify, resumable, vendor
         self._kept: list[HostRange] = []  # hosts of windows that were interrupted, or that nothing could be sent to
         self._stops = 0
         self._began = clock()
@@ -205,7 +206,7 @@ class Session:
             cutoff = heard_until - int(self.engine.windows.patience(window) * SECOND)
             if not write_silent:
                 self._stats.silent_counted += len(silent_targets(window, cutoff))
-            yield self._between_turns(window_rows(window, cutoff, write_silent, only_open, self.names))
+            yield self._between_turns(window_rows(window, cutoff, write_silent, only_open, self.names, self._vendor))
 
     def _has_room(self, host_range: HostRange) -> bool:
         """Whether a state can hold this range beside those of the open windows."""

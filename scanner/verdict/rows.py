@@ -23,8 +23,9 @@ class Verdict(NamedTuple):
     `time` is seconds since 1970 of the winning reply, `rtt_ms` milliseconds, `pass_` counts from 1 (printed as
     `pass`). Of captures only: `tunnel` is the one that the target is seen in, `first_probe` and `last_probe` are
     seconds since 1970 of SYNs to it, `attempts` is how many SYNs there are, and `scan` counts the scans of the target
-    from 1, if they are told apart. `hostname` is the name that the user gave for the address. What is not known is
-    None. A host that is down has no port.
+    from 1, if they are told apart. `hostname` is the name that the user gave for the address. `mac` is the MAC
+    address of a host on the link, by its own answer, and `vendor` who made the card. What is not known is None. A host
+    that is down has no port.
     """
 
     ip: str
@@ -46,6 +47,8 @@ class Verdict(NamedTuple):
     attempts: int | None = None
     scan: int | None = None
     hostname: str | None = None
+    mac: str | None = None
+    vendor: str | None = None
 
 
 def record_rows(
@@ -60,13 +63,14 @@ def record_rows(
     scanner_ip: Iterable[str | None] = repeat(None),
     tunnel: Iterable[str | None] = repeat(None),
     probes: Sequence[Iterable[Any]] = (repeat(None),) * 4,
-    hostname: Iterable[str | None] = repeat(None),
+    named: Sequence[Iterable[str | None]] = (repeat(None),) * 3,
     timed: Bools | None = None,
     ttl_known: bool = True,
 ) -> Iterator[Verdict]:
     """RECORD[n] and its columns → n rows.
 
-    `trip`: round trips in ns, int64[n], below 0 where unknown. `probes`: the four fields from `first_probe` on.
+    `trip`: round trips in ns, int64[n], below 0 where unknown. `probes`: the four fields from `first_probe` on;
+    `named`: the last three.
     `timed`: which records carry a time (None: all).
     """
     reason = record["reason"].tolist()
@@ -87,17 +91,17 @@ def record_rows(
         scanner_ip,
         tunnel,
         *probes,
-        hostname,
+        *named,
     )
 
 
 def silent_rows(
     ip: Iterable[str], port: list[int], service: Iterable[str | None], evidence: Words, state: State = State.FILTERED,
-    hostname: Iterable[str | None] = repeat(None),
+    named: Sequence[Iterable[str | None]] = (repeat(None),) * 3,
 ) -> Iterator[Verdict]:  # fmt: skip
     """Targets that nothing answered: no-response."""
     fixed = map(repeat, (state.value, REASON_WORD[_NO_RESPONSE], "tcp", None))
-    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 10, hostname)
+    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 10, *named)
 
 
 def down_row(ip: str, reason: Reason, hostname: str | None = None) -> Verdict:
