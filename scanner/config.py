@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .rounds.schedule import Keys
     from .targets.files import Tell
     from .targets.hostspace import Shard
+    from .targets.names import Resolve
     from .targets.ports import Ports
     from .targets.special import Choice
     from .verdict.loss import Bound
@@ -180,14 +181,18 @@ def keys_of(config: SynConfig) -> "Keys":
     return Keys(Key.from_bytes(os.urandom(16)), order)
 
 
-def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = None, whole: bool = False) -> "Choice":
+def choice_of(
+    options: TargetOptions, counted: int = 0, tell: "Tell | None" = None, whole: bool = False,
+    resolve: "Resolve | None" = None,
+) -> "Choice":  # fmt: skip
     """The hosts to scan. `counted`: of how many excludes to count what each took. Raises UsageError.
 
     `tell` is told how much of a list is read, and how many names are resolved: see `files.Tell`. `whole`: a name
-    without an address is an error, because it would number the others anew (shards, resumed scans).
+    without an address is an error, because it would number the others anew (shards, resumed scans). `resolve`: in place
+    of the system's resolver.
     """
     from .targets.files import read_list
-    from .targets.names import resolve
+    from .targets.names import resolve as ask_system
     from .targets.spec import Specs, zones_in
     from .targets.special import choose
     from .targets.typed import separated, typed
@@ -201,7 +206,8 @@ def choice_of(options: TargetOptions, counted: int = 0, tell: "Tell | None" = No
     excludes: Specs = chain(*map(separated, options.exclude), *(read_list(path, tell) for path in options.exclude_file))
     zoned: list[str] = []
     family = 4 if options.ipv4 else 6 if options.ipv6 else 0
-    choice = choose(noted(targets, zoned), excludes, resolve, options.all_addresses, counted, family, not whole, tell)
+    ask, everything = resolve or ask_system, options.all_addresses
+    choice = choose(noted(targets, zoned), excludes, ask, everything, counted, family, not whole, tell)
     choice.hosts.zones = zones_in(zoned)
     return choice
 

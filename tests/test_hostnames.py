@@ -9,12 +9,24 @@ from xml.etree import ElementTree
 
 import pytest
 
+from scanner.cli.state_file import StateFile
 from scanner.config import TargetOptions, choice_of
 from scanner.errors import UsageError
+from scanner.output import Summary, open_sinks
 from scanner.output.hostport import list_format
 from scanner.results.read import read_results
 from scanner.targets.lists import Lines
-from scanner.targets.names import MOST_AT_ONCE, MOST_SHOWN, Naming, Resolve, addresses_of, lines_of, literals_of
+from scanner.targets.names import (
+    MOST_AT_ONCE,
+    MOST_SHOWN,
+    Named,
+    Naming,
+    Resolve,
+    addresses_of,
+    answers_of,
+    lines_of,
+    literals_of,
+)
 from scanner.targets.spec import parse_targets
 from scanner.targets.special import Choice, choose
 from scanner.verdict.rows import Verdict
@@ -166,7 +178,6 @@ def test_of_very_many_addresses_the_first_are_named() -> None:
     many = Naming(lambda name: [f"192.0.2.{number}" for number in range(MOST_SHOWN + 3)])
     with pytest.raises(UsageError):
         parse_targets(["web.example"], ["web.example"], many.resolve)
-    from scanner.targets.names import Named
 
     _, names = literals_of([Named("web.example", "web.example", "", None)], many)
     (line,) = lines_of(names)
@@ -212,6 +223,32 @@ def test_an_error_in_a_list_names_file_and_line(
 def test_lines_without_a_file_have_no_place() -> None:
     with pytest.raises(UsageError, match=r"^'!' is not an address"):
         parse_targets([Lines(b"127.0.0.1\n!")], [], resolve)
+
+
+# ── a resumed scan ──
+
+
+def test_a_resumed_scan_keeps_names_and_their_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many name servers give several addresses in another order each time."""
+    answers = iter([["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
+
+    def getaddrinfo(name: str, *values: Any, **named: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in next(answers)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(StateFile, "remove", lambda self: None)  # as if the first part had been killed
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert halfopen("connect", "web.example", "-p", "1", "-o", "scan.jsonl", "--resume", "scan.state", "-q") == 0
+    rows = [json.loads(line) for line in Path("scan.jsonl").read_text().splitlines()]
+    assert [(row["ip"], row["hostname"]) for row in rows] == [("127.0.0.1", "web.example")]
+
+
+def test_what_a_state_says_of_names_is_not_trusted(monkeypatch: pytest.MonkeyPatch, resolver: None) -> None:
+    answers = answers_of("web.example 127.0.0.9 10.0.0.*; six.example; www.example ::1 127.0.0.8;;")
+    found = {name: answers.resolve(name) for name in ("web.example", "six.example", "www.example")}
+    assert found == {"web.example": NAMES["web.example"], "six.example": ["::1"], "www.example": ["::1", "127.0.0.8"]}
+    assert answers_of(answers.as_text()).as_text() == answers.as_text()
 
 
 # ── the name in every output ──
@@ -283,8 +320,6 @@ HOSTILE = Verdict("192.0.2.7", 22, "open", "syn-ack", hostname='<a href="x">\x1b
 
 @pytest.mark.parametrize("form", ["xml", "gnmap", "table", "csv", "jsonl"])
 def test_a_hostile_name_is_only_shown(form: str, tmp_path: Path) -> None:
-    from scanner.output import Summary, open_sinks
-
     path = tmp_path / "file"
     outputs = open_sinks("jsonl", named=[(form, str(path))])
     outputs.write([HOSTILE])

@@ -24,6 +24,9 @@ LINES: dict[str, tuple[str, ...]] = {
     "no shard": (*CONNECT, "--shard", EVIL),
     "no list": ("connect", "-iL", EVIL),
     "a list": ("plan", "-iL", f"list{EVIL}", "-p", "1"),
+    "a wrong line of a list": ("plan", "-iL", f"wrong{EVIL}", "-p", "1"),
+    "bytes of a list": ("plan", "-iL", f"bytes{EVIL}", "-p", "1"),
+    "a list of names": ("plan", "-iL", f"names{EVIL}", "-p", "1"),
     "no list of excludes": ("plan", "127.0.0.1", "--exclude-file", EVIL),
     "an exclude": ("plan", "127.0.0.1", "--exclude", EVIL),
     "no interface": ("plan", "127.0.0.1", "-e", EVIL),
@@ -56,6 +59,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(f"cut{name}.pcap").write_bytes(PCAP + b"\x01")
         Path(f"list{name}").write_text("127.0.0.1\n")
         Path(f"empty{name}").write_text("")
+        Path(f"bytes{name}").write_bytes(b"127.0.0.1\n\xff\x9b31m\x1b[2J\n")
+        Path(f"names{name}").write_text("nobody.invalid\n")
         Path(f"wrong{name}").write_text(ROW + '{"ip": "\x1b[2J", "port": "\x9b\u202e"}\n')
     return tmp_path
 

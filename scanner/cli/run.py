@@ -31,7 +31,7 @@ from .options import OutputOptions, ScanRequest, command_line, next_command
 from .progress import Progress, check_form, reading, shown
 from .scan_progress import ScanProgress
 from .signals import stopped_by_signals
-from .state_file import StateFile, open_state
+from .state_file import StateFile, earlier_answers, open_state
 from .stats_file import write_stats
 from .then import Then
 
@@ -56,12 +56,13 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     request.output.check_names(request.evidence.record)
     then = _then_of(request.output)
     ports = ports_of(request.targets)
+    whole, answers = config.shard.of > 1 or bool(request.output.resume), earlier_answers(request.output.resume)
     with reading(request.output.quiet) as tell:
-        choice = choice_of(request.targets, tell=tell, whole=config.shard.of > 1 or bool(request.output.resume))
+        choice = choice_of(request.targets, tell=tell, whole=whole, resolve=answers.resolve)
     for line in (*choice.notes, *map(skipped_text, choice.taken)):
         note(line)
     guard(choice.hosts, request.targets.yes, _ask if sys.stdin.isatty() else None)
-    state = open_state(request, choice.hosts, ports)
+    state = open_state(request, choice.hosts, ports, answers)
     if request.output.stats:
         check_new(request.output.stats, _may_replace(request.output, state))
     return config, ports, choice.hosts, state, then

@@ -27,6 +27,7 @@ from ..rounds.schedule import ResumePoint, resume_point_of
 from ..rounds.session import Session
 from ..rounds.statistics import ScanStats, stats_of
 from ..targets.hostspace import HostSpace
+from ..targets.names import Answers, answers_of
 from ..targets.ports import Ports, format_ports
 from .options import ScanRequest
 from .state_document import OPENING, NotAState, decode, encode, read_private
@@ -34,6 +35,7 @@ from .state_document import OPENING, NotAState, decode, encode, read_private
 INTERVAL = 2.0  # the shortest time between two saves, in seconds
 LONGEST_SHOWN = 200  # characters of an input that differs
 MOST_STOPPED = 50_000  # hosts that stopped answering which a state names, so that it stays within its size
+NAMES = "list of names with their addresses"
 Inputs = dict[str, str]  # by the names that a user knows: flags, and what stands for the hosts
 
 
@@ -176,14 +178,19 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports) -> StateFile:
+def earlier_answers(path: str | None) -> Answers:
+    """The addresses of names that the state at `path` holds; of none where there is no state. Raises UsageError."""
+    return answers_of(_read(path)["inputs"].get(NAMES, "") if path and os.path.lexists(path) else "")
+
+
+def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports, answers: Answers) -> StateFile:
     """The state that `--resume` names. Raises UsageError if it does not fit the request."""
     path = request.output.resume
     if path is None:
         return StateFile()
     if not request.output.files:
         raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
-    return StateFile(path, _inputs(request, hosts, ports))
+    return StateFile(path, {**_inputs(request, hosts, ports), NAMES: answers.as_text()})
 
 
 def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:

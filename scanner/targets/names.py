@@ -12,7 +12,7 @@ Limit: the resolver of the system decides how long it waits for each name.
 """
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -29,6 +29,7 @@ Resolve = Callable[[str], list[str]]
 Address = IPv4Address | IPv6Address
 
 MOST_AT_ONCE = 32  # names
+MOST_KEPT = 50_000  # names of which a state holds the addresses
 MOST_SHOWN = 20  # names, and addresses of a name, that are said one by one
 _FAILED = "cannot resolve '{}'"
 LOOK = 0.2  # seconds between two looks at how many names are done
@@ -38,6 +39,33 @@ def resolve(name: str) -> list[str]:
     """The addresses of a name as text, in the resolver's order, each once. Raises OSError when it has none."""
     answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in answers))
+
+
+class Answers:
+    """The answers of the resolver, and those that are `known` before: a resumed scan keeps the addresses of its names.
+
+    So a name server that gives its addresses in another order each time does not change the targets.
+    """
+
+    def __init__(self, known: Mapping[str, list[str]]) -> None:
+        self._known = dict(known)
+
+    def resolve(self, name: str) -> list[str]:
+        """As the function `resolve`."""
+        if name not in self._known:
+            self._known[name] = [text for text in resolve(name) if _literal(text)]
+        return self._known[name]
+
+    def as_text(self) -> str:
+        """Each name with its addresses; "" where they are too many to keep."""
+        known = sorted(self._known.items()) if len(self._known) <= MOST_KEPT else []
+        return "; ".join(" ".join([name, *texts]) for name, texts in known)
+
+
+def answers_of(text: str) -> Answers:
+    """What `Answers.as_text` gave. A resolver is asked for whatever else it may hold."""
+    each = [words for part in text.split(";") if (words := part.split())]
+    return Answers({name: addresses for name, *addresses in each if addresses and all(map(_literal, addresses))})
 
 
 def addresses_of(names: Iterable[str], resolve: Resolve, tell: Tell | None = None) -> dict[str, list[Address]]:
