@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from scanner.cli.verbs import main
 from scanner.errors import ScanError, UsageError
-from scanner.output import Outputs, Sink, Summary, open_sinks
+from scanner.output import Outputs, Run, Sink, Summary, open_sinks
 from scanner.output.csv import COLUMNS, csv_format
 from scanner.output.csv import line as csv_line
 from scanner.output.jsonl import json_format
@@ -142,10 +142,13 @@ def test_csv_reads_back(verdict: Verdict) -> None:
 NOTHING = Summary()
 
 
-def table(*batches: list[Verdict], everything: bool = False, colour: bool = False, summary: Summary = NOTHING) -> str:
+def table(
+    *batches: list[Verdict], everything: bool = False, colour: bool = False, summary: Summary = NOTHING, **run: Any
+) -> str:
     """What the table shows of these batches, as on standard output."""
     buffer = io.BytesIO()
-    sink = Sink(Stream(buffer, "test", colour, person=True), table_format(everything, colour, summary=False))
+    form = table_format(everything, colour, False, Run(**run))
+    sink = Sink(Stream(buffer, "test", colour, person=True), form)
     for batch in batches:
         sink.write(iter(batch))
     sink.finish(summary)
@@ -170,15 +173,15 @@ TABLES = {
         """\
 192.0.2.7
 Not shown: 997 closed (reset)
-PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+PORT       STATE     REASON            TTL  SERVICE
 1/tcp      filtered  no-response       -    -
 2/tcp      filtered  no-response       -    -
 3/tcp      filtered  no-response       -    -
 22/tcp     open      syn-ack           64   ssh
 
 192.0.2.7 (scanner 192.0.2.1)
-PORT       STATE                    REASON            TTL  SERVICE       EVIDENCE
-80/tcp     closed (firewall reset)  reset             63   http          firewall-reset late from 192.0.2.254
+PORT       STATE   REASON  TTL  SERVICE  EVIDENCE
+80/tcp     closed  reset   63   http     firewall-reset late from 192.0.2.254
 """,
     ),
     "26 are folded, the larger number first": (
@@ -191,33 +194,34 @@ PORT       STATE                    REASON            TTL  SERVICE       EVIDENC
         ],
         """\
 2001:db8::1
-Not shown: 27 filtered (host-unreach), 26 closed (reset), 26 closed (firewall reset)
+Not shown: 27 filtered (host-unreach), 26 closed (reset),
+  26 closed (firewall reset)
 """,
     ),
     "a single scanner of a capture is not named": (
         [[SILENT._replace(scanner_ip="192.0.2.1")]],
         """\
 192.0.2.7
-PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
-81/tcp     filtered  no-response       -    -
+PORT       STATE     REASON
+81/tcp     filtered  no-response
 """,
     ),
     "hosts by number, IPv4 first; an empty batch is nothing": (
         [[], rows("2001:db8::1", range(1, 3)) + rows("192.0.2.10", range(1, 3)) + rows("192.0.2.9", range(5, 6))],
         """\
 192.0.2.9
-PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
-5/tcp      closed    reset             -    -
+PORT       STATE     REASON
+5/tcp      closed    reset
 
 192.0.2.10
-PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
-1/tcp      closed    reset             -    -
-2/tcp      closed    reset             -    -
+PORT       STATE     REASON
+1/tcp      closed    reset
+2/tcp      closed    reset
 
 2001:db8::1
-PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
-1/tcp      closed    reset             -    -
-2/tcp      closed    reset             -    -
+PORT       STATE     REASON
+1/tcp      closed    reset
+2/tcp      closed    reset
 """,
     ),
     "one port on many hosts, over batches": (
@@ -231,10 +235,13 @@ PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
             [SSH._replace(ip="192.0.2.3")],
         ],
         """\
-HOST             PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+HOST             PORT       STATE     REASON            TTL  SERVICE
 192.0.2.4        22/tcp     open      syn-ack           64   \\x1b[2J\\xe9
 192.0.2.30       22/tcp     open      syn-ack           64   ssh
-192.0.2.7            81/tcp     filtered  host-unreach      -    -             from 192.0.2.1
+
+HOST                 PORT       STATE     REASON            TTL  SERVICE
+192.0.2.7            81/tcp     filtered  host-unreach      -    -
+           from 192.0.2.1
 2001:db8::aaaa:bbbb  22/tcp     open      syn-ack           64   ssh
 192.0.2.3            22/tcp     open      syn-ack           64   ssh
 
@@ -248,7 +255,7 @@ Not shown: 192.0.2.8 down (no-arp)
             [DOWN._replace(ip=f"192.0.4.{n}", reason="no-arp" if n < 9 else "no-ndp") for n in range(10)],
         ],
         """\
-HOST             PORT       STATE     REASON            TTL  SERVICE       EVIDENCE
+HOST             PORT       STATE     REASON            TTL  SERVICE
 192.0.2.7        22/tcp     open      syn-ack           64   ssh
 
 Not shown: 254 hosts with all ports filtered (no-response)
@@ -272,10 +279,10 @@ def test_table(name: str) -> None:
 
 def test_table_shows_everything_if_asked() -> None:
     batch = [*rows("192.0.2.7", range(1, 28)), DOWN, SILENT._replace(ip="192.0.2.9")]
-    head = "PORT       STATE     REASON            TTL  SERVICE       EVIDENCE\n"
-    closed = "".join(f"{f'{port}/tcp':9}  closed    reset             -    -\n" for port in range(1, 28))
-    down = f"\n192.0.2.8\n{head}-          down      no-arp            -    -\n"
-    silent = f"\n192.0.2.9\n{head}81/tcp     filtered  no-response       -    -\n"
+    head = "PORT       STATE     REASON\n"
+    closed = "".join(f"{f'{port}/tcp':9}  closed    reset\n" for port in range(1, 28))
+    down = f"\n192.0.2.8\n{head}-          down      no-arp\n"
+    silent = f"\n192.0.2.9\n{head}81/tcp     filtered  no-response\n"
     assert table(batch, everything=True) == f"192.0.2.7\n{head}{closed}{down}{silent}"
 
 
@@ -284,8 +291,8 @@ SHOWN_ONE_BY_ONE = [(25, "closed", "reset"), (60, "open", "syn-ack")]
 
 @pytest.mark.parametrize(("count", "state", "reason"), SHOWN_ONE_BY_ONE)
 def test_table_shows_few_of_a_kind_and_every_open_port(count: int, state: str, reason: str) -> None:
-    shown = "".join(f"{f'{port}/tcp':9}  {state:8}  {reason:16}  -    -\n" for port in range(1, count + 1))
-    head = "192.0.2.7\nPORT       STATE     REASON            TTL  SERVICE       EVIDENCE\n"
+    shown = "".join(f"{f'{port}/tcp':9}  {state:8}  {reason}\n" for port in range(1, count + 1))
+    head = "192.0.2.7\nPORT       STATE     REASON\n"
     assert table(rows("192.0.2.7", range(1, count + 1), state, reason)) == head + shown
 
 
@@ -293,10 +300,10 @@ def test_table_colours_only_the_state() -> None:
     batch = [SSH, FULL._replace(icmp_from=None, scanner_ip=None), SILENT]
     assert table(batch, colour=True) == (
         "192.0.2.7\n"
-        "PORT       STATE                    REASON            TTL  SERVICE       EVIDENCE\n"
-        "22/tcp     \033[32mopen\033[0m                     syn-ack           64   ssh\n"
-        "80/tcp     \033[31mclosed (firewall reset)\033[0m  reset             63   http          firewall-reset late\n"
-        "81/tcp     \033[33mfiltered\033[0m                 no-response       -    -\n"
+        "PORT       STATE     REASON       TTL  SERVICE  EVIDENCE\n"
+        "22/tcp     \033[32mopen\033[0m      syn-ack      64   ssh\n"
+        "80/tcp     \033[31mclosed\033[0m    reset        63   http     firewall-reset late\n"
+        "81/tcp     \033[33mfiltered\033[0m  no-response  -    -\n"
     )
 
 

@@ -32,13 +32,7 @@ def port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def noted(command: str, *ports: tuple[str, int]) -> Then:
-    then = Then(command)
-    list(then.noting(Verdict(ip, port, "open", "syn-ack") for ip, port in ports))
-    return then
-
-
-PORTS = (("192.0.2.7", 80), ("192.0.2.7", 22), ("192.0.2.7", 8000), ("192.0.2.7", 8001), ("192.0.2.7", 8002))
+PORTS = (80, 22, 8000, 8001, 8002)
 
 WORDS = {
     "each placeholder stays in its word": ("cat -p{ports} {ip} '{host} x' {ip}.xml", "web.example",
@@ -57,7 +51,9 @@ WORDS = {
 
 @pytest.mark.parametrize(("command", "name", "words"), WORDS.values(), ids=WORDS)
 def test_words(command: str, name: str | None, words: list[str]) -> None:
-    assert noted(command, *PORTS).arguments("192.0.2.7", name) == words
+    then = Then(command)
+    list(then.noting(Verdict("192.0.2.7", port, "open", "syn-ack", hostname=name) for port in PORTS))
+    assert then.arguments("192.0.2.7") == words
 
 
 WRONG = {

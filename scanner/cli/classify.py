@@ -57,7 +57,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     # Rows are tuples of text and numbers without cycles. The collector would go through all of them, again and again.
     gc.disable()
     with stopped_by_signals(stop, lambda: reading.interrupted):
-        outputs = output.open(Run(command_line(), scans=bool(reading.gap)))
+        outputs = output.open(Run(command_line(), scans=bool(reading.gap), only_open=output.only_open))
         with watched(reading, output.quiet, output.progress) as progress:
             for rows in reading.batches():
                 with progress.writing():

@@ -138,7 +138,7 @@ def _followed(then: Then | None, code: int, output: OutputOptions) -> int:
     """After a scan with this exit code: run what --then asks for. Returns the exit code of both."""
     if then is None or code == INTERRUPTED:
         return code
-    failed = then.run({}, for_people=output.for_people, quiet=output.quiet)
+    failed = then.run(for_people=output.for_people, quiet=output.quiet)
     return failed if failed == INTERRUPTED else code or failed
 
 
@@ -211,8 +211,13 @@ def _ticking(
 def _opened(request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch) -> Outputs:
     """Every file of the scan, opened. If one is refused, all are as they were. Raises UsageError."""
     started = state.total(session.stats()).started
-    run = Run(command_line(), request.verb, format_ports(ports), len(ports), started, names=session.names)
-    outputs = request.output.open(run, state.written)
+    output = request.output
+    run = Run(
+        command_line(), request.verb, format_ports(ports), len(ports), started, names=session.names,
+        only_open=output.only_open,
+        in_order=session.targets <= MANY and not output.resume,  # a killed part has written what its state says
+    )  # fmt: skip
+    outputs = output.open(run, state.written)
     watch.begin()
     return outputs
 

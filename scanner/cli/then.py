@@ -56,6 +56,7 @@ class Then:
         if shutil.which(self._name) is None:
             raise UsageError(f"--then: there is no program {self._name!r} to run: install it, or give its path")
         self._ports: dict[str, array[int]] = {}
+        self._names: dict[str, str] = {}  # by address
         self._child: subprocess.Popen[bytes] | None = None
         self._stops = 0
 
@@ -64,15 +65,18 @@ class Then:
         for row in rows:
             if row.state == _OPEN:
                 self._ports.setdefault(row.ip, array("H")).append(row.port or 0)
+                if row.hostname:
+                    self._names[row.ip] = row.hostname
             yield row
 
-    def arguments(self, ip: str, name: str | None) -> list[str]:
-        """The words of the call for a host. `name`: what the user called it, if that was not an address."""
-        host = name if name and _HOST_NAME.fullmatch(name) else ip
+    def arguments(self, ip: str) -> list[str]:
+        """The words of the call for a host."""
+        name = self._names.get(ip, "")
+        host = name if _HOST_NAME.fullmatch(name) else ip
         values = {"ip": ip, "host": host, "ports": format_ports(self._ports[ip])}
         return [self._name, *(_filled(argument, values) for argument in self._arguments)]
 
-    def run(self, names: Mapping[str, str], *, for_people: bool, quiet: bool) -> int:
+    def run(self, *, for_people: bool, quiet: bool) -> int:
         """Run COMMAND for each host. Returns 0, FAILED, or INTERRUPTED.
 
         `for_people`: its standard output is ours. Otherwise it goes to standard error, because a program reads ours.
@@ -82,7 +86,7 @@ class Then:
         sys.stdout.flush()
         with stopped_by_signals(self._stop, lambda: self._stops > 0):
             for number, ip in enumerate(hosts, 1):
-                words = self.arguments(ip, names.get(ip))
+                words = self.arguments(ip)
                 if not quiet:
                     note(f"({number} of {len(hosts)}) {shlex.join(words)}")
                 how = self._run(words, for_people)

@@ -34,7 +34,7 @@ MANY = 1 << 20  # targets above which silent ones are counted instead of written
 def _table(stream: Stream, everything: bool, run: Run) -> Format:
     from .table import table_format
 
-    return table_format(everything, stream.colour, summary=not stream.person)
+    return table_format(everything, stream.colour, not stream.person, run)
 
 
 def _jsonl(stream: Stream, everything: bool, run: Run) -> Format:

@@ -109,7 +109,12 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
             group.rows.append(verdict)
         else:
             group.rows.clear()
-    return [hosts[name] for name in sorted(hosts, key=_address_order)]
+    return in_order(hosts.values())
+
+
+def in_order(hosts: Iterable[HostRows]) -> list[HostRows]:
+    """The hosts by address, and those of one address by scanner, tunnel and scan."""
+    return sorted(hosts, key=lambda host: _address_order((host.ip, host.scanner, host.tunnel, host.scan)))
 
 
 def _address_order(name: _Name) -> tuple[int, int, int, int, str, int]:

@@ -15,7 +15,7 @@ from ..verdict.columns import PIECE, Columns
 from ..verdict.evidence import distinct
 from ..verdict.table import Reason
 from .hosts import Details
-from .text import Part, addresses, beside, chosen, joined
+from .text import Part, addresses, beside, chosen, joined, where
 
 
 class Hosts(NamedTuple):
@@ -81,7 +81,9 @@ def lines(rows: Columns, scanners: bool, width: int, port_width: int, tails: lis
     for at, piece in zip(range(0, len(rows), PIECE), rows.pieces(), strict=True):
         title = titles(piece, scanners)
         lacking = width - _lengths(title)
-        spaces = np.where(np.arange(int(lacking.max())) < lacking[:, None], np.uint8(ord(" ")), np.uint8(0))
+        spaces = np.where(np.arange(max(0, int(lacking.max()))) < lacking[:, None], np.uint8(ord(" ")), np.uint8(0))
+        # A title that is too long has a line of its own.
+        below = where(lacking < 0, "\n" + " " * width) if lacking.min() < 0 else []
         ports, which = np.unique(piece.port, return_inverse=True)
         port = chosen([f"{f'{port}/tcp':<{port_width}}" for port in ports.tolist()], which.ravel())
-        yield from joined(len(piece), title, spaces, "  ", port, "  ", chosen(tails, number[at : at + PIECE]))
+        yield from joined(len(piece), title, spaces, *below, "  ", port, "  ", chosen(tails, number[at : at + PIECE]))

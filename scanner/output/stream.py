@@ -33,7 +33,8 @@ class Run:
 
     `command`: the command line. `kind`: "syn", "connect", or "" for a capture. `ports`: the probed ports as
     `format_ports` writes them, `port_count` of them. `started`: seconds since 1970. `scans`: rows say to which scan of
-    their target they belong. `names`: the names that the user gave, by address.
+    their target they belong. `names`: the names that the user gave, by address. `only_open`: no other rows come.
+    `in_order`: batches come in any order, and are few enough to be put in order at the end.
     """
 
     command: str = "halfopen"
@@ -43,6 +44,8 @@ class Run:
     started: float = field(default_factory=time.time)
     scans: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    only_open: bool = False
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
