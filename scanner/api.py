@@ -31,8 +31,8 @@ from .verdicts import Verdicts
 
 if TYPE_CHECKING:
     from .rounds.session import Session
-    from .targets.hostspace import HostSpace
     from .targets.ports import Ports
+    from .targets.spaces import Spaces
 
 LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
 CHUNK = 1024  # rows that are made at once; all of them are there already
@@ -72,8 +72,9 @@ def scan(
         flag_of(name, value)
     request, config = _request(targets, ports, options)
     column, choice = ports_of(request), choice_of(request, whole=config.shard.of > 1)
+    spaces = choice.spaces(column)
     guard(choice.hosts, request.yes, None)
-    notes = [*choice.notes, *map(skipped_text, choice.taken)]
+    notes = [*choice.notes, *map(skipped_text, choice.taken), *choice.own.notes(request.ports, request.top_ports)]
     summary: list[str] = []
     running: list[Session] = []
     stops: list[None] = []  # also before the session is made
@@ -82,7 +83,7 @@ def scan(
         # Imported here: `classify` needs none of these, and a connect scan needs no packet sockets.
         from .rounds.statistics import summary_lines
 
-        session = _session(choice.hosts, column, config, connect, notes, verify, excluded_ports_of(request))
+        session = _session(spaces, config, connect, notes, verify, excluded_ports_of(request))
         running.append(session)
         for _ in stops:
             session.stop()
@@ -108,18 +109,17 @@ def _request(targets: Any, ports: Any, options: dict[str, Any]) -> tuple[TargetO
 
 
 def _session(
-    hosts: "HostSpace", ports: "Ports", config: SynConfig, connect: bool, notes: list[str], verify: bool,
-    excluded: "Ports",
-) -> "Session":  # fmt: skip
+    spaces: "Spaces", config: SynConfig, connect: bool, notes: list[str], verify: bool, excluded: "Ports"
+) -> "Session":
     """The session of a scan, of either kind."""
     if connect:
         from .connect.probing import with_routes
         from .connect.scan import connect_session
 
-        return connect_session(with_routes(hosts, config, notes.append), ports, config)
+        return connect_session(spaces.within(with_routes(spaces.hosts, config, notes.append)), config)
     from .halfopen.session import syn_session
 
-    return syn_session(hosts, ports, config, notes.append, verify=verify, excluded_ports=excluded)
+    return syn_session(spaces, config, notes.append, verify=verify, excluded_ports=excluded)
 
 
 def _chunks(batches: Iterable[Iterable[Verdict]]) -> Iterator[list[Verdict]]:

@@ -193,10 +193,10 @@ def choice_of(
     """
     from .targets.files import read_list
     from .targets.names import resolve as ask_system
-    from .targets.spec import Specs, zones_in
+    from .targets.own_ports import OwnPorts
+    from .targets.spec import Specs
     from .targets.special import choose
     from .targets.typed import separated, typed
-    from .targets.zones import noted
 
     if not options.targets and not options.targets_file:
         raise UsageError("no target given: name addresses, networks or hosts, a file with -iL, or pipe targets in")
@@ -204,12 +204,9 @@ def choice_of(
         raise UsageError("-4 and -6 each leave out what the other one scans: give one of them, or none")
     targets: Specs = chain(typed(options.targets), *(read_list(path, tell) for path in options.targets_file))
     excludes: Specs = chain(*map(separated, options.exclude), *(read_list(path, tell) for path in options.exclude_file))
-    zoned: list[str] = []
     family = 4 if options.ipv4 else 6 if options.ipv6 else 0
-    ask, everything = resolve or ask_system, options.all_addresses
-    choice = choose(noted(targets, zoned), excludes, ask, everything, counted, family, not whole, tell)
-    choice.hosts.zones = zones_in(zoned)
-    return choice
+    own, names = OwnPorts(excluded_ports_of(options)), (family, not whole, tell)
+    return choose(targets, excludes, resolve or ask_system, options.all_addresses, counted, *names, own)
 
 
 def ports_of(options: TargetOptions) -> "Ports":

@@ -32,6 +32,7 @@ from scanner.rounds.session import Session
 from scanner.rounds.statistics import ScanStats
 from scanner.rounds.window import Window
 from scanner.targets.hostspace import Shard
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.rows import Verdict
 from tests.builders import KEY, OUR_MAC, OUR_PORT, SECOND, US
@@ -66,7 +67,7 @@ def memory(hosts: dict[str, Host], clock: Clock, faults: Faults | None = None, s
 def lane_of(
     transport: Any, targets: str = "198.18.1.0/28", ports: Iterable[int] = (22, 80, 443), *, passes: int = 11,
     source_port: int | None = None, shard: Shard = WHOLE, key: Key = KEY, order_key: int = KEY.k1,
-    mac: str | None = None, gateway: str | None = None, spare_port: int | None = None,
+    mac: str | None = None, gateway: str | None = None, spare_port: int | None = None, spaces: Spaces | None = None,
 ) -> Lane:  # fmt: skip
     """A lane by hand: source ports 40000 … one a pass, or the same one for all of them."""
     hosts = parse_hosts([targets], [], lambda name: [])
@@ -75,8 +76,7 @@ def lane_of(
     return Lane(
         name="memory",
         version=version,
-        hosts=hosts,
-        ports=np.array(list(ports), np.uint16),
+        spaces=Spaces(hosts, [np.array(list(ports), np.uint16)]) if spaces is None else spaces,
         transport=transport,
         our_address=addresses.from_text(US[version]),
         pass_ports=(source_port,) * (passes + 1) if source_port else tuple(range(OUR_PORT, OUR_PORT + passes + 1)),

@@ -21,7 +21,7 @@ PACKAGES = (
 )  # fmt: skip
 OPEN_TO_ALL = {"", "errors", "config", "declare", "files", "gzipped", "_version"}
 IMPURE = {  # they read files, ask the resolver, or start Scapy's process
-    "targets.spec", "targets.files", "targets.names", "targets.special", "packet.template",
+    "targets.spec", "targets.literals", "targets.files", "targets.names", "targets.special", "packet.template",
 }  # fmt: skip
 PURE = (
     {name for name in MODULES if name.split(".")[0] in ("packet", "verdict", "targets", "rounds")} - IMPURE

@@ -19,6 +19,7 @@ from scanner.rounds.schedule import HostRange
 from scanner.rounds.window import Window
 from scanner.targets.names import resolve
 from scanner.targets.ports import parse_ports
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.loss import estimate
 from scanner.verdict.rows import Verdict
@@ -168,7 +169,7 @@ def test_what_was_not_started_is_not_called_silent() -> None:
 def test_a_source_port_is_refused() -> None:
     hosts = parse_hosts(["198.18.0.2"], [], resolve)
     with pytest.raises(UsageError) as caught:
-        connect_session(hosts, parse_ports("1"), SynConfig(source_port=4000))
+        connect_session(Spaces(hosts, [parse_ports("1")]), SynConfig(source_port=4000))
     assert str(caught.value) == "--source-port: connect() gives every connection a port of its own; leave it out"
 
 
@@ -188,4 +189,4 @@ def test_an_unspecified_address_is_no_host(target: str) -> None:
     """The kernel would connect to this machine, also where its addresses are excluded."""
     hosts = parse_hosts([target], [], lambda name: [])
     with pytest.raises(UsageError, match="is no host"):
-        connect_session(hosts, np.array([5555], np.uint16), SynConfig())
+        connect_session(Spaces(hosts, [np.array([5555], np.uint16)]), SynConfig())

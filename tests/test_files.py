@@ -156,9 +156,9 @@ SYN = ("syn", "127.0.0.1", "-p", "1", "-q", "--record", "old.pcapng")
 def recorded_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """`syn` opens its recording, and then scans with connect(): no test here needs raw sockets."""
 
-    def session(hosts: Any, ports: Any, config: Any, *others: Any) -> Session:
+    def session(spaces: Any, config: Any, *others: Any) -> Session:
         others[2]({1})
-        return connect_session(hosts, ports, config, *others[-2:])
+        return connect_session(spaces, config, *others[-2:])
 
     monkeypatch.setattr("scanner.halfopen.session.syn_session", session)
     monkeypatch.setattr("scanner.cli.privileges.give_up", lambda: None)

@@ -13,6 +13,7 @@ from scanner.packet.cookie import Key, sequence
 from scanner.packet.parse import parse
 from scanner.rounds.checks import CHECK_PORTS
 from scanner.targets.hostspace import Shard
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.table import Reason
 from tests.builders import KEY, OUR_PORT, ROUTER, THEIR_PORT, THEM, US, batch, rst, segment, syn, synack, unreachable
@@ -185,7 +186,7 @@ def test_shards_are_disjoint_and_jointly_complete(targets: str, count: int) -> N
     shards = [lane(targets=targets, shard=Shard(number, count)) for number in range(1, count + 1)]
     parts = [to_text(shard.hosts_at(np.arange(shard.host_count))) for shard in shards]
     everyone = [host for part in parts for host in part]
-    assert sorted(everyone) == sorted(to_text(whole.hosts.pick(np.arange(whole.hosts.size))))
+    assert sorted(everyone) == sorted(to_text(whole.spaces.hosts.pick(np.arange(whole.spaces.size))))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
@@ -201,7 +202,7 @@ def test_positions_lead_to_hosts_and_back(version: int, shard: Shard) -> None:
 
 def test_another_shards_host_is_no_target() -> None:
     shards = [lane(shard=Shard(number, 3)) for number in (1, 2, 3)]
-    everyone = shards[0].hosts.pick(np.arange(16))
+    everyone = shards[0].spaces.hosts.pick(np.arange(16))
     owners = np.array([shard.position_of(everyone) >= 0 for shard in shards]).sum(axis=0)
     assert owners.tolist() == [1] * 16
 
@@ -224,7 +225,7 @@ def test_a_hundred_thousand_excludes_and_still_each_host_once() -> None:
     hosts = parse_hosts(["10.16.0.0/12", "10.16.0.0/14"], excludes, lambda name: [])
     seen = np.zeros(1 << 20, np.int64)
     for number in (1, 2, 3):
-        ours = replace(lane(shard=Shard(number, 3)), hosts=hosts)
+        ours = replace(lane(shard=Shard(number, 3)), spaces=Spaces(hosts, [np.array([80], np.uint16)]))
         for first in range(0, ours.host_count, 50_000):
             found = ours.hosts_at(np.arange(first, min(first + 50_000, ours.host_count)))
             np.add.at(seen, (found["lo"] & np.uint64(0xFFFFFFFF)).astype(np.int64) - base, 1)

@@ -21,6 +21,7 @@ from scanner.halfopen.lane import Lane
 from scanner.halfopen.scan import Settings
 from scanner.packet.headers import Bytes
 from scanner.targets.ports import parse_ports
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.loss import Bound
 from tests.builders import OUR_MAC, SECOND, segment
@@ -119,7 +120,8 @@ class Scene:
         excluded = ",".join(map(str, sorted(self.ports)))
         ports = parse_ports(f"{PORTS[0]}-{PORTS[-1]}", excluded)
         lane = lane_of(self.wire, targets, ports, mac=OUR_MAC if self.linked else None)
-        return replace(lane, hosts=parse_hosts([targets], sorted(self.addresses), lambda name: []))
+        hosts = parse_hosts([targets], sorted(self.addresses), lambda name: [])
+        return replace(lane, spaces=Spaces(hosts, lane.spaces.sets))
 
     def _heard(self, frame: Frame, raw: bytes) -> None:
         """Split handshakes; and strangers who answer each probe from an excluded address, and from an excluded port."""

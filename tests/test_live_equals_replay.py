@@ -18,6 +18,7 @@ from scanner.lab import Box, PortKind
 from scanner.lab.demo import add_demo_ports
 from scanner.packet.headers import LINK_RAW
 from scanner.targets.ports import parse_ports
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.trace import Watch
 from scanner.transport.tap import Tap
@@ -147,9 +148,9 @@ def test_a_scan_in_the_lab(
     path = tmp_path / f"scan.{suffix}"
     watch = Watch(str(path), False, [], False)
     with scene() as box, box.scanner.entered():  # type: ignore[attr-defined]
-        space = parse_hosts(targets, [], lambda name: [])
+        spaces = Spaces(parse_hosts(targets, [], lambda name: []), [parse_ports(ports)])
         config = SynConfig(rate=rate)
-        session = syn_session(space, parse_ports(ports), config, see=watch.see, before_frames=watch.open)
+        session = syn_session(spaces, config, see=watch.see, before_frames=watch.open)
         started = session.now()
         rows = [row for batch in session.batches() for row in batch]
         watch.close(started, session.now(), session.stats().ring_drops)

@@ -20,6 +20,7 @@ from scanner.cli.signals import handling
 from scanner.errors import UsageError
 from scanner.rounds.schedule import HostRange, Schedule
 from scanner.rounds.statistics import ScanStats, summary_lines
+from scanner.targets.order import Extent
 from tests.lab.live import live
 from tests.lab.networks import direct_box
 from tests.processes import PATIENCE, wait_until, wait_until_it_scans
@@ -212,7 +213,7 @@ def test_an_unknown_form_is_refused() -> None:
 
 @pytest.mark.parametrize("taken", range(5))
 def test_what_remains(taken: int) -> None:
-    schedule = Schedule([5, 7], 3, left=[HostRange(0, 9, 2)])
+    schedule = Schedule([Extent(5, 3), Extent(7, 3)], left=[HostRange(0, 3, 2)])
     for _ in range(taken):
         schedule.next(100.0)
     assert schedule.remaining == 3 * max(0, (14, 12, 7, 0)[min(taken, 3)])

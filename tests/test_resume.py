@@ -30,6 +30,8 @@ from scanner.rounds.rows import window_rows
 from scanner.rounds.schedule import HostRange, Keys, LaneFacts, ResumePoint, Schedule, resume_point_of
 from scanner.rounds.statistics import ScanStats
 from scanner.targets.hostspace import Shard
+from scanner.targets.order import Extent
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, SECOND
@@ -62,19 +64,20 @@ def test_every_position_is_handed_out_once_whatever_the_rate_and_however_often_t
     rng = random.Random(seed)
     sizes = [rng.choice([0, 1, 7, 1000, 12345]) for _ in range(rng.randint(1, 4))]
     width, at, left, done = rng.choice([1, 3, 1000]), (0, 0), [], []
+    extents = [Extent(size, width) for size in sizes]
     for _ in range(60):
-        schedule = Schedule(sizes, width, at, left)
+        schedule = Schedule(extents, at, left)
         begun = handed(schedule, lambda: rng.choice([0.0, 10.0, 5000.0]), rng.randint(0, 3))
         rng.shuffle(begun)
         ended = rng.randint(0, len(begun))
         done += begun[:ended]
         at, left = schedule.at, [*begun[ended:], *schedule.left]
-    done += handed(Schedule(sizes, width, at, left), lambda: 0.0)
+    done += handed(Schedule(extents, at, left), lambda: 0.0)
     assert positions(done) == [(lane, place) for lane, size in enumerate(sizes) for place in range(size)]
 
 
 def test_a_dropped_lane_hands_out_nothing_more() -> None:
-    schedule = Schedule([50, 50], 1, left=[HostRange(0, 3, 2), HostRange(1, 7, 1)])
+    schedule = Schedule([Extent(50, 1)] * 2, left=[HostRange(0, 3, 2), HostRange(1, 7, 1)])
     schedule.drop(0)
     assert positions(handed(schedule, lambda: 0.0)) == sorted([(1, 7), *((1, at) for at in range(50))])
 
@@ -88,10 +91,10 @@ def test_a_large_space_with_excludes_shards_and_interrupts_each_host_once(seed: 
     hosts = parse_hosts(["10.16.0.0/13"], excludes, lambda name: [])
     seen = np.zeros(1 << 19, np.int64)
     for number in (1, 2, 3):
-        lane = replace(lane_of(None), hosts=hosts, shard=Shard(number, 3))
+        lane = replace(lane_of(None), spaces=Spaces(hosts, [np.array([80], np.uint16)]), shard=Shard(number, 3))
         resume_point = ResumePoint(KEYS, [])
         while True:
-            schedule = Schedule([lane.host_count], 1, resume_point.at, resume_point.left)
+            schedule = Schedule([lane.extent], resume_point.at, resume_point.left)
             begun = handed(schedule, lambda: float(rng.choice([300.0, 4000.0])), int(rng.integers(1, 9)))
             if not begun:
                 break
@@ -398,7 +401,7 @@ def test_in_memory_ended_and_taken_up_until_done(seed: int, version: int, monkey
     while turns < 400:
         turns += 1
         lane = lane_of(wire, NET[version], NET_PORTS)
-        schedule = Schedule([lane.host_count], len(NET_PORTS), resume_point.at, resume_point.left)
+        schedule = Schedule([lane.extent], resume_point.at, resume_point.left)
         if schedule.exhausted:
             break
         scan = Scan([lane], Settings(), lane.order_key, schedule)
@@ -421,7 +424,7 @@ def test_on_a_link_with_absent_hosts(seed: int, version: int) -> None:
     resume_point, found = ResumePoint(KEYS, []), list[Verdict]()
     for _ in range(400):
         lane = lane_of(wire, NET[version], NET_PORTS, mac=OUR_MAC)
-        schedule = Schedule([lane.host_count], len(NET_PORTS), resume_point.at, resume_point.left)
+        schedule = Schedule([lane.extent], resume_point.at, resume_point.left)
         if schedule.exhausted:
             break
         scan = Scan([lane], Settings(rate=rng.choice([0.0, 60.0])), lane.order_key, schedule)
@@ -439,10 +442,10 @@ def test_on_a_link_with_absent_hosts(seed: int, version: int) -> None:
 
 
 def test_a_lane_that_could_not_be_reached_is_still_to_be_done() -> None:
-    schedule = Schedule([50, 50], 1, at=(0, 10), left=[HostRange(0, 3, 2)])
+    schedule = Schedule([Extent(50, 1)] * 2, at=(0, 10), left=[HostRange(0, 3, 2)])
     schedule.drop(0)
     assert positions(schedule.dropped) == [(0, 3), (0, 4), *((0, at) for at in range(10, 50))]
-    again = Schedule([50, 50], 1, schedule.at, schedule.dropped)
+    again = Schedule([Extent(50, 1)] * 2, schedule.at, schedule.dropped)
     assert positions(handed(again, lambda: 1.0)) == sorted(
         [*positions(schedule.dropped), *((1, at) for at in range(50))]
     )
@@ -450,9 +453,9 @@ def test_a_lane_that_could_not_be_reached_is_still_to_be_done() -> None:
 
 def test_a_dropped_lane_is_to_be_done_once() -> None:
     """Also if the scan ends before it would have reached that lane."""
-    schedule = Schedule([50, 50], 1, at=(0, 10))
+    schedule = Schedule([Extent(50, 1)] * 2, at=(0, 10))
     schedule.drop(1)
-    again = Schedule([50, 50], 1, schedule.at, schedule.left)
+    again = Schedule([Extent(50, 1)] * 2, schedule.at, schedule.left)
     assert positions(handed(again, lambda: 1.0)) == [*((0, at) for at in range(10, 50)), *((1, at) for at in range(50))]
 
 

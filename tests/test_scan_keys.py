@@ -11,6 +11,7 @@ from scanner.halfopen import setup
 from scanner.halfopen.scan import Scan, Settings
 from scanner.packet.addresses import from_text
 from scanner.packet.cookie import Key, sequence
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.transport.held_ports import HeldPorts
 from scanner.verdict.loss import Bound
@@ -28,9 +29,9 @@ def scan_of(action: Action = "drop") -> Bench:
     config, clock = SynConfig(seed=SEED), Clock()
     transport = memory({f"127.0.0.{host}": Host(other=action) for host in range(8, 12)}, clock)
     keys, hosts = keys_of(config), parse_hosts([NET], [], lambda name: [])
-    ((route, part),) = setup.routes_of(hosts, config, print).items()
+    ((route, part),) = setup.routes_of(hosts, config, print).hosts.items()
     held = HeldPorts(tuple(range(OUR_PORT, OUR_PORT + config.passes + 1)), False)
-    lane = setup.lane_of(route, part, transport, held, np.array(PORTS, np.uint16), config, keys)
+    lane = setup.lane_of(route, Spaces(part, [np.array(PORTS, np.uint16)]), transport, held, config, keys)
     return Bench(Scan([lane], Settings(bound=Bound(2)), keys.order), clock, [transport])
 
 

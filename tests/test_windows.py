@@ -10,7 +10,9 @@ from scanner.halfopen.scan import Settings
 from scanner.halfopen.session import settings_of
 from scanner.rounds.lifecycle import TABLE, Event, Wait, WindowState, due_rule, next_wait
 from scanner.rounds.schedule import OPEN_WINDOWS, RESUME_SECONDS, Schedule
+from scanner.targets.order import Extent
 from scanner.targets.ports import parse_ports
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.verdict.loss import Bound, Estimate
 from tests.builders import OUR_MAC, SECOND
@@ -124,7 +126,7 @@ def test_a_share_of_the_responders_bounds_both_kinds_of_scan(share: float) -> No
     """`--max-missed 1%`: the number itself is 1.0 then, and must not count."""
     config = SynConfig(max_missed=1.0, max_missed_share=share)
     hosts, ports = parse_hosts(["198.18.0.2"], [], lambda name: []), parse_ports("1-10")
-    session = connect_session(hosts, ports, config)
+    session = connect_session(Spaces(hosts, [ports]), config)
     bounds = [session.engine.windows.bound, settings_of(config, hosts).bound]
     session.close()
     # 20 responders, and 0.9 of a responder missed: more than 1 % of them, less than half.
@@ -153,7 +155,7 @@ def test_a_share_of_the_responders_needs_more_passes_than_a_whole_responder() ->
 @pytest.mark.parametrize("rate", [1.0, 10.0, 100.0, 5000.0])
 def test_open_windows_hold_at_most_ten_minutes_of_sending(rate: float, width: int) -> None:
     """Unless one host alone takes longer: then a window has that host only."""
-    host_range = Schedule([100_000], width).next(rate)
+    host_range = Schedule([Extent(100_000, width)]).next(rate)
     assert host_range is not None
     passes = 3  # over targets that stay silent
     again = OPEN_WINDOWS * passes * host_range.size * width / rate

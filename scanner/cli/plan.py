@@ -11,13 +11,14 @@ probes. Source ports and sequence numbers are chosen when the scan starts.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
 
 from ..config import SynConfig, choice_of, config_of, keys_of, ports_of, usual_ports_text
-from ..errors import escaped
+from ..errors import escaped, note
 from ..halfopen.lane import Lane
 from ..halfopen.scan import Scan
 from ..halfopen.session import settings_of
@@ -36,7 +37,7 @@ from .options import ScanRequest
 from .progress import reading
 
 PROBES_SHOWN = 10
-EXCLUDES_COUNTED = 20
+EXCLUDES_COUNTED, SETS_SHOWN = 20, 10
 LABEL_WIDTH = 10
 
 
@@ -45,7 +46,7 @@ class Plan:
 
     def __init__(self, choice: Choice, ports: Ports, config: SynConfig) -> None:
         """Raises the UsageError that the scan would raise."""
-        self.choice, self.ports, self.config = choice, ports, config
+        self.choice, self.spaces, self.usual, self.config = choice, choice.spaces(ports), ports, config
         self.skipped: list[str] = []
         keys = keys_of(config)
         self.routed = routes_of(choice.hosts, config, self.skipped.append).hosts
@@ -53,14 +54,15 @@ class Plan:
         # The order of the probes does not depend on the source ports, so any numbers will do.
         held = HeldPorts(tuple(range(1, config.passes + 2)), False)
         self.lanes = [
-            lane_of(route, hosts, transport, held, ports, config, keys) for route, hosts in self.routed.items()
+            lane_of(route, self.spaces.within(hosts), transport, held, config, keys)
+            for route, hosts in self.routed.items()
         ]
         self.scan = Scan(self.lanes, settings_of(config, choice.hosts), keys.order)
 
     @property
     def targets(self) -> int:
         """The targets of this shard."""
-        return sum(lane.host_count for lane in self.lanes) * len(self.ports)
+        return sum(lane.extent.targets for lane in self.lanes)
 
     @property
     def queries(self) -> int:
@@ -79,7 +81,9 @@ def run_plan(request: ScanRequest) -> int:
     with reading() as tell:
         choice = choice_of(request.targets, EXCLUDES_COUNTED, tell, whole=config.shard.of > 1)
     plan = Plan(choice, ports_of(request.targets), config)
-    ports = usual_ports_text(request.targets) or format_ports(plan.ports)
+    for line in choice.own.notes(request.targets.ports, request.targets.top_ports):
+        note(line)
+    ports = usual_ports_text(request.targets)
     sys.stdout.writelines(f"{label:<{LABEL_WIDTH}} {escaped(text)}\n" for label, text in _lines(plan, ports))
     sys.stdout.flush()
     return 0
@@ -102,13 +106,28 @@ def _lines(plan: Plan, ports: str) -> Iterator[tuple[str, str]]:
 
 
 def _targets(plan: Plan, ports: str) -> Iterator[str]:
-    hosts = sum(lane.hosts.size for lane in plan.lanes)
-    yield f"{plural(hosts, 'address')} × {plural(len(plan.ports), 'port')} ({ports})"
+    yield from _spaces(plan, ports)
     shard = plan.config.shard
     yield plural(plan.targets, "target") + (f" in shard {shard.number}/{shard.of}" if shard.of > 1 else "")
     public = public_hosts(plan.choice.hosts)
     if public > MANY_PUBLIC:
         yield f"{public:,} addresses are public: the scan asks before it starts, unless --yes is given"
+
+
+def _spaces(plan: Plan, usual: str) -> Iterator[str]:
+    """The hosts of each set of ports that have a route, those with most targets first."""
+    hosts: Counter[bytes] = Counter()
+    for lane in plan.lanes:
+        sizes = np.diff(np.append(0, lane.spaces.ends)).tolist()
+        for ports, size in zip(lane.spaces.sets, sizes, strict=True):
+            hosts[ports.tobytes()] += size
+    sets = [(size, np.frombuffer(ports, np.uint16)) for ports, size in hosts.items()]
+    sets.sort(key=lambda each: -each[0] * len(each[1]))
+    for size, ports in sets[:SETS_SHOWN]:
+        text = usual if usual and np.array_equal(ports, plan.usual) else format_ports(ports)
+        yield f"{plural(size, 'address')} × {plural(len(ports), 'port')} ({text})"
+    if others := sets[SETS_SHOWN:]:
+        yield f"{plural(sum(size for size, _ in others), 'address')} with {len(others):,} further sets of ports"
 
 
 def _left_out(plan: Plan) -> Iterator[str]:
@@ -129,8 +148,7 @@ def _route(route: Route, lane: Lane) -> str:
 
 def _packets(plan: Plan) -> Iterator[str]:
     """Counts, and bytes as on the link: with Ethernet headers, without frame check sequences."""
-    width = len(plan.ports)
-    size = sum(lane.host_count * width * lane.probe.length for lane in plan.lanes)
+    size = sum(lane.extent.targets * lane.probe.length for lane in plan.lanes)
     lengths = "/".join(map(str, sorted({lane.probe.length for lane in plan.lanes})))
     yield f"{plural(plan.targets, 'probe')} of {lengths} bytes ({bytes_text(size)}) if every target answers, and resets"
     passes = plan.unanswered_passes
@@ -168,7 +186,7 @@ def _first(plan: Plan) -> Iterator[str]:
         yield "in another order each time; --seed fixes it; for example:"
     if window.sweeping:
         yield "after the MAC addresses are known; hosts that are down get no probe:"
-    for ip, port in zip(to_text(window.hosts[host]), plan.ports[port_index].tolist(), strict=True):
+    for ip, port in zip(to_text(window.hosts[host]), window.ports[port_index].tolist(), strict=True):
         yield titled(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}", plan.choice.hosts.names.get(ip))
 
 

@@ -15,14 +15,16 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of, usual_ports_text
 from ..errors import INTERRUPTED, UNSURE, ScanError, UsageError, escaped, note
 from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
 from ..rounds.statistics import ScanStats, summary_lines
-from ..targets.hostspace import HostSpace
 from ..targets.ports import Ports, format_ports, services
+from ..targets.spaces import Spaces
 from ..targets.special import guard, skipped_text
 from ..trace import Watch
 from ..verdict.sentences import plural
@@ -48,7 +50,7 @@ def _then_of(output: OutputOptions) -> Then | None:
     return Then(output.then)
 
 
-def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFile, Then | None]:
+def _checked(request: ScanRequest) -> tuple[SynConfig, Spaces, StateFile, Then | None]:
     """What the request means, after every check that needs no packet. Raises UsageError."""
     # What needs neither a file nor a name server comes first.
     config = config_of(request.given)
@@ -62,10 +64,13 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Ports, HostSpace, StateFi
     for line in (*choice.notes, *map(skipped_text, choice.taken)):
         note(line)
     guard(choice.hosts, request.targets.yes, _ask if sys.stdin.isatty() else None)
-    state = open_state(request, choice.hosts, ports, answers)
+    spaces = choice.spaces(ports)
+    for line in choice.own.notes(request.targets.ports, request.targets.top_ports):
+        note(line)
+    state = open_state(request, spaces, answers)
     if request.output.stats:
         check_new(request.output.stats, _may_replace(request.output, state))
-    return config, ports, choice.hosts, state, then
+    return config, spaces, state, then
 
 
 def _may_replace(output: OutputOptions, state: StateFile) -> bool:
@@ -91,13 +96,13 @@ def run_syn(request: ScanRequest) -> int:
     """A half-open scan from request to exit code."""
     from ..halfopen.session import syn_session
 
-    config, ports, hosts, state, then = _checked(request)
+    config, spaces, state, then = _checked(request)
     evidence = request.evidence
     drawn: list[LadderTarget] = []
     if evidence.ladder is not None:
         from ..trace.ladder import scan_targets
 
-        drawn = scan_targets(evidence.ladder, hosts, ports)
+        drawn = scan_targets(evidence.ladder, spaces)
     watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
 
     def opened(links: set[int]) -> None:
@@ -108,12 +113,12 @@ def run_syn(request: ScanRequest) -> int:
     with ExitStack() as undo:
         undo.callback(watch.abandon)
         session = syn_session(
-            hosts, ports, config, note, watch.see, opened, evidence.verify, excluded_ports_of(request.targets),
+            spaces, config, note, watch.see, opened, evidence.verify, excluded_ports_of(request.targets),
             state.resume_point, state.kept,
         )  # fmt: skip
         started = session.now()
         try:
-            code = run_session(request, ports, session, state, watch, then)
+            code = run_session(request, spaces, session, state, watch, then)
         finally:  # a recording is complete however the scan ends
             watch.close(started, session.now(), session.stats().ring_drops)
     request.output.print_ladders(watch.ladders())
@@ -126,11 +131,11 @@ def run_connect(request: ScanRequest) -> int:
     from ..connect.probing import with_routes
     from ..connect.scan import connect_session
 
-    config, ports, hosts, state, then = _checked(request)
+    config, spaces, state, then = _checked(request)
     LocalEnd(config.source_ip, config.interface).check()
-    hosts = with_routes(hosts, config, note)
-    session = connect_session(hosts, ports, config, state.resume_point, state.kept)
-    code = run_session(request, ports, session, state, Watch(None, False, [], False), then)
+    spaces = spaces.within(with_routes(spaces.hosts, config, note))
+    session = connect_session(spaces, config, state.resume_point, state.kept)
+    code = run_session(request, spaces, session, state, Watch(None, False, [], False), then)
     return _followed(then, code, request.output)
 
 
@@ -143,7 +148,7 @@ def _followed(then: Then | None, code: int, output: OutputOptions) -> int:
 
 
 def run_session(
-    request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch, then: Then | None = None
+    request: ScanRequest, spaces: Spaces, session: Session, state: StateFile, watch: Watch, then: Then | None = None
 ) -> int:
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
     output, faults = request.output, _Faults()
@@ -158,7 +163,7 @@ def run_session(
         session.stop()
 
     with closing(session), stopped_by_signals(stop, lambda: session.interrupted):
-        outputs = _opened(request, ports, session, state, watch)
+        outputs = _opened(request, spaces.ports, session, state, watch)
         faults.attempt(state.save, session, outputs)
         if faults.errors:  # nothing is sent, and the files get their ends
             session.stop()
@@ -183,7 +188,7 @@ def run_session(
                 faults.errors.append(error)
         code = INTERRUPTED
         try:
-            code = _finish(request, session, outputs, state, faults)
+            code = _finish(request, spaces, session, outputs, state, faults)
         finally:
             if then and code == INTERRUPTED:  # or a fault
                 then.not_run()
@@ -249,12 +254,22 @@ class _Faults:
             raise first
 
 
-def _finish(request: ScanRequest, session: Session, outputs: Outputs, state: StateFile, faults: _Faults) -> int:
+def _ports_text(request: ScanRequest, spaces: Spaces) -> str:
+    """In words which ports were scanned; "" if the user chose one set of them."""
+    if len(spaces.sets) > 1:
+        return f"{len(spaces.sets):,} different sets, as the lists say"
+    usual = usual_ports_text(request.targets)
+    return usual if usual and np.array_equal(spaces.ports, ports_of(request.targets)) else ""
+
+
+def _finish(
+    request: ScanRequest, spaces: Spaces, session: Session, outputs: Outputs, state: StateFile, faults: _Faults
+) -> int:
     """Write the ends of the files and the summary. Returns the exit code. Raises the fault that ended the scan."""
     output, stats, interrupted = request.output, state.total(session.stats()), session.interrupted
     lines = list(map(escaped, summary_lines(stats)))  # hosts that stopped are named by the state too
-    if usual := usual_ports_text(request.targets):
-        lines.insert(1, f"ports: {usual}")
+    if ports := _ports_text(request, spaces):
+        lines.insert(1, f"ports: {ports}")
     if output.stats:
         faults.attempt(_write_stats, stats, output, state)
     if session.unfinished:

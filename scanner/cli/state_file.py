@@ -26,9 +26,9 @@ from ..output import Outputs, Written
 from ..rounds.schedule import ResumePoint, resume_point_of
 from ..rounds.session import Session
 from ..rounds.statistics import ScanStats, stats_of
-from ..targets.hostspace import HostSpace
 from ..targets.names import Answers, answers_of
-from ..targets.ports import Ports, format_ports
+from ..targets.ports import format_ports
+from ..targets.spaces import Spaces
 from .options import ScanRequest
 from .state_document import OPENING, NotAState, decode, encode, read_private
 
@@ -183,28 +183,31 @@ def earlier_answers(path: str | None) -> Answers:
     return answers_of(_read(path)["inputs"].get(NAMES, "") if path and os.path.lexists(path) else "")
 
 
-def open_state(request: ScanRequest, hosts: HostSpace, ports: Ports, answers: Answers) -> StateFile:
+def open_state(request: ScanRequest, spaces: Spaces, answers: Answers) -> StateFile:
     """The state that `--resume` names. Raises UsageError if it does not fit the request."""
     path = request.output.resume
     if path is None:
         return StateFile()
     if not request.output.files:
         raise UsageError("--resume needs a file to go on with: standard output cannot be cut back; name one with -o")
-    return StateFile(path, {**_inputs(request, hosts, ports), NAMES: answers.as_text()})
+    return StateFile(path, {**_inputs(request, spaces), NAMES: answers.as_text()})
 
 
-def _inputs(request: ScanRequest, hosts: HostSpace, ports: Ports) -> Inputs:
+def _inputs(request: ScanRequest, spaces: Spaces) -> Inputs:
     """What both parts of a resumed scan must share, by the names that a user knows."""
     output = request.output
     paths = [os.path.realpath(path) for path in output.output if path != "-"]
     paths += [f"{form}:{os.path.realpath(path)}" for form, path in output.named if path != "-"]
+    hosts, sets = spaces.hosts, len(spaces.sets)
+    own = {"list of own ports": f"{sets:,} sets with sum {spaces.digest()}"} if sets > 1 else {}
     # Files and names may lead to other hosts now, so the hosts themselves are compared too.
     return {
         "verb": request.verb,
         **request.fixed(),
-        "-p": format_ports(ports),
+        "-p": format_ports(spaces.ports),
         "-o": " ".join(paths),
         "list of hosts (of all targets, files, names and excludes)": f"{hosts.size:,} hosts with sum {hosts.digest()}",
+        **own,
     }
 
 

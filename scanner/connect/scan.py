@@ -21,7 +21,6 @@ import time
 from collections import Counter
 
 import numpy as np
-import numpy.typing as npt
 
 from ..config import PUBLIC_RATE, SynConfig, keys_of
 from ..errors import ScanError, UsageError
@@ -38,7 +37,8 @@ from ..rounds.trips import RoundTrips
 from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
-from ..targets.permutation import Permutation
+from ..targets.order import Order
+from ..targets.spaces import Spaces
 from ..targets.special import any_public
 from ..transport.steady import steady_clock
 from ..verdict.loss import CONTROL_PROBES
@@ -60,13 +60,9 @@ LONGEST_SLEEP = 0.05
 class ConnectScan:
     """The engine of a connect scan."""
 
-    def __init__(
-        self, hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, order_key: int, schedule: Schedule,
-        clock: Clock,
-    ) -> None:  # fmt: skip
-        self._hosts, self._ports, self._order_key, self._shard = hosts, ports, order_key, config.shard
-        self._clock = clock
-        self._order = Permutation(hosts.size, order_key)
+    def __init__(self, order: Order, config: SynConfig, order_key: int, schedule: Schedule, clock: Clock) -> None:
+        hosts = order.spaces.hosts
+        self._hosts, self._order, self._order_key, self._clock = hosts, order, order_key, clock
         # When the last call of a pass has ended, nothing is left to wait for.
         self.windows = Windows(schedule, self._window, config.bound, lambda window, wait: 0.0, self._before_pass)
         limit = config.max_rate or (PUBLIC_RATE if any_public(hosts) else NO_LIMIT)
@@ -89,8 +85,8 @@ class ConnectScan:
 
     def _window(self, host_range: HostRange, number: int) -> Window:
         """The window of a range of this shard's hosts, in the keyed order."""
-        hosts = self._hosts.pick(self._order.forward(self._shard.positions(host_range.host_pos())))
-        return Window(host_range, hosts, self._ports, self._order_key + number, own_trips=True)
+        hosts, ports = self._order.hosts_at(host_range.host_pos()), self._order.ports_at(host_range.begin)
+        return Window(host_range, hosts, ports, self._order_key + number, own_trips=True)
 
     @property
     def done(self) -> bool:
@@ -267,12 +263,12 @@ class ConnectScan:
 
 
 def connect_session(
-    hosts: HostSpace, ports: npt.NDArray[np.uint16], config: SynConfig, resume: ResumePoint | None = None,
-    resumable: bool = False,
-) -> Session:  # fmt: skip
+    spaces: Spaces, config: SynConfig, resume: ResumePoint | None = None, resumable: bool = False
+) -> Session:
     """A connect scan. `resume`: the scan goes on from there. Raises UsageError or ScanError."""
     if config.source_port is not None:
         raise UsageError("--source-port: connect() gives every connection a port of its own; leave it out")
+    hosts = spaces.hosts
     # The kernel connects to this machine instead, also where its addresses are excluded.
     for unspecified in (MAPPED, 0):
         if hosts.within([(unspecified, unspecified)]).size:
@@ -280,10 +276,11 @@ def connect_session(
     for zone in hosts.zones:
         zone_interface(zone.name, interface(config.interface) if config.interface else None)
     keys = resume.keys if resume else keys_of(config)
-    lanes = [LaneFacts("", 0, config.shard.count(hosts.size), "")]  # one lane: the kernel finds the routes
-    schedule = Schedule([lane.hosts for lane in lanes], len(ports), *(resume.restart(lanes) if resume else ()))
+    order = Order(spaces, keys.order, config.shard)
+    lanes = [LaneFacts("", 0, order.extent.hosts, "")]  # one lane: the kernel finds the routes
+    schedule = Schedule([order.extent], *(resume.restart(lanes) if resume else ()))
     clock = steady_clock()
-    engine = ConnectScan(hosts, ports, config, keys.order, schedule, clock)
-    stats = ScanStats(targets=hosts.size * len(ports), asked_rate=config.rate, started=time.time())
+    engine = ConnectScan(order, config, keys.order, schedule, clock)
+    stats = ScanStats(targets=order.extent.targets, asked_rate=config.rate, started=time.time())
     stats.unresolved, stats.unrouted = hosts.unresolved, hosts.unrouted
     return Session(engine, stats, clock, keys, lanes, resumable=resumable, names=hosts.names)

@@ -21,8 +21,10 @@ from ..packet.cookie import Key
 from ..packet.headers import ACK, RST, SYN, U8, Bools, Bytes, Ints, Rows
 from ..packet.parse import Segments
 from ..packet.probe import Template
-from ..targets.hostspace import WHOLE, HostSpace, Shard
-from ..targets.permutation import Permutation
+from ..targets.hostspace import WHOLE, Shard
+from ..targets.order import Extent, Order
+from ..targets.ports import Ports
+from ..targets.spaces import Spaces
 from ..transport import Transport
 from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
@@ -37,8 +39,7 @@ class Lane:
 
     name: str  # of the interface
     version: int
-    hosts: HostSpace
-    ports: U16
+    spaces: Spaces
     transport: Transport
     our_address: Rows  # ADDRESS[1]
     pass_ports: tuple[int, ...]  # our source port in pass 1, 2, …; may repeat one port
@@ -56,9 +57,7 @@ class Lane:
 
     def __post_init__(self) -> None:
         self.resolved = False  # whether the MAC address of the gateway is known
-        self._order = Permutation(self.hosts.size, self.order_key)
-        self._port_index = np.full(65536, -1, np.int32)
-        self._port_index[self.ports] = np.arange(len(self.ports))
+        self._order = Order(self.spaces, self.order_key, self.shard)
         self._held = np.zeros(65536, np.bool_)
         self._held[[*self.pass_ports, *self.check_ports, *([self.spare_port] if self.spare_port else [])]] = True
         self._port_of = np.array([0, *self.pass_ports, *self.check_ports], np.uint16)  # by pass
@@ -82,25 +81,26 @@ class Lane:
         return len(set(self.pass_ports)) == 1
 
     @property
+    def extent(self) -> Extent:
+        """The hosts of this shard, space by space."""
+        return self._order.extent
+
+    @property
     def host_count(self) -> int:
         """Hosts of this shard."""
-        return self.shard.count(self.hosts.size)
+        return self.extent.hosts
 
     def hosts_at(self, host_pos: Ints) -> Rows:
         """The hosts at these positions of this shard's order, ADDRESS[n]."""
-        return self.hosts.pick(self._order.forward(self.shard.positions(host_pos)))
+        return self._order.hosts_at(host_pos)
+
+    def ports_at(self, position: int) -> Ports:
+        """The ports of the host at this position."""
+        return self._order.ports_at(position)
 
     def position_of(self, address: Rows) -> Ints:
         """ADDRESS[m] → positions in this shard's order, int64[m]; -1 for what is no target of this shard."""
-        index = self.hosts.index_of(address)
-        host_pos = np.full(len(index), -1, np.int64)
-        known = np.flatnonzero(index >= 0)
-        if known.size:
-            # Shard i of n has the positions i-1, i-1+n, … of the whole order.
-            offset = self._order.inverse(index[known]).view(np.int64) - (self.shard.number - 1)
-            mine = offset % self.shard.of == 0
-            host_pos[known[mine]] = offset[mine] // self.shard.of
-        return host_pos
+        return self._order.position_of(address)
 
     def next_hop(self, mac: bytes) -> None:
         """The MAC address of the gateway, for every frame of this lane."""
@@ -153,7 +153,8 @@ class Lane:
         if alone.any():
             reason = np.where(alone, np.uint8(Reason.SPLIT_HANDSHAKE_SYN), reason)
         proven = self._proven(segments, reason, expected)
-        host_pos, port_index = self.position_of(segments.src), self._port_index[segments.sport]
+        host_pos = self.position_of(segments.src)
+        port_index = self.spaces.port_index(self.extent.space_at(np.maximum(host_pos, 0)), segments.sport)
         causes = (
             (reason == Reason.NONE, Rejected.NO_VERDICT),
             (~proven, Rejected.BAD_COOKIE),
@@ -166,7 +167,7 @@ class Lane:
         if not good.all():
             segments, reason = segments.take(good), reason[good]
             host_pos, port_index = host_pos[good], port_index[good]
-        return Matches(segments, reason, host_pos, port_index.astype(np.int64), self._pass_of[segments.dport])
+        return Matches(segments, reason, host_pos, port_index, self._pass_of[segments.dport])
 
     def _to_us(self, segments: Segments, counts: Counter[str]) -> Segments:
         """Those sent to our address and one of our source ports."""

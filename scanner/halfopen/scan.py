@@ -63,7 +63,7 @@ class Scan:
 
     def __init__(self, lanes: list[Lane], settings: Settings, order_key: int, schedule: Schedule | None = None) -> None:
         """`schedule`: what to scan, if it is not everything."""
-        schedule = schedule or Schedule([lane.host_count for lane in lanes], len(lanes[0].ports) if lanes else 1)
+        schedule = schedule or Schedule([lane.extent for lane in lanes])
         self.lanes, self.settings, self._order_key = lanes, settings, order_key
         self.failed = ""  # why some targets could not be scanned
         self.round_trips, self.patience = RoundTrips(), Patience(settings.timeout)
@@ -85,8 +85,10 @@ class Scan:
     def _window(self, host_range: HostRange, number: int) -> Window:
         lane = self.lanes[host_range.lane]
         hosts = lane.hosts_at(host_range.host_pos())
-        return Window(host_range, hosts, lane.ports, self._order_key + number, needs_macs=lane.needs_macs,
-                      check_passes=lane.check_passes)  # fmt: skip
+        return Window(
+            host_range, hosts, lane.ports_at(host_range.begin), self._order_key + number,
+            needs_macs=lane.needs_macs, check_passes=lane.check_passes,
+        )  # fmt: skip
 
     @property
     def done(self) -> bool:

@@ -12,9 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Thread
 
-import numpy as np
-import numpy.typing as npt
-
 from ..config import SynConfig, keys_of
 from ..errors import ScanError, UsageError
 from ..net.interfaces import frames_dropped, interface
@@ -28,6 +25,7 @@ from ..rounds.window import Window
 from ..rounds.windows import Windows
 from ..targets.hostspace import HostSpace
 from ..targets.ports import NO_PORTS, Ports
+from ..targets.spaces import Spaces
 from ..targets.zones import Zones
 from ..transport import Transport
 from ..transport.steady import Steady, steady_clock
@@ -140,8 +138,7 @@ class LiveScan:
 
 
 def syn_session(
-    hosts: HostSpace,
-    ports: npt.NDArray[np.uint16],
+    spaces: Spaces,
     config: SynConfig,
     warn: Callable[[str], None] = print,
     see: Sequence[See] = (),
@@ -153,7 +150,7 @@ def syn_session(
 ) -> Session:
     """A half-open scan. `see` is told of every frame; with `verify` open ports get a full handshake, too.
 
-    `excluded_ports`: ports that no frame may go to, beyond those of `ports`.
+    `excluded_ports`: ports that no frame may go to, beyond those of the targets.
 
     `before_frames` is called with the link types (LINKTYPE_ numbers) that `see` will meet.
     `resume`: the scan goes on from there. Raises UsageError or ScanError; then nothing stays open.
@@ -169,18 +166,19 @@ def syn_session(
             transport = Tap(transport, listener, route.interface.name, route.interface.link, clock)
         return transport
 
-    opened = open_lanes(hosts, ports, config, keys, warn, tapped)
+    opened = open_lanes(spaces, config, keys, warn, tapped)
     try:
         facts = [lane_facts(lane) for lane in opened.lanes]
-        schedule = Schedule([lane.hosts for lane in facts], len(ports), *(resume.restart(facts) if resume else ()))
-        scan = Scan(opened.lanes, settings_of(config, hosts), keys.order, schedule)
+        schedule = Schedule([lane.extent for lane in opened.lanes], *(resume.restart(facts) if resume else ()))
+        scan = Scan(opened.lanes, settings_of(config, spaces.hosts), keys.order, schedule)
         before_frames(links)
-        engine = LiveScan(scan, opened, config, clock, keys.order, excluded_ports, hosts.zones)
+        engine = LiveScan(scan, opened, config, clock, keys.order, excluded_ports, spaces.hosts.zones)
     except (UsageError, ScanError):
         opened.close()
         raise
-    targets = sum(lane.hosts for lane in facts) * len(ports)
+    targets = sum(lane.extent.targets for lane in opened.lanes)
     stats = ScanStats(targets=targets, asked_rate=config.rate, started=time.time())
+    hosts = spaces.hosts
     stats.unresolved, stats.unrouted = hosts.unresolved, opened.unrouted
     return Session(
         engine, stats, clock, keys, facts, verify=verify, resumable=resumable, names=hosts.names, vendor=vendor_of

@@ -12,9 +12,6 @@ from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from ..config import PUBLIC_RATE, SynConfig
 from ..errors import UsageError
 from ..net.interfaces import interface, interfaces
@@ -27,6 +24,7 @@ from ..packet.template import Recipe
 from ..rounds.checks import CHECK_PORTS
 from ..rounds.schedule import Keys
 from ..targets.hostspace import HostSpace
+from ..targets.spaces import Spaces
 from ..targets.special import any_public
 from ..transport import Transport
 from ..transport.bpf import program
@@ -43,7 +41,6 @@ LEAST_RX_BLOCKS = 8  # 8,192 frames
 FEW_TARGETS = 5000  # they need no senders for a higher rate, which take 10 ms to open
 
 Warn = Callable[[str], None]
-U16 = npt.NDArray[np.uint16]
 
 
 class Lanes(NamedTuple):
@@ -58,24 +55,24 @@ class Lanes(NamedTuple):
 Wrap = Callable[[Transport, Route], Transport]
 
 
-def open_lanes(hosts: HostSpace, ports: U16, config: SynConfig, keys: Keys, warn: Warn, wrap: Wrap) -> Lanes:
+def open_lanes(spaces: Spaces, config: SynConfig, keys: Keys, warn: Warn, wrap: Wrap) -> Lanes:
     """Look up routes, hold ports, open transports, and put each transport into `wrap`.
 
     Raises UsageError or ScanError; then nothing stays open.
     """
     with ExitStack() as stack:
-        routes = routes_of(hosts, config, warn)
+        routes = routes_of(spaces.hosts, config, warn)
         routed = routes.hosts
         held = _hold(routed, config, warn, stack)
         transports = {}
         for wire, route in {_wire(route): route for route in routed}.items():
             sources = {other.source for other in routed if _wire(other) == wire}
             used = [port for source in sources for port in held[source].ports]
-            transport = _open(route, sources, min(used), max(used), hosts, len(ports), config, warn)
+            transport = _open(route, sources, min(used), max(used), spaces, config, warn)
             stack.enter_context(closing(transport))
             transports[wire] = wrap(transport, route)
         lanes = [
-            lane_of(route, part, transports[_wire(route)], held[route.source], ports, config, keys)
+            lane_of(route, spaces.within(part), transports[_wire(route)], held[route.source], config, keys)
             for route, part in routed.items()
         ]
         return Lanes(lanes, list(transports.values()), stack.pop_all().close, sum(map(len, routes.lost)))
@@ -144,11 +141,10 @@ def _scope(route: Route) -> int:
 
 
 def _open(
-    route: Route, sources: set[Address], first_port: int, last_port: int, hosts: HostSpace, ports: int,
-    config: SynConfig, warn: Warn,
-) -> Transport:  # fmt: skip
+    route: Route, sources: set[Address], first_port: int, last_port: int, spaces: Spaces, config: SynConfig, warn: Warn
+) -> Transport:
     """The receive ring is sized by the scan: a large one takes tens of milliseconds to make."""
-    face, targets = route.interface, hosts.size * ports
+    face, targets = route.interface, spaces.targets
     sieve = program(0 if face.link == LINK_RAW else ETHERNET.itemsize, first_port, last_port)
     blocks = max(LEAST_RX_BLOCKS, min(RX_BLOCKS, 2 * targets // (BLOCK // SLOT)))
     receiver = Receiver(face.name, face.link, sieve, blocks)
@@ -158,7 +154,7 @@ def _open(
     receiver.link_state.mac = face.mac
     most = config.rate
     if most is None:
-        most = ORDINARY_RATE if targets <= FEW_TARGETS else max_rate_of(config, hosts) or math.inf
+        most = ORDINARY_RATE if targets <= FEW_TARGETS else max_rate_of(config, spaces.hosts) or math.inf
     senders = open_senders(face, config.transport, config.senders, most)
     if config.transport == "xdp" and len(senders.fast) < config.senders:
         warn(f"{face.name} has {plural(len(senders.fast), 'transmit queue')}, so that AF_XDP uses {len(senders.fast)} "
@@ -176,9 +172,7 @@ def by_kernel(route: Route, config: SynConfig) -> bool:
     return route.local or config.transport == "raw"
 
 
-def lane_of(
-    route: Route, hosts: HostSpace, transport: Transport, held: HeldPorts, ports: U16, config: SynConfig, keys: Keys
-) -> Lane:
+def lane_of(route: Route, spaces: Spaces, transport: Transport, held: HeldPorts, config: SynConfig, keys: Keys) -> Lane:
     """The lane of a route, and of the hosts that it leads to: its templates, its numbering and its order."""
     face = route.interface
     # Without a MAC address of ours, frames begin with the IP header.
@@ -189,8 +183,7 @@ def lane_of(
     return Lane(
         name=face.name,
         version=route.source.version,
-        hosts=hosts,
-        ports=ports,
+        spaces=spaces,
         transport=transport,
         our_address=from_ints([to_int(route.source)]),
         pass_ports=held.ports[: config.passes + 1] if several else held.ports * (config.passes + 1),

@@ -18,6 +18,7 @@ from ..halfopen.setup import Warn
 from ..output import Summary, open_sinks
 from ..rounds.statistics import summary_lines
 from ..targets.ports import format_ports, parse_ports
+from ..targets.spaces import Spaces
 from ..targets.spec import parse_hosts
 from ..verdict.rows import Verdict
 from ..verdict.table import Reason, State
@@ -121,7 +122,8 @@ def _scan(box: Box, targets: list[str], warn: Warn) -> Verdicts:
     verdicts: Verdicts = {}
     with box.scanner.entered():
         config = SynConfig(rate=RATE)
-        session = syn_session(parse_hosts(targets, [], lambda name: []), parse_ports(ports), config, warn)
+        spaces = Spaces(parse_hosts(targets, [], lambda name: []), [parse_ports(ports)])
+        session = syn_session(spaces, config, warn)
         outputs = open_sinks("table")
         for batch in session.batches():
             rows = list(batch)

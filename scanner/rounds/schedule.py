@@ -4,11 +4,13 @@ The hosts of a scan are numbered along the keyed order of each lane. Two numbers
 lane, and the position in its order. What is left to do is everything behind that place, and the host ranges that were
 begun and have not closed. A resumed scan takes those first. Shards and excludes are below this, in the numbering.
 
-A window takes what fills 10 s at the current rate, at least 16 hosts and at most 2^20 targets. Smaller windows would
-write rows earlier, but the loss is estimated by window: with few responders in each, a sparse scan would need a third
-pass over its silent targets. At slow rates a window takes fewer hosts, so that the open windows of a scan together
-hold at most about ten minutes of sending: that is what an interrupted scan does again when it is resumed.
-Limit: a window holds whole hosts, so one host with many ports at a very low rate takes longer.
+A window takes hosts of one space (`targets.spaces`), so they have the same ports. It takes what fills 10 s at the
+current rate, at least 16 hosts and at most 2^20 targets. Smaller windows would write rows earlier, but the loss is
+estimated by window: with few responders in each, a sparse scan would need a third pass over its silent targets. At slow
+rates a window takes fewer hosts, so that the open windows of a scan together hold at most about ten minutes of sending:
+that is what an interrupted scan does again when it is resumed.
+Limits: a window holds whole hosts, so one host with many ports at a very low rate takes longer. Many small spaces make
+many small windows.
 """
 
 from base64 import b64decode, b64encode
@@ -22,6 +24,7 @@ import numpy as np
 from ..errors import UsageError
 from ..packet.cookie import Key
 from ..packet.headers import Ints
+from ..targets.order import Extent
 
 OPEN_WINDOWS = 3  # at slow rates, where a window is sent for longer than its replies take
 WINDOW_SECONDS, WINDOW_HOSTS, WINDOW_TARGETS = 10.0, 16, 1 << 20
@@ -50,6 +53,11 @@ class HostRange(NamedTuple):
             bits[self.chosen - self.first] = 1
             document["chosen"] = b64encode(np.packbits(bits).tobytes()).decode("ascii")
         return document
+
+    @property
+    def begin(self) -> int:
+        """The position of its first host."""
+        return self.first if self.chosen is None else int(self.chosen[0])
 
     @property
     def hosts(self) -> int:
@@ -168,13 +176,11 @@ def _overlap(left: Sequence[HostRange]) -> bool:
 
 
 class Schedule:
-    """The host ranges of a scan over lanes of `sizes` hosts with `width` ports each."""
+    """The host ranges of a scan over lanes. The hosts of a range have the same ports."""
 
-    def __init__(
-        self, sizes: Sequence[int], width: int, at: tuple[int, int] = (0, 0), left: Iterable[HostRange] = ()
-    ) -> None:
-        """`at`: the lane and the position to continue from; `left`: ranges to take before that."""
-        self._sizes, self._width, self._left = list(sizes), width, list(left)
+    def __init__(self, extents: Sequence[Extent], at: tuple[int, int] = (0, 0), left: Iterable[HostRange] = ()) -> None:
+        """`extents`: of the lanes. `at`: lane and position to continue from; `left`: ranges to take before that."""
+        self._extents, self._sizes, self._left = list(extents), [extent.hosts for extent in extents], list(left)
         self._lane, self._position = at
         self.dropped: list[HostRange] = []
         self._skip_finished_lanes()
@@ -199,8 +205,17 @@ class Schedule:
     @property
     def remaining(self) -> int:
         """Targets that have not been handed out."""
-        left = sum(host_range.hosts for host_range in self._left)
-        return (left + sum(self._sizes[self._lane :]) - self._position) * self._width
+        extents = zip(self._extents[self._lane :], self._sizes[self._lane :], strict=True)
+        behind = sum(extent.targets_before(size) for extent, size in extents)
+        before = 0 if self._lane >= len(self._sizes) else self._extents[self._lane].targets_before(self._position)
+        return sum(map(self._targets, self._left)) + behind - before
+
+    def _targets(self, host_range: HostRange) -> int:
+        lane, first, size, chosen = host_range
+        extent = self._extents[lane]
+        if chosen is None:
+            return extent.targets_before(first + size) - extent.targets_before(first)
+        return int(extent.widths[extent.space_at(chosen)].sum())
 
     @property
     def exhausted(self) -> bool:
@@ -209,32 +224,34 @@ class Schedule:
 
     def next(self, rate: float) -> HostRange | None:
         """The next range, for `rate` probes a second (0: unlimited); None: there is none."""
-        most = self._most_hosts(rate)
         if self._left:
-            host_range = self._left.pop(0)
-            if host_range.chosen is None and host_range.size > most:
-                rest = host_range._replace(first=host_range.first + most, size=host_range.size - most)
-                self._left.insert(0, rest)
-                host_range = host_range._replace(size=most)
+            host_range, rest = self._cut(self._left.pop(0), rate)
+            self._left[:0] = rest
             return host_range
         if self.exhausted:
             return None
-        host_range = HostRange(self._lane, self._position, min(most, self._sizes[self._lane] - self._position))
+        behind = HostRange(self._lane, self._position, self._sizes[self._lane] - self._position)
+        host_range, _ = self._cut(behind, rate)
         self._position += host_range.size
         self._skip_finished_lanes()
         return host_range
 
+    def _cut(self, host_range: HostRange, rate: float) -> tuple[HostRange, list[HostRange]]:
+        """What a window takes of this range, and the rest: a window ends where its space ends."""
+        extent, (lane, first, size, chosen) = self._extents[host_range.lane], host_range
+        space = int(extent.space_at(host_range.begin))
+        end = int(extent.ends[space])
+        if chosen is not None:
+            here = int(np.searchsorted(chosen, end))
+            rest = [host_range._replace(chosen=chosen[here:])] if here < len(chosen) else []
+            return host_range._replace(chosen=chosen[:here]), rest
+        taken = min(size, end - first, _most_hosts(rate, int(extent.widths[space])))
+        rest = [HostRange(lane, first + taken, size - taken)] if taken < size else []
+        return HostRange(lane, first, taken), rest
+
     def put_back(self, host_range: HostRange) -> None:
         """Hand this range out once more, before the others."""
         self._left.insert(0, host_range)
-
-    def _most_hosts(self, rate: float) -> int:
-        most = WINDOW_TARGETS // self._width
-        if rate:
-            fill = max(WINDOW_HOSTS, int(rate * WINDOW_SECONDS) // self._width)
-            again = int(rate * RESUME_SECONDS / (OPEN_WINDOWS * USUAL_PASSES)) // self._width
-            most = min(most, fill, again)
-        return max(1, most)
 
     def drop(self, lane: int) -> None:
         """Hand out nothing more of this lane, because its hosts cannot be reached now; see `left`."""
@@ -245,3 +262,13 @@ class Schedule:
             self.dropped.append(HostRange(lane, first, self._sizes[lane] - first))
         self._sizes[lane] = 0
         self._skip_finished_lanes()
+
+
+def _most_hosts(rate: float, width: int) -> int:
+    """The most hosts of a window, with so many ports each."""
+    most = WINDOW_TARGETS // width
+    if rate:
+        fill = max(WINDOW_HOSTS, int(rate * WINDOW_SECONDS) // width)
+        again = int(rate * RESUME_SECONDS / (OPEN_WINDOWS * USUAL_PASSES)) // width
+        most = min(most, fill, again)
+    return max(1, most)

@@ -3,15 +3,16 @@
 Reading a line by regular expressions takes some microseconds, and lists may have ten million lines. Nearly all of them
 are addresses, blocks (192.0.2.0/24) or ranges (192.0.2.1-20, 192.0.2.1-192.0.2.20) of IPv4. So numpy finds the
 numbers in some MB of text, their values and what stands between them, and takes each word that has one of these
-forms. All other words are handed back as texts for the grammar of `spec`: also those that are wrong, so that there is
-one grammar and one set of messages.
+forms. Ports behind a colon (192.0.2.1:22,80) are cut off first. All other words are handed back as texts for the
+grammar of `spec`: also those that are wrong, so that there is one grammar and one set of messages.
 
 A word is taken only if the grammar gives the same range. So a number has at most three digits and no zero in front,
 and nothing but one sign stands between two numbers. Lines with other characters than ASCII, and with control characters
 that may end a line or not, are handed back whole.
 """
 
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +32,18 @@ for _text, _kind in (
 
 Kinds = npt.NDArray[np.uint8]
 
+MOST_PORTS_TEXT = 64  # characters of ports that are read in bulk
+_PORTS = re.compile(rb'(:[!-"$-9;-~]{1,64})(\r?\n)')
+_COLON, _NONE = ord(":"), np.zeros(0, np.int64)
+
 
 class Words(NamedTuple):
     """What some lines of a list say.
 
     `ranges`: the words that were taken, in their order. `largest`: the first of those that name most addresses, and how
-    many. `others`: the texts of all other words, in their order; `before` of them come before `largest`.
+    many. `others`: the texts of all other words, in their order; `before` of them come before `largest`. `own`: the
+    distinct texts of ports behind the words that were taken, with their colon, or "" for none; `which` of them each
+    word has. None: all words have the only one.
     """
 
     ranges: Ranges
@@ -44,6 +51,8 @@ class Words(NamedTuple):
     most: int
     others: list[str]
     before: int
+    own: list[str]
+    which: Ints | None
 
 
 class Lines(NamedTuple):
@@ -73,13 +82,20 @@ def words_of(lines: bytes) -> list[str]:
     return [word for line in text.splitlines() for word in line.partition("#")[0].split()]
 
 
-def read_lines(lines: bytes) -> Words:
-    """Whole lines of a list → the words of the common IPv4 forms as ranges, and all others as texts."""
+def read_lines(lines: bytes, own_ports: bool = False) -> Words:
+    """Whole lines of a list → the words of the common IPv4 forms as ranges, and all others as texts.
+
+    With `own_ports` these forms may have ports behind them, as in `192.0.2.7:22,80`.
+    """
+    if own_ports and (alike := _alike(lines)):
+        return alike
     lines = b"\n" + lines + b"\n"  # so that each word stands between blanks
     kinds = np.frombuffer(bytearray(lines.translate(_KINDS)), np.uint8)
     odd = _take_out(kinds)
-    taken, ranges = _taken(_numbers(np.frombuffer(lines, np.uint8), kinds), kinds)
-    where, texts = _others(lines, kinds <= _END, taken)
+    text, blank = np.frombuffer(lines, np.uint8), kinds <= _END
+    colons = _take_out_ports(text, kinds) if own_ports and b":" in lines else _NONE
+    taken, ranges = _taken(_numbers(text, kinds), kinds)
+    where, texts = _others(lines, blank, taken)
     for begin, end in odd:
         words = words_of(lines[begin:end])
         where += [begin] * len(words)
@@ -92,7 +108,57 @@ def read_lines(lines: bytes) -> Words:
         at = int(np.argmax(sizes))
         largest, most = lines[taken[at] :].split(None, 1)[0].partition(b"#")[0].decode(), int(sizes[at]) + 1
         before = sum(place < taken[at] for place in where)
-    return Words(Ranges(ranges, np.zeros((0, 2), "S16")), largest, most, texts, before)
+    own, which = _ports_texts(text, blank, taken, colons) if len(colons) else ([""], None)
+    return Words(Ranges(ranges, np.zeros((0, 2), "S16")), largest, most, texts, before, own, which)
+
+
+def _alike(lines: bytes) -> Words | None:
+    """The same where every line is a word of a common form with the same ports: in half of the time. Or None."""
+    found = _PORTS.search(lines)
+    if not found or lines.count(b":") != (count := lines.count(found[0])):
+        return None
+    ports, end = found.groups()
+    words = read_lines(lines.replace(found[0], end))
+    if words.others or len(words.ranges.ipv4) != count:
+        return None
+    text = ports.decode()
+    return words._replace(largest=words.largest + text, own=[text])
+
+
+def _take_out_ports(text: Kinds, kinds: Kinds) -> Ints:
+    """Make blanks of the only colon of a word, where it stands behind a digit, and of what follows it. Returns where
+    these colons are.
+    """  # fmt: skip
+    blank = kinds <= _END
+    begin = np.flatnonzero(blank[:-1] & ~blank[1:]) + 1
+    colons = np.flatnonzero((text == _COLON) & (kinds == _OTHER))
+    word = np.searchsorted(begin, colons, "right")
+    alone = np.append(True, word[1:] != word[:-1]) & np.append(word[1:] != word[:-1], True)
+    colons = colons[alone & (kinds[colons - 1] == _DIGIT)]
+    end = np.flatnonzero(blank)
+    end = end[np.searchsorted(end, colons)]
+    colons, end = colons[end - colons <= MOST_PORTS_TEXT], end[end - colons <= MOST_PORTS_TEXT]
+    changes = np.zeros(len(kinds), np.int8)
+    changes[colons], changes[end] = 1, -1
+    kinds[np.cumsum(changes, dtype=np.int8) > 0] = _BLANK
+    return np.asarray(colons)
+
+
+def _ports_texts(text: Kinds, blank: Bools, taken: Ints, colons: Ints) -> tuple[list[str], Ints | None]:
+    """The distinct texts of ports behind the words that begin at `taken`, and which of them each word has."""
+    ends = np.flatnonzero(blank)
+    end = ends[np.searchsorted(ends, taken)]
+    at = np.minimum(np.searchsorted(colons, taken), len(colons) - 1)
+    has = (colons[at] > taken) & (colons[at] < end)
+    begin = np.where(has, colons[at], end)
+    width = int((end - begin).max(initial=1))
+    place = begin[:, None] + np.arange(-(-width // 8) * 8)
+    letters = np.where(place < end[:, None], text[np.minimum(place, len(text) - 1)], np.uint8(0))
+    keys: npt.NDArray[Any] = letters.view(np.uint64 if width <= 8 else f"S{letters.shape[1]}").ravel()
+    if (keys == keys[:1]).all():
+        return [letters[0].tobytes().rstrip(b"\0").decode()] if len(keys) else [""], None
+    _, example, which = np.unique(keys, return_index=True, return_inverse=True)
+    return [letters[row].tobytes().rstrip(b"\0").decode() for row in example.tolist()], which
 
 
 class _Numbers(NamedTuple):

@@ -153,6 +153,7 @@ class Named(NamedTuple):
     name: str
     prefix: str
     lines: Lines | None
+    ports: int = 0  # the number of its own set of ports
 
 
 class Names(NamedTuple):

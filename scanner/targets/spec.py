@@ -2,8 +2,7 @@
 
 The grammar is what users of nmap, masscan and ZMap type: addresses, CIDR (host bits allowed), octet patterns
 (10.0-3,7.*.1-254), ranges between whole addresses, the same for IPv6 where it makes sense, and host names. Targets and
-excludes share it. One regular expression reads the usual IPv4 forms, and in long lists `lists` reads them in bulk.
-netaddr reads the IPv6 forms, which have more special cases than a pattern of ours would cover.
+excludes share it. `literals` reads one spec, and in long lists `lists` reads the usual IPv4 forms in bulk.
 
 A spec of digits, dots, commas, dashes and stars is meant as an address and never resolved as a name: `1.2.3` and
 `300.1.1.1` are mistakes. Numbers with leading zeros are refused, because some tools read them as octal and others do
@@ -14,30 +13,27 @@ patterns and IPv6 blocks take some microseconds each.
 """
 
 import re
-import socket
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UsageError, escaped
-from ..packet.headers import MAPPED
+from ..packet.headers import MAPPED, U32
 from ..verdict.sentences import plural
 from .blocks import NOTHING, Blocks, Ranges, Span, blocks_of, inside, joined, outside, ranges_of, size_of, union
 from .files import Tell
 from .hostspace import HostSpace
 from .lists import Lines, place_of, read_lines, words_of
+from .literals import ipv6_addresses, ipv6_span, span_of
 from .names import Named, Names, Naming, Resolve, literals_of
+from .own_ports import OwnPorts, OwnRanges, Shown, of_spans, split_ports, together
 from .patterns import pattern
-from .zones import Zones, joined_zones, without_zone, zone_of
+from .zones import Zones, joined_zones, zone_of
 
-Specs = Iterable[str | bytes | Lines]  # one spec, or whole lines of a list
+Specs = Iterable[str | bytes | Lines | Shown]  # one spec, whole lines of a list, or targets of earlier results
 
 SPANS_HELD = 1 << 16  # Python integers take ten times the memory of a column
-_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_ADDRESS = r"\.".join([_OCTET] * 4)
-_IPV4 = re.compile(rf"({_ADDRESS})(?:/(3[0-2]|[12]?[0-9])|-({_ADDRESS})|-({_OCTET}))?")
 _NUMERIC = re.compile(r"[0-9.,*/-]+")
 _NAME = re.compile(r"([\w.-]+)(/[0-9]+)?")
 
@@ -79,19 +75,23 @@ def parse_hosts(specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: 
 
 def parse_targets(
     specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, around: Blocks = NOTHING,
-    counted: int = 0, family: int = 0, lenient: bool = False, tell: Tell | None = None,
+    counted: int = 0, family: int = 0, lenient: bool = False, tell: Tell | None = None, own: OwnPorts | None = None,
 ) -> Targets:  # fmt: skip
     """As `parse_hosts`, with more about it.
 
     `family`, `lenient`, `tell`: see `names.Naming`. With `family` addresses of the other IP version are left out.
 
     `around`: of targets that lie wholly inside one of these blocks it is kept how they were written. `counted`: of how
-    many excludes to count what each took.
+    many excludes to count what each took. `own`: takes the ports that targets of lists have of their own; None: they
+    have none.
     """
-    include = _listed(specs, Naming(resolve, all_addresses, family, lenient, tell), around=around, targets=True)
+    naming = Naming(resolve, all_addresses, family, lenient, tell)
+    include = _listed(specs, naming, around=around, targets=True, own=own)
     exclude = _listed(excludes, Naming(resolve, all_addresses=True, tell=tell), counted)
     if not include.specs:
         raise UsageError("no targets: name at least one address, range or host name")
+    if own and own.left_out and not size_of(include.blocks):
+        raise UsageError("every port of the targets was excluded: exclude fewer ports")
     blocks, other_family = _of_family(include, family)
     try:
         hosts = HostSpace(outside(blocks, exclude.blocks))
@@ -123,79 +123,117 @@ def _of_family(listed: Listed, family: int) -> tuple[Blocks, int]:
 class _Reader:
     """Reads specs one after the other, and keeps what they name as columns."""
 
-    def __init__(self, targets: bool) -> None:
-        """`targets`: where zones count, which excludes may have for nothing."""
-        self._targets = targets
+    def __init__(self, targets: bool, own: OwnPorts | None) -> None:
+        """`targets`: where zones count, which excludes may have for nothing. `own`: where ports count."""
+        self._targets, self._own = targets, own
         self._named: list[Named] = []  # what is to be resolved
-        self._parts: list[Ranges] = []
+        self._parts: list[OwnRanges] = []
         self._spans: list[Span] = []  # not in a column yet
-        self._patterns = [np.zeros(0, np.int64)]
+        self._sets: list[int] = []  # of ports, of each of them
+        self._patterns: list[OwnRanges] = []  # their blocks
         self._ends: list[Span] = []  # of patterns
         self._blocks = self._most = self._count = 0
         self._largest = ""
 
-    def add(self, spec: str, lines: Lines | None = None) -> None:
-        """One spec, also of some lines of a list. Raises UsageError."""
+    def add(self, spec: str, lines: Lines | None = None, ports: int = 0, word: str = "") -> None:
+        """One spec, also of some lines of a list: then with its set of ports, and the whole word. Raises UsageError."""
         self._count += 1
         if ":" in spec or _NUMERIC.fullmatch(spec):
-            self._add_literal(spec, spec)
+            self._add_literal(spec, spec, ports)
         else:
-            self._named.append(_named(spec, lines))
+            self._named.append(_named(spec, lines)._replace(spec=word or spec, ports=ports))
 
-    def _add_literal(self, literal: str, spec: str) -> None:
+    def _add_literal(self, literal: str, spec: str, ports: int) -> None:
         """A spec, or what stands for it. Raises UsageError."""
-        span = _span(literal)
+        span = span_of(literal)
         if span is not None:
-            if self._targets and "%" in spec:
-                zone_of(spec, *span)  # raises UsageError where a zone means nothing
+            if self._targets and "%" in literal:
+                zone_of(literal, *span)  # raises UsageError where a zone means nothing
             self._spans.append(span)
+            self._sets.append(ports)
             size = span[1] - span[0] + 1
         else:
             words = pattern(literal, self._blocks)
-            self._patterns.append(words)
+            edges = (words.reshape(-1, 2) - (0, 1)).astype(np.uint32)
+            self._patterns.append(OwnRanges(Ranges(edges, np.zeros((0, 2), "S16")), ports))
             self._ends.append((MAPPED | int(words[0]), MAPPED | int(words[-1]) - 1))
             self._blocks += len(words) // 2
             size = int((words[1::2] - words[::2]).sum())
         self._compare(spec, size)
         if len(self._spans) >= SPANS_HELD:
-            self._parts.append(ranges_of(self._spans))
-            self._spans.clear()
+            self._put_spans()
+
+    def _put_spans(self) -> None:
+        self._parts.append(of_spans(self._spans, self._sets))
+        self._spans.clear()
+        self._sets.clear()
 
     def add_lines(self, lines: Lines) -> None:
         """Whole lines of a list. Raises UsageError."""
-        words = read_lines(lines.text)
+        words = read_lines(lines.text, self._own is not None)
+        try:
+            sets = self._numbers(words.own)
+        except UsageError:
+            for word in words_of(lines.text):  # another mistake may stand before this one
+                self._add_all([word], lines)
+            raise
         self._add_all(words.others[: words.before], lines)
         self._compare(words.largest, words.most)
         self._add_all(words.others[words.before :], lines)
-        self._parts.append(words.ranges)
+        self._parts.append(OwnRanges(words.ranges, int(sets[0]) if words.which is None else sets[words.which]))
         self._count += len(words.ranges.ipv4)
 
-    def _add_all(self, specs: list[str], lines: Lines) -> None:
-        addresses = _ipv6_addresses(specs)
+    def _numbers(self, texts: list[str]) -> U32:
+        """The sets that these texts mean; "" stands for none. Raises UsageError."""
+        return np.array([self._own.number(text[1:]) if self._own and text else 0 for text in texts], np.uint32)
+
+    def _add_all(self, words: list[str], lines: Lines) -> None:
+        """Words of a list. Raises UsageError that names the place."""
+        addresses = ipv6_addresses(words)
+        pairs = [(word, "") for word in words]
+        if addresses is None and self._own:
+            pairs = list(map(split_ports, words))
+            addresses = ipv6_addresses([target for target, _ in pairs])
         if addresses is None:
-            for spec in specs:
+            for word, (target, ports) in zip(words, pairs, strict=True):
                 try:
-                    self.add(spec, lines)
+                    self.add(target, lines, int(self._numbers([ports])[0]), word)
                 except UsageError as error:
-                    raise UsageError(f"{place_of(spec, lines)}{error}") from None
+                    raise UsageError(f"{place_of(word, lines)}{error}") from None
         else:
-            self._compare(specs[0], 1)
-            self._count += len(specs)
-            self._parts.append(addresses)
+            self._compare(words[0], 1)
+            self._count += len(words)
+            sets = self._numbers([ports for _, ports in pairs])
+            self._parts.append(OwnRanges(addresses, 0, sets if sets.any() else 0))
+
+    def add_shown(self, shown: Shown) -> None:
+        """Targets of earlier results. Raises UsageError."""
+        assert self._own
+        self._parts.append(self._own.of_shown(shown))
+        self._count += len(shown.port)
+        self._compare("earlier results", len(shown.port))
 
     def listed(self, head: list[str], around: Blocks, naming: Naming) -> Listed:
         """All that was read, with its names resolved. Nothing can be added then. Raises UsageError."""
         literals, names = literals_of(self._named, naming)
         for named, text in literals:
-            self._add_literal(text, named.spec)
-        self._parts.append(ranges_of(self._spans))
-        ranges = joined(self._parts)
-        blocks = blocks_of(ranges)
+            self._add_literal(text, named.spec, named.ports)
+        self._put_spans()
+        empty = self._own.empty if self._own else np.zeros(1, np.bool_)
+        every = together(self._parts)
+        own = every.without(empty)
+        left_out, blocks, written = every.size - own.size, blocks_of(own.ranges), own.ranges
         if self._blocks:
-            edges = np.concatenate(self._patterns).reshape(-1, 2) - (0, 1)
-            blocks = union(blocks, blocks_of(Ranges(edges.astype(np.uint32), ranges.others[:0])))
-            ranges = joined([ranges, ranges_of(self._ends)])
-        return Listed(blocks, ranges.inside(around), self._largest, self._count, head, names)
+            every = together(self._patterns)
+            patterns = every.without(empty)
+            left_out += every.size - patterns.size
+            blocks = union(blocks, blocks_of(patterns.ranges))
+            written = joined([written, ranges_of(self._ends)])
+            own = together([own, patterns])
+        if self._own:
+            self._own.left_out = left_out
+            self._own.keep(own)
+        return Listed(blocks, written.inside(around), self._largest, self._count, head, names)
 
     def _compare(self, spec: str, size: int) -> None:
         if size > self._most:
@@ -203,20 +241,24 @@ class _Reader:
 
 
 def _listed(
-    specs: Specs, naming: Naming, counted: int = 0, around: Blocks = NOTHING, targets: bool = False
+    specs: Specs, naming: Naming, counted: int = 0, around: Blocks = NOTHING, targets: bool = False,
+    own: OwnPorts | None = None,
 ) -> Listed:  # fmt: skip
     """All specs. The first `counted` texts are kept, and how specs inside a block of `around` are written.
 
     Raises UsageError.
     """
-    reader, head = _Reader(targets), list[str]()
+    reader, head = _Reader(targets, own), list[str]()
     for spec in specs:
         if isinstance(spec, bytes):
             spec = Lines(spec)
         if len(head) < counted:
-            head += (words_of(spec.text) if isinstance(spec, Lines) else [spec])[: counted - len(head)]
+            words = words_of(spec.text) if isinstance(spec, Lines) else [spec] if isinstance(spec, str) else []
+            head += words[: counted - len(head)]
         if isinstance(spec, Lines):
             reader.add_lines(spec)
+        elif isinstance(spec, Shown):
+            reader.add_shown(spec)
         else:
             reader.add(spec)
     return reader.listed(head, around, naming)
@@ -232,64 +274,7 @@ def _named(spec: str, lines: Lines | None) -> Named:
     return Named(spec, name, prefix, lines)
 
 
-def _span(literal: str) -> Span | None:
-    """One numeric spec without octet patterns; None for what may be a pattern. Raises UsageError."""
-    if ":" in literal:
-        return _ipv6(literal)
-    match = _IPV4.fullmatch(literal)
-    if match is None:
-        return None
-    address, prefix, last_address, last_octet = match.groups()
-    first = _number(address)
-    if last_octet:  # 192.0.2.1-20
-        last_address = f"{address.rpartition('.')[0]}.{last_octet}"
-    if last_address:
-        return _ordered(first, _number(last_address), literal)
-    host_bits = (1 << 32 - int(prefix or 32)) - 1
-    return first & ~host_bits, first | host_bits
-
-
-def _number(address: str) -> int:
-    """An IPv4 address that is known to be well-formed, mapped."""
-    return MAPPED | int.from_bytes(socket.inet_aton(address), "big")
-
-
-def _ordered(first: int, last: int, spec: str) -> Span:
-    if last < first:
-        raise UsageError(f"range {spec} ends before it starts: swap its ends")
-    return first, last
-
-
-def _ipv6(literal: str) -> Span:
-    """2001:db8::1, 2001:db8::/64, 2001:db8::1-2001:db8::ff; an embedded IPv4 address is the mapped IPv4 one."""
-    with suppress(OSError, ValueError):  # one address, as nearly always: much faster than netaddr
-        address = int.from_bytes(socket.inet_pton(socket.AF_INET6, literal), "big")
-        return address, address
-    import netaddr  # here, because it takes 11 ms that a scan of IPv4 targets does not need
-
-    literal, _ = without_zone(literal)  # `zones` keeps them
-    first, dash, last = literal.partition("-")
-    try:
-        if dash:
-            return _ordered(int(netaddr.IPAddress(first, 6)), int(netaddr.IPAddress(last, 6)), literal)
-        network = netaddr.IPNetwork(literal, version=6)
-    except (netaddr.AddrFormatError, ValueError):
-        message = f"{literal} is not an IPv6 address, block or range: ports go to -p, and URLs are not read"
-        raise UsageError(message) from None
-    return network.first, network.last
-
-
 def zones_in(specs: Iterable[str]) -> Zones:
     """The zones of specs that have one. Raises UsageError."""
-    return joined_zones(zone_of(spec, *_ipv6(spec)) for spec in specs)
-
-
-def _ipv6_addresses(specs: list[str]) -> Ranges | None:
-    """The same for many specs at once if all of them are single IPv6 addresses that are not mapped IPv4 ones."""
-    try:
-        raw = b"".join([socket.inet_pton(socket.AF_INET6, spec) for spec in specs])
-    except (OSError, ValueError):
-        return None
-    if not raw or bytes(10) + b"\xff\xff" in raw:
-        return None
-    return Ranges(np.zeros((0, 2), np.uint32), np.frombuffer(raw, "S16").repeat(2).reshape(-1, 2))
+    bare = (split_ports(spec)[0] for spec in specs)
+    return joined_zones(zone_of(spec, *ipv6_span(spec)) for spec in bare)

@@ -31,7 +31,11 @@ from .blocks import Blocks, Ranges, blocks_of, outside, ranges_of, union
 from .files import Tell
 from .hostspace import HostSpace
 from .names import Resolve, lines_of
-from .spec import Specs, parse_targets
+from .own_ports import OwnPorts, assigned
+from .ports import Ports
+from .spaces import Spaces
+from .spec import Specs, parse_targets, zones_in
+from .zones import noted
 
 MANY_PUBLIC = 1 << 20  # public addresses above which a scan needs a confirmation
 _SKIP = "skip"
@@ -67,6 +71,11 @@ class Choice(NamedTuple):
     excludes: int
     taken: list[Taken]
     notes: list[str]  # what the user must know of names and families
+    own: OwnPorts  # which targets have ports of their own
+
+    def spaces(self, ports: Ports) -> Spaces:
+        """The hosts with their ports; `ports`: of targets without ports of their own. Raises UsageError."""
+        return assigned(self.hosts, self.own, ports)
 
 
 @cache
@@ -82,25 +91,29 @@ def entries() -> tuple[Entry, ...]:
 
 def choose(
     specs: Specs, excludes: Specs, resolve: Resolve, all_addresses: bool = False, counted: int = 0, family: int = 0,
-    lenient: bool = False, tell: Tell | None = None,
+    lenient: bool = False, tell: Tell | None = None, own: OwnPorts | None = None,
 ) -> Choice:  # fmt: skip
     """Specs and excludes → the hosts. `counted`: of how many excludes to count what each took. `family`, `lenient`,
-    `tell`: see `names.Naming`.
+    `tell`: see `names.Naming`. `own`: see `spec`.
 
     Raises UsageError as `parse_hosts` does, and when nothing is left.
     """
     special = _blocks(entry for entry in entries() if entry.skip)
-    targets = parse_targets(specs, excludes, resolve, all_addresses, special, counted, family, lenient, tell)
+    zoned: list[str] = []
+    targets = parse_targets(
+        noted(specs, zoned), excludes, resolve, all_addresses, special, counted, family, lenient, tell, own
+    )
     hosts, taken = _take_out(targets.hosts, targets.written)
     if not hosts.size:
         blocks = ", ".join(str(taken_out.entry) for taken_out in taken)
         raise UsageError(f"only special-purpose addresses are left, of {blocks}: name a target inside one block")
     hosts.names, hosts.unresolved = targets.names.by_address, len(targets.names.unresolved)
+    hosts.zones = zones_in(zoned)
     notes = [*lines_of(targets.names)]
     if targets.other_family:
         left_out = plural(targets.other_family, f"IPv{10 - family} address")
         notes.append(f"left out {left_out}: -{family} scans IPv{family} only")
-    return Choice(hosts, targets.excluded, targets.excludes, taken, notes)
+    return Choice(hosts, targets.excluded, targets.excludes, taken, notes, own or OwnPorts())
 
 
 def _take_out(hosts: HostSpace, written: Ranges) -> tuple[HostSpace, list[Taken]]:

@@ -19,7 +19,7 @@ from .lists import Lines, words_of
 _ZONED = re.compile(r"([0-9A-Fa-f:.-]+)%([^%/\s]+)(/[0-9]+)?")
 _LINK_LOCAL_FIRST, _LINK_LOCAL_LAST = 0xFE80 << 112, (0xFEC0 << 112) - 1
 
-Spec = TypeVar("Spec", str, bytes, str | bytes, str | bytes | Lines)
+Spec = TypeVar("Spec")
 
 
 class Zone(NamedTuple):
@@ -77,6 +77,6 @@ def noted(specs: Iterable[Spec], zoned: list[str]) -> Iterator[Spec]:
         if isinstance(spec, str):
             if "%" in spec:
                 zoned.append(spec)
-        elif b"%" in (text := spec.text if isinstance(spec, Lines) else spec):
+        elif isinstance(spec, bytes | Lines) and b"%" in (text := spec.text if isinstance(spec, Lines) else spec):
             zoned += [word for word in words_of(text) if "%" in word]
         yield spec

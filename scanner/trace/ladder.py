@@ -30,8 +30,7 @@ from ..packet.addresses import from_text, to_text
 from ..packet.headers import ACK, FIN, PSH, RST, SYN, Frames
 from ..packet.parse import Segments, parse
 from ..packet.tunnel import Tunnels
-from ..targets.hostspace import HostSpace
-from ..targets.ports import Ports
+from ..targets.spaces import Spaces
 from ..verdict.rows import Verdict
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
 from ..verdict.table import Reason, classify_icmp
@@ -69,20 +68,22 @@ def parse_target(text: str) -> LadderTarget:
     raise UsageError(f"--ladder {text!r} is not an address and a port: write 198.18.0.2:80 or [2001:db8::2]:80")
 
 
-def scan_targets(ladder: str | None, hosts: HostSpace, ports: Ports) -> list[LadderTarget]:
+def scan_targets(ladder: str | None, spaces: Spaces) -> list[LadderTarget]:
     """The targets of a scan that `--ladder` names. Raises UsageError for what is no target of it, or for too many."""
     if ladder is None:
         return []
     if ladder != EACH:
         wanted = parse_target(ladder)
-        if hosts.index_of(from_text(wanted.ip))[0] < 0 or wanted.port not in ports:
+        number = spaces.number_of(from_text(wanted.ip))
+        if number[0] < 0 or wanted.port not in spaces.sets[int(spaces.space_of(number)[0])]:
             raise UsageError(f"--ladder {ladder} is no target of this scan: add it to the targets and to -p")
         return [wanted]
-    size = hosts.size * len(ports)
+    size = spaces.targets
     if size > MOST_TARGETS:
         raise UsageError(f"--ladder draws {MOST_TARGETS} targets at most and this scan has {size:,}: name one, IP:PORT")
-    names = to_text(hosts.pick(np.arange(hosts.size, dtype=np.uint64)))
-    return [LadderTarget(name, port) for name in names for port in ports.tolist()]
+    number = np.arange(spaces.size)
+    named = zip(to_text(spaces.pick(number)), spaces.space_of(number).tolist(), strict=True)
+    return [LadderTarget(name, port) for name, space in named for port in spaces.sets[space].tolist()]
 
 
 class LadderStep(NamedTuple):

@@ -14,6 +14,7 @@ from scanner.packet.addresses import from_text
 from scanner.packet.cookie import Key
 from scanner.packet.headers import ACK, ETHERNET, IPV4, LINK_ETHERNET, RST, SYN, TCP, Bytes, Frames, overlay
 from scanner.packet.template import Recipe
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.transport import Drops
 
@@ -71,8 +72,7 @@ def lane_of(
     lane = Lane(
         name="none",
         version=version,
-        hosts=parse_hosts([spec], [], lambda name: []),
-        ports=np.arange(1, ports + 1, dtype=np.uint16),
+        spaces=Spaces(parse_hosts([spec], [], lambda name: []), [np.arange(1, ports + 1, dtype=np.uint16)]),
         transport=sink or Sink(),
         our_address=from_text(address),
         pass_ports=tuple(range(40000, 40012)),

@@ -56,7 +56,7 @@ def _build(version: int, options: str, seconds: float) -> float:
     spec = "198.19.0.0/16" if version == 4 else "2001:db8:ff::/112"
     lane = lane_of(spec, ports=16, options=options)
     hosts = HostRange(0, 0, lane.host_count)
-    window = Window(hosts, lane.hosts_at(hosts.host_pos()), lane.ports, key=1)
+    window = Window(hosts, lane.hosts_at(hosts.host_pos()), lane.ports_at(0), key=1)
     rows = np.zeros((BATCH, 256), np.uint8)
     window.begin_pass(0)
     made, began = 0, time.perf_counter()

@@ -31,6 +31,7 @@ from scanner.packet.unread import Aside
 from scanner.results.read import read_results
 from scanner.rounds.schedule import Schedule
 from scanner.targets.lists import words_of
+from scanner.targets.order import Extent
 from scanner.targets.ports import format_ports, parse_ports
 from scanner.targets.spec import Specs, parse_hosts
 from scanner.verdict.rows import Verdict
@@ -385,7 +386,7 @@ def check_state(data: bytes) -> bool:
         assert point is not None
         at, left = point.restart(point.lanes)
         sizes = [lane.hosts for lane in point.lanes]
-        schedule = Schedule(sizes, 2, at, left)
+        schedule = Schedule([Extent(size, 2) for size in sizes], at, left)
         for _ in range(100):
             part = schedule.next(1000.0)
             if part is None:

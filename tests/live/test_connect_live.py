@@ -25,6 +25,7 @@ from scanner.rounds.session import Session
 from scanner.targets.hostspace import Shard
 from scanner.targets.names import resolve
 from scanner.targets.ports import parse_ports
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from scanner.transport.steady import steady_clock
 from scanner.verdict.ledger import Mark
@@ -88,7 +89,7 @@ def proxied() -> Iterator[Box]:
 
 def session(targets: list[str], ports: str, **options: object) -> Session:
     config = SynConfig(**({"rate": 0.0} | options))  # type: ignore[arg-type]
-    return connect_session(parse_hosts(targets, [], resolve), parse_ports(ports), config)
+    return connect_session(Spaces(parse_hosts(targets, [], resolve), [parse_ports(ports)]), config)
 
 
 def scan(box: Box, made: Session) -> list[Verdict]:
@@ -315,7 +316,8 @@ def test_the_descriptor_limit_is_raised() -> None:
 def test_verify_marks_the_rows_of_a_half_open_scan(proxied: Box) -> None:
     ports = parse_ports(f"22,23,{NOBODY},{LISTENING},{DROPPED}")
     with proxied.scanner.entered():
-        made = syn_session(parse_hosts([proxied.target_ip], [], resolve), ports, SynConfig(rate=0.0))
+        spaces = Spaces(parse_hosts([proxied.target_ip], [], resolve), [ports])
+        made = syn_session(spaces, SynConfig(rate=0.0))
         while not made.engine.done:
             time.sleep(min(0.01, made.engine.turn(made.now())))
         (window,) = made.engine.windows.closed
