@@ -71,8 +71,7 @@ def scan(
     for name, value in (("connect", connect), ("verify", verify), ("only_open", only_open)):
         flag_of(name, value)
     request, config = _request(targets, ports, options)
-    column, choice = ports_of(request), choice_of(request, whole=config.shard.of > 1)
-    spaces = choice.spaces(column)
+    usual, choice = ports_of(request), choice_of(request, whole=config.shard.of > 1, only_open=only_open)
     guard(choice.hosts, request.yes, None)
     notes = [*choice.notes, *map(skipped_text, choice.taken), *choice.own.notes(request.ports, request.top_ports)]
     summary: list[str] = []
@@ -83,7 +82,7 @@ def scan(
         # Imported here: `classify` needs none of these, and a connect scan needs no packet sockets.
         from .rounds.statistics import summary_lines
 
-        session = _session(spaces, config, connect, notes, verify, excluded_ports_of(request))
+        session = _session(choice.spaces(usual), config, connect, notes, verify, excluded_ports_of(request))
         running.append(session)
         for _ in stops:
             session.stop()

@@ -49,7 +49,14 @@ class TargetOptions:
         None, fixed=True,
     )  # fmt: skip
     targets_file: Texts = option(
-        (), TARGETS, "Read targets from a file; - is standard input.", "-iL --targets-file", fixed=True
+        (),
+        TARGETS,
+        "Read targets from a file, also TARGET:PORTS; - is standard input.",
+        "-iL --targets-file",
+        fixed=True,
+    )
+    again: Texts = option(
+        (), TARGETS, "Scan what an earlier result shows; with --open what was open.", "", "RESULTS", fixed=True
     )
     exclude: Texts = option((), TARGETS, "Targets to leave out; repeatable, or separated by commas.", fixed=True)
     exclude_file: Texts = option((), TARGETS, "Read targets to leave out from a file.", fixed=True)
@@ -182,14 +189,14 @@ def keys_of(config: SynConfig) -> "Keys":
 
 
 def choice_of(
-    options: TargetOptions, counted: int = 0, tell: "Tell | None" = None, whole: bool = False,
+    options: TargetOptions, counted: int = 0, tell: "Tell | None" = None, whole: bool = False, only_open: bool = False,
     resolve: "Resolve | None" = None,
 ) -> "Choice":  # fmt: skip
     """The hosts to scan. `counted`: of how many excludes to count what each took. Raises UsageError.
 
     `tell` is told how much of a list is read, and how many names are resolved: see `files.Tell`. `whole`: a name
-    without an address is an error, because it would number the others anew (shards, resumed scans). `resolve`: in place
-    of the system's resolver.
+    without an address is an error, because it would number the others anew (shards, resumed scans). `only_open`: of
+    earlier results only what was open. `resolve`: in place of the system's resolver.
     """
     from .targets.files import read_list
     from .targets.names import resolve as ask_system
@@ -198,15 +205,21 @@ def choice_of(
     from .targets.special import choose
     from .targets.typed import separated, typed
 
-    if not options.targets and not options.targets_file:
+    if not (options.targets or options.targets_file or options.again):
         raise UsageError("no target given: name addresses, networks or hosts, a file with -iL, or pipe targets in")
     if options.ipv4 and options.ipv6:
         raise UsageError("-4 and -6 each leave out what the other one scans: give one of them, or none")
     targets: Specs = chain(typed(options.targets), *(read_list(path, tell) for path in options.targets_file))
+    left_out: list[str] = []
+    if options.again:
+        from .results.again import shown_targets
+
+        targets = chain(targets, shown_targets(options.again, only_open, left_out.append, tell))
     excludes: Specs = chain(*map(separated, options.exclude), *(read_list(path, tell) for path in options.exclude_file))
     family = 4 if options.ipv4 else 6 if options.ipv6 else 0
     own, names = OwnPorts(excluded_ports_of(options)), (family, not whole, tell)
-    return choose(targets, excludes, resolve or ask_system, options.all_addresses, counted, *names, own)
+    choice = choose(targets, excludes, resolve or ask_system, options.all_addresses, counted, *names, own)
+    return choice._replace(notes=[*left_out, *choice.notes])
 
 
 def ports_of(options: TargetOptions) -> "Ports":

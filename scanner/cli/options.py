@@ -216,7 +216,8 @@ _BY_PACKETS = (
 OPTIONS: dict[str, dict[str, Option]] = {
     "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
     "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
-    "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes")),
+    "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes"))
+    | {"only_open": declared(OutputOptions)["only_open"]},
     "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "then", "resume")),
     "who": declared(WhoOptions),
     "demo": {},

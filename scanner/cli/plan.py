@@ -79,7 +79,8 @@ def run_plan(request: ScanRequest) -> int:
     """Print the plan on standard output."""
     config = config_of(request.given)
     with reading() as tell:
-        choice = choice_of(request.targets, EXCLUDES_COUNTED, tell, whole=config.shard.of > 1)
+        whole, only_open = config.shard.of > 1, request.output.only_open
+        choice = choice_of(request.targets, EXCLUDES_COUNTED, tell, whole, only_open)
     plan = Plan(choice, ports_of(request.targets), config)
     for line in choice.own.notes(request.targets.ports, request.targets.top_ports):
         note(line)

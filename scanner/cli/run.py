@@ -60,7 +60,8 @@ def _checked(request: ScanRequest) -> tuple[SynConfig, Spaces, StateFile, Then |
     ports = ports_of(request.targets)
     whole, answers = config.shard.of > 1 or bool(request.output.resume), earlier_answers(request.output.resume)
     with reading(request.output.quiet) as tell:
-        choice = choice_of(request.targets, tell=tell, whole=whole, resolve=answers.resolve)
+        only_open, resolve = request.output.only_open, answers.resolve
+        choice = choice_of(request.targets, tell=tell, whole=whole, only_open=only_open, resolve=resolve)
     for line in (*choice.notes, *map(skipped_text, choice.taken)):
         note(line)
     guard(choice.hosts, request.targets.yes, _ask if sys.stdin.isatty() else None)
