@@ -1,8 +1,10 @@
 """Ports of their own: lists where targets have ports, the spaces that follow, and whole scans over them."""
 
+import json
 import random
+import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scanner.cli.state_file import StateFile
 from scanner.config import TargetOptions, choice_of, ports_of
 from scanner.errors import UsageError
 from scanner.halfopen.scan import Scan, Settings
@@ -18,9 +21,10 @@ from scanner.rounds.schedule import HostRange, ResumePoint, Schedule
 from scanner.targets.hostspace import Shard
 from scanner.targets.order import Extent, Order
 from scanner.targets.own_ports import split_ports
-from scanner.targets.ports import parse_ports
+from scanner.targets.ports import format_ports, parse_ports
 from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
+from tests.command import halfopen
 from tests.memory import Host
 from tests.simulation import CLOSED, KEYS, OPEN, SILENCE, Bench, Clock, bench_of, lane_of, memory
 
@@ -347,3 +351,47 @@ def test_a_reply_from_a_port_of_another_space_is_no_target(tmp_path: Path) -> No
     spaces = spaces_of("198.18.1.1:22 198.18.1.2:80", tmp_path)
     index = spaces.port_index(np.array([0, 0, 1, 1]), np.array([22, 80, 22, 80], np.uint16))
     assert sorted(index.tolist()) == [-1, -1, 0, 0]
+
+
+# ── the command ──
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[int, int]]:
+    """Ports of this machine that are open on 127.0.0.1 and on 127.0.0.2."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.2", 0)) as two:
+        yield one.getsockname()[1], two.getsockname()[1]
+
+
+def test_the_command_scans_the_ports_of_each_target(
+    servers: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = servers
+    (tmp_path / "list").write_text(f"127.0.0.1:{one},1\n127.0.0.2:{two}\n127.0.0.3\n")
+    files = [str(tmp_path / name) for name in ("scan.jsonl", "scan.xml")]
+    code = halfopen("connect", "-iL", str(tmp_path / "list"), "-p", "2", "-o", files[0], "-o", files[1], "-f", "list")
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in Path(files[0]).read_text().splitlines()]
+    wanted = {("127.0.0.1", one, "open"), ("127.0.0.1", 1, "closed"), ("127.0.0.2", two, "open")}
+    assert (code, sorted(said.out.split())) == (0, sorted([f"127.0.0.1:{one}", f"127.0.0.2:{two}"]))
+    assert {(row["ip"], row["port"], row["state"]) for row in rows} == wanted | {("127.0.0.3", 2, "closed")}
+    assert f'numservices="4" services="{format_ports([1, 2, one, two])}"' in Path(files[1]).read_text()
+    lines = said.err.splitlines()
+    assert lines[0] == "halfopen: targets with ports of their own are scanned on these, and -p 2 is for the others"
+    assert (lines[1].split()[0], lines[2]) == ("4", "ports: 3 different sets, target by target")
+
+
+def test_a_scan_is_not_taken_up_with_other_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same hosts, and the same ports in all, on other hosts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(StateFile, "remove", lambda self: None)
+    line = ("connect", "-iL", "list", "-o", "scan.jsonl", "--resume", "scan.state", "-q")
+    Path("list").write_text("127.0.0.1:1\n127.0.0.2:2\n")
+    assert halfopen(*line) == 0
+    assert halfopen(*line) == 0  # nothing is left to do
+    Path("list").write_text("127.0.0.1:2\n127.0.0.2:1\n")
+    assert halfopen(*line) == 2
+    said = capsys.readouterr().err
+    assert "whose list of own ports was 2 sets with sum" in said.splitlines()[-1]

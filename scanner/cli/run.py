@@ -172,11 +172,12 @@ def run_session(
         session.naming = output.verbose or outputs.early
         with (
             shown(source, output.quiet, output.progress) as progress,
-            closing(session.batches(write_silent, _ticking(session, outputs, source, progress, faults),
-                                    output.only_open)) as batches,
-        ):  # fmt: skip
+            closing(session.batches(write_silent, lambda: tick(), output.only_open)) as batches,
+        ):
+            tick = _ticking(session, outputs, source, progress, faults)
             try:
                 for rows in batches:
+                    tick()  # ports that were found open leave before the rows of their window, or they would come twice
                     with progress.writing():
                         faults.attempt(outputs.write, watch.noting(then.noting(rows) if then else rows))
                     # Here every row that the session has given out is in the files.
@@ -258,7 +259,7 @@ class _Faults:
 def _ports_text(request: ScanRequest, spaces: Spaces) -> str:
     """In words which ports were scanned; "" if the user chose one set of them."""
     if len(spaces.sets) > 1:
-        return f"{len(spaces.sets):,} different sets, as the lists say"
+        return f"{len(spaces.sets):,} different sets, target by target"
     usual = usual_ports_text(request.targets)
     return usual if usual and np.array_equal(spaces.ports, ports_of(request.targets)) else ""
 
