@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
@@ -85,6 +87,16 @@ def test_a_session_names_each_open_target_before_its_row_if_asked(naming: bool) 
     rows = list(next(batches))
     opened = sorted((row.ip, row.port) for row in rows if row.state == "open")
     assert (sorted(session.opened), len(opened)) == (opened if naming else [], 32)
+
+
+def test_a_scan_that_ends_at_once_writes_each_port_once() -> None:
+    """Here the rows and the ports just found come from the same turn of the session."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = sorted(str(server.getsockname()[1]) for server in servers)
+        command = [sys.executable, "-m", "scanner", "connect", "127.0.0.1", "-p", ",".join(ports), "-f", "list", "-q"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert sorted(done.stdout.splitlines()) == [f"127.0.0.1:{port}" for port in ports]
 
 
 @live

@@ -10,6 +10,7 @@ the user, and no capability (`privileges`). They read nothing from standard inpu
 Limit: only ports that this process found are known, so a resumed scan cannot do this.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -34,6 +35,8 @@ _HOST_NAME = re.compile(r"\w[\w-]*(\.[\w-]+)*\.?", re.ASCII)
 _KNOWN = ("ip", "host", "ports")
 _USE = "use {ip}, {host} or {ports}, and {{ or }} for a brace"
 _OPEN = State.OPEN.value
+# Root without sudo stays root by name, and nmap would try to open raw sockets (nmap(1), --unprivileged).
+_NO_RIGHTS = {"NMAP_UNPRIVILEGED": "1"}
 
 _Part = tuple[str, str | None]  # a text, and the placeholder behind it
 
@@ -110,7 +113,9 @@ class Then:
     def _run(self, words: list[str], for_people: bool) -> str:
         """Run one call to its end, and say how it ended."""
         try:
-            self._child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=None if for_people else 2)
+            self._child = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=None if for_people else 2, env={**os.environ, **_NO_RIGHTS}
+            )
         except OSError as error:
             return f"not started ({error.strerror})"
         if self._stops:  # a signal came before there was a child
