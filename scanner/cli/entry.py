@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NoReturn
 
 from ..errors import INTERRUPTED
@@ -17,6 +17,7 @@ from . import privileges
 from .signals import of_a_request, of_lost_terminal
 
 COMPLETION = ("--install-completion", "--show-completion")
+NO_SCAN = {"--help", "-h", "--list-ports"}
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
 
 
@@ -38,9 +39,10 @@ def run() -> NoReturn:
     _have_standard_streams()
     code: object = 0
     try:
-        from .verbs import main
+        with _scapy_ahead(sys.argv[1:]):
+            from .verbs import main
 
-        main()
+            main()
     except SystemExit as ended:
         code = ended.code
     except KeyboardInterrupt:  # one of these signals, before a verb handles them itself
@@ -49,6 +51,16 @@ def run() -> NoReturn:
         with suppress(OSError):  # a failed write has been reported already
             stream.flush()
     os._exit(code if isinstance(code, int) else 1)
+
+
+def _scapy_ahead(arguments: list[str]) -> AbstractContextManager[None]:
+    """For a half-open scan: a child that imports Scapy on another core while this process imports all the rest."""
+    if arguments[:1] != ["syn"] or not NO_SCAN.isdisjoint(arguments):
+        return nullcontext()
+    from ..packet.template import building_ahead
+
+    privileges.limit("syn")  # the child has none of the rights that this process keeps for its sockets
+    return building_ahead(privileges.give_up)
 
 
 def _have_standard_streams() -> None:

@@ -73,7 +73,7 @@ def own() -> None:
 def limit(verb: str) -> None:
     """Become the user who called sudo, and keep only what the sockets of this verb need. Before any thread starts."""
     global _limited, _files_of
-    if not _owned or verb == UNLIMITED:
+    if not _owned or _limited or verb == UNLIMITED:
         return
     root, caller = os.geteuid() == 0, caller_of(os.environ)
     _prctl(_PR_SET_SECUREBITS, _NOROOT | _NO_AMBIENT_RAISE)

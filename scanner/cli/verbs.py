@@ -122,12 +122,9 @@ def syn(given: Given) -> int:
       halfopen syn 192.0.2.7 -p 22 --ladder
       halfopen syn 192.0.2.7 --record scan.pcapng --verify
     """
-    from ..packet.template import building_ahead
+    from .run import run_syn
 
-    with building_ahead(privileges.give_up):  # a child imports Scapy while this process imports numpy and the rest
-        from .run import run_syn
-
-        return run_syn(ScanRequest("syn", given))
+    return run_syn(ScanRequest("syn", given))
 
 
 @_verb
