@@ -196,8 +196,9 @@ def assigned(hosts: HostSpace, own: OwnPorts, usual: Ports) -> Spaces:
     begin, end, label = begin[order], end[order], label[order]
     if (end[:-1] <= begin[1:]).all():
         changes = np.append(True, label[1:] != label[:-1])
-        used, number = np.unique(label[changes], return_inverse=True)
-        return spaces_of(hosts, *_distinct([[sets[each]] for each in used.tolist()], begin[changes], number))
+        seen = np.bincount(label) > 0
+        used, number = np.flatnonzero(seen).tolist(), (np.cumsum(seen) - 1)[label[changes]]
+        return spaces_of(hosts, *_distinct([[sets[each]] for each in used], begin[changes], number))
     return spaces_of(hosts, *_combined(begin, end, label, sets))
 
 
@@ -207,13 +208,15 @@ def _intervals(hosts: HostSpace, own: OwnRanges) -> tuple[Ints, Ints, U32]:
     for column, labels in zip(own.ranges, own.columns(), strict=True):
         for at in range(0, len(column), PIECE):
             first, last = column[at : at + PIECE].T
+            order = np.argsort(first)  # addresses in order are found ten times as fast
+            first, last, label = first[order], last[order], labels[at : at + PIECE][order]
             begin = hosts.below(_addresses(first))
             end = begin + (hosts.index_of(_addresses(first)) >= 0)
             wide = np.flatnonzero(first != last)
             far = _addresses(last[wide])
             end[wide] = hosts.below(far) + (hosts.index_of(far) >= 0)
             kept = end > begin
-            found.append((begin[kept], end[kept], labels[at : at + PIECE][kept]))
+            found.append((begin[kept], end[kept], label[kept]))
     begin, end, label = (np.concatenate(columns) for columns in zip(*found, strict=True))
     return begin, end, label
 

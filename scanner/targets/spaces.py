@@ -125,7 +125,8 @@ def union_of(sets: Sequence[Ports]) -> Ports:
 
 def spaces_of(hosts: HostSpace, sets: Sequence[Ports], runs: Runs) -> Spaces:
     """The spaces of hosts, with the sets that some host has, and without runs where there is only one."""
-    used, number = np.unique(runs.ports, return_inverse=True)
+    seen = np.bincount(runs.ports, minlength=len(sets)) > 0
+    used, number = np.flatnonzero(seen), (np.cumsum(seen) - 1)[runs.ports]
     chosen = [sets[each] for each in used.tolist()]
     if len(chosen) == 1:
         return Spaces(hosts, chosen)
