@@ -102,12 +102,11 @@ def addresses_of(names: Iterable[str], resolve: Resolve, tell: Tell | None = Non
 
 def _asked(name: str, resolve: Resolve) -> list[Address] | Exception:
     try:
-        texts = resolve(name)
+        return list(dict.fromkeys(address for text in resolve(name) if (address := _literal(text))))
     except (OSError, UnicodeError):
         return []
     except Exception as error:  # not the resolver's word: raised again where somebody waits for it
         return error
-    return list(dict.fromkeys(address for text in texts if (address := _literal(text))))
 
 
 def _literal(text: str) -> Address | None:
