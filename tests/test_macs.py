@@ -15,6 +15,7 @@ from scanner.output.csv import line as csv_line
 from scanner.output.jsonl import line as json_line
 from scanner.results.read import read_results
 from scanner.targets.ports import parse_ports
+from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from tests.lab.live import live
 from tests.lab.networks import direct_box
@@ -60,7 +61,8 @@ def test_a_scan_names_the_cards_of_its_neighbours_and_of_no_others() -> None:
         configure(box.target, [f"link set {PEER} address 00:0c:29:11:22:33"])
         targets = ["198.18.0.2", "2001:db8::2", "198.19.0.2"]
         with box.scanner.entered():
-            session = syn_session(parse_hosts(targets, [], lambda name: []), parse_ports("1,2"), SynConfig(rate=0))
+            spaces = Spaces(parse_hosts(targets, [], lambda name: []), [parse_ports("1,2")])
+            session = syn_session(spaces, SynConfig(rate=0))
             rows = [row for batch in session.batches() for row in batch]
     card = ("00:0c:29:11:22:33", "VMware, Inc.")
     assert {row.ip: (row.mac, row.vendor) for row in rows} == {

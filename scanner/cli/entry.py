@@ -55,7 +55,7 @@ def run() -> NoReturn:
 
 def _scapy_ahead(arguments: list[str]) -> AbstractContextManager[None]:
     """For a half-open scan: a child that imports Scapy on another core while this process imports all the rest."""
-    if arguments[:1] != ["syn"] or not NO_SCAN.isdisjoint(arguments):
+    if sys.platform != "linux" or arguments[:1] != ["syn"] or not NO_SCAN.isdisjoint(arguments):
         return nullcontext()
     from ..packet.template import building_ahead
 

@@ -77,8 +77,11 @@ def building_ahead(prepare: Callable[[], None] = lambda: None) -> Iterator[None]
 
 
 def _start(prepare: Callable[[], None]) -> tuple[socket.socket | None, int]:
-    """Fork the child: the socket to it and its process number; None where the system allows no more processes."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    """Fork the child: the socket to it and its process number; None where the system allows no more of them."""
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError:
+        return None, 0
     try:
         pid = os.fork()
     except OSError:
