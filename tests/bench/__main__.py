@@ -24,7 +24,7 @@ from scanner.lab.permissions import run_inside
 from .result import Plan, Result, as_json, tables
 
 MEASURES = ("transmit", "receive", "forged", "startup", "scans", "scale", "lists", "offline", "large")
-LONG = ("path",)  # half an hour: only by name
+LONG = ("path",)  # ten minutes a run: only by name
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from .running import HALFOPEN, in_turns, installed, run
 from .scans import OPEN_PORTS, READERS
 
 ROUND_TRIPS, LOSSES = (0.001, 0.040, 0.200), (0.0, 0.01, 0.02)
-LIMIT, BUDGET = 60.0, 50.0  # seconds: of a run, of all runs of one contender in a cell
+LIMIT, BUDGET = 20.0, 30.0  # seconds: of a run, of all runs of one contender in a cell
 OURS = "halfopen"
 FEW_PORTS = "21-25,80,110,143,443,8080"
 
