@@ -182,3 +182,14 @@ def test_a_host_that_has_gone_does_not_slow_the_scan_for_ever() -> None:
     assert (course.at(1.9), course.at(4.0), course.rates[-1]) == (10_000, OUTAGE_RATE, 10_000)
     slow = sum(rate == OUTAGE_RATE for rate in course.rates) * STEP / SECOND
     assert slow == pytest.approx(OUTAGE_SECONDS, abs=0.5)
+
+
+def test_control_probes_that_leave_before_a_round_trip_is_known_are_waited_for() -> None:
+    """On a path of 200 ms the first answers are there one step before the round trip that they show."""
+    controller, step = RateController(1e9), 60_000_000  # ns
+    controller.sent(10, 0, step)
+    controller.sent(30, 10, 2 * step)
+    controller.sent(30, 10, 3 * step)
+    before = controller.rate
+    controller.judge(4 * step, wait=1.0)
+    assert controller.rate >= before

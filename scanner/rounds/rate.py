@@ -129,8 +129,7 @@ class RateController:
         return [*self._waiting, *([self._current] if self._current else [])]
 
     def _epoch_ns(self) -> int:
-        length = BLIND_EPOCH if self._trip is None else min(LONGEST_EPOCH, max(LEAST_EPOCH, self._trip / 2))
-        return int(length * SECOND)
+        return int(SECOND * (np.clip(self._trip / 2, LEAST_EPOCH, LONGEST_EPOCH) if self._trip else BLIND_EPOCH))
 
     # ── judgement ──
 
@@ -139,7 +138,8 @@ class RateController:
         while self._waiting:
             first = self._waiting[0]
             complete = first.back >= first.control > 0
-            if self._trip is not None and not complete and now - first.ended < wait * SECOND:
+            patient = self._trip is not None or first.control  # these may leave before a round trip is known
+            if patient and not complete and now - first.ended < wait * SECOND:
                 return
             self._judge(self._waiting.popleft(), now)
 
