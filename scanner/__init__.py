@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import classify, diff, report, scan
     from .errors import ScanError, UsageError
-    from .results.diff import Comparison, Difference
+    from .results.changes import Difference
+    from .results.diff import Comparison
     from .verdict.rows import Verdict
     from .verdicts import Interrupted, Verdicts
 
@@ -21,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = {
-    "Comparison": "results.diff", "Difference": "results.diff", "Interrupted": "verdicts", "ScanError": "errors",
+    "Comparison": "results.diff", "Difference": "results.changes", "Interrupted": "verdicts", "ScanError": "errors",
     "UsageError": "errors", "Verdict": "verdict.rows", "Verdicts": "verdicts",
     "classify": "api", "diff": "api", "report": "api", "scan": "api",
 }  # fmt: skip

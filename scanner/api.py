@@ -189,11 +189,12 @@ def diff(old: Results, new: Results, *, reasons: bool = False, only_open: bool =
     """What changed between two results: `differences`, how many targets are the `same`, how many `unknown`, `notes`.
 
     `old`, `new`: files of results or captures, or rows. `reasons`: a new reason for the same state is a change, too.
-    `only_open`: only changes from or to open. Raises UsageError.
+    `only_open`: only changes from or to open. The differences come by `group`: opened, reachable, gone, other.
+    Raises UsageError.
     """
     notes: list[str] = []
     sides = [_rows_of(results, notes) for results in (old, new)]
-    found = compared([(rows, ", ".join(names)) for rows, names in sides], reasons, only_open)
+    found = compared([(rows, ", ".join(names)) for rows, names in sides], reasons, only_open, notes.append)
     return found._replace(differences=list(found.differences), notes=notes)
 
 

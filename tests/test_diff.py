@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from scanner.output.jsonl import line
+from scanner.results.changes import Change, Difference, json_line, table
 from scanner.results.columns import RowKind, Vocabulary
-from scanner.results.diff import Change, Difference, compare, json_line, table
+from scanner.results.diff import compare
 from scanner.verdict.rows import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,12 +49,12 @@ CASES = {
     "the same": ("22o 80c", "80c 22o", [], 2, 0),
     "opened, from closed and from filtered": ("22c 80f", "22o 80o", ["22 opened", "80 opened"], 0, 0),
     "closed, or filtered now": ("22o 80o", "22c 80f", ["22 closed", "80 closed"], 0, 0),
-    "changed": ("22c 80f", "22f 80c", ["22 changed", "80 changed"], 0, 0),
+    "changed": ("22c 80f", "22f 80c", ["80 changed", "22 changed"], 0, 0),
     "appeared and vanished": ("22o", "80f", ["22 vanished", "80 appeared"], 0, 0),
     "another reason is no change": ("22c", "22r", [], 1, 0),
     "unknown is not compared": ("22o 80u 81u", "22u 80o 82u", [], 0, 4),
     "of two rows the stronger one counts": ("22f 22o 22c", "22o", [], 1, 0),
-    "a host came up": ("d", "22o", ["up", "22 appeared"], 0, 0),
+    "a host came up": ("d", "22o", ["22 appeared", "up"], 0, 0),
     "a host went down": ("22o", "d", ["down", "22 vanished"], 0, 0),
     "a host is still down": ("d", "d", [], 1, 0),
     "a new host is down": ("", "d", ["appeared"], 0, 0),
@@ -77,7 +78,7 @@ def test_reasons_when_asked_for() -> None:
 
 def test_only_changes_from_or_to_open() -> None:
     found, same, _ = compared(rows("1o 2c 3c 4o 5c 6o"), rows("1c 2o 3f 6o 7o 8c"), only_open=True)
-    assert ([short(row) for row in found], same) == (["1 closed", "2 opened", "4 vanished", "7 appeared"], 1)
+    assert ([short(row) for row in found], same) == (["2 opened", "7 appeared", "1 closed", "4 vanished"], 1)
 
 
 def test_hosts_are_in_the_order_of_numbers_and_protocols_are_kept_apart() -> None:
@@ -112,20 +113,35 @@ NEW = (
     + rows("22o", SIX)
 )
 TABLE = """\
+Newly open:
+
+192.0.2.7
+PORT    CHANGE  OLD             NEW             SERVICE
+22/tcp  opened  closed (reset)  open (syn-ack)  ssh
+
+2001:db8::7
+PORT    CHANGE    OLD  NEW             SERVICE
+22/tcp  appeared  -    open (syn-ack)  ssh
+
+Newly reachable:
+
+192.0.2.7
+PORT      CHANGE    OLD  NEW             SERVICE
+9000/tcp  appeared  -    closed (reset)  cslistener
+
+2001:db8::7
+PORT  CHANGE  OLD            NEW  SERVICE
+-     up      down (no-arp)  -
+
+No longer open or reachable:
+
 192.0.2.7
 PORT      CHANGE    OLD             NEW             SERVICE
-22/tcp    opened    closed (reset)  open (syn-ack)  ssh
 80/tcp    closed    open (syn-ack)  closed (reset)  http
 8080/tcp  vanished  open (syn-ack)  -               http-alt
-9000/tcp  appeared  -               closed (reset)  cslistener
 
 192.0.2.10
 Not shown: 40 changed (closed → filtered)
-
-2001:db8::7
-PORT    CHANGE    OLD            NEW             SERVICE
--       up        down (no-arp)  -
-22/tcp  appeared  -              open (syn-ack)  ssh
 """
 
 
@@ -140,21 +156,21 @@ def test_all_folds_nothing() -> None:
 
 def test_control_characters_of_a_file_are_escaped() -> None:
     evil = [Verdict(A, 22, "\x1b[2J", "\u202e")]
-    assert "".join(table(compared(evil, [])[0])).splitlines()[2] == "22/tcp  vanished  \\x1b[2J (\\u202e)  -    ssh"
+    assert "".join(table(compared(evil, [])[0])).splitlines()[4] == "22/tcp  vanished  \\x1b[2J (\\u202e)  -    ssh"
 
 
 def test_json_lines() -> None:
     found, _, _ = compared(OLD, NEW, only_open=True)
     assert json_line(found[0]) == (
-        '{"ip": "192.0.2.7", "port": 22, "protocol": "tcp", "change": "opened", "old_state": "closed", '
-        '"old_reason": "reset", "new_state": "open", "new_reason": "syn-ack"}\n'
+        '{"ip": "192.0.2.7", "port": 22, "protocol": "tcp", "change": "opened", "group": "opened", '
+        '"old_state": "closed", "old_reason": "reset", "new_state": "open", "new_reason": "syn-ack"}\n'
     )
 
 
 def test_json_line_of_a_host() -> None:
     assert json_line(compared([], rows("d"))[0][0]) == (
-        '{"ip": "192.0.2.7", "change": "appeared", "old_state": null, "old_reason": null, "new_state": "down", '
-        '"new_reason": "no-arp"}\n'
+        '{"ip": "192.0.2.7", "change": "appeared", "group": "other", "old_state": null, "old_reason": null, '
+        '"new_state": "down", "new_reason": "no-arp"}\n'
     )
 
 

@@ -121,7 +121,7 @@ READ = {
     "nmap, which only counted": (OLD_NMAP.encode(), OLD_ROWS, []),
     "nmap, which counted twice": (TWO_COUNTS.encode(), OLD_ROWS[:1], [UNCOUNTED]),
     "masscan": (MASSCAN.encode(), [Verdict("2001:db8::7", 80, "open", "syn-ack", ttl=64)], []),
-    "empty": (b"", [], ["X is empty: taken for a result without rows"]),
+    "empty": (b"", [], ["X is a result without rows"]),
 }
 
 

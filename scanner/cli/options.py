@@ -202,6 +202,10 @@ class DiffOptions:
     form: str | None = option(None, OUTPUT, "table or jsonl.", "-f --format", values=FORMATS[:2])
     reasons: bool = option(False, OUTPUT, "A new reason for the same state is a change, too.")
     only_open: bool = option(False, OUTPUT, "Only changes from or to open.", "--open")
+    fail_on: Texts = option(
+        (), OUTPUT, "Exit with 1 for changes of these groups only: opened, reachable, gone, other (default: any).",
+        values=("opened", "reachable", "gone", "other"),
+    )  # fmt: skip
     everything: bool = option(*EVERYTHING)
     quiet: bool = option(*QUIET)
 

@@ -215,14 +215,15 @@ def report(given: Given) -> int:
 
 @_verb
 def diff(given: Given) -> int:
-    """What changed between two results, host by host. Exit code 0: nothing, 1: something, 2: an error.
+    """What changed between two results: newly open first. Exit code 0: nothing, 1: something, 2: an error.
 
     Examples:
       halfopen diff monday.jsonl tuesday.jsonl
+      halfopen diff monday.jsonl tuesday.jsonl --fail-on opened,reachable
       halfopen diff nmap.xml scan.pcapng --open -f jsonl
     """
-    from ..results.diff import run_diff
     from ..results.memory import at_most
+    from .diff import run_diff
     from .progress import reading
 
     chosen = vars(group(options.DiffOptions, given))

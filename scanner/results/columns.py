@@ -1,6 +1,6 @@
 """Verdicts as columns: the form in which a comparison or a report can hold a million rows.
 
-A million `Verdict` tuples take half a gigabyte; these columns take 60 bytes a row. Text repeats from
+A million `Verdict` tuples take half a gigabyte; these columns take 64 bytes a row. Text repeats from
 row to row, so each distinct text is kept once and a row holds its number. Rows of several files that pass through
 one `Vocabulary` share the numbers, and so can be compared as integers.
 
@@ -22,10 +22,11 @@ from ..verdict.table import State
 
 ROW = np.dtype(
     [("hi", np.uint64), ("lo", np.uint64), ("port", np.int32), ("kind", np.uint32), ("service", np.uint32),
-     ("sender", np.uint32), ("scanner", np.uint32), ("tunnel", np.uint32), ("scan", np.int32), ("ttl", np.int32),
-     ("rtt", np.float32), ("time", np.float64)]
+     ("name", np.uint32), ("sender", np.uint32), ("scanner", np.uint32), ("tunnel", np.uint32), ("scan", np.int32),
+     ("ttl", np.int32), ("rtt", np.float32), ("time", np.float64)]
 )  # fmt: skip
-TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind", "tunnel")])  # what a comparison needs
+# What a comparison needs.
+TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind", "name", "tunnel")])
 HOST_ONLY = -1  # the port of a row about a host as a whole
 UNKNOWN_TTL = -1
 
@@ -50,14 +51,16 @@ class RowKind(NamedTuple):
 
 
 class Vocabulary:
-    """The texts that the numbers in ROW columns stand for. A number of 0 in `service` and the addresses is unknown.
+    """The texts that the numbers in ROW columns stand for. 0 in `service`, `name` and the addresses is unknown.
 
-    `hostnames`: the first name of each address that has one.
+    Equal numbers in `name` are equal host names: case and a dot at the end make no difference (RFC 4343).
+    `hostnames`: the first name of each address that has one, as it was written.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str, str, tuple[str, ...]], int] = {}
         self._services: dict[str | None, int] = {None: 0}
+        self._names: dict[str | None, int] = {None: 0}
         self._addresses: dict[str | None, int] = {None: 0}
         self.hostnames: dict[str, str] = {}
 
@@ -93,46 +96,28 @@ class Vocabulary:
         return np.concatenate(columns)
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
-        (
-            ip,
-            port,
-            state,
-            reason,
-            protocol,
-            ttl,
-            service,
-            evidence,
-            rtt,
-            time,
-            _,
-            sender,
-            scanner,
-            tunnel,
-            *_,
-            scan,
-            name,
-            _,
-            _,
-        ) = zip(*chunk, strict=True)
-        if any(name):
-            for host, hostname in zip(ip, name, strict=True):
+        seen: dict[str, Any] = dict(zip(Verdict._fields, zip(*chunk, strict=True), strict=True))
+        names = [name and name.rstrip(".").lower() for name in seen["hostname"]]
+        if any(names):
+            for host, hostname in zip(seen["ip"], seen["hostname"], strict=True):
                 if hostname:
                     self.hostnames.setdefault(host, hostname)
         rows = np.empty(len(chunk), ROW)
         hosts: dict[str, int] = {}  # each address is read once
-        number = _numbered(hosts, ip)
+        number = _numbered(hosts, seen["ip"])
         address = from_text(*hosts)[number]
         rows["hi"], rows["lo"] = address["hi"], address["lo"]
-        rows["port"] = [HOST_ONLY if number is None else number for number in port]
-        rows["kind"] = _numbered(self._kinds, zip(protocol, state, reason, evidence, strict=True))
-        rows["service"] = _numbered(self._services, service)
-        rows["sender"] = _numbered(self._addresses, sender)
-        rows["scanner"] = _numbered(self._addresses, scanner)
-        rows["tunnel"] = _numbered(self._addresses, tunnel)
-        rows["scan"] = [number or 0 for number in scan]
-        rows["ttl"] = [UNKNOWN_TTL if number is None else number for number in ttl]
-        rows["rtt"] = np.array(rtt, np.float32)  # None becomes NaN
-        rows["time"] = np.array(time, np.float64)
+        rows["port"] = [HOST_ONLY if number is None else number for number in seen["port"]]
+        kinds = zip(seen["protocol"], seen["state"], seen["reason"], seen["evidence"], strict=True)
+        rows["kind"] = _numbered(self._kinds, kinds)
+        rows["service"] = _numbered(self._services, seen["service"])
+        rows["name"] = _numbered(self._names, (name or None for name in names))
+        for column, field in (("sender", "icmp_from"), ("scanner", "scanner_ip"), ("tunnel", "tunnel")):
+            rows[column] = _numbered(self._addresses, seen[field])
+        rows["scan"] = [number or 0 for number in seen["scan"]]
+        rows["ttl"] = [UNKNOWN_TTL if number is None else number for number in seen["ttl"]]
+        rows["rtt"] = np.array(seen["rtt_ms"], np.float32)  # None becomes NaN
+        rows["time"] = np.array(seen["time"], np.float64)
         return rows
 
 

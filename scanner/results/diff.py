@@ -1,9 +1,11 @@
-"""What changed between two results: ports that opened, closed, appeared or vanished, host by host.
+"""What changed between two results: ports that opened, closed, appeared or vanished, by what to look at first.
 
 Both sides become columns (`columns`) and are joined by sorting, so a million rows cost some hundred megabytes and
-a few seconds. States are compared. Reasons are compared only on request, because a router that words its
-refusal in another way has opened nothing. A target has *appeared* or *vanished* if only one side has a row for it.
-That may mean no more than that the scans differed; `--open` leaves only what matters.
+a few seconds. A target is an address, a tunnel, a protocol and a port; `moved` follows names to other addresses.
+States are compared. Reasons are compared only on request, because a router that words its refusal in another way has
+opened nothing. Names of services are not compared: a scanner looks them up by the port number, and nmap's list and
+IANA's name one port differently (`msrpc`, `epmap`). A target has *appeared* or *vanished* if only one side has a row
+for it. That may mean no more than that the scans differed; `--open` leaves only what matters.
 
 `unknown` says nothing about a target, so a target that is unknown on one side is not compared but counted. A host that
 was down and now has rows came up; its rows appeared.
@@ -12,58 +14,23 @@ Limits: one row stands for a target (the strongest, see `columns`), also where a
 results leave silent rows out (more than 2^20 targets), a port that fell silent shows as vanished.
 """
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from enum import Enum
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..capture.source import file_name
-from ..errors import ScanError, UsageError, note
-from ..output.jsonl import chunks
-from ..output.stream import standard_output
+from ..errors import UsageError
 from ..packet.addresses import word_text
 from ..packet.headers import Bools, Ints, Rows
-from ..targets.ports import services
 from ..verdict.rows import Verdict
-from ..verdict.sentences import printable, titled
 from ..verdict.table import State
+from .changes import Change, Difference, Group, change_of, group_of
 from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest, targets_only
-from .read import Showing, read_results
+from .moved import Address, Moves, followed, moves_between
 
 _CHUNK = 1 << 16
-FOLD = 25  # changes of one kind, none of them about an open port, that a host still shows one by one
 _OPEN, _UNKNOWN = State.OPEN.value, State.UNKNOWN.value
-
-
-class Change(Enum):
-    """What happened to a target; the value is the word that is printed."""
-
-    OPENED = "opened"
-    CLOSED = "closed"  # was open and is not open now
-    CHANGED = "changed"  # between states other than open
-    REASON = "reason"
-    APPEARED = "appeared"
-    VANISHED = "vanished"
-    UP = "up"
-    DOWN = "down"
-
-
-class Difference(NamedTuple):
-    """One target that changed. `port` is None for a host as a whole; a side without a row is None."""
-
-    ip: str
-    port: int | None
-    protocol: str
-    change: Change
-    old: RowKind | None
-    new: RowKind | None
-    tunnel: str | None = None  # the host was seen in it
-    hostname: str | None = None  # the first one in either result
+_CHANGES, _GROUPS = list(Change), list(Group)
 
 
 class Comparison(NamedTuple):
@@ -75,15 +42,14 @@ class Comparison(NamedTuple):
     notes: Sequence[str] = ()  # what was read only in part
 
 
-# ── comparing ──
-
-
 def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only_open: bool = False) -> Comparison:
-    """ROW or TARGET columns with the same texts → the differences, by address, protocol and port.
+    """ROW or TARGET columns with the same texts → the differences, by group (`changes`), address, protocol and port.
 
     `reasons`: a new reason for the same state is a change, too. `only_open`: only changes from or to open.
     """
-    rows, was, now = _joined(texts, old, new)
+    before, after = (strongest(texts, targets_only(rows)) for rows in (old, new))
+    moves = moves_between(before, after)
+    rows, was, now = _joined(texts, followed(before, moves), after)
     kinds = [*texts.kinds, RowKind("", "", "", ())]  # what -1, no row, finds at the end of the list
     is_open, is_unknown = (np.array([kind.state == state for kind in kinds]) for state in (_OPEN, _UNKNOWN))
     # A target that is unknown on one side may be anything there, so it neither changed nor stayed the same.
@@ -93,28 +59,59 @@ def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only
         differs |= _differ([kind.reason for kind in kinds], was, now)
     differs &= ~unknown
     chosen = np.flatnonzero(differs & (is_open[was] | is_open[now]) if only_open else differs)
-    elsewhere = _host_has_rows(rows, was, now)
+    elsewhere = _host_has_rows(rows, was, now)[chosen] & (rows["port"][chosen] == HOST_ONLY)
+    change, group = _judged(kinds, was[chosen], now[chosen], elsewhere)
+    order = np.argsort(group, kind="stable")
+    chosen, judged = chosen[order], (change[order], group[order])
     return Comparison(
-        _differences(texts, rows[chosen], was[chosen], now[chosen], elsewhere[chosen]),
+        _differences(texts, rows[chosen], was[chosen], now[chosen], judged, moves, with_moves=not only_open),
         same=int(np.count_nonzero(~differs & ~unknown)),
         unknown=int(np.count_nonzero(unknown)),
     )
 
 
 def compared(
-    sides: Iterable[tuple[Iterable[Verdict], str]], reasons: bool = False, only_open: bool = False
-) -> Comparison:
-    """The old and the new rows, each with the name of what they come from. Raises UsageError."""
+    sides: Iterable[tuple[Iterable[Verdict], str]], reasons: bool = False, only_open: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Comparison:  # fmt: skip
+    """The old and the new rows, each with the name of what they come from. Raises UsageError.
+
+    `tell` gets a line for results that hardly can be compared.
+    """
     texts = Vocabulary()
-    before, after = (_targets_of(texts.rows(rows), name) for rows, name in sides)
+    (before, old), (after, new) = ((_targets_of(texts.rows(rows), name), name) for rows, name in sides)
+    _check_alike(before, after, old, new, tell)
     return compare(texts, before, after, reasons, only_open)
+
+
+def _targets_of(rows: Rows, name: str) -> Rows:
+    """TARGET columns of a result, ROW[n]. Raises UsageError where it has several rows of a target on purpose."""
+    if rows["scan"].max(initial=0) > 1:
+        raise UsageError(
+            f"{name} holds several scans of a target (classify --gap), and diff compares one with another: "
+            "choose one for each side with classify --since and --until"
+        )
+    return targets_only(rows)
+
+
+def _check_alike(before: Rows, after: Rows, old: str, new: str, tell: Callable[[str], None]) -> None:
+    """Say where two results look as if nobody scanned the same targets twice: then every row is a change."""
+    if not len(before) or not len(after):
+        return  # whoever read them has said so
+    ports = [set(np.unique(rows["port"]).tolist()) - {HOST_ONLY} for rows in (before, after)]
+    if all(ports) and not ports[0] & ports[1]:
+        tell(f"{old} and {new} have no port in common: were the same ports scanned?")
+    elif (
+        not np.isin(before["lo"], after["lo"]).any()
+        and not np.isin(before["name"], after["name"][after["name"] > 0]).any()
+    ):
+        tell(f"{old} and {new} have no address in common: were the same hosts scanned?")
 
 
 def _joined(texts: Vocabulary, old: Rows, new: Rows) -> tuple[Rows, Ints, Ints]:
     """A row for each target of either side, and the number of its kind on the old and the new side (-1: no row)."""
-    sides = [strongest(texts, targets_only(rows)) for rows in (old, new)]
-    rows = np.concatenate(sides)
-    side = np.repeat([0, 1], [len(rows) for rows in sides])
+    rows = np.concatenate([old, new])
+    side = np.repeat([0, 1], [len(old), len(new)])
     order = np.lexsort((side, rows["port"], texts.protocols()[rows["kind"]], rows["tunnel"], rows["lo"], rows["hi"]))
     rows, side = rows[order], side[order]
     # Each side has a target once, so a target is one row, or an old row with the new one behind it.
@@ -140,140 +137,43 @@ def _host_has_rows(rows: Rows, was: Ints, now: Ints) -> Bools:
     return np.where(was < 0, old[host], new[host])
 
 
-def _differences(texts: Vocabulary, rows: Rows, was: Ints, now: Ints, elsewhere: Bools) -> Iterator[Difference]:
-    every = (rows["hi"], rows["lo"], rows["port"], rows["tunnel"], was, now, elsewhere)
+def _judged(kinds: list[RowKind], was: Ints, now: Ints, elsewhere: Bools) -> tuple[Ints, Ints]:
+    """The numbers of change and group of each row. Few combinations of sides occur, and each is judged once."""
+    many = len(kinds)
+    combinations, number = np.unique(((was + 1) * many + now + 1) * 2 + elsewhere, return_inverse=True)
+    found = np.zeros((2, len(combinations)), np.int64)
+    for at, combination in enumerate(combinations.tolist()):
+        sides, host_elsewhere = divmod(combination, 2)
+        old, new = (kinds[side - 1] if side else None for side in divmod(sides, many))
+        change = change_of(old, new, bool(host_elsewhere))
+        found[:, at] = _CHANGES.index(change), _GROUPS.index(group_of(change, old, new))
+    change_number, group_number = found[:, number.reshape(-1)]
+    return change_number, group_number
+
+
+def _differences(
+    texts: Vocabulary, rows: Rows, was: Ints, now: Ints, judged: tuple[Ints, Ints], moves: Moves, with_moves: bool
+) -> Iterator[Difference]:
+    """The rows as differences. Hosts that moved come first in the last group, to which they belong."""
+    change, group = judged
+    came = {new: word_text(*old) for old, new in moves.items()}
+    last = int(np.searchsorted(group, _GROUPS.index(Group.OTHER)))
+    every = (rows["hi"], rows["lo"], rows["port"], rows["tunnel"], was, now, change)
+    yield from _some(texts, [column[:last] for column in every], came)
+    for new in sorted(came) if with_moves else ():
+        ip = word_text(*new)
+        yield Difference(ip, None, "", Change.MOVED, None, None, None, texts.hostnames.get(ip), came[new])
+    yield from _some(texts, [column[last:] for column in every], came)
+
+
+def _some(texts: Vocabulary, every: list[Any], came: dict[Address, str]) -> Iterator[Difference]:
     kinds, tunnels = texts.kinds, texts.addresses
-    for first in range(0, len(rows), _CHUNK):  # Python's numbers take ten times the memory of columns
+    for first in range(0, len(every[0]), _CHUNK):  # Python's numbers take ten times the memory of columns
         columns = (column[first : first + _CHUNK].tolist() for column in every)
-        for hi, lo, port, tunnel, before, after, host_elsewhere in zip(*columns, strict=True):
+        for hi, lo, port, tunnel, before, after, change in zip(*columns, strict=True):
             old, new = (kinds[at] if at >= 0 else None for at in (before, after))
-            change = _change(old, new, port == HOST_ONLY and host_elsewhere)
             protocol = kinds[max(before, after)].protocol
             place = None if port == HOST_ONLY else port
-            ip = word_text(hi, lo)
+            ip, was_at = word_text(hi, lo), None if tunnel else came.get((hi, lo))
             name = texts.hostnames.get(ip)
-            yield Difference(ip, place, protocol, change, old, new, tunnels[tunnel], name)
-
-
-def _change(old: RowKind | None, new: RowKind | None, host_elsewhere: bool) -> Change:
-    """The one word for both sides. `host_elsewhere`: a host's own row (down), and the other side has its ports."""
-    if old is None:
-        return Change.DOWN if host_elsewhere else Change.APPEARED
-    if new is None:
-        return Change.UP if host_elsewhere else Change.VANISHED
-    if old.state == new.state:
-        return Change.REASON
-    if new.state == _OPEN:
-        return Change.OPENED
-    return Change.CLOSED if old.state == _OPEN else Change.CHANGED
-
-
-# ── what people and programs see ──
-
-
-def json_line(row: Difference) -> str:
-    """One difference as one line of JSON; what a side does not have is null."""
-    keys = {"ip": row.ip, "port": row.port, "protocol": row.protocol, "change": row.change.value}
-    keys |= {name: value for name, value in (("tunnel", row.tunnel), ("hostname", row.hostname)) if value}
-    if row.port is None:
-        del keys["port"], keys["protocol"]
-    for name, side in (("old", row.old), ("new", row.new)):
-        keys |= {f"{name}_state": side and side.state, f"{name}_reason": side and side.reason}
-    return json.dumps(keys) + "\n"
-
-
-def table(rows: Iterable[Difference], everything: bool = False) -> Iterator[str]:
-    """A block of lines for each host; many changes of one kind, none of an open port, are a sum unless `everything`."""
-    blank = ""
-    for host, changes in groupby(rows, _title):
-        yield blank + host + "\n" + _block(list(changes), everything)
-        blank = "\n"
-
-
-def _title(row: Difference) -> str:
-    name = titled(row.ip, row.hostname)
-    return f"{name} in {printable(row.tunnel)}" if row.tunnel else name
-
-
-def _block(rows: list[Difference], everything: bool) -> str:
-    counts = Counter(map(_from_to, rows))
-    folded = {key: count for key, count in counts.items() if count > FOLD and _OPEN not in key[1:] and not everything}
-    text = ""
-    for (change, old, new), count in folded.items():
-        states = " → ".join(printable(state) for state in (old, new) if state)
-        text += f"Not shown: {count:,} {change.value} ({states})\n"
-    cells = [_cells(row) for row in rows if _from_to(row) not in folded]
-    if not cells:
-        return text
-    cells.insert(0, ("PORT", "CHANGE", "OLD", "NEW", "SERVICE"))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        text += "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
-    return text
-
-
-def _from_to(row: Difference) -> tuple[Change, str, str]:
-    """What is folded together: the change, and the state on each side."""
-    return row.change, row.old.state if row.old else "", row.new.state if row.new else ""
-
-
-def _cells(row: Difference) -> tuple[str, ...]:
-    port = "-" if row.port is None else f"{row.port}/{printable(row.protocol)}"
-    sides = (printable(f"{side.state} ({side.reason})") if side else "-" for side in (row.old, row.new))
-    service = services().get(row.port) if row.port is not None and row.protocol == "tcp" else None
-    return port, row.change.value, *sides, service or ""
-
-
-# ── the verb ──
-
-
-def run_diff(
-    *, old: str, new: str, form: str | None, reasons: bool, only_open: bool, everything: bool, quiet: bool,
-    showing: Showing = nullcontext,
-) -> int:  # fmt: skip
-    """`halfopen diff`, by its options: 0 if nothing changed, 1 if something did. Raises UsageError."""
-    if form not in (None, "table", "jsonl"):
-        raise UsageError(f"format {form!r} is not known here: use table or jsonl")
-    if old == new == "-":
-        raise UsageError("both sides are standard input: name a file for one of them")
-    notes: list[str] = []
-    try:
-        with showing() as tell:
-            sides = ((read_results([path], notes.append, tell), file_name(path)) for path in (old, new))
-            comparison = compared(sides, reasons, only_open)
-    finally:
-        for line in notes:
-            note(line)
-    tally: Counter[Change] = Counter()
-    rows = _counted(comparison.differences, tally)
-    try:
-        stream = standard_output()
-        for text in chunks(map(json_line, rows) if form == "jsonl" else table(rows, everything)):
-            stream.write(text)
-    except ScanError as error:
-        raise UsageError(str(error)) from error  # exit code 2: 1 says that something changed
-    if not quiet:
-        note(_summary(comparison, tally))
-    return 1 if tally else 0
-
-
-def _targets_of(rows: Rows, name: str) -> Rows:
-    """TARGET columns of a result, ROW[n]. Raises UsageError where it has several rows of a target on purpose."""
-    if rows["scan"].max(initial=0) > 1:
-        raise UsageError(
-            f"{name} holds several scans of a target (classify --gap), and diff compares one with another: "
-            "choose one for each side with classify --since and --until"
-        )
-    return targets_only(rows)
-
-
-def _counted(rows: Iterable[Difference], tally: Counter[Change]) -> Iterator[Difference]:
-    for row in rows:
-        tally[row.change] += 1
-        yield row
-
-
-def _summary(comparison: Comparison, tally: Counter[Change]) -> str:
-    counts = [f"{tally[change]:,} {change.value}" for change in Change if tally[change]]
-    text = ", ".join([*counts, f"{comparison.same:,} the same"])
-    return text + (f"; {comparison.unknown:,} unknown on one side, not compared" if comparison.unknown else "")
+            yield Difference(ip, place, protocol, _CHANGES[change], old, new, tunnels[tunnel], name, was_at)

@@ -168,7 +168,12 @@ def _read(file: _File) -> Iterator[Verdict]:
         if packed := packed_with(begin):
             raise file.wrong(f"is {packed[0]} data, which must be unpacked first ({packed[1]})")
         reader = {b"{": _json_lines, b"<": _xml, b"": _empty}.get(begin[:1], _csv)
-        yield from reader(file)
+        rows = reader(file)
+        if first := next(rows, None):
+            yield first
+            yield from rows
+        else:  # of a scan that found nothing, or that failed
+            file.note(" is a result without rows")
     except TooDense as error:
         raise file.wrong(str(error)) from error
     except DAMAGED as error:
@@ -178,10 +183,8 @@ def _read(file: _File) -> Iterator[Verdict]:
 
 
 def _empty(file: _File) -> Iterator[Verdict]:
-    """A scan without rows writes an empty file of JSON lines, but a full disk leaves one too: hence the note."""
     if file.stream.read().strip():
         raise file.wrong("begins with blank space and is nothing known")
-    file.note(" is empty: taken for a result without rows")
     yield from ()
 
 
