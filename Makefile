@@ -28,7 +28,7 @@ test-lowest: $(READY)
 	rm -rf .venv-lowest
 	$(PY) -m venv --without-pip .venv-lowest
 	@lowest=$$($(PY) -c "from importlib.metadata import requires as r; \
-	  print(*(n.replace('>=', '==') for n in r('halfopen') if 'extra' not in n))"); echo "lowest: $$lowest"; \
+	  print(*(n.split(';')[0].replace('>=', '==') for n in r('halfopen') if 'extra' not in n or 'parquet' in n))"); echo "lowest: $$lowest"; \
 	$(PY) -m pip --python $(LOWEST) install -q --disable-pip-version-check -e '.[test]' $$lowest
 	$(MAKE) --no-print-directory test RUN=$(LOWEST)
 

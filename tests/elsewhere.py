@@ -15,23 +15,36 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 LIBRARIES = ("numpy", "typer", "netaddr", "rich.console", "jinja2", "tempfile", "subprocess", "asyncio")
 LINUX = {
-    os: "O_PATH sched_getaffinity sched_setaffinity setresuid setresgid memfd_create pipe2 eventfd splice",
+    os: "O_PATH O_TMPFILE O_DIRECT sched_getaffinity sched_setaffinity setresuid setresgid getresuid memfd_create "
+    "pipe2 eventfd splice getrandom getxattr setxattr listxattr posix_fadvise posix_fallocate fdatasync "
+    "copy_file_range pidfd_open unshare setns",
     select: "epoll EPOLLIN EPOLLOUT",
-    socket: "AF_PACKET PF_PACKET AF_NETLINK NETLINK_ROUTE SO_BINDTODEVICE TCP_INFO TCP_QUICKACK",
-    signal: "SIGSTKFLT SIGPOLL SIGPWR",
+    socket: "AF_PACKET PF_PACKET AF_NETLINK NETLINK_ROUTE SO_BINDTODEVICE SO_MARK TCP_INFO TCP_QUICKACK "
+    "TCP_USER_TIMEOUT",
+    signal: "SIGSTKFLT SIGPOLL SIGPWR sigtimedwait sigwaitinfo",
+    time: "CLOCK_BOOTTIME CLOCK_TAI",
 }
 UNIX = {
     os: "fork geteuid getuid getgid getegid setuid setgid seteuid setgroups getgrouplist getpgrp tcgetpgrp waitpid "
-    "O_NOFOLLOW O_NONBLOCK O_CLOEXEC O_NOCTTY O_DIRECTORY sysconf uname killpg setsid statvfs mkfifo",
+    "O_NOFOLLOW O_NONBLOCK O_CLOEXEC O_NOCTTY O_DIRECTORY sysconf uname killpg setsid statvfs mkfifo "
+    "WNOHANG WIFEXITED posix_spawn nice getgroups getpgid getsid chown fchown fchmod chroot ctermid ttyname openpty "
+    "getloadavg pread pwrite preadv pwritev readv writev sendfile lockf sync register_at_fork wait wait4 get_blocking "
+    "set_blocking sched_yield",
     select: "poll POLLIN POLLOUT",
-    socket: "AF_UNIX",
-    signal: "SIGUSR1 SIGUSR2 SIGHUP SIGKILL SIGPIPE SIGALRM SIGTSTP SIGTTOU SIGTTIN SIGCONT",
+    socket: "AF_UNIX CMSG_LEN CMSG_SPACE SCM_RIGHTS send_fds recv_fds MSG_DONTWAIT",
+    time: "clock_gettime clock_gettime_ns clock_settime CLOCK_MONOTONIC CLOCK_REALTIME",
+    signal: "pthread_sigmask sigwait sigpending setitimer alarm pause siginterrupt "
+    "SIGUSR1 SIGUSR2 SIGHUP SIGKILL SIGPIPE SIGALRM SIGTSTP SIGTTOU SIGTTIN SIGCONT",
 }
-MODULES = {"darwin": ("spwd",), "win32": ("fcntl", "resource", "pwd", "grp", "termios", "tty", "mmap")}
+MODULES = {
+    "darwin": "spwd",
+    "win32": "fcntl resource pwd grp termios tty mmap pty syslog curses readline",
+}
 
 
 def hide(system: str) -> None:
@@ -45,7 +58,7 @@ def hide(system: str) -> None:
         for module, hidden in names.items():
             for name in hidden.split():
                 vars(module).pop(name, None)
-    for name in MODULES[system]:
+    for name in MODULES[system].split():
         sys.modules[name] = None  # type: ignore[assignment]
     refuse(system)
     sys.platform = system

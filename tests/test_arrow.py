@@ -1,17 +1,15 @@
-"""Arrow columns: types that nobody has to guess, also where 25,000 silent rows stand in front.
-
-The libraries that read them are no part of the test environment; where one is missing its tests are skipped.
-"""
+"""Arrow columns: types that nobody has to guess, also where 25,000 silent rows stand in front."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scanner import UsageError, Verdict, classify
+from scanner.output.arrow import schema
 from scanner.verdicts import Verdicts
+from tests.libraries import library
 
 DEMO = Path(__file__).parent.parent / "pcaps" / "demo.pcapng.gz"
 SILENT = Verdict("192.0.2.1", 1, "filtered", "no-response")
@@ -29,12 +27,6 @@ def many() -> Verdicts:
         yield [WORDED, DOWN]
 
     return Verdicts([], [], batches())
-
-
-def library(name: str) -> Any:
-    """A library, or the test is skipped."""
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    return pytest.importorskip(name, reason=f"{name} is not installed")
 
 
 def test_pyarrow_reads_rows_as_they_are() -> None:
@@ -72,7 +64,14 @@ def test_a_capture_and_no_rows_at_all() -> None:
     assert ([table.num_rows for table in tables], tables[0].schema == tables[1].schema) == ([44, 0], True)
 
 
-def test_without_pyarrow_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match="pip install pyarrow"):
+@pytest.mark.parametrize("code", ["raise ImportError('needs NumPy 2.0')", "import pyarrow_is_not_here"])
+def test_where_pyarrow_cannot_be_imported_one_line_says_why(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyarrow.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    schema.cache_clear()
+    with pytest.raises(UsageError, match=r"\((needs NumPy 2.0|.*pyarrow_is_not_here.*)\): pip install pyarrow$"):
         many().__arrow_c_stream__()

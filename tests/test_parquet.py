@@ -1,7 +1,4 @@
-"""Parquet files, and JSON lines for readers that guess types.
-
-Most tests need pyarrow, pandas, polars or DuckDB, which not every environment has; they are skipped without.
-"""
+"""Parquet files, and JSON lines for readers that guess types."""
 
 import json
 import re
@@ -17,6 +14,7 @@ from scanner import Verdict, classify
 from scanner.output import Summary, open_sinks
 from scanner.output.jsonl import line
 from tests.command import halfopen
+from tests.libraries import library
 
 ROOT = Path(__file__).parents[1]
 CAPTURE = "demo.pcapng.gz"
@@ -33,11 +31,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "pcaps" / CAPTURE, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def library(name: str) -> Any:
-    """A library, or the test is skipped."""
-    return pytest.importorskip(name, reason=f"{name} is not installed")
 
 
 def test_a_file_has_the_rows_of_the_command_with_their_types(capsys: pytest.CaptureFixture[str]) -> None:

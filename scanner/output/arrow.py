@@ -27,11 +27,11 @@ _ALWAYS = ("ip", "state", "reason")  # columns without nulls
 
 
 def pyarrow() -> Any:
-    """The module. Raises UsageError where it is missing."""
+    """The module. Raises UsageError where it is missing, or does not fit the installed numpy."""
     try:
         import pyarrow
     except ImportError as error:
-        raise UsageError("Parquet and Arrow need pyarrow: pip install pyarrow") from error
+        raise UsageError(f"Parquet and Arrow need pyarrow ({error}): pip install pyarrow") from error
     return pyarrow
 
 
