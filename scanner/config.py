@@ -207,6 +207,8 @@ def choice_of(
 
     if not (options.targets or options.targets_file or options.again):
         raise UsageError("no target given: name addresses, networks or hosts, a file with -iL, or pipe targets in")
+    if (*options.targets_file, *options.again, *options.exclude_file).count("-") > 1:
+        raise UsageError("standard input (-) is named twice, and can be read once: put one of the lists into a file")
     if options.ipv4 and options.ipv6:
         raise UsageError("-4 and -6 each leave out what the other one scans: give one of them, or none")
     targets: Specs = chain(typed(options.targets), *(read_list(path, tell) for path in options.targets_file))

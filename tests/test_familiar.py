@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanner.api import scan
+from scanner.cli.options import PROGRESS_FORMS
+from scanner.cli.progress import check_form
 from scanner.config import OPTION_SETS, TRANSPORTS, config_of
 from scanner.errors import UsageError
 from scanner.output import FORMATS
@@ -21,6 +23,7 @@ from tests.command import halfopen
 
 ROOT = Path(__file__).resolve().parents[1]
 
+LISTS = "(in a list, -iL, HOST:PORTS is read)"
 # What is typed behind `halfopen`, and the one line.
 TOLD = {
     "10.0.0.1": "name the verb first: halfopen syn 10.0.0.1 (or, without root, halfopen connect 10.0.0.1)",
@@ -33,6 +36,14 @@ TOLD = {
         "name the verb first: halfopen syn -p22 10.0.0.1 (or, without root, halfopen connect -p22 10.0.0.1)",
     "2001:db8::1": "name the verb first: halfopen syn 2001:db8::1 (or, without root, halfopen connect 2001:db8::1)",
     "scan.pcap.gz --open": "name the verb first: halfopen classify scan.pcap.gz --open",
+    "10.0.0.1:80,443 --open": "name the verb first: halfopen syn 10.0.0.1 -p 80,443 --open (or, without root, halfopen "
+                              "connect 10.0.0.1 -p 80,443 --open)",
+    "http://web.example/": "name the verb first: halfopen syn web.example -p 80 (or, without root, halfopen connect "
+                           "web.example -p 80)",
+    "-sS -Pn -n 10.0.0.1": "name the verb first: halfopen syn 10.0.0.1 (or, without root, halfopen connect 10.0.0.1)",
+    "10.0.0.1 -T4": "name the verb first: halfopen syn 10.0.0.1 -T4 (or, without root, halfopen connect 10.0.0.1 -T4); "
+                    "-T4: use --rate with frames per second, or with auto (the default)",
+    "scan.jsonl.gz": "name the verb first: halfopen report scan.jsonl.gz -o page.html",
     "README.md": "No such command 'README.md'.",
     "frobnicate": "No such command 'frobnicate'.",
     "--verson": "No such option: --verson (Possible options: --version)",
@@ -47,21 +58,26 @@ TOLD = {
     "syn 10.0.0.1 -F": "-F: use --top-ports 100",
     "syn 10.0.0.1 -oJ x.json": "-oJ: use -o FILE.jsonl (JSON lines), or -f jsonl for standard output",
     "syn 10.0.0.1 -oJ=x.json": "-oJ: use -o FILE.jsonl (JSON lines), or -f jsonl for standard output",
-    "syn 10.0.0.1 -oL x": "-oL: use -o FILE.list (host:port), or -oG FILE",
+    "syn 10.0.0.1 -oL x": "-oL: use -f list, or -o FILE.list (host:port a line), or -oG FILE",
     "syn 10.0.0.1 -oS x": "-oS: use -oN FILE",
     "syn -host 10.0.0.1": "-host: write the targets without an option",
     "syn 10.0.0.1 -json": "-json: use -f jsonl (JSON lines)",
     "syn 10.0.0.1 -silent": "-silent: use -q, and -f list for host:port alone",
+    "syn 10.0.0.1 --reason": "--reason: leave it out, because every row has its reason",
+    "syn 10.0.0.1 -c 50": "-c: use --rate",
+    "syn 10.0.0.1 --host-timeout 5": "--host-timeout: use --timeout with seconds",
     "syn 10.0.0.1 -rate 100": "-rate: use --rate",
     "syn 10.0.0.1 -top-ports 100": "-top-ports: use --top-ports",
     "classify x.pcap -open": "-open: use --open",
-    "plan 10.0.0.1:80": "10.0.0.1:80: ports go to -p; write 10.0.0.1 -p 80",
-    "plan 10.0.0.1:22,80 -p 1": "10.0.0.1:22,80: ports go to -p; write 10.0.0.1 -p 22,80",
-    "plan 10.0.0.1:80,10.0.0.2:81": "10.0.0.1:80: ports go to -p; write 10.0.0.1 -p 80",
-    "plan web.example:http": "web.example:http: ports go to -p; write web.example -p http",
-    "plan localhost:8080": "localhost:8080: ports go to -p; write localhost -p 8080",
-    "plan [2001:db8::1]:443": "[2001:db8::1]:443: ports go to -p; write 2001:db8::1 -p 443",
-    "plan 10.0.0.1:": "10.0.0.1:: ports go to -p; write 10.0.0.1",
+    "plan 10.0.0.1:80": f"10.0.0.1:80: ports go to -p; write 10.0.0.1 -p 80 {LISTS}",
+    "plan 10.0.0.1:22,80 -p 1": f"10.0.0.1:22,80: ports go to -p; write 10.0.0.1 -p 22,80 {LISTS}",
+    "plan 10.0.0.1:80,10.0.0.2:81": f"10.0.0.1:80: ports go to -p; write 10.0.0.1 -p 80 {LISTS}",
+    "plan web.example:http": f"web.example:http: ports go to -p; write web.example -p http {LISTS}",
+    "plan localhost:8080": f"localhost:8080: ports go to -p; write localhost -p 8080 {LISTS}",
+    "plan localhost:ssh": f"localhost:ssh: ports go to -p; write localhost -p ssh {LISTS}",
+    "plan http://[fe80::1%25eth0]/": "http://[fe80::1%25eth0]/ is a URL; write fe80::1%eth0 -p 80",
+    "plan [2001:db8::1]:443": f"[2001:db8::1]:443: ports go to -p; write 2001:db8::1 -p 443 {LISTS}",
+    "plan 10.0.0.1:": f"10.0.0.1:: ports go to -p; write 10.0.0.1 {LISTS}",
     "plan http://10.0.0.1/login": "http://10.0.0.1/login is a URL; write 10.0.0.1 -p 80",
     "plan HTTPS://web.example": "HTTPS://web.example is a URL; write web.example -p 443",
     "plan https://web.example:8443/a:b": "https://web.example:8443/a:b is a URL; write web.example -p 8443",
@@ -256,6 +272,8 @@ COMPLETED = {
     ("halfopen", "syn", "--transp"): ["--transport"],
     ("halfopen", "syn", "-e", ""): [name for _, name in if_nameindex()],
     ("halfopen", "syn", "-f", "j"): ["jsonl"],
+    ("halfopen", "connect", "--progress", ""): ["auto", "json", "none"],
+    ("halfopen", "who", "--progress", "j"): ["json"],
     ("halfopen", "classify", "-f", ""): [form for form in FORMATS if form != "parquet"],  # parquet is for files
     ("halfopen", "who", "-f", ""): list(FORMS),
     ("halfopen", "diff", "-f", ""): ["table", "jsonl"],
@@ -272,3 +290,17 @@ def test_values_complete_in_the_shell(words: tuple[str, ...]) -> None:
 def test_what_is_completed_is_accepted() -> None:
     for options in OPTION_SETS:
         assert config_of({"options": options}).options == options
+    assert list(map(check_form, PROGRESS_FORMS)) == list(PROGRESS_FORMS)
+
+
+def test_bash_completes_values(tmp_path: Path) -> None:
+    """By the function that `--show-completion` prints, as bash calls it."""
+    program = tmp_path / "halfopen"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from scanner.cli.entry import run; run()"
+    program.write_text(f"#!{sys.executable}\n{code}\n")
+    program.chmod(0o755)
+    asked = 'COMP_WORDS=(halfopen syn --progress ""); COMP_CWORD=3; _halfopen_completion halfopen; echo ${COMPREPLY[*]}'
+    script = f'eval "$(halfopen --show-completion bash)"; {asked}'
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(["bash", "-c", script], env=os.environ | path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("auto json none\n", "")

@@ -1,12 +1,16 @@
 """Host names: how they become addresses, and where they stand in the results."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from scanner.cli.state_file import StateFile
@@ -29,10 +33,12 @@ from scanner.targets.names import (
 )
 from scanner.targets.spec import parse_targets
 from scanner.targets.special import Choice, choose
+from scanner.trace.ladder import scan_targets
 from scanner.verdict.rows import Verdict
 from tests.command import halfopen
 from tests.processes import PATIENCE
 
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = {
     "web.example": ["127.0.0.1", "127.0.0.2", "::1"],
     "www.example": ["127.0.0.1"],
@@ -100,6 +106,61 @@ def test_a_resolver_that_fails_in_an_unknown_way_is_no_silence() -> None:
 
     with pytest.raises(ZeroDivisionError):
         addresses_of(["web.example"], broken)
+
+
+def test_a_resolver_that_hangs_is_not_waited_for() -> None:
+    """Of three names one is answered, and the two others never are."""
+    never = threading.Event()
+
+    def hang(name: str) -> list[str]:
+        if name != "web.example":
+            never.wait(PATIENCE)
+        return []
+
+    with pytest.raises(UsageError) as caught:
+        addresses_of(["web.example", "a.example", "b.example"], hang, most_silent=2)
+    never.set()
+    assert str(caught.value).startswith("the resolver has not answered for 0 s (1 of 3 names are done)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_the_wait_for_a_resolver(number: signal.Signals) -> None:
+    hangs = "socket.getaddrinfo = lambda *values, **named: (print('asked', flush=True), threading.Event().wait())"
+    code = f"import socket, sys, threading; sys.argv = {['halfopen', 'connect', 'web.example', '-p', '1']}; {hangs}; "
+    command = [sys.executable, "-c", code + "from scanner.cli.entry import run; run()"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=PATIENCE) == ("", "")
+    assert process.returncode == 130
+
+
+TWO_READINGS = {
+    "0x7f.1": "'0x7f.1' is an address in a short or hexadecimal form: write 127.0.0.1, if that is meant",
+    "0xa000001": "'0xa000001' is an address in a short or hexadecimal form: write 10.0.0.1, if that is meant",
+    "straße.example": "'straße.example' is another domain by older and newer rules (ß): write its xn-- form",
+}
+
+
+@pytest.mark.parametrize("name", TWO_READINGS)
+def test_a_name_that_is_read_in_two_ways_is_refused(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        scanned(name)
+    assert str(caught.value) == TWO_READINGS[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["bücher.example", "xn--bcher-kva.example", "db.1", "deadbeef", "0x.example", "a_b.c-"]
+)
+def test_other_names_are_names(name: str) -> None:
+    names, _ = scanned(name, resolve=lambda name: ["127.0.0.1"])
+    assert names == {"127.0.0.1": name}
+
+
+def test_an_address_that_a_resolver_gives_twice_is_one() -> None:
+    names, choice = scanned("a.example", everything=True, resolve=lambda name: ["127.0.0.1", "127.0.0.1"])
+    assert (names, choice.hosts.size, choice.notes) == ({"127.0.0.1": "a.example"}, 1, [])
 
 
 def scanned(
@@ -249,6 +310,42 @@ def test_what_a_state_says_of_names_is_not_trusted(monkeypatch: pytest.MonkeyPat
     found = {name: answers.resolve(name) for name in ("web.example", "six.example", "www.example")}
     assert found == {"web.example": NAMES["web.example"], "six.example": ["::1"], "www.example": ["::1", "127.0.0.8"]}
     assert answers_of(answers.as_text()).as_text() == answers.as_text()
+
+
+# ── ladders ──
+
+
+LADDERS = {
+    "web.example:22": [("127.0.0.1", 22), ("127.0.0.2", 22), ("::1", 22)],
+    "WWW.Example:80": [("127.0.0.1", 80)],  # not the first name of this address
+    "[::1]:22": [("::1", 22)],
+    "127.0.0.2:22": [("127.0.0.2", 22)],
+}
+
+
+@pytest.mark.parametrize("ladder", LADDERS)
+def test_a_ladder_by_name(ladder: str) -> None:
+    _, choice = scanned("web.example", "www.example", everything=True)
+    ports = np.array([22, 80], np.uint16)
+    assert scan_targets(ladder, choice.spaces(ports)) == LADDERS[ladder]
+
+
+NO_LADDERS = {
+    "web.example:23": "--ladder web.example:23 is no target of this scan: add it to the targets and to -p",
+    "six.example:22": "--ladder six.example:22 is no target of this scan: add it to the targets and to -p",
+    "web.example": "--ladder 'web.example' is not an address and a port",
+    "web.example:x": "--ladder 'web.example:x' is not an address and a port",
+    "300.0.0.1:22": "--ladder '300.0.0.1:22' is not an address and a port",
+    "web.example:99999": "--ladder web.example:99999 is no target of this scan",
+}
+
+
+@pytest.mark.parametrize("ladder", NO_LADDERS)
+def test_a_ladder_of_no_target(ladder: str) -> None:
+    _, choice = scanned("web.example")
+    with pytest.raises(UsageError) as caught:
+        scan_targets(ladder, choice.spaces(np.array([22], np.uint16)))
+    assert str(caught.value).startswith(NO_LADDERS[ladder])
 
 
 # ── the name in every output ──

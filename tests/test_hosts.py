@@ -23,6 +23,8 @@ from scanner.targets.lists import words_of
 from scanner.targets.patterns import MOST_BLOCKS
 from scanner.targets.spec import parse_hosts
 
+NOT_IPV6 = "is not an IPv6 address, block or range: ports go to -p (in lists: [2001:db8::1]:80), and URLs are not read"
+
 NAMES = {"one.example": ["192.0.2.1"], "two.example": ["2001:db8::2", "192.0.2.2"], "1-2.example": ["192.0.2.12"]}
 
 
@@ -96,9 +98,9 @@ BAD = [
     ("10.0.0.010", "010 in 10.0.0.010 starts with a zero: write it without, some tools read it as octal"),
     ("10.0.0.0/33", "/33 in 10.0.0.0/33 is not a prefix length: IPv4 blocks go from /0 to /32"),
     ("10.0.0.0/", "/ in 10.0.0.0/ is not a prefix length: IPv4 blocks go from /0 to /32"),
-    ("::1/129", "::1/129 is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
-    ("192.0.2.1:80", "192.0.2.1:80 is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
-    ("http://a/", "http://a/ is not an IPv6 address, block or range: ports go to -p, and URLs are not read"),
+    ("::1/129", f"::1/129 {NOT_IPV6}"),
+    ("192.0.2.1:80", f"192.0.2.1:80 {NOT_IPV6}"),
+    ("http://a/", f"http://a/ {NOT_IPV6}"),
     ("fe80::1%", "fe80::1% is not an address with a zone: write fe80::1%eth0, or fe80::%eth0/120"),
     ("nobody.example", "cannot resolve 'nobody.example': check the spelling, or give its address"),
     ("broken.example", "cannot resolve 'broken.example': check the spelling, or give its address"),

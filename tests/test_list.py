@@ -15,6 +15,7 @@ from scanner.halfopen.scan import Settings
 from scanner.lab import PortKind
 from scanner.output import Summary, open_sinks
 from scanner.output.hostport import list_format
+from scanner.targets.spec import zones_in
 from scanner.verdict.rows import Verdict
 from tests import golden
 from tests.lab.live import live
@@ -44,6 +45,22 @@ BATCHES = {
 def test_lines(batches: list[list[Verdict]], expected: str) -> None:
     form = list_format(early=False)
     assert "".join(chain.from_iterable(map(form.texts, batches))) == expected
+
+
+def test_a_link_local_address_has_its_link() -> None:
+    """Without it the next program of a pipe cannot reach it."""
+    form = list_format(early=False, zones=zones_in(["fe80::1%eth0", "fe80::2%eth1"]))
+    rows = [SSH._replace(ip=ip) for ip in ("fe80::1", "2001:db8::1")]
+    assert "".join(form.texts(rows)) == "[fe80::1%eth0]:22\n[2001:db8::1]:22\n"
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_name_with_several_addresses_has_one_line_a_port(early: bool) -> None:
+    names = dict.fromkeys(["192.0.2.7", "192.0.2.8", "2001:db8::7"], "web.example")
+    form = list_format(early=early, names=names)
+    rows = [SSH, SIX, SSH._replace(port=80), SSH._replace(ip="192.0.2.8"), SSH._replace(ip="192.0.2.9")]
+    found = form.found([(row.ip, row.port or 0) for row in rows]) if form.found else "".join(form.texts(rows))
+    assert found == "web.example:22\nweb.example:80\n192.0.2.9:22\n"
 
 
 def test_what_was_written_early_is_not_written_again() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from scanner.cli.then import Then
 from scanner.errors import UsageError
+from scanner.targets.spec import zones_in
+from scanner.targets.zones import with_zone, zones_by
 from scanner.verdict.rows import Verdict
 from tests.command import halfopen
 from tests.lab.live import live
@@ -41,6 +43,7 @@ WORDS = {
     "braces": ("cat {{ip}} '{{\"a\": {ports}}}'", None, ["cat", "{ip}", '{"a": 22,80,8000-8002}']),
     "no name": ("cat {host}", None, ["cat", "192.0.2.7"]),
     "a name that is an option": ("cat {host}", "-oX", ["cat", "192.0.2.7"]),
+    "a name in another script": ("cat {host}", "bücher.example", ["cat", "xn--bcher-kva.example"]),
     "a name that is a path": ("cat {host}.xml", "../../etc/passwd", ["cat", "192.0.2.7.xml"]),
     "a name with two dots": ("cat {host}", "a..b", ["cat", "192.0.2.7"]),
     "a name with a blank": ("cat {host}", "a b", ["cat", "192.0.2.7"]),
@@ -54,6 +57,17 @@ def test_words(command: str, name: str | None, words: list[str]) -> None:
     then = Then(command)
     list(then.noting(Verdict("192.0.2.7", port, "open", "syn-ack", hostname=name) for port in PORTS))
     assert then.arguments("192.0.2.7") == words
+
+
+def test_a_link_local_address_has_its_link() -> None:
+    then = Then("cat {ip} {host}.xml")
+    list(then.noting([Verdict("fe80::1", 22, "open", "syn-ack")]))
+    assert then.arguments("fe80::1", zones_in(["fe80::1%eth0"])) == ["cat", "fe80::1%eth0", "fe80::1%eth0.xml"]
+
+
+def test_on_the_interface_of_e_every_link_is_this_one() -> None:
+    assert with_zone("fe80::9", zones_by((), "eth1")) == "fe80::9%eth1"
+    assert [with_zone(ip, zones_by((), "eth1")) for ip in ("fec0::1", "192.0.2.1")] == ["fec0::1", "192.0.2.1"]
 
 
 WRONG = {

@@ -17,11 +17,13 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import UsageError, note
+from ..targets.typed import meant_by
 from .options import OPTIONS, Given
 
 SCANS = ("syn", "connect", "plan")
 JSON_LINES = "written as JSON lines, one object a line"
-_CAPTURES = (".pcap", ".pcapng", ".cap")
+_CAPTURES, _RESULTS = (".pcap", ".pcapng", ".cap"), (".jsonl", ".json", ".csv", ".xml")
+_NEEDLESS = "leave it out"  # how the advice on a flag begins that nothing replaces
 _TARGET = re.compile(r"[\w.,*\[\]/%-]*[.:/][\S]*|[0-9][\S]*|localhost")
 
 # Flags as regular expressions, and what to do in their place. The first one that fits counts.
@@ -40,7 +42,7 @@ FLAGS = (
     ("-tp", "use --top-ports"),
     ("--max-retries|--tries|-P", "use --retries"),
     ("-oJ|-oD", "use -o FILE.jsonl (JSON lines), or -f jsonl for standard output"),
-    ("-oL|-oB", "use -o FILE.list (host:port), or -oG FILE"),
+    ("-oL|-oB", "use -f list, or -o FILE.list (host:port a line), or -oG FILE"),
     ("-oS", "use -oN FILE"),
     ("-oC|-csv", "use -f csv, or -o FILE.csv"),
     ("-json|-j|-J|--json", "use -f jsonl (JSON lines)"),
@@ -52,6 +54,9 @@ FLAGS = (
     ("-ep", "use --exclude-ports"),
     ("-S|--adapter-ip", "use --source-ip"),
     ("-i|--adapter", "use -e"),
+    ("--reason", "leave it out, because every row has its reason"),
+    ("-c|--scan-delay|--max-scan-delay|--delay", "use --rate"),
+    ("--wait|--host-timeout|--(?:max-|min-|initial-)rtt-timeout", "use --timeout with seconds"),
 )  # fmt: skip
 
 
@@ -91,14 +96,20 @@ def check_verb(words: Sequence[str], verbs: Iterable[str], own: Iterable[str]) -
     )
     import shlex
 
-    if first.lower().removesuffix(".gz").endswith(_CAPTURES):
+    suffixed = first.lower().removesuffix(".gz")
+    if suffixed.endswith(_CAPTURES):
         raise UsageError(f"name the verb first: {shlex.join(['halfopen', 'classify', *words])}")
+    if suffixed.endswith(_RESULTS):
+        raise UsageError(f"name the verb first: {shlex.join(['halfopen', 'report', *words, '-o', 'page.html'])}")
     if not is_option and (not _TARGET.fullmatch(first) or os.path.isfile(first)):
         return
-    rest = [word for word in words if word not in ("-sS", "-sT")]
+    told = {word: _advice("syn", word, options) or "" for word in words if word.startswith("-") and word not in options}
+    rest = [*meant_by(first).split(), *words[1:]] if meant_by(first) else words
+    rest = [word for word in rest if not told.get(word, "").startswith(_NEEDLESS)]
     lines = [shlex.join(["halfopen", verb, *rest]) for verb in ("syn", "connect")]
     both = lines[1] if "-sT" in words else f"{lines[0]} (or, without root, {lines[1]})"
-    raise UsageError(f"name the verb first: {both}")
+    more = "".join(f"; {word}: {told[word]}" for word in rest if told.get(word))
+    raise UsageError(f"name the verb first: {both}{more}")
 
 
 def understood(verb: str, given: Given) -> Given:

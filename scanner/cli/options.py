@@ -24,7 +24,13 @@ FORMATS = ("table", "jsonl", "csv", "xml", "gnmap", "list")
 INPUT, EVIDENCE, OUTPUT, RESUME = "Input", "Evidence", "Output", "Resume"
 
 # Options that several groups have.
-LADDER = (None, EVIDENCE, "Draw the packets of a target; without a value, of up to 8 targets.", "", "[IP:PORT]")
+LADDER = (
+    None,
+    EVIDENCE,
+    "Draw the packets of a target (in scans also NAME:PORT); without a value, of up to 8.",
+    "",
+    "[IP:PORT]",
+)
 FORCE = (False, OUTPUT, "Overwrite output files.")
 EVERYTHING = (False, OUTPUT, "Every row: none is folded, summed or left out.", "--all")
 MAX_MEMORY = ("512M", INPUT, "The most memory to use, such as 2G; 0: no limit.", "", "SIZE")
@@ -40,6 +46,7 @@ SINCE = (
 UNTIL = (None, INPUT, "Only packets before this time, in the same forms. Packets without a time stamp are left out.")
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 PROGRESS = ("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
+PROGRESS_FORMS = ("auto", "json", "none")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -78,7 +85,7 @@ class OutputOptions:
     everything: bool = option(*EVERYTHING, fixed=True)
     quiet: bool = option(*QUIET)
     verbose: bool = option(False, OUTPUT, "Name open ports as soon as they are found.", "-v --verbose")
-    progress: str = option(*PROGRESS)
+    progress: str = option(*PROGRESS, values=PROGRESS_FORMS)
     stats: str | None = option(None, OUTPUT, "Write the numbers of the summary as JSON.", "", "FILE")
     strict: bool = option(
         False, OUTPUT, "Exit with code 3 if more than 1 % of the responders may be missed, or nobody can tell."
@@ -177,7 +184,7 @@ class WhoOptions:
     form: str | None = option(None, OUTPUT, "table, jsonl or csv (default: table).", "-f --format", values=FORMATS[:3])
     everything: bool = option(False, OUTPUT, "Also clients whose connections carry data.", "--all")
     quiet: bool = option(*QUIET)
-    progress: str = option(*PROGRESS)
+    progress: str = option(*PROGRESS, values=PROGRESS_FORMS)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

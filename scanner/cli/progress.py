@@ -20,12 +20,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import UsageError, escaped, note
+from .options import PROGRESS_FORMS
 from .signals import handling, of_a_request
 
 if TYPE_CHECKING:
     from ..targets.files import Tell
 
-FORMS = ("auto", "json", "none")
 DRAW_INTERVAL, JSON_INTERVAL, KEYS_INTERVAL = 0.2, 1.0, 0.2  # seconds
 READING_DELAY = 0.5  # seconds before the reading of lists is shown
 SPEED_INTERVAL = 0.5  # seconds
@@ -34,8 +34,8 @@ LOOK_INTERVAL = 0.1  # seconds between ticks of the thread
 
 def check_form(form: str) -> str:
     """Raises UsageError for an unknown form of progress."""
-    if form not in FORMS:
-        raise UsageError(f"--progress {form!r} is not one of {', '.join(FORMS)}")
+    if form not in PROGRESS_FORMS:
+        raise UsageError(f"--progress {form!r} is not one of {', '.join(PROGRESS_FORMS)}")
     return form
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +23,14 @@ from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
 from ..rounds.statistics import ScanStats, summary_lines
-from ..targets.ports import Ports, format_ports, services
+from ..targets.ports import format_ports, services
 from ..targets.spaces import Spaces
 from ..targets.special import guard, skipped_text
+from ..targets.zones import Zones, zones_by
 from ..trace import Watch
 from ..verdict.sentences import plural
 from . import privileges
+from .faults import Faults
 from .options import OutputOptions, ScanRequest, command_line, next_command
 from .progress import Progress, check_form, reading, shown
 from .scan_progress import ScanProgress
@@ -123,7 +125,7 @@ def run_syn(request: ScanRequest) -> int:
         finally:  # a recording is complete however the scan ends
             watch.close(started, session.now(), session.stats().ring_drops)
     request.output.print_ladders(watch.ladders())
-    return _followed(then, code, request.output)
+    return _followed(then, code, request, spaces)
 
 
 def run_connect(request: ScanRequest) -> int:
@@ -137,14 +139,20 @@ def run_connect(request: ScanRequest) -> int:
     spaces = spaces.within(with_routes(spaces.hosts, config, note))
     session = connect_session(spaces, config, state.resume_point, state.kept)
     code = run_session(request, spaces, session, state, Watch(None, False, [], False), then)
-    return _followed(then, code, request.output)
+    return _followed(then, code, request, spaces)
 
 
-def _followed(then: Then | None, code: int, output: OutputOptions) -> int:
+def _zones(request: ScanRequest, spaces: Spaces) -> Zones:
+    """The links of link-local targets, for programs that take the open ports."""
+    return zones_by(spaces.hosts.zones, request.given.get("interface"))
+
+
+def _followed(then: Then | None, code: int, request: ScanRequest, spaces: Spaces) -> int:
     """After a scan with this exit code: run what --then asks for. Returns the exit code of both."""
     if then is None or code == INTERRUPTED:
         return code
-    failed = then.run(for_people=output.for_people, quiet=output.quiet)
+    output = request.output
+    failed = then.run(for_people=output.for_people, quiet=output.quiet, zones=_zones(request, spaces))
     return failed if failed == INTERRUPTED else code or failed
 
 
@@ -152,7 +160,7 @@ def run_session(
     request: ScanRequest, spaces: Spaces, session: Session, state: StateFile, watch: Watch, then: Then | None = None
 ) -> int:
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
-    output, faults = request.output, _Faults()
+    output, faults = request.output, Faults()
     # Of very many targets the silent ones are counted and get no rows.
     write_silent = output.everything or (session.targets <= MANY and not output.only_open)
     outputs: Outputs | None = None
@@ -164,7 +172,7 @@ def run_session(
         session.stop()
 
     with closing(session), stopped_by_signals(stop, lambda: session.interrupted):
-        outputs = _opened(request, spaces.ports, session, state, watch)
+        outputs = _opened(request, spaces, session, state, watch)
         faults.attempt(state.save, session, outputs)
         if faults.errors:  # nothing is sent, and the files get their ends
             session.stop()
@@ -198,7 +206,7 @@ def run_session(
 
 
 def _ticking(
-    session: Session, outputs: Outputs, source: ScanProgress, progress: Progress, faults: "_Faults"
+    session: Session, outputs: Outputs, source: ScanProgress, progress: Progress, faults: Faults
 ) -> Callable[[], None]:
     """What is due after every turn of the session: ports just found open, and progress."""
 
@@ -215,45 +223,18 @@ def _ticking(
     return tick
 
 
-def _opened(request: ScanRequest, ports: Ports, session: Session, state: StateFile, watch: Watch) -> Outputs:
+def _opened(request: ScanRequest, spaces: Spaces, session: Session, state: StateFile, watch: Watch) -> Outputs:
     """Every file of the scan, opened. If one is refused, all are as they were. Raises UsageError."""
     started = state.total(session.stats()).started
-    output = request.output
+    output, ports = request.output, spaces.ports
     run = Run(
         command_line(), request.verb, format_ports(ports), len(ports), started, names=session.names,
-        only_open=output.only_open,
+        zones=_zones(request, spaces), only_open=output.only_open,
         in_order=session.targets <= MANY and not output.resume,  # a killed part has written what its state says
     )  # fmt: skip
     outputs = output.open(run, state.written)
     watch.begin()
     return outputs
-
-
-class _Faults:
-    """What has gone wrong while a scan runs and ends."""
-
-    def __init__(self) -> None:
-        self.errors: list[ScanError | BrokenPipeError] = []
-
-    def attempt(self, act: Callable[..., None], *values: Any) -> None:
-        """Call `act`, and keep its error."""
-        try:
-            act(*values)
-        except (ScanError, BrokenPipeError) as error:
-            self.errors.append(error)
-
-    @property
-    def failed(self) -> bool:
-        """Whether more happened than that the reader of standard output has left."""
-        return not all(isinstance(error, BrokenPipeError) for error in self.errors)
-
-    def raise_first(self) -> None:
-        """Say each error once, and raise the first one. A reader who has left matters least."""
-        said = {str(error): error for error in self.errors if isinstance(error, ScanError)}
-        for error in list(said.values())[1:]:
-            note(str(error))
-        for first in [*said.values(), *self.errors]:
-            raise first
 
 
 def _ports_text(request: ScanRequest, spaces: Spaces) -> str:
@@ -265,7 +246,7 @@ def _ports_text(request: ScanRequest, spaces: Spaces) -> str:
 
 
 def _finish(
-    request: ScanRequest, spaces: Spaces, session: Session, outputs: Outputs, state: StateFile, faults: _Faults
+    request: ScanRequest, spaces: Spaces, session: Session, outputs: Outputs, state: StateFile, faults: Faults
 ) -> int:
     """Write the ends of the files and the summary. Returns the exit code. Raises the fault that ended the scan."""
     output, stats, interrupted = request.output, state.total(session.stats()), session.interrupted

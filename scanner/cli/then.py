@@ -24,6 +24,7 @@ from string import Formatter
 from ..errors import INTERRUPTED, UsageError, note
 from ..output.hosts import address_number
 from ..targets.ports import format_ports
+from ..targets.zones import Zones, with_zone
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from ..verdict.table import State
@@ -72,14 +73,14 @@ class Then:
                     self._names[row.ip] = row.hostname
             yield row
 
-    def arguments(self, ip: str) -> list[str]:
-        """The words of the call for a host."""
-        name = self._names.get(ip, "")
-        host = name if _HOST_NAME.fullmatch(name) else ip
-        values = {"ip": ip, "host": host, "ports": format_ports(self._ports[ip])}
+    def arguments(self, ip: str, zones: Zones = ()) -> list[str]:
+        """The words of the call for a host. `zones`: the links of link-local addresses."""
+        name, address = _ascii(self._names.get(ip, "")), with_zone(ip, zones)
+        host = name if _HOST_NAME.fullmatch(name) else address
+        values = {"ip": address, "host": host, "ports": format_ports(self._ports[ip])}
         return [self._name, *(_filled(argument, values) for argument in self._arguments)]
 
-    def run(self, *, for_people: bool, quiet: bool) -> int:
+    def run(self, *, for_people: bool, quiet: bool, zones: Zones = ()) -> int:
         """Run COMMAND for each host. Returns 0, FAILED, or INTERRUPTED.
 
         `for_people`: its standard output is ours. Otherwise it goes to standard error, because a program reads ours.
@@ -89,7 +90,7 @@ class Then:
         sys.stdout.flush()
         with stopped_by_signals(self._stop, lambda: self._stops > 0):
             for number, ip in enumerate(hosts, 1):
-                words = self.arguments(ip)
+                words = self.arguments(ip, zones)
                 if not quiet:
                     note(f"({number} of {len(hosts)}) {shlex.join(words)}")
                 how = self._run(words, for_people)
@@ -146,6 +147,14 @@ def _parts(word: str) -> list[_Part]:
         if field is not None and (field not in _KNOWN or form or conversion):
             raise UsageError(f"--then {word!r}: this placeholder is not known: {_USE}")
     return [(text, field) for text, field, _, _ in parts]
+
+
+def _ascii(name: str) -> str:
+    """`bücher.example` as programs look it up: `xn--bcher-kva.example`; "" for what is no domain name (RFC 3490)."""
+    try:
+        return name.encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 def _filled(parts: list[_Part], values: Mapping[str, str]) -> str:

@@ -45,14 +45,14 @@ def routes_of(hosts: HostSpace, local_end: LocalEnd) -> dict[Route, HostSpace]:
 def with_routes(hosts: HostSpace, config: SynConfig, warn: Callable[[str], None]) -> HostSpace:
     """The hosts without those that no route leads to, which are told.
 
-    With -e the kernel takes hosts without a route for neighbours, so all stay. So they do where routes cannot be read.
-    Raises UsageError if no host has a route, or one has none and shards must number the same hosts.
+    With -e the kernel would take hosts without a route for neighbours, and ask the link for them in vain. Where routes
+    cannot be read all hosts stay. Raises UsageError if no host has a route, or one has none and shards must number the
+    same hosts.
     """
-    if config.interface:
-        return hosts
     source = ip_address(config.source_ip) if config.source_ip else None
     try:
-        routes = find_routes(hosts, source=source, whole=config.shard.of > 1)
+        wanted = interface(config.interface) if config.interface else None
+        routes = find_routes(hosts, interface=wanted, source=source, whole=config.shard.of > 1)
     except NoRoute:
         raise
     except ScannerError:
@@ -60,7 +60,9 @@ def with_routes(hosts: HostSpace, config: SynConfig, warn: Callable[[str], None]
     left = hosts
     for part in routes.lost:
         left = left.without(part.blocks)
-    left.zones, left.names, left.unresolved = hosts.zones, hosts.names, hosts.unresolved
+    left.zones, left.names, left.addresses, left.unresolved = (
+        hosts.zones, hosts.names, hosts.addresses, hosts.unresolved,
+    )  # fmt: skip
     left.unrouted = hosts.size - left.size
     for line in routes.unreachable:
         warn(f"skipped {line}")

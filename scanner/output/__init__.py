@@ -64,7 +64,7 @@ def _gnmap(stream: Stream, everything: bool, run: Run) -> Format:
 def _list(stream: Stream, everything: bool, run: Run) -> Format:
     from .hostport import list_format
 
-    return list_format(early=stream.person, names=run.names)  # only files can be cut back
+    return list_format(stream.person, run.names, run.zones)  # only files can be cut back
 
 
 def _parquet(stream: Stream, everything: bool, run: Run) -> Format:

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from ..errors import NO_READER, ScanError, UsageError
 from ..files import NewFile, open_again, open_new
 from ..gzipped import pack, split_suffix
+from ..targets.zones import Zones
 from ..verdict.rows import Verdict
 
 
@@ -33,7 +34,9 @@ class Run:
 
     `command`: the command line. `kind`: "syn", "connect", or "" for a capture. `ports`: the probed ports as
     `format_ports` writes them, `port_count` of them. `started`: seconds since 1970. `scans`: rows say to which scan of
-    their target they belong. `names`: the names that the user gave, by address. `only_open`: no other rows come.
+    their target they belong. `names`: the names that the user gave, by address. `zones`: the links of link-local
+    addresses. `only_open`: no other rows come.
+
     `in_order`: batches come in any order, and are few enough to be put in order at the end.
     """
 
@@ -44,6 +47,7 @@ class Run:
     started: float = field(default_factory=time.time)
     scans: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    zones: Zones = ()
     only_open: bool = False
     in_order: bool = False
 

@@ -100,12 +100,14 @@ class _Family:
 class HostSpace:
     """A numbered set of addresses; numbers are 0 … size-1, in the order of the addresses.
 
-    `zones`: the links of link-local addresses. `names`: the names that the user gave, by address. `unresolved` and
+    `zones`: the links of link-local addresses. `names`: the names that the user gave, by address. `addresses`: of each
+    name, also where another name of the address was given before. `unresolved` and
     `unrouted`: names without an address and addresses without a route that have been left out. Subsets keep none of it.
     """
 
     zones: Zones = ()
     names: Mapping[str, str] = MappingProxyType({})
+    addresses: Mapping[str, list[str]] = MappingProxyType({})
     unresolved = unrouted = 0
 
     def __init__(self, blocks: Blocks) -> None:

@@ -64,8 +64,8 @@ def ipv6_span(literal: str) -> Span:
             return _ordered(int(netaddr.IPAddress(first, 6)), int(netaddr.IPAddress(last, 6)), literal)
         network = netaddr.IPNetwork(literal, version=6)
     except (netaddr.AddrFormatError, ValueError):
-        message = f"{literal} is not an IPv6 address, block or range: ports go to -p, and URLs are not read"
-        raise UsageError(message) from None
+        how = "ports go to -p (in lists: [2001:db8::1]:80), and URLs are not read"
+        raise UsageError(f"{literal} is not an IPv6 address, block or range: {how}") from None
     return network.first, network.last
 
 

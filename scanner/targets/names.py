@@ -8,11 +8,12 @@ What a resolver gives is data of strangers: each answer must be a literal addres
 several addresses the first one counts, or all on request. Of several names of one address the first one that was given
 stands in the results. `web.example/28` names a block, and only the address itself has the name.
 
-Limit: the resolver of the system decides how long it waits for each name.
+Limit: the resolver of the system decides how long it waits for each name. Only one that hangs is not waited for.
 """
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -32,13 +33,31 @@ MOST_AT_ONCE = 32  # names
 MOST_KEPT = 50_000  # names of which a state holds the addresses
 MOST_SHOWN = 20  # names, and addresses of a name, that are said one by one
 _FAILED = "cannot resolve '{}'"
+_HANGS = "the resolver has not answered for {:.0f} s ({:,} of {:,} names are done): see resolv.conf, or give addresses"
+_READ_IN_TWO_WAYS = frozenset("ßẞς")  # RFC 5894, 7.2; the two others are no letters
 LOOK = 0.2  # seconds between two looks at how many names are done
+MOST_SILENT = 600  # looks without an answer to any name, 120 s: resolvers give up sooner (resolv.conf(5))
 
 
 def resolve(name: str) -> list[str]:
     """The addresses of a name as text, in the resolver's order, each once. Raises OSError when it has none."""
     answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in answers))
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for a name that a resolver reads as something else than its user.
+
+    It takes `0x7f.1` for an address (inet_aton(3)), and Python `straße` for `strasse` (RFC 3490), which to browsers is
+    another domain (RFC 5891).
+    """
+    with suppress(OSError, ValueError):
+        meant = socket.inet_ntoa(socket.inet_aton(name))
+        raise UsageError(f"'{name}' is an address in a short or hexadecimal form: write {meant}, if that is meant")
+    if letters := sorted(_READ_IN_TWO_WAYS.intersection(name)):
+        raise UsageError(
+            f"'{name}' is another domain by older and newer rules ({', '.join(letters)}): write its xn-- form"
+        )
 
 
 class Answers:
@@ -68,10 +87,13 @@ def answers_of(text: str) -> Answers:
     return Answers({name: addresses for name, *addresses in each if addresses and all(map(_literal, addresses))})
 
 
-def addresses_of(names: Iterable[str], resolve: Resolve, tell: Tell | None = None) -> dict[str, list[Address]]:
+def addresses_of(
+    names: Iterable[str], resolve: Resolve, tell: Tell | None = None, most_silent: int = MOST_SILENT
+) -> dict[str, list[Address]]:
     """The addresses of each name, none where the resolver fails. Each name is asked for once.
 
-    `tell` is told how many names are done, and how many there are.
+    `tell` is told how many names are done, and how many there are. Raises UsageError for a resolver that hangs: after
+    `most_silent` looks, one after the other, without an answer to any name.
     """
     distinct = list(dict.fromkeys(names))
     left, done = iter(distinct), SimpleQueue[tuple[str, list[Address] | Exception]]()
@@ -84,12 +106,16 @@ def addresses_of(names: Iterable[str], resolve: Resolve, tell: Tell | None = Non
     for thread in threads:
         thread.start()
     found: dict[str, list[Address]] = {}
+    silent = 0
     while len(found) < len(distinct):
         try:
             name, answer = done.get(timeout=LOOK)
         except Empty:
-            pass
+            silent += 1
+            if silent >= most_silent:
+                raise UsageError(_HANGS.format(silent * LOOK, len(found), len(distinct))) from None
         else:
+            silent = 0
             if isinstance(answer, Exception):
                 raise answer
             found[name] = answer
@@ -159,6 +185,7 @@ class Names(NamedTuple):
     """The names of targets."""
 
     by_address: dict[str, str]
+    addresses: dict[str, list[str]]  # of each name: those that are scanned
     several: dict[str, list[Address]]  # names of which only the first address is scanned
     unresolved: dict[str, str]  # what is wrong with each name that has no address, and where it stands
 
@@ -170,7 +197,7 @@ class Literal(NamedTuple):
     text: str
 
 
-NO_NAMES = Names({}, {}, {})
+NO_NAMES = Names({}, {}, {}, {})
 
 
 def literals_of(named: list[Named], naming: Naming) -> tuple[list[Literal], Names]:
@@ -178,7 +205,7 @@ def literals_of(named: list[Named], naming: Naming) -> tuple[list[Literal], Name
     if not named:
         return [], NO_NAMES
     found = addresses_of((each.name for each in named), naming.resolve, naming.tell)
-    names, literals = Names({}, {}, {}), list[Literal]()
+    names, literals = Names({}, {}, {}, {}), list[Literal]()
     for each in named:
         addresses = [address for address in found[each.name] if naming.family in (0, address.version)]
         if not addresses:
@@ -189,8 +216,9 @@ def literals_of(named: list[Named], naming: Naming) -> tuple[list[Literal], Name
             names.unresolved.setdefault(each.name, place + cause)
         elif len(addresses) > 1 and not naming.all_addresses:
             names.several[each.name] = addresses
-        for address in addresses[: None if naming.all_addresses else 1]:
-            text = address_text(address)
+        texts = [address_text(address) for address in addresses[: None if naming.all_addresses else 1]]
+        names.addresses.setdefault(each.name, texts)
+        for text in texts:
             names.by_address.setdefault(text, each.name)
             literals.append(Literal(each, text + each.prefix))
     return literals, names

@@ -26,7 +26,7 @@ from .files import Tell
 from .hostspace import HostSpace
 from .lists import Lines, place_of, read_lines, words_of
 from .literals import ipv6_addresses, ipv6_span, span_of
-from .names import Named, Names, Naming, Resolve, literals_of
+from .names import Named, Names, Naming, Resolve, check_name, literals_of
 from .own_ports import OwnPorts, OwnRanges, Shown, of_spans, split_ports, together
 from .patterns import pattern
 from .zones import Zones, joined_zones, zone_of
@@ -271,6 +271,7 @@ def _named(spec: str, lines: Lines | None) -> Named:
         text = f"'{escaped(spec)}' is not an address, range or host name"
         raise UsageError(f"{text}: write 192.0.2.1, 192.0.2.0/24 or a name")
     name, prefix = match.groups(default="")
+    check_name(name)
     return Named(spec, name, prefix, lines)
 
 

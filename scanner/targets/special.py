@@ -107,7 +107,8 @@ def choose(
     if not hosts.size:
         blocks = ", ".join(str(taken_out.entry) for taken_out in taken)
         raise UsageError(f"only special-purpose addresses are left, of {blocks}: name a target inside one block")
-    hosts.names, hosts.unresolved = targets.names.by_address, len(targets.names.unresolved)
+    hosts.names, hosts.addresses = targets.names.by_address, targets.names.addresses
+    hosts.unresolved = len(targets.names.unresolved)
     hosts.zones = zones_in(zoned)
     notes = [*lines_of(targets.names)]
     if targets.other_family:

@@ -36,31 +36,36 @@ def typed(words: Iterable[str]) -> list[str]:
     """Words of a command line → targets. Raises UsageError for URLs and targets with a port."""
     targets = [target for word in words for target in separated(word)]
     for target in targets:
-        _refuse_url(target)
-        match = _WITH_PORT.fullmatch(target)
-        if match and ("." in match[1] or "[" in match[1] or match[2].isdigit() or not match[2]):
-            raise UsageError(f"{target}: ports go to -p; {_advice(match[1].strip('[]'), match[2])}")
+        if instead := meant_by(target):
+            if "://" in target:
+                raise UsageError(f"{target} is a URL; write {instead}")
+            raise UsageError(f"{target}: ports go to -p; write {instead} (in a list, -iL, HOST:PORTS is read)")
     return targets
 
 
-def _refuse_url(target: str) -> None:
-    """Raises UsageError, with the host and port to write, for what has a scheme in front."""
-    scheme, mark, _ = target.partition("://")
-    if not mark:
-        return
-    from urllib.parse import urlsplit  # not at the top: a scan does not need it
+def meant_by(target: str) -> str:
+    """What to write for a URL or a target with a port, such as `10.0.0.1 -p 80`; "" for every other target."""
+    if "://" in target:
+        return _of_url(target)
+    match = _WITH_PORT.fullmatch(target)
+    return _with_ports(match[1].strip("[]"), match[2]) if match else ""
+
+
+def _of_url(target: str) -> str:
+    from urllib.parse import unquote, urlsplit  # not at the top: a scan does not need it
 
     from .ports import services
 
+    scheme = target.partition("://")[0]
     try:
         parts = urlsplit(target)
-        host, port = parts.hostname or "", parts.port
+        host, port = unquote(parts.hostname or ""), parts.port  # the zone of an address (RFC 6874)
     except ValueError:
         host, port = "", None
     if port is None:
         port = next((number for number, name in services().items() if name == scheme.lower()), None)
-    raise UsageError(f"{target} is a URL; {_advice(host or 'HOST', str(port or 'PORT'))}")
+    return _with_ports(host or "HOST", str(port or "PORT"))
 
 
-def _advice(host: str, ports: str) -> str:
-    return f"write {host} -p {ports}" if ports else f"write {host}"
+def _with_ports(host: str, ports: str) -> str:
+    return f"{host} -p {ports}" if ports else host

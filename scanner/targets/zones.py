@@ -10,6 +10,7 @@ Limits: an address has one zone in a scan, and rows show it without the zone. An
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address
 from typing import NamedTuple, TypeVar
 
 from ..errors import UsageError
@@ -48,6 +49,17 @@ def zone_at(zones: Zones, address: int) -> str:
     """The zone of an address, "" if it has none."""
     at = bisect_right(zones, address, key=lambda zone: zone.first) - 1
     return zones[at].name if at >= 0 and address <= zones[at].last else ""
+
+
+def with_zone(ip: str, zones: Zones) -> str:
+    """An address as text, with its zone behind it if it has one: what the next program needs to reach it."""
+    zone = zone_at(zones, int(IPv6Address(ip))) if zones and ip.startswith("fe") and "%" not in ip else ""
+    return f"{ip}%{zone}" if zone else ip
+
+
+def zones_by(zones: Zones, interface: str | None) -> Zones:
+    """The same; without any, all link-local addresses are on the interface of -e."""
+    return zones or ((Zone(_LINK_LOCAL_FIRST, _LINK_LOCAL_LAST, interface),) if interface else ())
 
 
 def zone_of(spec: str, first: int, last: int) -> Zone:

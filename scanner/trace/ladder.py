@@ -18,7 +18,7 @@ Source for the arithmetic of relative numbers: RFC 9293, 3.4 (modulo 2^32).
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from textwrap import wrap
 from typing import NamedTuple
@@ -73,17 +73,31 @@ def scan_targets(ladder: str | None, spaces: Spaces) -> list[LadderTarget]:
     if ladder is None:
         return []
     if ladder != EACH:
-        wanted = parse_target(ladder)
-        number = spaces.number_of(from_text(wanted.ip))
-        if number[0] < 0 or wanted.port not in spaces.sets[int(spaces.space_of(number)[0])]:
+        wanted = [target for target in _wanted(ladder, spaces.hosts.addresses) if _is_target(target, spaces)]
+        if not wanted:
             raise UsageError(f"--ladder {ladder} is no target of this scan: add it to the targets and to -p")
-        return [wanted]
+        return wanted[:MOST_TARGETS]
     size = spaces.targets
     if size > MOST_TARGETS:
         raise UsageError(f"--ladder draws {MOST_TARGETS} targets at most and this scan has {size:,}: name one, IP:PORT")
     number = np.arange(spaces.size)
     named = zip(to_text(spaces.pick(number)), spaces.space_of(number).tolist(), strict=True)
     return [LadderTarget(name, port) for name, space in named for port in spaces.sets[space].tolist()]
+
+
+def _wanted(ladder: str, addresses: Mapping[str, list[str]]) -> list[LadderTarget]:
+    """What `--ladder` names: a target, or each address of a name that the user gave. Raises UsageError."""
+    match = _TARGET.fullmatch(ladder)
+    name = (match[2] or "").lower() if match else ""
+    found = {ip: None for given, ips in addresses.items() if given.lower() == name for ip in ips}
+    if match is None or not any(map(str.isalpha, name)):
+        return [parse_target(ladder)]
+    return [LadderTarget(ip, int(match[3])) for ip in found]
+
+
+def _is_target(target: LadderTarget, spaces: Spaces) -> bool:
+    number = spaces.number_of(from_text(target.ip))
+    return bool(number[0] >= 0 and target.port in spaces.sets[int(spaces.space_of(number)[0])])
 
 
 class LadderStep(NamedTuple):

@@ -15,6 +15,9 @@ pytestmark = LIVE
 
 HOST, AWAY, AWAY_6 = "198.18.0.2", "203.0.113.9", "2001:db8:ffff::9"
 NO_ROUTE = "cannot be reached (no route): leave it out (--exclude), or add a route"
+NOT_THROUGH = NO_ROUTE.replace("reached", "reached through scan0").replace(
+    "no route", "no route, or one of type unreachable"
+)
 UNRESOLVED = "cannot resolve 'no.such.name.invalid'"
 
 
@@ -40,8 +43,20 @@ def test_the_rest_is_scanned(box: Box, verb: str, tmp_path: Path) -> None:
     assert (counted["unresolved"], counted["unrouted"], counted["targets"]) == (1, 2, 1)
 
 
+@pytest.mark.parametrize("verb", ["syn", "connect"])
+def test_with_an_interface_too(box: Box, verb: str) -> None:
+    """The kernel would take the host for a neighbour on this interface, and ask the link for it."""
+    ended = scan(box, HOST, AWAY, "-p", "22", "-e", "scan0", verb=verb)
+    assert (ended.code, [(row["ip"], row["state"]) for row in ended.rows]) == (0, [(HOST, "open")])
+    assert f"halfopen: skipped {AWAY}: {NOT_THROUGH}" in ended.errors
+
+
 NOTHING_LEFT = {
     "no route": ([AWAY], f"{AWAY} {NO_ROUTE}"),
+    "no route through an interface": (
+        ["-e", "scan0", AWAY],
+        f"{AWAY} {NOT_THROUGH}",
+    ),
     "no name": (["no.such.name.invalid"], f"{UNRESOLVED}: check the spelling, or give its address"),
     "neither": ([AWAY_6, "no.such.name.invalid"], f"{AWAY_6} {NO_ROUTE}"),
     "a mistake beside a host": ([HOST, "198.18.0.300"], "300 in 198.18.0.300 is not an octet"),
