@@ -19,7 +19,7 @@ PACKAGES = (
     "packet", "verdict", "targets", "net", "capture", "transport", "output", "rounds", "connect", "halfopen",
     "trace", "classifier", "who", "results", "page", "lab", "cli",
 )  # fmt: skip
-OPEN_TO_ALL = {"", "errors", "config", "declare", "files", "gzipped", "_version"}
+OPEN_TO_ALL = {"", "errors", "config", "declare", "documents", "files", "gzipped", "_version"}
 IMPURE = {  # they read files, ask the resolver, or start Scapy's process
     "targets.spec", "targets.literals", "targets.files", "targets.names", "targets.special", "packet.template",
 }  # fmt: skip
