@@ -80,7 +80,7 @@ def scan(
 
     def rows() -> Iterator[list[Verdict]]:
         # Imported here: `classify` needs none of these, and a connect scan needs no packet sockets.
-        from .rounds.statistics import summary_lines
+        from .rounds.summary import summary_lines
 
         session = _session(choice.spaces(usual), config, connect, notes, verify, excluded_ports_of(request))
         running.append(session)

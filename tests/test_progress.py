@@ -19,8 +19,10 @@ from scanner.cli.scan_progress import ScanProgress
 from scanner.cli.signals import handling
 from scanner.errors import UsageError
 from scanner.rounds.schedule import HostRange, Schedule
-from scanner.rounds.statistics import ScanStats, summary_lines
+from scanner.rounds.statistics import ScanStats
+from scanner.rounds.summary import summary_lines
 from scanner.targets.order import Extent
+from scanner.verdict.loss import Bound
 from tests.lab.live import live
 from tests.lab.networks import direct_box
 from tests.processes import PATIENCE, wait_until, wait_until_it_scans
@@ -58,22 +60,42 @@ MEASURED = ScanStats(responders=12, hosts_heard=2, loss=0.1, tried=24)
 SURE = {
     "nothing was lost, of few probes": (
         MEASURED,
-        "lost 0 of 24 probes to targets that answered (at most 12%); "
-        "expected missed responders: 0.0000 on 2 hosts that answered (at most 0)",
+        "lost 0 of 24 probes to targets that answered (at most 12%, with 95% confidence); "
+        "expected missed responders: 0 on 2 hosts that answered (at most 0)",
     ),
     "little was lost": (
         replace(MEASURED, lost=3),
         "lost 3 of 24 probes to targets that answered; "
-        "expected missed responders: 0.0000 on 2 hosts that answered (at most 0)",
+        "expected missed responders: 0 on 2 hosts that answered (at most 0)",
     ),
     "enough was lost to tell the share": (
         replace(MEASURED, tried=200, lost=20),
-        "loss 10.0% a round trip; expected missed responders: 0.0000 on 2 hosts that answered (at most 0)",
+        "loss 10.0% a round trip; expected missed responders: 0 on 2 hosts that answered (at most 0)",
     ),
     "hosts may seem absent": (
         replace(MEASURED, expected_missed=0.1101, missed_with_hosts=0.11),
-        "lost 0 of 24 probes to targets that answered (at most 12%); "
+        "lost 0 of 24 probes to targets that answered (at most 12%, with 95% confidence); "
         "expected missed responders: 0.0001 on 2 hosts that answered, and 0.1100 on hosts that seem absent (at most 1)",
+    ),
+    "next to nothing is expected": (
+        replace(MEASURED, expected_missed=0.00001),
+        "lost 0 of 24 probes to targets that answered (at most 12%, with 95% confidence); "
+        "expected missed responders: below 0.0001 on 2 hosts that answered (at most 0)",
+    ),
+    "the passes ended before the bound was reached": (
+        replace(MEASURED, lost=20, tried=200, passes=11, expected_missed=0.0009, bound=Bound(11, 0.0001)),
+        "loss 10.0% a round trip; expected missed responders: 0.0009 on 2 hosts that answered (at most 0)"
+        ", above --max-missed 0.0001, because --retries 10 ended the passes",
+    ),
+    "windows add up": (
+        replace(MEASURED, lost=20, tried=200, passes=4, expected_missed=0.25, bound=Bound(11, 1.0, 0.02)),
+        "loss 10.0% a round trip; expected missed responders: 0.2500 on 2 hosts that answered (at most 2)"
+        ", above --max-missed 2%, which is for one window",
+    ),
+    "the bound holds for what it is for": (
+        replace(MEASURED, lost=20, tried=200, expected_missed=0.11, missed_with_hosts=0.105, bound=Bound()),
+        "loss 10.0% a round trip; "
+        "expected missed responders: 0.0050 on 2 hosts that answered, and 0.1050 on hosts that seem absent (at most 1)",
     ),
     "interrupted in the first window": (
         ScanStats(replies=94_606, interrupted=True),
@@ -87,6 +109,22 @@ SURE = {
 def test_the_second_line_says_no_more_than_was_measured(case: str) -> None:
     stats, line = SURE[case]
     assert summary_lines(stats)[1] == line
+
+
+UNHEARD = {
+    "one host": (ScanStats(hosts_unheard=1), "1 host never answered: nobody can tell whether it is there"),
+    "two hosts": (ScanStats(hosts_unheard=2), "2 hosts never answered: nobody can tell whether they are there"),
+    "others answered": (
+        replace(MEASURED, hosts_unheard=1),
+        "1 host never answered: if it is there, about 6 responders are missed; loss as on the others would explain 0",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNHEARD)
+def test_hosts_that_never_answered_are_said_in_the_right_number(case: str) -> None:
+    stats, line = UNHEARD[case]
+    assert summary_lines(stats)[2] == line
 
 
 class Clock:

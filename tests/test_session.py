@@ -14,7 +14,19 @@ from scanner.verdict.rows import Verdict
 from tests.builders import OUR_MAC, SECOND
 from tests.memory import Faults, Host
 from tests.paths import Path, Policer
-from tests.simulation import NET, NET_PORTS, Clock, Link, answers_all, bench_of, lane_of, memory, session_of, wanted
+from tests.simulation import (
+    NET,
+    NET_PORTS,
+    Clock,
+    Link,
+    answers_all,
+    bench_of,
+    lane_of,
+    link,
+    memory,
+    session_of,
+    wanted,
+)
 
 SLOW_WRITER = 5 * SECOND  # longer than every wait of a scan
 
@@ -92,3 +104,21 @@ def test_a_host_that_limits_its_answers_is_waited_for_without_a_busy_loop() -> N
     running = bench_of(clock, [lane_of(wire, "198.18.1.0", range(1, 2001))], Settings(rate=20_000.0))
     assert steps(running) < 2000 * (clock.now - began) / SECOND
     assert len(running.table()) == 2000
+
+
+def test_hosts_that_were_asked_for_a_mac_address_and_not_probed_are_no_hosts_that_never_answered() -> None:
+    wire, clock = link(4, ["198.18.1.1"])
+    bench = bench_of(clock, [lane_of(wire, NET[4], (22, 80), mac=OUR_MAC)])
+    bench.run(until=lambda bench: any(window.last_answer.any() for window in bench.scan.windows.open))
+    bench.scan.windows.stop()
+    stats = bench.run().stats()
+    assert (len(set(wire.queries)), stats.hosts_heard, stats.hosts_unheard) == (16, 1, 0)
+
+
+@pytest.mark.parametrize("only_open", [True, False])
+def test_silent_targets_are_counted_only_where_all_would_list_them(only_open: bool) -> None:
+    clock = Clock()
+    session = session_of(clock, [lane_of(memory(answers_all(ports=NET_PORTS), clock), NET[4], NET_PORTS)], Settings())
+    for batch in session.batches(write_silent=False, only_open=only_open):
+        list(batch)
+    assert session.stats().silent_counted == (0 if only_open else 16)

@@ -7,7 +7,8 @@ import pytest
 from scapy.layers.l2 import Ether
 
 from scanner.halfopen.neighbours import FURTHER, MOST_NAMED
-from scanner.rounds.statistics import ScanStats, stats_of, summary_lines
+from scanner.rounds.statistics import ScanStats, stats_of
+from scanner.rounds.summary import summary_lines
 from tests.builders import OUR_MAC, SECOND
 from tests.memory import Faults, Host, MemoryTransport
 from tests.simulation import NET, NET_PORTS, Clock, Link, bench_of, lane_of, link, target

@@ -10,8 +10,8 @@ from scanner.halfopen.scan import Settings
 from scanner.packet.addresses import from_text
 from scanner.rounds import stopped
 from scanner.rounds.control import Outcomes
-from scanner.rounds.statistics import summary_lines
 from scanner.rounds.stopped import BAN_SECONDS, History, suspects
+from scanner.rounds.summary import summary_lines
 from tests.builders import SECOND
 from tests.memory import Faults, Host
 from tests.paths import Ban, Model, OneWay, Outage, Path

@@ -22,7 +22,8 @@ from ..errors import INTERRUPTED, UNSURE, ScanError, UsageError, escaped, note
 from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
 from ..rounds.session import Session
-from ..rounds.statistics import ScanStats, summary_lines
+from ..rounds.statistics import ScanStats
+from ..rounds.summary import summary_lines
 from ..targets.ports import format_ports, services
 from ..targets.spaces import Spaces
 from ..targets.special import guard, skipped_text

@@ -281,6 +281,6 @@ def connect_session(
     schedule = Schedule([order.extent], *(resume.restart(lanes) if resume else ()))
     clock = steady_clock()
     engine = ConnectScan(order, config, keys.order, schedule, clock)
-    stats = ScanStats(targets=order.extent.targets, asked_rate=config.rate, started=time.time())
+    stats = ScanStats(targets=order.extent.targets, asked_rate=config.rate, bound=config.bound, started=time.time())
     stats.unresolved, stats.unrouted = hosts.unresolved, hosts.unrouted
     return Session(engine, stats, clock, keys, lanes, resumable=resumable, names=hosts.names)

@@ -177,7 +177,7 @@ def syn_session(
         opened.close()
         raise
     targets = sum(lane.extent.targets for lane in opened.lanes)
-    stats = ScanStats(targets=targets, asked_rate=config.rate, started=time.time())
+    stats = ScanStats(targets=targets, asked_rate=config.rate, bound=config.bound, started=time.time())
     hosts = spaces.hosts
     stats.unresolved, stats.unrouted = hosts.unresolved, opened.unrouted
     return Session(

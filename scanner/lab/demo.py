@@ -16,7 +16,7 @@ from ..config import SynConfig
 from ..halfopen.session import syn_session
 from ..halfopen.setup import Warn
 from ..output import Summary, open_sinks
-from ..rounds.statistics import summary_lines
+from ..rounds.summary import summary_lines
 from ..targets.ports import format_ports, parse_ports
 from ..targets.spaces import Spaces
 from ..targets.spec import parse_hosts

@@ -204,7 +204,7 @@ class Session:
             # Silence is silence only as long as somebody listened.
             heard_until = self.engine.windows.deaf_since or self._clock()
             cutoff = heard_until - int(self.engine.windows.patience(window) * SECOND)
-            if not write_silent:
+            if not write_silent and not only_open:  # --open leaves out whatever is not open, and --all does not list it
                 self._stats.silent_counted += len(silent_targets(window, cutoff))
             yield self._between_turns(window_rows(window, cutoff, write_silent, only_open, self.names, self._vendor))
 

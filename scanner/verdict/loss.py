@@ -68,8 +68,11 @@ class Bound(NamedTuple):
             return True
         if estimate.loss is None:  # nobody answered, so nothing was measured
             return passes >= MIN_PASSES_UNANSWERED
-        missed = self.missed if self.share is None else self.share * max(1, responders)
-        return passes >= MIN_PASSES and estimate.missed < missed
+        return passes >= MIN_PASSES and estimate.missed < self.most(responders)
+
+    def most(self, responders: int) -> float:
+        """The bound as a number, where so many responders were found."""
+        return self.missed if self.share is None else self.share * max(1, responders)
 
 
 def estimate(
