@@ -37,7 +37,9 @@ def classify(capture: Path, folder: Path) -> tuple[int, str]:
     out = folder / "rows.jsonl"
     options = ARGUMENTS.get(capture.name, USUAL)
     try:
-        scanner.cli.verbs.app(args=["classify", str(capture), *options, "-q", "--force", "-o", str(out)])
+        scanner.cli.verbs.command_line(["classify"])(
+            args=["classify", str(capture), *options, "-q", "--force", "-o", str(out)]
+        )
     except SystemExit as ended:
         return int(ended.code or 0), out.read_text()
     raise AssertionError("the program ends with an exit code")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from scanner.cli.verbs import app
+from scanner.cli.verbs import command_line
 from scanner.lab.demo import DEMO, demo_box
 from scanner.verdict.sentences import EVIDENCE
 from scanner.verdict.table import Reason
@@ -22,7 +22,7 @@ from tests.lab.live import live
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+VERBS = typer.main.get_command(command_line([])).commands  # type: ignore[attr-defined]
 OPTIONS = {name: {option for parameter in verb.params for option in parameter.opts} for name, verb in VERBS.items()}
 FILES = sorted(
     path.relative_to(ROOT) for pattern in ("*.md", "pcaps/*.md", "scanner/**/*.md") for path in ROOT.glob(pattern)
@@ -85,7 +85,7 @@ def test_every_option_has_a_row(verb: str) -> None:
 
 def test_the_options_of_a_scan_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        app(["syn", "--help"])
+        command_line(["syn"])(["syn", "--help"])
     headings = re.findall(r"^(\w+):$", capsys.readouterr().out, re.M)
     assert headings == ["Targets", "Ports", "Speed", "Network", "Evidence", "Output", "Resume", "Other"]
 

@@ -12,10 +12,10 @@ import pytest
 import typer
 
 from scanner.cli.plan import bytes_text, duration_text
-from scanner.cli.verbs import app, main
+from scanner.cli.verbs import command_line, main
 
 ROOT = Path(__file__).parent.parent
-COMMAND = typer.main.get_command(app)
+COMMAND = typer.main.get_command(command_line([]))
 VERBS = COMMAND.commands  # type: ignore[attr-defined]
 
 

@@ -168,16 +168,17 @@ class Receive:
 
     def _measure(self, window: Window, target_id: Ints, matches: Matches, fresh: Ints) -> None:
         """Learn from first answers (rows of `matches`) by TCP."""
-        row = fresh[np.isin(matches.reason[fresh], (Reason.SYN_ACK, Reason.RESET))]
+        reason = matches.reason[fresh]
+        row = fresh[(reason == Reason.SYN_ACK) | (reason == Reason.RESET)]
         sent = window.sent_at(target_id[row], matches.pass_no[row])
         trips = matches.segments.time[row] - sent
         longest = window.trips.longest(target_id[row] // window.width)
         resent = self._round_trips.resent(trips, longest) & (matches.reason[row] == Reason.SYN_ACK)
-        good = (sent > 0) & (trips >= 0)
-        if self._controller and good.any():
-            self._controller.answered(sent[good], self._round_trips.quantile(0.5))
-        good &= ~resent
+        known = (sent > 0) & (trips >= 0)
+        good = known & ~resent
         self._round_trips.add(trips[good])
+        if self._controller and known.any():
+            self._controller.answered(sent[known], self._round_trips.quantile(0.5))
         host = target_id[row[good]] // window.width
         if host.size:
             window.trips.add(host, trips[good] / SECOND)

@@ -127,13 +127,14 @@ class Scan:
             return LOOK
         if back:
             self._go_on(back)
+        self._judge_rate(now)  # what leaves now leaves at the new rate
         for gateway in list(self._gateways):
             self._advance_gateway(gateway, now)
         if not any(gateway.first for gateway in self._gateways):
             self._refresh_gateways(now)
             self.windows.open_next(now, self.transmit.bucket.rate)
         full = self.transmit.send(list(self._sources()), now)
-        self._adapt_rate(now)
+        self._count_sent(now)
         self.windows.advance(now)
         self.transmit.learn_refusals(now)
         return FULL_RING_PAUSE if full else self._next_due(now)
@@ -211,7 +212,14 @@ class Scan:
             judge_pass(window, [*window.outages, *(self._controller.too_fast if self._controller else [])])
             limit_hosts(window, now)
 
-    def _adapt_rate(self, now: int) -> None:
+    def _judge_rate(self, now: int) -> None:
+        if controller := self._controller:
+            tail = self.round_trips.quantile(0.99)
+            controller.judge(now, self.round_trips.first_wait if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
+            self.transmit.bucket.rate = controller.rate
+
+    def _count_sent(self, now: int) -> None:
+        """Tell the controller what has left."""
         controller = self._controller
         if controller is None:
             return
@@ -222,9 +230,7 @@ class Scan:
             self.windows.to_suspects -= apart
             controller.sent(new_probes + new_control, new_control - apart, now)
             self._counted = probes, control
-        tail = self.round_trips.quantile(0.99)
-        controller.judge(now, self.round_trips.first_wait if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
-        self.transmit.bucket.rate = controller.rate
+            self.transmit.bucket.rate = controller.rate  # the first probes have left
 
     def _advance_gateway(self, gateway: GatewaySweep, now: int) -> None:
         """A gateway is queried in a few passes. Without an answer nothing behind it is scanned."""

@@ -21,7 +21,7 @@ from .headers import IP, U8, Bools, Bytes, Ints, Rows, read
 # IPv6 headers that another header follows: hop-by-hop, routing, fragment, authentication, destination options,
 # mobility, HIP (RFC 7401), shim6 (RFC 5533).
 _FRAGMENT, _AUTHENTICATION = 44, 51
-_EXTENSIONS = (0, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140)
+_IS_EXTENSION = np.isin(np.arange(256), (0, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140))
 _EXTENSION = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", ">u2")])
 _SHORTEST_EXTENSION, _MOST_EXTENSIONS = 8, 8
 _FRAGMENT_OFFSET = 0x1FFF  # in IPv4's fragment word, below its three flags
@@ -95,7 +95,7 @@ def _extensions(buffer: Bytes, protocol: U8, at: Ints, end: Ints) -> tuple[U8, I
     first = np.ones(len(at), np.bool_)
     for _ in range(_MOST_EXTENSIONS):
         # Only rows that stand on a whole extension header move on; behind a later fragment there is no header.
-        rows = np.flatnonzero(np.isin(protocol, _EXTENSIONS) & first & (at + _SHORTEST_EXTENSION <= end))
+        rows = np.flatnonzero(_IS_EXTENSION[protocol] & first & (at + _SHORTEST_EXTENSION <= end))
         if not rows.size:
             break
         header = read(buffer, at[rows], _EXTENSION)

@@ -156,7 +156,7 @@ def network_at(buffer: Bytes, at: Ints, end: Ints, protocol: Ints) -> Network:
             break
         # All rows that stand on the same protocol take its step at once.
         here = protocol[rows]
-        for kind in np.unique(here).tolist():
+        for kind in np.flatnonzero(np.bincount(here)).tolist():
             same = rows[here == kind]
             at[same], protocol[same] = _STEPS[kind].move(buffer, at[same])
     version = number(buffer, at, "u1") >> 4

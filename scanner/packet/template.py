@@ -73,7 +73,7 @@ def building_ahead(prepare: Callable[[], None] = lambda: None) -> Iterator[None]
             _child.close()
             _child = None
             os.kill(pid, signal.SIGKILL)  # it may still be importing, if the command was refused early
-            os.waitpid(pid, 0)
+            os.waitpid(pid, os.WNOHANG)  # this process ends now, and leaves the child to the system
 
 
 def _start(prepare: Callable[[], None]) -> tuple[socket.socket | None, int]:

@@ -149,8 +149,7 @@ class RateController:
             return
         fade = 1.0 if self._trial else FADE
         self._sent, self._lost = self._sent * fade + epoch.control, self._lost * fade + lost
-        self._good += epoch.back
-        self._bad += lost
+        self._good, self._bad = self._good + epoch.back, self._bad + lost
         if self._trial:
             self._judge_trial(epoch)
         elif self._is_high():
@@ -177,8 +176,7 @@ class RateController:
 
     def _change(self, rate: float) -> None:
         self.rate = min(rate, self._limit)
-        self._sent = self._lost = 0.0
-        self._good = self._bad = 0
+        self._sent = self._lost = self._good = self._bad = 0
         self._waiting.clear()  # those epochs were sent at another rate
         self._current = None
 
@@ -262,6 +260,8 @@ class RateController:
         # A rate that this machine or the wire does not reach is no reason to ask for more.
         if epoch is None or epoch.achieved >= self.rate / 2:
             self.rate = max(self.rate, min(self._limit, rate))
+            if self._current and not self._current.sent:
+                self._current.rate = self.rate
 
     # ── outages ──
 

@@ -11,7 +11,6 @@ hosts come before those of all IPv4 hosts, and the others behind them.
 Limit: 2^62 hosts, so that numbers, and their sums, fit a signed word.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -170,6 +169,8 @@ class HostSpace:
 
     def digest(self) -> str:
         """16 hexadecimal digits that differ between different sets."""
+        import hashlib  # 3 ms, and only for a state or a shard
+
         total = hashlib.sha256()
         for family in (self._four, self._six):
             for column in (family.starts, family.before):

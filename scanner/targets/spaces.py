@@ -11,7 +11,6 @@ one leads back. A run takes 34 bytes, and one space needs no runs. So nothing he
 Limits: 65,536 sets of ports, and 2^24 ports in all sets together.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -107,6 +106,8 @@ class Spaces:
 
     def digest(self) -> str:
         """16 hexadecimal digits that differ where hosts have other ports."""
+        import hashlib  # 3 ms, and only for a state or a shard
+
         total = hashlib.sha256()
         for column in (self.widths, *self.sets, *(self.runs or ())):
             total.update(column.tobytes())

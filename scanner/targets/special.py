@@ -20,7 +20,6 @@ Sources: RFC 6890 and the two registries that it founded; RFC 5771 and RFC 4291 
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from importlib import resources
 from ipaddress import ip_network
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ from .files import Tell
 from .hostspace import HostSpace
 from .names import Resolve, lines_of
 from .own_ports import OwnPorts, assigned
-from .ports import Ports
+from .ports import Ports, table
 from .spaces import Spaces
 from .spec import Specs, parse_targets, zones_in
 from .zones import noted
@@ -82,7 +81,7 @@ class Choice(NamedTuple):
 def entries() -> tuple[Entry, ...]:
     """The list, larger blocks before those inside them."""
     listed = []
-    for line in resources.files("scanner").joinpath("data/special.csv").read_text("ascii").splitlines()[1:]:
+    for line in table("special.csv"):
         block, name, source, care = line.split(",")
         net = ip_network(block)
         listed.append(Entry(to_int(net[0]), to_int(net[-1]), block, name, source, care == _SKIP, net.is_private))
