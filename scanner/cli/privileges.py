@@ -174,7 +174,7 @@ def _hold_program() -> None:
                 module.__path__ = [_moved(path, folder, held) for path in module.__path__]
                 loader = module.__spec__.loader if module.__spec__ else None
                 if isinstance(loader, SourceFileLoader):
-                    loader.path = _moved(loader.path, folder, held)
+                    loader.path = module.__file__ = _moved(loader.path, folder, held)
 
 
 def _moved(path: str, folder: str, held: str) -> str:
