@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import classify, diff, report, scan
     from .errors import ScanError, UsageError
-    from .results.changes import Difference
+    from .results.changes import Change, Difference, Group
     from .results.diff import Comparison
     from .verdict.rows import Verdict
     from .verdicts import Interrupted, Verdicts
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 from ._version import __version__
 
 __all__ = [
-    "Comparison", "Difference", "Interrupted", "ScanError", "UsageError", "Verdict", "Verdicts", "__version__",
-    "classify", "diff", "report", "scan",
+    "Change", "Comparison", "Difference", "Group", "Interrupted", "ScanError", "UsageError", "Verdict", "Verdicts",
+    "__version__", "classify", "diff", "report", "scan",
 ]  # fmt: skip
 
 _MODULES = {
-    "Comparison": "results.diff", "Difference": "results.changes", "Interrupted": "verdicts", "ScanError": "errors",
+    "Change": "results.changes", "Comparison": "results.diff", "Difference": "results.changes",
+    "Group": "results.changes", "Interrupted": "verdicts", "ScanError": "errors",
     "UsageError": "errors", "Verdict": "verdict.rows", "Verdicts": "verdicts",
     "classify": "api", "diff": "api", "report": "api", "scan": "api",
 }  # fmt: skip

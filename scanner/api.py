@@ -11,7 +11,7 @@ the rows that it has decided. Options have the names, units and defaults of the 
 Sources: what a reply means, RFC 9293 section 3.10.7.3 (TCP), RFC 792 and RFC 4443 (ICMP); see `verdict`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selectio
 from .config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
 from .declare import declared
 from .errors import UsageError, need_linux
-from .keywords import Path, PortSpec, Spec, flag_of, number, paths_of, port_text, specs_of, values_of
+from .keywords import Path, PortSpec, ScanOptions, Spec, flag_of, number, paths_of, port_text, specs_of, values_of
 from .output import MANY
 from .results.diff import Comparison, compared
 from .results.read import read_results
@@ -30,6 +30,8 @@ from .verdict.rows import Verdict
 from .verdicts import Verdicts
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .rounds.session import Session
     from .targets.ports import Ports
     from .targets.spaces import Spaces
@@ -38,7 +40,8 @@ LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 
 CHUNK = 1024  # rows that are made at once; all of them are there already
 _TARGET_OPTIONS = declared(TargetOptions, without=("list_ports",))
 _OPTIONS = {**_TARGET_OPTIONS, **declared(SynConfig)}
-Results = Path | Iterable[Path] | Iterable[Verdict]
+_BY_PACKETS = ("verify", "senders", "transport", "source_port", "ttl", "tos", "options")  # what connect() does not have
+Results = Path | Iterable[Path | Verdict]
 
 
 def scan(
@@ -49,28 +52,26 @@ def scan(
     verify: bool = False,
     only_open: bool = False,
     silent: bool | None = None,
-    **options: Any,
+    **options: "Unpack[ScanOptions]",
 ) -> Verdicts:
     """Scan targets (specs as on the command line, or addresses) and ports (a spec, or numbers; None: the usual).
 
     Half-open by raw packets (needs CAP_NET_RAW), or with `connect` by full handshakes (needs no privileges). `silent`:
-    rows for targets that never answered; by default up to 2^20 targets. `options` are the fields of
-    `config.TargetOptions` (exclude, exclude_ports, targets_file, all_addresses, yes …) and of `config.SynConfig`: rate
-    (frames per second, or "auto"), max_rate, retries, max_missed (a number, or "1%"), timeout (seconds), seed, shard
-    ("1/4") …
+    rows for targets that never answered; by default up to 2^20 targets. The options mean what they mean on the command
+    line: targets_file, again, exclude_file (paths), exclude, exclude_ports, top_ports, all_addresses, ipv4, ipv6, yes
+    (True or False), rate and max_rate (frames per second; rate="auto" is the default, and 0 is unlimited), retries,
+    max_missed (a number, or "1%"), timeout (seconds), seed, shard ("1/4" or (1, 4)), interface, source_ip. Half-open
+    scans also have senders, transport, source_port, ttl, tos and options.
 
-    The rights of the calling program stay as they are: unlike the command, this function gives none up.
-
-    The first Ctrl-C stops the scan. The rows that it has learned by then are handed out, and at the end `Interrupted`
-    is raised, which carries them.
+    Unlike the command, this function leaves the rights of the program as they are. The first Ctrl-C stops the scan:
+    the rows that it has learned by then are handed out, and then `Interrupted` is raised, which carries them.
 
     Raises UsageError here for what cannot be read and on other systems than Linux, and at the first row if there is no
     route. Raises ScanError while rows are read, without permission or when an interface fails.
     """
     need_linux("scan")
-    for name, value in (("connect", connect), ("verify", verify), ("only_open", only_open)):
-        flag_of(name, value)
-    request, config = _request(targets, ports, options)
+    flags = {"connect": connect, "verify": verify, "only_open": only_open, "silent": silent or False}
+    request, config = _request(targets, ports, flags, options)
     usual, choice = ports_of(request), choice_of(request, whole=config.shard.of > 1, only_open=only_open)
     guard(choice.hosts, request.yes, None)
     notes = [*choice.notes, *map(skipped_text, choice.taken), *choice.own.notes(request.ports, request.top_ports)]
@@ -98,10 +99,16 @@ def scan(
     return Verdicts(notes, summary, rows(), stop)
 
 
-def _request(targets: Any, ports: Any, options: dict[str, Any]) -> tuple[TargetOptions, SynConfig]:
+def _request(
+    targets: Any, ports: Any, flags: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[TargetOptions, SynConfig]:
     """What a scan was asked for. Raises UsageError, and TypeError for an option that there is not."""
     if unknown := options.keys() - _OPTIONS.keys():
         raise TypeError(f"scan() has no option {min(unknown)!r}")
+    chosen = {name for name, value in flags.items() if flag_of(name, value)}
+    chosen |= {name for name, value in options.items() if value is not None}
+    if "connect" in chosen and (wrong := [name for name in _BY_PACKETS if name in chosen]):
+        raise UsageError(f"{wrong[0]} is for half-open scans: leave it out, or connect=True")
     given = values_of(_OPTIONS, {"targets": targets, **options}) | {"ports": port_text("ports", ports)}
     request = TargetOptions(**{name: value for name, value in given.items() if name in _TARGET_OPTIONS})
     return request, config_of(given)
@@ -159,7 +166,10 @@ def classify(
     selection = Selection(*wanted, flag_of("only_open", only_open))
     length = 0 if gap is None else duration("gap", str(gap))
     period = Period.of(*(each if each is None else str(each) for each in (since, until)))
-    reading = Classification(paths_of("paths", paths), seconds, orphans, selection, outer, period, length)
+    if not (files := paths_of("paths", paths)):
+        raise UsageError("paths: no capture is named")
+    judged = flag_of("orphans", orphans), selection, flag_of("outer", outer)
+    reading = Classification(files, seconds, *judged, period, length)
     notes: list[str] = []
     summary: list[str] = []
 
@@ -180,6 +190,8 @@ def report(results: Results, *, title: str = "Scan report") -> str:
     """
     from .page import page_of
 
+    if not isinstance(title, str):
+        raise UsageError(f"title {title!r} is not text")
     notes: list[str] = []
     rows, names = _rows_of(results, notes)
     return page_of(rows, title, names, notes)
@@ -192,9 +204,10 @@ def diff(old: Results, new: Results, *, reasons: bool = False, only_open: bool =
     `only_open`: only changes from or to open. The differences come by `group`: opened, reachable, gone, other.
     Raises UsageError.
     """
+    flags = flag_of("reasons", reasons), flag_of("only_open", only_open)
     notes: list[str] = []
     sides = [_rows_of(results, notes) for results in (old, new)]
-    found = compared([(rows, ", ".join(names)) for rows, names in sides], reasons, only_open, notes.append)
+    found = compared([(rows, ", ".join(names)) for rows, names in sides], *flags, notes.append)
     return found._replace(differences=list(found.differences), notes=notes)
 
 

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, SupportsFloat, SupportsIndex, TypedDict
 
 from .config import per_second
 from .declare import Option, Texts
@@ -21,7 +21,41 @@ Spec = str | Address
 Path = str | PathLike[str]
 PortSpec = str | int | Iterable[int]
 
-_FILES = ("targets_file", "exclude_file")
+Whole = SupportsIndex | str
+Number = SupportsFloat | str
+
+
+class ScanOptions(TypedDict, total=False):
+    """The types of the options of `scan`, for type checkers and editors."""
+
+    targets_file: Path | Iterable[Path] | None
+    again: Path | Iterable[Path] | None
+    exclude: Spec | Iterable[Spec] | None
+    exclude_file: Path | Iterable[Path] | None
+    all_addresses: bool | None
+    ipv4: bool | None
+    ipv6: bool | None
+    yes: bool | None
+    top_ports: Whole | None
+    exclude_ports: PortSpec | None
+    rate: Number | None
+    max_rate: Number | None
+    retries: Whole | None
+    max_missed: Number | None
+    timeout: Number | None
+    seed: Whole | None
+    shard: str | tuple[int, int] | None
+    senders: Whole | None
+    transport: str | None
+    interface: str | None
+    source_ip: str | IPv4Address | IPv6Address | None
+    source_port: Whole | None
+    ttl: Whole | None
+    tos: Whole | None
+    options: str | None
+
+
+_FILES = ("targets_file", "again", "exclude_file")
 _ADDRESSES = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _PATHS = (str, PathLike)
 
@@ -32,7 +66,7 @@ def values_of(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[s
 
 
 def _value(option: Option, value: Any) -> Any:
-    flag = option.names[-1] if option.names else option.name
+    flag = max(option.names, key=len, default=option.name)
     if option.name == "exclude_ports":
         return port_text(flag, value)
     if option.kind == Texts:
@@ -43,7 +77,7 @@ def _value(option: Option, value: Any) -> Any:
         return whole(flag, value)
     if option.kind in (float, float | None):
         return number(flag, value, per_second if option.name == "max_rate" else float)
-    return _text(flag, value, option.typed is not None)
+    return _shard(flag, value) if option.name == "shard" else _text(flag, value, option.typed is not None)
 
 
 def flag_of(flag: str, value: object) -> bool:
@@ -73,15 +107,29 @@ def number(flag: str, value: Any, read: Callable[[str], float] = float) -> float
     raise UsageError(f"{flag} {value!r} is not a number")
 
 
-def _text(flag: str, value: Any, typed: bool) -> str:
-    """A text, or an address. Of an option that is `typed` also a number, and the numbers of a shard."""
-    if isinstance(value, _ADDRESSES):
-        return str(value)
-    if typed and isinstance(value, tuple) and len(value) == 2:
+def _shard(flag: str, value: Any) -> str:
+    """`1/4`, or its two numbers."""
+    if isinstance(value, tuple) and len(value) == 2:
         return "/".join(str(whole(flag, part)) for part in value)
+    if isinstance(value, str):
+        return value
+    raise UsageError(f"{flag} {value!r} is not i/n, such as '1/4' or (1, 4)")
+
+
+def _text(flag: str, value: Any, typed: bool) -> str:
+    """A text, or an address. Of an option that is `typed` also a number."""
+    if isinstance(value, _ADDRESSES):
+        return without_zero(flag, str(value))
     if typed:
         return str(number(flag, value))
     raise UsageError(f"{flag} {value!r} is not text")
+
+
+def without_zero(flag: str, text: str) -> str:
+    """The text. No command line can hold a zero byte, and no system call takes one."""
+    if "\0" in text:
+        raise UsageError(f"{flag} {text!r} holds a zero byte")
+    return text
 
 
 def specs_of(flag: str, given: Any) -> list[str]:
@@ -91,7 +139,7 @@ def specs_of(flag: str, given: Any) -> list[str]:
 
 def paths_of(flag: str, given: Any) -> list[str]:
     """Paths, one or several, as texts. Raises UsageError."""
-    return [fspath(each) for each in _each(flag, given, _PATHS, "a path")]
+    return [without_zero(flag, fspath(each)) for each in _each(flag, given, _PATHS, "a path")]
 
 
 def _each(flag: str, given: Any, kinds: tuple[type, ...], wanted: str) -> list[Any]:

@@ -14,7 +14,7 @@ Sources: the Arrow PyCapsule interface (arrow.apache.org/docs/format/CDataInterf
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -80,6 +80,12 @@ class Verdicts:
                 self._interrupted = False  # it is said once
                 raise Interrupted(self.partial) from None
             raise
+
+    def close(self) -> None:
+        """End the work, and give its sockets back. No row follows. The last reference to the rows does this too."""
+        self._rows = iter(())
+        if isinstance(self._batches, Generator):
+            self._batches.close()
 
     def _handling(self) -> AbstractContextManager[None]:
         """While a batch is made, Ctrl-C stops the scan."""

@@ -22,6 +22,7 @@ from scanner import Verdict, classify, scan
 from scanner.config import SynConfig, TargetOptions
 from scanner.declare import declared
 from scanner.errors import UsageError
+from scanner.keywords import ScanOptions
 from scanner.targets.hostspace import Shard
 from scanner.verdicts import Interrupted, Verdicts
 
@@ -143,6 +144,9 @@ def test_an_option_takes_what_the_command_takes(name: str, value: Any, tmp_path:
 
 
 WRONG: list[tuple[str, Any]] = [
+    ("source_ip", "me"), ("source_ip", "1\0"), ("targets-file", "a\0b"), ("again", 5), ("again", Path("missing")),
+    ("shard", [1, 4]), ("shard", (1, 2, 3)), ("silent", "no"), ("verify", True), ("ttl", 64), ("tos", 8),
+    ("senders", 1), ("transport", "raw"), ("options", "os"), ("source_port", 4000), ("interface", "nowhere0"),
     ("rate", "fast"), ("rate", [1]), ("rate", True), ("rate", float("nan")), ("max_missed", "x%"), ("max_missed", {}),
     ("retries", 3.5), ("retries", "many"), ("retries", True), ("timeout", "long"), ("seed", 1.0), ("shard", "1"),
     ("shard", (1, "x")), ("ttl", b"64"), ("yes", "no"), ("all_addresses", 1), ("interface", 5), ("source_ip", 5),
@@ -154,15 +158,68 @@ WRONG: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_value_is_refused_by_the_name_of_its_option(name: str, value: Any) -> None:
-    given = {"targets": "192.0.2.1", "ports": 80, name.replace("-", "_"): value}
-    with pytest.raises(UsageError, match=rf"(?i)\b{name.replace('_', '.')}\b|missing"):
-        scan(**given)
+    given = {"targets": "127.0.0.1", "ports": 1, "connect": True, name.replace("-", "_"): value}
+    with pytest.raises(UsageError, match=rf"(?i)\b{name.replace('_', '.')}\b|missing|nowhere0"):
+        list(scan(**given))
 
 
-@pytest.mark.parametrize("name", ["timeout", "scanners", "targets", "only_open", "paths", "since", "gap", "ports"])
+HALF_OPEN: list[tuple[str, Any]] = [
+    ("source_ip", "me"), ("ttl", b"64"), ("ttl", 0), ("options", 5), ("transport", 1), ("senders", 9),
+    ("source_port", "x"), ("tos", 3), ("verify", 1), ("interface", "nowhere0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), HALF_OPEN)
+def test_a_wrong_value_of_a_half_open_scan_is_refused_by_the_name_of_its_option(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=rf"(?i)\b{name.replace('_', '.')}\b|nowhere0"):
+        list(scan("127.0.0.1", 1, **{name: value}))
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_every_option_is_in_the_help_of_scan_and_has_a_type(name: str) -> None:
+    assert (name in scan.__doc__, name in ScanOptions.__annotations__) == (True, True)
+
+
+def test_no_other_option_has_a_type() -> None:
+    assert ScanOptions.__annotations__.keys() - KEYWORDS.keys() == set()
+
+
+def test_an_earlier_result_may_be_a_path(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        '{"ip":"127.0.0.1","port":1,"protocol":"tcp","state":"open","reason":"reset"}\n'
+    )
+    rows = scan(again=tmp_path / "rows.jsonl", connect=True)
+    assert [(row.ip, row.port) for row in rows] == [("127.0.0.1", 1)]
+
+
+def test_a_scan_that_is_closed_half_way_gives_its_sockets_back() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with contextlib.closing(scan("127.0.0.0/24", [1, 2, 3], connect=True, rate=2000)) as verdicts:
+        first = next(verdicts)
+    assert (first.state, list(verdicts), len(os.listdir("/proc/self/fd"))) == ("closed", [], before)
+
+
+@pytest.mark.parametrize(
+    "name", ["timeout", "scanners", "targets", "only_open", "paths", "since", "gap", "ports", "orphans", "outer"]
+)
 def test_a_wrong_value_of_classify_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         classify(**{"paths": DEMO, name: {"timeout": "x", "ports": 1.5}.get(name, object())})
+
+
+WRONG_CALLS = {
+    "no capture": (lambda: classify([]), "paths: no capture is named"),
+    "a path with a zero": (lambda: classify("a\0b"), r"paths 'a\\x00b' holds a zero byte"),
+    "a title": (lambda: scanner.report(DEMO, title=5), "title 5 is not text"),
+    "reasons": (lambda: scanner.diff(DEMO, DEMO, reasons="no"), "reasons 'no' is not True or False"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CALLS)
+def test_a_wrong_argument_is_one_line(case: str) -> None:
+    call, message = WRONG_CALLS[case]
+    with pytest.raises(UsageError, match=message):
+        call()
 
 
 def test_a_capture_may_be_a_path_and_a_target_an_address() -> None:

@@ -131,12 +131,10 @@ def run_syn(request: ScanRequest) -> int:
 
 def run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
-    from ..connect.local_end import LocalEnd
     from ..connect.probing import with_routes
     from ..connect.scan import connect_session
 
     config, spaces, state, then = _checked(request)
-    LocalEnd(config.source_ip, config.interface).check()
     spaces = spaces.within(with_routes(spaces.hosts, config, note))
     session = connect_session(spaces, config, state.resume_point, state.kept)
     code = run_session(request, spaces, session, state, Watch(None, False, [], False), then)

@@ -10,13 +10,12 @@ Outcomes fold into the ledger of the window as replies do in the half-open scan.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 import numpy as np
 
 from ..config import SynConfig
 from ..errors import ScannerError
-from ..net.interfaces import interface
+from ..net.interfaces import interface, source_of
 from ..net.routes import NoRoute, Route, find_routes
 from ..packet.addresses import to_text
 from ..packet.headers import Ints
@@ -47,9 +46,10 @@ def with_routes(hosts: HostSpace, config: SynConfig, warn: Callable[[str], None]
 
     With -e the kernel would take hosts without a route for neighbours, and ask the link for them in vain. Where routes
     cannot be read all hosts stay. Raises UsageError if no host has a route, or one has none and shards must number the
-    same hosts.
+    same hosts, or if no connection can come from --source-ip or -e.
     """
-    source = ip_address(config.source_ip) if config.source_ip else None
+    source = source_of(config.source_ip)
+    LocalEnd(config.source_ip, config.interface).check()
     try:
         wanted = interface(config.interface) if config.interface else None
         routes = find_routes(hosts, interface=wanted, source=source, whole=config.shard.of > 1)

@@ -9,12 +9,10 @@ import math
 import os
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from ..config import PUBLIC_RATE, SynConfig
-from ..errors import UsageError
-from ..net.interfaces import interface, interfaces
+from ..net.interfaces import interface, interfaces, source_of
 from ..net.netlink import Address
 from ..net.routes import Route, Routes, find_routes
 from ..packet import probe
@@ -90,22 +88,10 @@ def routes_of(hosts: HostSpace, config: SynConfig, warn: Warn) -> Routes:
     Raises UsageError if no host has a route, or one has none and shards must number the same hosts.
     """
     wanted = interface(config.interface) if config.interface else None
-    routes = find_routes(hosts, interface=wanted, source=_source(config), whole=config.shard.of > 1)
+    routes = find_routes(hosts, interface=wanted, source=source_of(config.source_ip), whole=config.shard.of > 1)
     for skipped in (*routes.skipped, *routes.unreachable):
         warn(f"skipped {skipped}")
     return routes
-
-
-def _source(config: SynConfig) -> IPv4Address | IPv6Address | None:
-    if config.source_ip is None:
-        return None
-    try:
-        source = ip_address(config.source_ip)
-    except ValueError:
-        raise UsageError(f"--source-ip {config.source_ip!r} is not an address") from None
-    if source.is_unspecified or source.is_multicast or int(source) == 0xFFFFFFFF:
-        raise UsageError(f"--source-ip {source} is not the address of a host; leave it out or name one of this machine")
-    return source
 
 
 def _hold(routed: Collection[Route], config: SynConfig, warn: Warn, stack: ExitStack) -> dict[object, HeldPorts]:

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from ..errors import ScanError, UsageError, cause_of
@@ -108,3 +109,16 @@ def _open() -> socket.socket:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     except OSError as error:
         raise ScanError(f"interfaces and routes cannot be read: no netlink socket: {cause_of(error)}") from error
+
+
+def source_of(text: str | None) -> IPv4Address | IPv6Address | None:
+    """The address of `--source-ip`. Raises UsageError for what no host has."""
+    if text is None:
+        return None
+    try:
+        source = ip_address(text)
+    except ValueError:
+        raise UsageError(f"--source-ip {text!r} is not an address") from None
+    if source.is_unspecified or source.is_multicast or int(source) == 0xFFFFFFFF:
+        raise UsageError(f"--source-ip {source} is not the address of a host; leave it out or name one of this machine")
+    return source
