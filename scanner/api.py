@@ -25,6 +25,7 @@ from .keywords import Path, PortSpec, ScanOptions, Spec, flag_of, number, paths_
 from .output import MANY
 from .results.diff import Comparison, compared
 from .results.read import read_results
+from .results.runs import RunFacts, read_stats
 from .targets.special import guard, skipped_text
 from .verdict.rows import Verdict
 from .verdicts import Verdicts
@@ -183,18 +184,20 @@ def classify(
     return Verdicts(notes, summary, rows())
 
 
-def report(results: Results, *, title: str = "Scan report") -> str:
-    """Results as one HTML page, which opens offline: a map, charts and a table to search. Needs jinja2.
+def report(results: Results, *, title: str = "Scan report", stats: Path | Iterable[Path] = ()) -> str:
+    """Results as one HTML page, which opens offline: open ports, findings, charts, a map and a table. Needs jinja2.
 
-    `results`: files of results or captures, or the rows of `scan` and `classify`. Raises UsageError.
+    `results`: files of results or captures, or the rows of `scan` and `classify`. `stats`: files that --stats wrote of
+    the scans. Raises UsageError.
     """
     from .page import page_of
 
     if not isinstance(title, str):
         raise UsageError(f"title {title!r} is not text")
     notes: list[str] = []
-    rows, names = _rows_of(results, notes)
-    return page_of(rows, title, names, notes)
+    runs = list(map(read_stats, paths_of("stats", stats)))
+    rows, names = _rows_of(results, notes, runs)
+    return page_of(rows, title, names, notes, runs)
 
 
 def diff(old: Results, new: Results, *, reasons: bool = False, only_open: bool = False) -> Comparison:
@@ -211,12 +214,20 @@ def diff(old: Results, new: Results, *, reasons: bool = False, only_open: bool =
     return found._replace(differences=list(found.differences), notes=notes)
 
 
-def _rows_of(results: Results, notes: list[str]) -> tuple[Iterator[Verdict], list[str]]:
-    """The rows, and the names of what they come from."""
+def _rows_of(
+    results: Results, notes: list[str], runs: list[RunFacts] | None = None
+) -> tuple[Iterator[Verdict], list[str]]:
+    """The rows, and the names of what they come from. `runs` gets what a scan says of itself, behind its rows."""
     if isinstance(results, Verdicts):
-        return iter(results), ["rows"]
+        return _and_summary(results, runs), ["rows"]
     given: list[Any] = list(results) if isinstance(results, Iterable) and not isinstance(results, str) else [results]
     if given and all(isinstance(each, Verdict) for each in given):
         return iter(given), ["rows"]
     paths = paths_of("results", given)
-    return read_results(paths, notes.append), list(map(file_name, paths))
+    return read_results(paths, notes.append, runs=runs), list(map(file_name, paths))
+
+
+def _and_summary(rows: Verdicts, runs: list[RunFacts] | None) -> Iterator[Verdict]:
+    yield from rows
+    if runs is not None and rows.summary:
+        runs.append(RunFacts("rows", summary="; ".join(rows.summary)))

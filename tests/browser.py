@@ -94,10 +94,11 @@ class Browser:
             self.messages.append(json.dumps(params))
         return message
 
-    def open(self, page: Path, width: int = 1200, height: int = 900) -> None:
+    def open(self, page: Path, width: int = 1280, height: int = 900, fragment: str = "") -> None:
         """Load a file and wait until it is there."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url="about:blank")  # another fragment alone would load nothing
+        self.call("Page.navigate", url=page.as_uri() + (fragment and "#" + fragment))
         self.run("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
 
     def run(self, script: str) -> Any:
@@ -118,9 +119,14 @@ class Browser:
                 text=text if kind == "keyDown" else "",
             )
 
-    def scheme(self, name: str) -> None:
-        """Prefer `light` or `dark`."""
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+    def prefer(self, **features: str) -> None:
+        """What the reader prefers, by the names of CSS (`prefers_color_scheme="dark"`); nothing else from before."""
+        given = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=given)
+
+    def pdf(self) -> bytes:
+        """The page as it is printed."""
+        return base64.b64decode(self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """What it looks like, as PNG."""

@@ -65,7 +65,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         lines = list(map(escaped, reading.report()))  # files are named
         outputs.finish(Summary("\n".join(lines), interrupted=reading.interrupted))
         if output.stats:
-            write_stats(reading.as_report(), output.stats, output.force)
+            write_stats({"command": command_line(), **reading.as_report()}, output.stats, output.force)
     if reading.exit_code or not output.quiet:
         for line in lines:
             note(line)

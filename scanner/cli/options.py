@@ -195,6 +195,9 @@ class ReportOptions:
     max_memory: str = option(*MAX_MEMORY)
     output: str = option(MISSING, OUTPUT, "The page; - is stdout.", "-o --output", "FILE")
     title: str | None = option(None, OUTPUT, "The heading of the page.")
+    stats: Texts = option(
+        (), INPUT, "What --stats wrote of the scan (default: NAME.stats.json beside NAME.jsonl).", "", "FILE"
+    )
     force: bool = option(*FORCE)
     quiet: bool = option(*QUIET)
 

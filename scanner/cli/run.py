@@ -276,5 +276,5 @@ def _finish(
 
 def _write_stats(stats: ScanStats, output: OutputOptions, state: StateFile) -> None:
     path = output.stats or ""
-    write_stats(stats.as_report(), path, _may_replace(output, state))
+    write_stats({"command": command_line(), **stats.as_report()}, path, _may_replace(output, state))
     state.wrote_stats(path)

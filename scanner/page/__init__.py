@@ -11,13 +11,14 @@ sheet, by their hashes, and no request at all. Text that got through in spite of
 The template draws charts as tables and SVG. A plotting library would add megabytes to every report and does not follow
 the reader's light or dark scheme. The map is a canvas, because it may have a quarter of a million cells.
 
-Limit: sums, charts and map count every row; the table holds 100,000 rows, the strongest states first, and says so.
+What a scan says of itself (its command, how sure it is) comes from its XML or its statistics, never from rows.
+
+Limit: sums, charts and map count every row; the table holds 262,144 rows, the strongest states first, and says so.
 """
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
-from datetime import datetime, timezone
 from hashlib import sha256
 from importlib.util import find_spec
 
@@ -28,15 +29,19 @@ from ..files import check_new
 from ..output.stream import create, standard_output
 from ..results.columns import Vocabulary
 from ..results.read import Showing, read_results
+from ..results.runs import RunFacts, read_stats, with_stats
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
-from .charts import HEIGHT, WIDTH
 from .model import Model
+from .overview import FEW_HOSTS, moment
+
+TITLE = "Scan report"
 
 
 def run_report(
-    *, results: Sequence[str], output: str, title: str | None, force: bool, quiet: bool, showing: Showing = nullcontext
-) -> int:
+    *, results: Sequence[str], output: str, title: str | None, force: bool, quiet: bool, stats: Sequence[str] = (),
+    showing: Showing = nullcontext,
+) -> int:  # fmt: skip
     """`halfopen report`, by its options: read results and write the page (`-`: to standard output).
 
     Raises UsageError, also where Jinja2 is missing.
@@ -46,11 +51,14 @@ def run_report(
         raise UsageError("standard input is named twice, and can be read once")
     if output != "-":
         check_new(output, force)  # before minutes of reading
+    given = list(map(read_stats, stats))
     notes: list[str] = []
+    runs: list[RunFacts] = []
     texts = Vocabulary()
     with showing() as tell:
-        rows = texts.rows(read_results(results, notes.append, tell))
-    model = Model(texts, rows, title or "Scan report", list(map(file_name, results)), notes)
+        rows = texts.rows(read_results(results, notes.append, tell, runs))
+    runs = with_stats(runs, given, results)
+    model = Model(texts, rows, title or TITLE, list(map(file_name, results)), notes, runs)
     page = render(model)
     stream = standard_output() if output == "-" else create(output, force)
     with ExitStack() as undo:
@@ -60,20 +68,25 @@ def run_report(
         undo.pop_all()  # the page is whole
     stream.close()
     if not quiet:
-        for line in (*notes, f"{plural(model.targets, 'target')} of {plural(model.hosts, 'host')} in {stream.name}"):
+        for line in (
+            *model.notes,
+            f"{plural(model.targets, 'target')} of {plural(model.hosts, 'host')} in {stream.name}",
+        ):
             note(line)
     return 0
 
 
-def page_of(rows: Iterable[Verdict], title: str, names: Sequence[str], notes: Sequence[str]) -> str:
+def page_of(
+    rows: Iterable[Verdict], title: str, names: Sequence[str], notes: Sequence[str], runs: Sequence[RunFacts] = ()
+) -> str:
     """Rows as a page. `names`: what they come from; `notes`: what the page says of them, complete once they are read.
 
-    Raises UsageError where Jinja2 is missing.
+    `runs`: what the scans say of themselves, complete then too. Raises UsageError where Jinja2 is missing.
     """
     _check_jinja()
     texts = Vocabulary()
     columns = texts.rows(rows)
-    return render(Model(texts, columns, title, names, notes))
+    return render(Model(texts, columns, title, names, notes, runs))
 
 
 def _check_jinja() -> None:
@@ -88,17 +101,13 @@ def render(model: Model) -> str:
     loader = PackageLoader("scanner.page", "template")
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters["thousands"] = "{:,}".format
-    jinja.filters["moment"] = _moment
+    jinja.filters["moment"] = moment
     style, script = (loader.get_source(jinja, name)[0] for name in ("report.css", "report.js"))
     return jinja.get_template("report.html").render(
         model=model, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),
-        version=__version__, width=WIDTH, height=HEIGHT,
+        version=__version__, few=FEW_HOSTS,
     ) + "\n"  # fmt: skip
 
 
 def _hash(text: str) -> str:
     return "sha256-" + b64encode(sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -2,7 +2,7 @@
 
 Round-trip times span decades (a neighbour in 0.1 ms, a satellite in 700 ms), so the bins are even on a logarithmic
 scale, 8 a decade, from the start of a decade to the end of one. A time of 0 or less has no place there and is counted
-in the first bin.
+in the first bin. All bars have one scale: their full length is 100 %, so charts can be compared with each other.
 
 A map is a coloured cell for every target or every address. Its kind depends on what can be told apart. Few hosts with
 few ports are a grid: a row for each host, a column for each port. Few hosts with many ports get a square of the whole
@@ -21,12 +21,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..packet.addresses import from_ints, from_text, is_ipv4, to_ints, to_text
+from ..packet.addresses import from_ints, is_ipv4, to_ints, to_text
 from ..packet.headers import Ints, Rows
 from ..results.columns import HOST_ONLY, host_numbers
 
 PER_DECADE = 8
-WIDTH, HEIGHT = 640, 180  # of the histogram, in its own units; the browser scales it
+_TICKS = 6  # labels on an axis that are whole on a phone
 _LEAST, _MOST = 1e-3, 1e6  # milliseconds; times beyond need not be told apart
 
 GRID_HOSTS, GRID_PORTS = 256, 1024
@@ -48,7 +48,7 @@ _Styles = npt.NDArray[np.uint8]  # indices of STYLES
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of a bar chart. `style` names its colour, `percent` is its length compared with the longest."""
+    """One line of a bar chart. `style` names its colour, `percent` is its share of all and its length."""
 
     label: str
     style: str
@@ -59,7 +59,7 @@ class Bar:
 
 
 class Bin(NamedTuple):
-    """One column of a histogram: its place in the drawing, and what it says."""
+    """One column of a histogram: its place in percent of the drawing, and what it says."""
 
     x: float
     y: float
@@ -69,9 +69,9 @@ class Bin(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """A drawing of WIDTH × HEIGHT, and the words that stand for it where it cannot be seen.
+    """A drawing, and the words that stand for it where it cannot be seen.
 
-    `ticks`: (x, label) of each mark on the axis of times. `most`: the rows in the highest column.
+    `ticks`: (x in percent, label) of marks on the axis of times. `most`: the rows in the highest column.
     """
 
     bins: list[Bin]
@@ -82,9 +82,8 @@ class Histogram(NamedTuple):
 
 def bars(entries: Sequence[tuple[str, str, int, str]], total: int) -> list[Bar]:
     """(label, style, count, hint) → bars, without those that count nothing; shares are of `total`."""
-    most = max((entry[2] for entry in entries), default=0)
     return [
-        Bar(label, style, count, round(100 * count / most, 2), _share(count, total), hint)
+        Bar(label, style, count, round(100 * count / total, 2), _share(count, total), hint)
         for label, style, count, hint in entries
         if count
     ]
@@ -103,21 +102,24 @@ def histogram(times: npt.NDArray[np.float32]) -> Histogram | None:
     low, high = int(np.floor(np.log10(known.min()))), int(np.ceil(np.log10(known.max())))
     high = max(high, low + 1)
     counts, edges = np.histogram(np.log10(known), bins=(high - low) * PER_DECADE, range=(low, high))
-    width, most = WIDTH / len(counts), int(counts.max())
+    width, most = 100 / len(counts), int(counts.max())
     drawn = [
-        Bin(round(at * width, 2), round(HEIGHT * (1 - count / most), 2), round(width - 1, 2),
-            round(HEIGHT * count / most, 2), f"{ms(10 ** edges[at])} to {ms(10 ** edges[at + 1])}: {count:,}")
+        Bin(round(at * width, 2), round(100 * (1 - count / most), 2), round(0.9 * width, 2),
+            round(100 * count / most, 2), f"{ms(10 ** edges[at])} to {ms(10 ** edges[at + 1])}: {count:,}")
         for at, count in enumerate(counts.tolist())
         if count
     ]  # fmt: skip
-    ticks = [(WIDTH * (at - low) / (high - low), ms(10.0**at)) for at in range(low, high + 1)]
+    marks = range(low, high + 1, -(-(high + 1 - low) // _TICKS))
+    ticks = [(round(100 * (at - low) / (high - low), 2), ms(10.0**at)) for at in marks]
     half, nearly = np.percentile(known, (50, 95))
     words = f"{len(known):,} replies; half within {ms(half)}, 95 % within {ms(nearly)}, the slowest {ms(known.max())}"
     return Histogram(drawn, ticks, most, words)
 
 
 def ms(value: float) -> str:
-    """Milliseconds with the digits that matter: 0.35 ms, 12 ms, 1.5 s."""
+    """Milliseconds with the digits that matter: 0.35 ms, 12 ms, 1.5 s, 1,000 s."""
+    if value >= 1e5:
+        return f"{value / 1000:,.0f} s"
     return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.2g} ms" if value < 10 else f"{value:.0f} ms"
 
 
@@ -206,14 +208,6 @@ def _cells(rows: Rows, base: int, bits: int, span: int) -> Ints:
     if span <= 62:
         return (rows["lo"] - np.uint64(base & (1 << 64) - 1)).view(np.int64) >> bits
     return np.array([number - base >> bits for number in to_ints(rows)], np.int64)  # too wide for 64 bits
-
-
-def cell_of_hosts(drawn: Map, hosts: Rows) -> list[int]:
-    """The cell of each host, ADDRESS[n], in a map of addresses; -1 where it is not in it."""
-    assert drawn.kind == "hilbert", "other maps name their hosts"
-    (base,) = to_ints(from_text(drawn.base))
-    cells = [number - base >> drawn.bits for number in to_ints(hosts)]
-    return [cell if 0 <= cell < len(drawn.cells) else -1 for cell in cells]
 
 
 def _put(cells: npt.NDArray[np.uint8], at: Ints, styles: _Styles) -> None:

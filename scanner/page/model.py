@@ -1,9 +1,10 @@
 """What a report shows, as plain data: sums, bars, maps, and the rows of the table as columns.
 
-The rows of the table are columns of small numbers with the distinct texts beside them. That is a tenth
-of the size of JSON objects, and the page sorts and filters by these numbers. A page with more than 100,000 rows opens
-slowly everywhere. Then the rows with the strongest states are kept (open, then closed, then filtered by an answer,
-silence last), and the page says how many it shows. Sums, charts and maps are always of all rows.
+The rows of the table are columns of small numbers with the distinct texts beside them, and columns are written as
+differences from row to row, runs of equal ones as one. Sorted rows repeat themselves, so a quarter of a million take
+one or two megabytes, and the page sorts and filters by these numbers. Of more rows those with the strongest states are
+kept (open, then closed, then filtered by an answer, silence last), and the page says how many it shows. Sums, charts
+and maps are always of all rows.
 
 A closed port whose reset a firewall forged has a colour and a line of its own, as in the table of a scan.
 """
@@ -18,12 +19,14 @@ import numpy.typing as npt
 from ..errors import escaped
 from ..packet.addresses import to_text
 from ..packet.headers import Ints, Rows
-from ..results.columns import HOST_ONLY, UNKNOWN_TTL, RowKind, Vocabulary, host_numbers, strongest
+from ..results.columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, strongest
+from ..results.runs import RunFacts
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
 from ..verdict.table import Reason, State
-from .charts import STYLES, Bar, Map, bars, cell_of_hosts, histogram, maps_of
+from .charts import STYLES, Bar, Map, bars, histogram, maps_of
+from .overview import MOST_HOSTS, disagreements, findings, open_hosts, scan_of, sums_up
 
-MOST_ROWS = 100_000
+MOST_ROWS = 1 << 18
 MOST_SERVICES = 12
 
 LABELS = {
@@ -35,8 +38,19 @@ LABELS = {
 class Model:
     """Everything on the page. `data` goes to its script as JSON: hosts, kinds, columns of rows, maps."""
 
-    def __init__(self, texts: Vocabulary, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str]) -> None:
-        """ROW columns with their texts (in any order, targets more than once) → what the page shows."""
+    def __init__(
+        self,
+        texts: Vocabulary,
+        rows: Rows,
+        title: str,
+        sources: Sequence[str],
+        notes: Sequence[str],
+        runs: Sequence[RunFacts] = (),
+    ) -> None:
+        """ROW columns with their texts (in any order, targets more than once) → what the page shows.
+
+        `runs`: what the scans say of themselves.
+        """
         rows = strongest(texts, rows, by_scanner=True)
         kinds = texts.kinds
         style = np.array([STYLES.index(style_of(kind)) for kind in kinds], np.uint8)
@@ -47,18 +61,24 @@ class Model:
         times = rows["time"][np.isfinite(rows["time"])]
         self.title = escaped(title)
         self.sources = list(map(escaped, sources))
-        self.notes = list(map(escaped, notes))
         self.targets = int(np.count_nonzero(rows["port"] != HOST_ONLY))
         self.hosts, self.open_hosts = _host_count(rows), _host_count(opened)
+        self.lead = sums_up(len(opened), self.open_hosts, self.hosts)
         # Seconds since 1970 of the first and the last reply.
         self.first: float | None = float(times.min()) if len(times) else None
         self.last: float | None = float(times.max()) if len(times) else None
+        self.notes = list(map(escaped, (*notes, *disagreements(self.targets, self.first, runs))))
+        self.scans = list(map(scan_of, runs))
+        self.open_ports = len(opened)
+        self.opened, self.more_hosts = open_hosts(texts, opened), max(0, self.open_hosts - MOST_HOSTS)
+        self.since = None
+        self.findings = findings(texts, rows)
         self.states, self.reasons = _states(styles), _reasons(kinds, counts)
         self.services = _services(texts, opened)
         self.rtt = histogram(rows["rtt"])
         self.words = _words(kinds, counts)
         self.maps = maps_of(rows, styles)
-        self.shown = len(kept)
+        self.rows, self.shown = len(rows), len(kept)
         self.data = _data(texts, rows[kept], style, self.maps)
 
 
@@ -97,7 +117,10 @@ def _reasons(kinds: list[RowKind], counts: list[int]) -> list[Bar]:
     total: Counter[tuple[str, str]] = Counter()
     for kind, count in zip(kinds, counts, strict=True):
         total[kind.reason, style_of(kind)] += count
-    entries = [(printable(word), style, count, reason_phrase(word)) for (word, style), count in total.most_common()]
+    entries = [
+        (printable(word), style, count, f"{LABELS[style]}: {reason_phrase(word)}")
+        for (word, style), count in total.most_common()
+    ]
     return bars(entries, sum(counts))
 
 
@@ -130,19 +153,22 @@ def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: lis
         RowKind(printable(protocol), printable(state), printable(reason), tuple(map(printable, evidence)))
         for protocol, state, reason, evidence in texts.kinds
     ]
+    # A port nearly always has one service, so both are one column: its numbers run on with the ports of a host.
+    pairs, place = np.unique((rows["port"].astype(np.int64) + 1 << 32) + rows["service"], return_inverse=True)
+    services = [printable(name or "") for name in texts.services]
+    places = zip((pairs >> 32).tolist(), (pairs & 0xFFFFFFFF).tolist(), strict=True)
     return {
+        "total": len(rows),
         "hosts": to_text(hosts),
         "hostnames": _hostnames(texts, to_text(hosts)),
+        "places": [[port - 1, services[service]] for port, service in places],
         "kinds": kinds,
         "styles": style.tolist(),
-        "services": [printable(name or "") for name in texts.services],
         "addresses": [printable(address or "") for address in texts.addresses],
         "reasons": {kind.reason: reason_phrase(kind.reason) for kind in kinds},
         "sentences": {word: evidence_sentence(word) for kind in kinds for word in kind.evidence},
-        "rows": _columns(rows, host),
-        "maps": [
-            drawn._asdict() | ({"at": cell_of_hosts(drawn, hosts)} if drawn.kind == "hilbert" else {}) for drawn in maps
-        ],
+        "rows": _columns(rows, host, place),
+        "maps": [drawn._asdict() for drawn in maps],
         "names": list(STYLES),
         "labels": LABELS,
     }
@@ -154,16 +180,25 @@ def _hostnames(texts: Vocabulary, hosts: list[str]) -> list[str] | None:
     return names if any(names) else None
 
 
-def _columns(rows: Rows, host: Ints) -> dict[str, list[Any] | None]:
-    """The rows by column; a column without information is null."""
-    columns: dict[str, list[Any]] = {
-        "host": host.tolist(),
-        **{name: rows[name].tolist() for name in ("port", "kind", "service")},
-        "ttl": [None if value == UNKNOWN_TTL else value for value in rows["ttl"].tolist()],
-        "rtt": [None if value != value else round(value, 3) for value in rows["rtt"].tolist()],  # NaN is not itself
-        **{name: rows[name].tolist() for name in ("sender", "scanner", "tunnel", "scan")},
+def _columns(rows: Rows, host: Ints, place: Ints) -> dict[str, list[Any] | None]:
+    """The rows by column; a column without information is null. Round trips have four digits, and -1 is unknown."""
+    columns: dict[str, list[Any] | None] = {
+        "host": _packed(host),
+        "place": _packed(place),
+        "kind": _packed(rows["kind"]),
     }
-    told = {name for name, values in columns.items() if name in ("host", "port", "kind") or any(values)}
-    if len(set(columns["scanner"])) < 2:
-        told.discard("scanner")  # the same scanner in all rows
-    return {name: values if name in told else None for name, values in columns.items()}
+    for name in ("sender", "scanner", "tunnel", "scan", "ttl"):
+        known = np.unique(rows[name])[-2:]  # the same scanner in all rows says nothing
+        columns[name] = _packed(rows[name]) if known[-1:].sum() > 0 and (name != "scanner" or len(known) > 1) else None
+    trips = [-1 if trip != trip else float(f"{trip:.4g}") for trip in rows["rtt"].tolist()]  # NaN is not itself
+    return columns | {"rtt": trips if max(trips, default=-1) >= 0 else None}
+
+
+def _packed(values: npt.NDArray[Any]) -> list[int | list[int]]:
+    """The differences from row to row, from 0 on; `[difference, times]` stands for one that repeats."""
+    steps = np.diff(values.astype(np.int64), prepend=0)
+    starts = np.flatnonzero(np.diff(steps, prepend=steps[:1] + 1))
+    packed: list[int | list[int]] = []
+    for step, times in zip(steps[starts].tolist(), np.diff(starts, append=len(steps)).tolist(), strict=True):
+        packed += [step] * times if times < 3 else [[step, times]]
+    return packed

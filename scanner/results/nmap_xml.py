@@ -14,7 +14,7 @@ Source: nmap.dtd; reasons are nmap's own words, without the plurals of releases 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from reprlib import repr as brief
 from typing import IO, Any
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -52,6 +52,7 @@ class NotNmap(Exception):
 
 
 _NO_MEMORY = expat.errors.codes[expat.errors.XML_ERROR_NO_MEMORY]
+Run = Callable[[Mapping[str, str], Mapping[str, str]], None]  # is told what the file says of its scan
 _Named = list[tuple[str, list[int], str]]  # of ports in one state: (protocol, ports, reason)
 
 
@@ -61,6 +62,7 @@ class _Reader:
     def __init__(self) -> None:
         self.done: list[Verdict] = []
         self.left_out = 0  # ports that nmap counted and did not name
+        self.said: dict[str, dict[str, str]] = {"nmaprun": {}, "finished": {}}  # of the scan as a whole
         self._scanned: dict[str, str] = {}  # protocol → ports
         self._builder = TreeBuilder()
         self._root: Element | None = None
@@ -78,6 +80,8 @@ class _Reader:
             self._root = element
             if name != "nmaprun":
                 raise NotNmap(f"its XML is <{name[:40]}>, not nmap's <nmaprun>")
+        if name in self.said:
+            self.said[name] = attributes
         if name == "scaninfo":
             self._scanned[attributes.get("protocol", "tcp")] = attributes.get("services", "")
 
@@ -181,8 +185,10 @@ def _named_ports(groups: list[Element], most: int) -> list[_Named]:
     return named
 
 
-def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict]:
+def read_xml(stream: IO[bytes], note: Callable[[str], None], run: Run = lambda head, end: None) -> Iterator[Verdict]:
     """The verdicts of a file, host by host. At the end `note` gets a line about ports that were left out.
+
+    Then `run` gets the attributes of `<nmaprun>` and of `<finished>`.
 
     Raises NotNmap for anything that is not a whole file of nmap's XML; the address of a row is as written.
     """
@@ -214,6 +220,7 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None]) -> Iterator[Verdict
         raise NotNmap(str(error)) from error
     if reader.left_out:
         note(f"{reader.left_out:,} ports that nmap only counted are left out; nmap -d names each port")
+    run(*reader.said.values())
 
 
 def _refuse_declarations(name: str, system_id: str | None, public_id: str | None, has_internal_subset: bool) -> None:

@@ -38,6 +38,7 @@ from ..targets.files import Tell
 from ..verdict.rows import Verdict
 from ..verdict.table import State
 from .nmap_xml import NotNmap, read_xml
+from .runs import RunFacts, run_of_xml
 
 Note = Callable[[str], None]
 Showing = Callable[[], AbstractContextManager[Tell | None]]  # what shows how much has been read
@@ -64,13 +65,16 @@ _FIELDS: dict[str, type] = {
 }  # fmt: skip
 
 
-def read_results(paths: Sequence[str], note: Note, tell: Tell | None = None) -> Iterator[Verdict]:
+def read_results(
+    paths: Sequence[str], note: Note, tell: Tell | None = None, runs: list[RunFacts] | None = None
+) -> Iterator[Verdict]:
     """The verdicts of every file, one after the other (`-` is standard input); all captures together are one capture.
 
-    `note` gets a line for what was read only in part; `tell` the file, the bytes read so far, and those of the whole.
+    `note` gets a line for what was read only in part; `tell` the file, the bytes read so far, and those of the whole;
+    `runs` what a file says of its scan, behind its rows.
     Raises UsageError, naming file and line, for what cannot be read.
     """
-    captures = []
+    captures, runs = [], [] if runs is None else runs
     for path in paths:
         with _opened(path) as (raw, stream):
             if _is_capture(stream):
@@ -79,9 +83,9 @@ def read_results(paths: Sequence[str], note: Note, tell: Tell | None = None) -> 
                     raise UsageError(f"{file_name(path)} is a capture in a pipe: {advice}")
                 captures.append(path)
             else:
-                yield from _told(_read(_File(path, stream, note)), path, raw, tell)
+                yield from _told(_read(_File(path, stream, note, runs)), path, raw, tell)
     if captures:
-        yield from _classified(captures, note, tell)
+        yield from _classified(captures, note, tell, runs)
 
 
 @contextmanager
@@ -115,7 +119,7 @@ def _is_capture(stream: io.BufferedReader) -> bool:
     return magic in MAGICS or magic == MAGIC
 
 
-def _classified(paths: list[str], note: Note, tell: Tell | None) -> Iterator[Verdict]:
+def _classified(paths: list[str], note: Note, tell: Tell | None, runs: list[RunFacts]) -> Iterator[Verdict]:
     reading = Classification(paths)
     if tell:
         reading.capture.batches = _told_frames(reading.capture, iter(reading.capture), paths, tell)
@@ -123,6 +127,7 @@ def _classified(paths: list[str], note: Note, tell: Tell | None) -> Iterator[Ver
         yield from batch
     if not reading.capture.opened:
         raise UsageError(f"{reading.report()[0]}: name a capture that can be read")
+    runs.append(RunFacts(", ".join(map(file_name, paths)), summary=reading.report()[0]))
     for line in reading.report()[1:]:
         note(line)
 
@@ -137,11 +142,10 @@ def _told_frames(capture: Capture, batches: Iterator[Frames], paths: list[str], 
 class _File:
     """A file that is not a capture: its content, and the place that messages name."""
 
-    def __init__(self, path: str, stream: io.BufferedReader, note: Note) -> None:
-        self.stream = stream
-        self._name = file_name(path)
-        self._line = 0
-        self._note = note
+    def __init__(self, path: str, stream: io.BufferedReader, note: Note, runs: list[RunFacts]) -> None:
+        self.stream, self._name = stream, file_name(path)
+        self.run = lambda head, end: runs.append(run_of_xml(self._name, head, end))
+        self._line, self._note = 0, note
 
     def note(self, text: str) -> None:
         """A note about this file."""
@@ -190,7 +194,7 @@ def _empty(file: _File) -> Iterator[Verdict]:
 
 def _xml(file: _File) -> Iterator[Verdict]:
     try:
-        for verdict in read_xml(file.stream, lambda text: file.note(f": {text}")):
+        for verdict in read_xml(file.stream, lambda text: file.note(f": {text}"), file.run):
             yield _checked(verdict._replace(ip=_address(verdict.ip, file)), file)
     except NotNmap as error:
         raise file.wrong(str(error)) from error
@@ -250,9 +254,9 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
         raise file.wrong(f"port {brief(port)} is not one")
     if evidence and not all(isinstance(word, str) for word in evidence):
         raise file.wrong(f"evidence {brief(evidence)} is not a list of words")
+    words = tuple(evidence or ())
     return _checked(
-        Verdict(_address(ip, file), port, state, reason, protocol or "tcp", ttl, service, tuple(evidence or ()), *rest),
-        file,
+        Verdict(_address(ip, file), port, state, reason, protocol or "tcp", ttl, service, words, *rest), file
     )
 
 

@@ -1,121 +1,131 @@
 "use strict";
-// The program of the page: the map on a canvas, and a table that draws only the rows in view.
+// The program of the page: a table by pages with its search and sorting, and the map on a canvas.
 // It reads the data of this page and nothing else. Text is set as text, never as markup.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
 const make = (name, text, more) => Object.assign(document.createElement(name), { textContent: text ?? "" }, more);
-const rows = data.rows, total = rows.host.length;
-const styleOf = (row) => data.names[data.styles[rows.kind[row]]];
-const stateOf = (row) => data.kinds[rows.kind[row]][1];
-const at = (name, row) => (rows[name] ? rows[name][row] : null);
+const total = data.total;
+
+// Columns come as differences from row to row; [difference, times] stands for one that repeats.
+function unpacked(packed) {
+  const values = new Int32Array(total);
+  let at = 0, value = 0;
+  for (const item of packed) {
+    if (typeof item === "number") values[at++] = value += item;
+    else for (let left = item[1]; left; left--) values[at++] = value += item[0];
+  }
+  return values;
+}
+const rows = Object.fromEntries(Object.entries(data.rows).map(([name, list]) => [name, list && (name === "rtt" ? list : unpacked(list))]));
+const styles = data.styles.map((style) => data.names[style]);  // of each kind
+const styleOf = (row) => styles[rows.kind[row]];
+const kindOf = (row) => data.kinds[rows.kind[row]];
 
 function swatch(style) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("width", 10);
-  svg.setAttribute("height", 10);
-  svg.setAttribute("aria-hidden", "true");
-  const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  for (const [name, value] of [["width", 10], ["height", 10], ["rx", 2], ["class", "s-" + style]]) rect.setAttribute(name, value);
-  svg.append(rect);
+  const shape = (name, values) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
+    return element;
+  };
+  const svg = shape("svg", { width: 11, height: 11, "aria-hidden": "true" });
+  svg.append(shape("rect", { x: .5, y: .5, width: 10, height: 10, rx: 2, class: "s-" + style }));
   return svg;
 }
 
 // ── the table ──
 
-const ROW = 28, SPARE = 12;  // pixels of a row; rows drawn beyond either edge
-const text = (words) => words.join(" ");
+const SIZE = 100;  // rows of a page
+const number = (value) => (value < 0 ? "" : value);
 const columns = [
-  { head: "Host", key: (r) => rows.host[r], show: (r) => data.hosts[rows.host[r]] },
-  ...(data.hostnames ? [{ head: "Name", key: (r) => data.hostnames[rows.host[r]], show: (r) => data.hostnames[rows.host[r]] }] : []),
-  { head: "Port", key: (r) => rows.port[r], show: (r) => (rows.port[r] < 0 ? "host" : rows.port[r] + "/" + data.kinds[rows.kind[r]][0]) },
-  { head: "State", key: (r) => data.styles[rows.kind[r]], show: (r) => data.labels[styleOf(r)] },
-  { head: "Reason", key: (r) => data.kinds[rows.kind[r]][2], show: (r) => data.kinds[rows.kind[r]][2] },
-  { head: "TTL", name: "ttl", key: (r) => at("ttl", r), show: (r) => at("ttl", r) ?? "-" },
-  { head: "RTT ms", name: "rtt", key: (r) => at("rtt", r), show: (r) => at("rtt", r) ?? "-" },
-  { head: "Service", name: "service", key: (r) => data.services[at("service", r)], show: (r) => data.services[at("service", r)] },
-  { head: "Evidence", key: (r) => text(data.kinds[rows.kind[r]][3]), show: (r) => text(data.kinds[rows.kind[r]][3]) },
-  { head: "From", name: "sender", key: (r) => data.addresses[at("sender", r)], show: (r) => data.addresses[at("sender", r)] },
-  { head: "Scanner", name: "scanner", key: (r) => data.addresses[at("scanner", r)], show: (r) => data.addresses[at("scanner", r)] },
-  { head: "Tunnel", name: "tunnel", key: (r) => data.addresses[at("tunnel", r)], show: (r) => data.addresses[at("tunnel", r)] },
-  { head: "Scan", name: "scan", key: (r) => at("scan", r), show: (r) => at("scan", r) || "" },
-].filter((column) => !column.name || rows[column.name]);
+  { head: "Host", csv: "ip", key: (r) => rows.host[r], show: (r) => data.hosts[rows.host[r]] },
+  { head: "Name", csv: "hostname", there: data.hostnames, show: (r) => data.hostnames[rows.host[r]] },
+  { head: "Port", csv: "port", key: (r) => rows.place[r], value: (r) => number(data.places[rows.place[r]][0]), show: port },
+  { csv: "protocol", value: (r) => kindOf(r)[0] },
+  { head: "State", csv: "state", key: (r) => data.styles[rows.kind[r]], value: (r) => kindOf(r)[1], show: (r) => data.labels[styleOf(r)] },
+  { head: "Reason", csv: "reason", show: (r) => kindOf(r)[2] },
+  { head: "Service", csv: "service", show: (r) => data.places[rows.place[r]][1] },
+  { head: "TTL", csv: "ttl", named: true, there: rows.ttl, show: (r) => number(rows.ttl[r]) },
+  { head: "RTT ms", csv: "rtt_ms", named: true, there: rows.rtt, show: (r) => number(rows.rtt[r]) },
+  { head: "Evidence", csv: "evidence", value: (r) => kindOf(r)[3].join(";"), show: (r) => kindOf(r)[3].join(" ") },
+  { head: "From", csv: "icmp_from", named: true, there: rows.sender, show: (r) => data.addresses[rows.sender[r]] },
+  { head: "Scanner", csv: "scanner_ip", named: true, there: rows.scanner, show: (r) => data.addresses[rows.scanner[r]] },
+  { head: "Tunnel", csv: "tunnel", named: true, there: rows.tunnel, show: (r) => data.addresses[rows.tunnel[r]] },
+  { head: "Scan", csv: "scan", named: true, there: rows.scan, show: (r) => rows.scan[r] || "" },
+].filter((column) => column.there !== null);
+const shown = columns.filter((column) => column.head);
+const view = { rows: new Uint32Array(0), sort: null, down: false, page: 0 };
 
-const view = { rows: new Uint32Array(0), sort: null, down: false, spot: null, chosen: -1 };
+function port(row) {
+  const number = data.places[rows.place[row]][0];
+  return number < 0 ? "host" : number + "/" + kindOf(row)[0];
+}
 
 function heads() {
-  for (const column of columns) {
-    const th = make("th", "", { scope: "col" });
-    const button = make("button", column.head, { type: "button" });
-    button.addEventListener("click", () => sortBy(column));
-    column.th = th;
-    th.setAttribute("aria-sort", "none");
-    th.append(button);
-    find("heads").append(th);
+  for (const column of shown) {
+    column.th = make("th", "", { scope: "col" });
+    column.th.dataset.head = column.head;
+    column.th.append(make("button", column.head, { type: "button", onclick: () => sortBy(column) }));
+    find("heads").append(column.th);
   }
 }
 
 function sortBy(column) {
   view.down = view.sort === column && !view.down;
   view.sort = column;
-  for (const other of columns) other.th.setAttribute("aria-sort", other !== column ? "none" : view.down ? "descending" : "ascending");
+  view.page = 0;
   arrange();
+  save();
+}
+
+// Numbers to sort by: texts get their rank among all texts of the column; unknown values come last in both directions.
+function keysOf({ key, show }) {
+  const values = Array.from(view.rows, key ?? show);
+  const known = [...new Set(values)].filter((value) => value !== "");
+  known.sort(typeof known[0] === "number" ? (a, b) => a - b : undefined);
+  const ranks = new Map(known.map((value, rank) => [value, view.down ? -rank : rank]));
+  const keys = new Float64Array(total);
+  view.rows.forEach((row, at) => { keys[row] = ranks.get(values[at]) ?? Infinity; });
+  return keys;
 }
 
 function arrange() {
+  for (const other of shown) other.th.setAttribute("aria-sort", other !== view.sort ? "none" : view.down ? "descending" : "ascending");
   if (view.sort) {
-    const key = view.sort.key, sign = view.down ? -1 : 1;
-    const keys = new Map();
-    for (const row of view.rows) keys.set(row, key(row));
-    view.rows.sort((a, b) => {
-      const x = keys.get(a), y = keys.get(b);
-      if (x === y) return a - b;
-      if (x === null || x === "" || x === undefined) return 1;  // unknown values come last in both directions
-      if (y === null || y === "" || y === undefined) return -1;
-      return x < y ? -sign : sign;
-    });
-  }
-  find("scroll").scrollTop = 0;
+    const keys = keysOf(view.sort);
+    view.rows.sort((a, b) => (keys[a] === keys[b] ? a - b : keys[a] - keys[b]));
+  } else view.rows.sort();
   draw();
 }
 
-function draw() {
-  const box = find("scroll");
-  const count = view.rows.length;
-  const first = Math.max(0, Math.floor(box.scrollTop / ROW) - SPARE);
-  const last = Math.min(count, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + SPARE);
-  const held = document.activeElement?.dataset?.row;  // the row whose button has the focus
+// The rows of this page; on paper, all of them.
+function draw(all = false) {
+  const count = view.rows.length, pages = Math.max(1, Math.ceil(count / SIZE));
+  view.page = Math.min(view.page, pages - 1);
+  const first = all ? 0 : view.page * SIZE;
+  const lines = Array.from(view.rows.subarray(first, all ? count : first + SIZE), (row, at) => line(row, first + at));
   const body = document.createDocumentFragment();
-  body.append(gap(first * ROW));
-  for (let place = first; place < last; place++) body.append(line(view.rows[place], place));
-  body.append(gap((count - last) * ROW));
+  for (const tr of lines) body.append(tr);
   find("body").replaceChildren(body);
   find("table").setAttribute("aria-rowcount", count + 1);
-  if (held !== undefined) find("body").querySelector(`button[data-row="${held}"]`)?.focus({ preventScroll: true });
-}
-
-function gap(height) {
-  const tr = make("tr");
-  const td = make("td", "", { className: "gap", colSpan: columns.length });
-  td.style.height = height + "px";
-  tr.setAttribute("aria-hidden", "true");
-  tr.append(td);
-  return tr;
+  find("page").textContent = "Page " + (view.page + 1).toLocaleString("en") + " of " + pages.toLocaleString("en");
+  find("back").disabled = !view.page;
+  find("next").disabled = view.page + 1 >= pages;
 }
 
 function line(row, place) {
-  const tr = make("tr", "", { className: row === view.chosen ? "chosen" : "" });
+  const tr = make("tr");
   tr.setAttribute("aria-rowindex", place + 2);
-  for (const column of columns) {
-    const td = make("td");
+  for (const column of shown) {
+    const value = String(column.show(row));
+    const td = make("td", column.head === "Host" ? "" : value);
+    if (column.named && value) td.dataset.head = column.head;
+    if (column.head === "State") td.prepend(swatch(styleOf(row)), " ");
     if (column.head === "Host") {
-      const button = make("button", column.show(row), { type: "button" });
+      const button = make("button", value, { type: "button" });
       button.dataset.row = row;
-      button.setAttribute("aria-label", "Explain " + describe(row));
+      button.setAttribute("aria-expanded", "false");
       td.append(button);
-    } else {
-      if (column.head === "State") td.append(swatch(styleOf(row)));
-      td.append(String(column.show(row) ?? ""));
     }
     tr.append(td);
   }
@@ -123,91 +133,211 @@ function line(row, place) {
 }
 
 function describe(row) {
-  const port = rows.port[row] < 0 ? "" : " port " + columns.find((column) => column.head === "Port").show(row);
-  const name = data.hostnames?.[rows.host[row]];
-  return data.hosts[rows.host[row]] + (name ? " (" + name + ")" : "") + port + ": " + data.labels[styleOf(row)];
+  const name = data.hostnames?.[rows.host[row]], at = port(row);
+  return data.hosts[rows.host[row]] + (name ? " (" + name + ")" : "") + (at === "host" ? "" : " port " + at) + ": " + data.labels[styleOf(row)];
 }
 
-function explain(row) {
-  view.chosen = row;
-  const [, state, reason, words] = data.kinds[rows.kind[row]];
-  const list = make("ul");
+// Below the row, what its words mean; a second time takes it away.
+function explain(button) {
+  const row = Number(button.dataset.row), tr = button.closest("tr"), below = tr.nextSibling;
+  const open = below?.className !== "detail";
+  button.setAttribute("aria-expanded", open);
+  if (!open) return below.remove();
+  const [, state, reason, words] = kindOf(row);
+  const cell = make("td", "", { colSpan: shown.length }), list = make("ul");
   for (const word of words) {
     const item = make("li");
     item.append(make("code", word), " ", data.sentences[word]);
     list.append(item);
   }
-  const because = make("p", state + " (" + reason + "): " + (data.reasons[reason] ?? "") + ".");
-  find("detail").replaceChildren(make("strong", describe(row)), because, ...(words.length ? [list] : []));
-  draw();
+  cell.append(make("strong", describe(row)), make("p", state + " (" + reason + "): " + (data.reasons[reason] ?? "") + "."), ...(words.length ? [list] : []));
+  const detail = make("tr", "", { className: "detail" });
+  detail.append(cell);
+  tr.after(detail);
 }
 
-// ── search and filters ──
+// ── search ──
 
-function texts() {
-  const kinds = data.kinds.map((kind, number) => [kind[0], data.labels[data.names[data.styles[number]]], kind[2], ...kind[3]].join(" ").toLowerCase());
-  const services = data.services.map((name) => name.toLowerCase());
-  return (row) => data.hosts[rows.host[row]] + " " + kinds[rows.kind[row]] + " " + (rows.service ? services[rows.service[row]] : "")
-    + " " + (rows.sender ? data.addresses[rows.sender[row]] : "") + " " + (data.hostnames?.[rows.host[row]] ?? "").toLowerCase();
-}
-const searchable = texts();
-
-function matches(row, terms) {
-  const port = String(rows.port[row]);
-  let whole = null;
-  for (const term of terms) {
-    if (term === port || term === port + "/" + data.kinds[rows.kind[row]][0]) continue;
-    if (/^\d{1,5}$/.test(term)) return false;  // a bare number is a port
-    whole ??= searchable(row);
-    if (!whole.includes(term)) return false;
+// An address as [number, bits], or null.
+function parsed(text) {
+  const parts = text.split(".");
+  if (parts.length === 4 && parts.every((part) => /^\d{1,3}$/.test(part) && part < 256)) {
+    return [parts.reduce((sum, part) => (sum << 8n) + BigInt(part), 0n), 32];
   }
-  return true;
+  if (!/^[0-9a-f:]*:[0-9a-f:]*$/.test(text)) return null;
+  const [left, right, more] = text.split("::").map((half) => (half ? half.split(":") : []));
+  const groups = right ? [...left, ...Array(Math.max(0, 8 - left.length - right.length)).fill("0"), ...right] : left;
+  if (more || groups.length !== 8 || !groups.every((group) => /^[0-9a-f]{1,4}$/.test(group))) return null;
+  return [groups.reduce((sum, group) => (sum << 16n) + BigInt("0x" + group), 0n), 128];
+}
+
+let hostNumbers = null;
+// Hosts within a network (`192.0.2.0/24`, or one address) as a test of rows; null if the text is none.
+function network(text) {
+  const [address, length] = text.split("/"), base = parsed(address);
+  if (!base || (length !== undefined && !(/^\d{1,3}$/.test(length) && length <= base[1]))) return null;
+  const shift = BigInt(base[1] - (length ?? base[1]));
+  hostNumbers ??= data.hosts.map(parsed);
+  return over("host", data.hosts, (_, at) => hostNumbers[at][1] === base[1] && hostNumbers[at][0] >> shift === base[0] >> shift);
+}
+
+// What holds for the entries of a list holds for the rows that have their numbers in a column.
+function over(column, list, test) {
+  const flags = list && rows[column] ? list.map(test) : null;
+  return flags ? (row) => flags[rows[column][row]] : () => false;
+}
+
+function ports(text) {
+  const range = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
+  return range ? over("place", data.places, ([port]) => port >= +range[1] && port <= +(range[2] ?? range[1])) : () => false;
+}
+
+const lower = (list) => list?.map((text) => text.toLowerCase());
+const names = lower(data.hostnames), places = data.places.map(([, name]) => name.toLowerCase()), addresses = lower(data.addresses);
+const labels = styles.map((style, at) => (data.kinds[at][1] + " " + data.labels[style]).toLowerCase());
+const seen = ["sender", "scanner", "tunnel"];
+const either = (...tests) => (row) => tests.some((test) => test(row));
+const fields = {
+  port: ports,
+  state: (word) => over("kind", data.kinds, (kind, at) => kind[1].toLowerCase() === word || styles[at] === word),
+  reason: (word) => over("kind", data.kinds, (kind) => kind[2].toLowerCase() === word),
+  evidence: (word) => over("kind", data.kinds, (kind) => kind[3].some((each) => each.toLowerCase() === word)),
+  service: (word) => over("place", places, (name) => name === word),
+  host: (word) => network(word) ?? either(over("host", data.hosts, (host) => host.includes(word)), over("host", names, (name) => name.includes(word))),
+};
+
+// One term → a test of rows: field:value,value, a port, an address, a network, or a word that occurs anywhere.
+function testOf(term) {
+  const [, field, values] = /^([a-z]+):(.+)$/.exec(term) ?? [];
+  if (Object.hasOwn(fields, field ?? "")) return either(...values.split(",").map((value) => fields[field](value)));
+  const [, alone, protocol] = /^(\d{1,5})(?:\/([a-z]+))?$/.exec(term) ?? [];
+  if (alone) {
+    const here = ports(alone), spoken = over("kind", data.kinds, (kind) => kind[0] === protocol);
+    return protocol ? (row) => here(row) && spoken(row) : here;
+  }
+  const inside = network(term);
+  if (inside) return either(inside, ...seen.map((name) => over(name, addresses, (text) => text.split(" ").includes(term))));
+  const has = (text) => text.includes(term);
+  const kinds = over("kind", data.kinds, (kind, at) => has(labels[at]) || kind.flat().some((word) => has(word.toLowerCase())));
+  return either(fields.host(term), over("place", places, has), kinds, ...seen.map((name) => over(name, addresses, has)));
+}
+
+function terms() {
+  return find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
 function filter() {
-  const terms = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const styles = new Set([...find("states").querySelectorAll("input:checked")].map((box) => box.value));
-  const reason = find("reason").value, word = find("word").value, spot = view.spot;
-  const wanted = data.kinds.map((kind, number) =>
-    styles.has(data.names[data.styles[number]]) && (!reason || kind[2] === reason) && (!word || kind[3].includes(word)));
-  const found = [];
-  for (let row = 0; row < total; row++) {
-    if (wanted[rows.kind[row]] && (!spot || spot.has(row)) && (!terms.length || matches(row, terms))) found.push(row);
-  }
-  view.rows = Uint32Array.from(found);
-  find("spot").hidden = !spot;
-  if (spot) find("spot").textContent = "Only " + spot.title + " ✕";
-  find("found").textContent = found.length.toLocaleString("en") + " of " + total.toLocaleString("en") + " rows";
+  const tests = terms().map((term) => {
+    const test = testOf(term.replace(/^-(?=.)/, ""));
+    return term.length > 1 && term[0] === "-" ? (row) => !test(row) : test;
+  });
+  const found = new Uint32Array(total);
+  let count = 0;
+  for (let row = 0; row < total; row++) if (tests.every((test) => test(row))) found[count++] = row;
+  view.rows = found.slice(0, count);
+  find("found").textContent = count.toLocaleString("en") + " of " + total.toLocaleString("en") + " rows" + (tests.length ? " match" : "");
+  const states = terms().filter((term) => term.startsWith("state:")).flatMap((term) => term.slice(6).split(","));
+  for (const button of find("states").children) button.setAttribute("aria-pressed", states.includes(button.value));
   arrange();
 }
 
+// Sorting, search and page live in the fragment of the address, so that a link shows what its sender saw.
+function save() {
+  const given = { q: find("search").value.trim(), sort: view.sort && (view.down ? "-" : "") + view.sort.csv, page: view.page && view.page + 1 };
+  const text = new URLSearchParams(Object.entries(given).filter(([, value]) => value)).toString();
+  history.replaceState(null, "", "#" + text);
+}
+
+function restore(event) {
+  const given = new URLSearchParams(location.hash.slice(1)), sort = given.get("sort") ?? "";
+  if (event && location.hash && !["q", "sort", "page"].some((name) => given.has(name))) return;  // a place on the page
+  find("search").value = given.get("q") ?? "";
+  view.down = sort.startsWith("-");
+  view.sort = shown.find((column) => column.csv === sort.replace("-", "")) ?? null;
+  view.page = Math.max(0, (parseInt(given.get("page") ?? 1, 10) || 1) - 1);
+  filter();
+  if (event) find("results").scrollIntoView();
+}
+
+function search(query) {
+  if (query !== undefined) find("search").value = query;
+  view.page = 0;
+  filter();
+  save();
+}
+
+function turn(pages) {
+  view.page += pages;
+  draw();
+  save();
+  find("results").scrollIntoView();
+}
+
+// What programs read back; a cell that a spreadsheet would take for a formula begins with an apostrophe.
+function csv() {
+  const cell = (value) => {
+    const text = /^[=+@\t\r-]/.test(value) ? "'" + value : String(value);
+    return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+  };
+  const lines = Array.from(view.rows, (row) => columns.map(({ value, show }) => cell((value ?? show)(row))).join(","));
+  return [columns.map((column) => column.csv).join(","), ...lines, ""].join("\n");
+}
+
+function download() {
+  const url = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  make("a", "", { href: url, download: "rows.csv" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+function toggle(name) {
+  const mine = (term) => term.startsWith("state:");
+  const old = terms().filter(mine).flatMap((term) => term.slice(6).split(","));
+  const wanted = old.includes(name) ? old.filter((state) => state !== name) : [...old, name];
+  search([...(wanted.length ? ["state:" + wanted.join(",")] : []), ...terms().filter((term) => !mine(term))].join(" "));
+}
+
 function controls() {
-  const styles = new Map(), reasons = new Set(), words = new Set();
-  for (let row = 0; row < total; row++) styles.set(styleOf(row), (styles.get(styleOf(row)) ?? 0) + 1);
-  for (const kind of data.kinds) {
-    reasons.add(kind[2]);
-    kind[3].forEach((word) => words.add(word));
+  const counts = new Map(), words = { reason: new Set(), evidence: new Set() };
+  for (let row = 0; row < total; row++) counts.set(rows.kind[row], (counts.get(rows.kind[row]) ?? 0) + 1);
+  const states = new Map();
+  for (const [kind, count] of counts) {
+    const name = styles[kind] === "firewall" ? "closed" : styles[kind];
+    states.set(name, (states.get(name) ?? 0) + count);
+    words.reason.add(data.kinds[kind][2]);
+    for (const word of data.kinds[kind][3]) words.evidence.add(word);
   }
-  for (const name of data.names.filter((style) => styles.has(style))) {
-    const label = make("label");
-    const box = make("input", "", { type: "checkbox", value: name, checked: true, defaultChecked: true });
-    label.append(box, " ", swatch(name), " " + data.labels[name] + " (" + styles.get(name).toLocaleString("en") + ")");
-    find("states").append(label);
+  for (const name of data.names.filter((style) => states.has(style))) {
+    const button = make("button", "", { type: "button", value: name, onclick: () => toggle(name) });
+    button.append(swatch(name), " " + data.labels[name] + " " + states.get(name).toLocaleString("en"));
+    find("states").append(button);
   }
-  for (const [id, values] of [["reason", reasons], ["word", words]]) {
-    for (const value of [...values].sort()) find(id).append(make("option", value, { value }));
-    find(id).parentElement.hidden = !values.size;
+  for (const [field, values] of Object.entries(words)) {
+    const group = make("optgroup", "", { label: field });
+    for (const value of [...values].sort()) group.append(make("option", value, { value: field + ":" + value.toLowerCase() }));
+    if (values.size) find("add").append(group);
   }
+  find("add").addEventListener("change", () => { search((find("search").value + " " + find("add").value).trim()); find("add").value = ""; });
   let waiting = 0;
-  find("filters").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(filter, 80); });
+  find("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(search, 80); });
   find("filters").addEventListener("submit", (event) => event.preventDefault());
-  find("filters").addEventListener("reset", () => { view.spot = null; setTimeout(filter); });
-  find("spot").addEventListener("click", () => { view.spot = null; filter(); find("search").focus(); });
-  find("scroll").addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
+  find("filters").addEventListener("reset", () => { view.sort = null; setTimeout(search); });
+  find("save").addEventListener("click", download);
+  find("back").addEventListener("click", () => turn(-1));
+  find("next").addEventListener("click", () => turn(1));
   find("body").addEventListener("click", (event) => {
-    const row = event.target.closest("button")?.dataset.row;
-    if (row !== undefined) explain(Number(row));
+    const button = event.target.closest("button");
+    if (button) explain(button);
   });
+  addEventListener("hashchange", restore);
+  addEventListener("beforeprint", () => onPaper(true));
+  addEventListener("afterprint", () => onPaper(false));
+}
+
+function onPaper(yes) {
+  document.documentElement.classList.toggle("paper", yes);
+  draw(yes);
+  for (const details of document.querySelectorAll("details")) details.open = yes;
+  if (data.maps.length) paint();
 }
 
 // ── the map ──
@@ -228,54 +358,57 @@ function along(order, x, y) {
 
 // The address that is `cells` cells behind `base`, as text; a cell holds 2^bits addresses.
 function address(base, bits, cells) {
-  const step = BigInt(cells) << BigInt(bits);
-  if (!base.includes(":")) {
-    const number = base.split(".").reduce((sum, part) => sum * 256n + BigInt(part), 0n) + step;
-    return [24n, 16n, 8n, 0n].map((shift) => (number >> shift) & 255n).join(".");
-  }
-  const [left, right] = base.split("::").map((half) => (half ? half.split(":") : []));
-  const parts = right ? [...left, ...Array(8 - left.length - right.length).fill("0"), ...right] : left;
-  const number = parts.reduce((sum, part) => (sum << 16n) + BigInt("0x" + part), 0n) + step;
+  const [start, whole] = parsed(base), number = start + (BigInt(cells) << BigInt(bits));
+  if (whole === 32) return [24n, 16n, 8n, 0n].map((shift) => (number >> shift) & 255n).join(".");
   const groups = Array.from({ length: 8 }, (_, group) => ((number >> BigInt(112 - 16 * group)) & 0xffffn).toString(16)).join(":");
   const runs = [...groups.matchAll(/(?:^|:)0(?::0)+(?=:|$)/g)].sort((a, b) => b[0].length - a[0].length || a.index - b.index);
   if (!runs.length) return groups;
   return groups.slice(0, runs[0].index) + "::" + groups.slice(runs[0].index + runs[0][0].length + 1);
 }
 
-const map = { now: null, width: 0, height: 0, cell: [1, 1], margin: [0, 0], x: 0, y: 0 };
+const map = { now: null, width: 0, height: 0, fold: 1, cell: [1, 1], margin: [0, 0], x: 0, y: 0 };
 
 function choose(number) {
-  const now = (map.now = data.maps[number]);
-  const grid = now.kind === "grid";
-  map.width = grid ? Math.max(1, now.ports.length) : 1 << now.order;
-  map.height = grid ? now.hosts.length : 1 << now.order;
+  map.now = data.maps[number];
   map.x = map.y = 0;
-  const size = 2 ** now.bits;
-  find("about").textContent = grid
-    ? "A row for each host, a column for each port: " + now.title + "."
-    : now.kind === "ports"
-      ? "All 65,536 ports of " + now.title + " along a Hilbert curve: neighbours stay close, port 0 is top left."
-      : "The addresses of " + now.title + " along a Hilbert curve: neighbours stay close, networks are blocks. A cell is "
-        + (size === 1 ? "one address" : size.toLocaleString("en") + " addresses") + " and shows the strongest state of its ports.";
   paint();
 }
 
-function placeOf(x, y) {
-  return map.now.kind === "grid" ? y * map.width + x : along(map.now.order, x, y);
+function about() {
+  const now = map.now, size = 2 ** now.bits;
+  if (now.kind === "grid") {
+    return "A row for each host, a column for each port: " + now.title + "."
+      + (map.fold > 1 ? " A cell is " + map.fold + " ports and shows the strongest state of them." : "");
+  }
+  if (now.kind === "ports") return "All 65,536 ports of " + now.title + " along a Hilbert curve: neighbours stay close, port 0 is top left.";
+  return "The addresses of " + now.title + " along a Hilbert curve: neighbours stay close, networks are blocks. A cell is "
+    + (size === 1 ? "one address" : size.toLocaleString("en") + " addresses") + " and shows the strongest state of its ports.";
 }
 
+// Sizes in pixels of the screen. Where there is no room for every port of a grid, a cell stands for several.
 function measure() {
-  const grid = map.now.kind === "grid";
+  const now = map.now, grid = now.kind === "grid", sharp = window.devicePixelRatio || 1;
   const room = find("cells").parentElement.clientWidth - 8;
-  map.margin = grid ? [Math.min(room / 3, 10 + 7.3 * Math.max(...map.now.hosts.map((host) => host.length))), 46] : [0, 0];
-  const fit = Math.floor((Math.min(room, grid ? room : 780) - map.margin[0]) / map.width);
-  map.cell = grid
-    ? [Math.max(3, Math.min(22, fit)), map.height <= 40 ? 18 : map.height <= 100 ? 8 : 4]
-    : Array(2).fill(Math.max(2, Math.min(24, fit)));
+  map.margin = grid ? [Math.min(room / 3, 10 + 7.3 * Math.max(...now.hosts.map((host) => host.length))), 46] : [0, 0];
+  const across = grid ? Math.max(1, now.ports.length) : 1 << now.order;
+  map.fold = grid ? Math.ceil(across * 3 / (room - map.margin[0])) : 1;
+  map.width = Math.ceil(across / map.fold);
+  map.height = grid ? now.hosts.length : 1 << now.order;
+  const fit = Math.max(1, Math.floor(((Math.min(room, grid ? room : 780) - map.margin[0]) / map.width) * sharp)) / sharp;
+  map.cell = grid ? [Math.min(22, fit), map.height <= 40 ? 18 : map.height <= 100 ? 8 : 4] : Array(2).fill(Math.min(24, fit));
+}
+
+// The code of a cell, an index of names; of several ports the strongest state, which has the lowest code but 0.
+function codeAt(x, y) {
+  const now = map.now;
+  if (now.kind !== "grid") return now.cells[along(now.order, x, y)];
+  const across = Math.max(1, now.ports.length), first = y * across + x * map.fold;
+  return [...now.cells.slice(first, Math.min(first + map.fold, (y + 1) * across))].filter((code) => code !== "0").sort()[0] ?? "0";
 }
 
 function paint() {
   measure();
+  find("about").textContent = about();
   const canvas = find("cells"), sharp = window.devicePixelRatio || 1;
   const [across, down] = map.cell, [left, top] = map.margin;
   const width = left + map.width * across, height = top + map.height * down;
@@ -287,19 +420,20 @@ function paint() {
   pen.scale(sharp, sharp);
   const theme = getComputedStyle(document.documentElement);
   const colours = data.names.map((name) => theme.getPropertyValue("--" + name));
-  const seam = across > 4 && down > 4 ? 1 : 0;
+  const seam = across > 4 && down > 4 ? 1 : 0, large = across >= 8 && down >= 8;
   for (let y = 0; y < map.height; y++) {
     for (let x = 0; x < map.width; x++) {
-      pen.fillStyle = colours[map.now.cells[placeOf(x, y)]];
-      pen.fillRect(left + x * across, top + y * down, across - seam, down - seam);
+      const code = codeAt(x, y), less = large && code > 1 ? Math.min(across, down) / 5 : 0;  // open cells are also larger
+      pen.fillStyle = colours[code];
+      pen.fillRect(left + x * across + less, top + y * down + less, across - seam - 2 * less, down - seam - 2 * less);
     }
   }
-  if (map.now.kind === "grid") names(pen, theme);
+  if (map.now.kind === "grid") inscribe(pen, theme);
   map.picture = make("canvas", "", { width: canvas.width, height: canvas.height });
   map.picture.getContext("2d").drawImage(canvas, 0, 0);
 }
 
-function names(pen, theme) {
+function inscribe(pen, theme) {
   const [across, down] = map.cell, [left, top] = map.margin;
   pen.fillStyle = theme.getPropertyValue("--ink");
   pen.font = "12px ui-monospace, monospace";
@@ -308,28 +442,32 @@ function names(pen, theme) {
   pen.textAlign = "right";
   for (let y = 0; y < map.height; y += lines) pen.fillText(map.now.hosts[y], left - 6, top + (y + .5) * down, left - 8);
   pen.textAlign = "left";
-  for (let x = 0; x < map.now.ports.length; x += steps) {
+  for (let x = 0; x < map.width && map.now.ports.length; x += steps) {
     pen.save();
     pen.translate(left + (x + .5) * across, top - 5);
     pen.rotate(-Math.PI / 2);
-    pen.fillText(map.now.ports[x], 0, 0);
+    pen.fillText(map.now.ports[x * map.fold], 0, 0);
     pen.restore();
   }
 }
 
+// What the chosen cell stands for, as [words for people, terms of the search].
 function where() {
-  const now = map.now, place = placeOf(map.x, map.y);
-  if (now.kind === "grid") return now.hosts[map.y] + (now.ports.length ? " port " + now.ports[map.x] : "");
-  if (now.kind === "ports") return now.title + " port " + place;
-  const whole = now.base.includes(":") ? 128 : 32;
-  return address(now.base, now.bits, place) + (now.bits ? "/" + (whole - now.bits) : "");
+  const now = map.now;
+  if (now.kind === "hilbert") {
+    const place = address(now.base, now.bits, along(now.order, map.x, map.y)), whole = now.base.includes(":") ? 128 : 32;
+    const text = place + (now.bits ? "/" + (whole - now.bits) : "");
+    return [text, text];
+  }
+  const host = now.hosts[now.kind === "grid" ? map.y : 0], of = now.ports.slice(map.x * map.fold, (map.x + 1) * map.fold);
+  const ports = now.kind === "ports" ? String(along(now.order, map.x, map.y)) : of.length > 1 ? of[0] + "-" + of.at(-1) : String(of[0] ?? "");
+  return ports ? [host + (of.length > 1 ? " ports " : " port ") + ports, "host:" + host + " port:" + ports] : [host, "host:" + host];
 }
 
 function point(x, y) {
   map.x = Math.max(0, Math.min(map.width - 1, x));
   map.y = Math.max(0, Math.min(map.height - 1, y));
-  const style = data.names[map.now.cells[placeOf(map.x, map.y)]];
-  find("cell").textContent = where() + ": " + (data.labels[style] ?? "no row");
+  find("cell").textContent = where()[0] + ": " + (data.labels[data.names[codeAt(map.x, map.y)]] ?? "no row");
   const pen = find("cells").getContext("2d"), theme = getComputedStyle(document.documentElement);
   const [across, down] = map.cell, [left, top] = map.margin;
   pen.save();
@@ -342,22 +480,9 @@ function point(x, y) {
   pen.strokeRect(left + map.x * across - 1, top + map.y * down - 1, across + 1, down + 1);
 }
 
-// What the chosen cell stands for, as a test of rows.
-function spot() {
-  const now = map.now, place = placeOf(map.x, map.y), title = where();
-  if (now.kind === "hilbert") {
-    const hosts = new Set(now.at.flatMap((cell, host) => (cell === place ? [host] : [])));
-    return { title, has: (row) => hosts.has(rows.host[row]) };
-  }
-  const host = data.hosts.indexOf(now.kind === "grid" ? now.hosts[map.y] : now.hosts[0]);
-  const port = now.kind === "grid" ? now.ports[map.x] : place;
-  return { title, has: (row) => rows.host[row] === host && (rows.port[row] === port || rows.port[row] < 0) };
-}
-
 function pick() {
-  view.spot = spot();
-  filter();
-  find("scroll").scrollIntoView({ block: "nearest" });
+  search(where()[1]);
+  find("results").scrollIntoView();
 }
 
 function mapping() {
@@ -377,12 +502,12 @@ function mapping() {
     event.preventDefault();
   });
   find("which")?.addEventListener("change", (event) => choose(Number(event.target.value)));
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+  for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) window.matchMedia(query).addEventListener("change", paint);
   window.addEventListener("resize", paint);
   choose(0);
 }
 
 heads();
 controls();
-filter();
+restore();
 mapping();
