@@ -19,7 +19,8 @@ from ..targets.own_ports import Shown
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from ..verdict.table import State
-from .read import Note, read_results
+from .captures import Note
+from .read import read_results
 
 _CHUNK = 1 << 16
 

@@ -29,18 +29,16 @@ from typing import Any
 from ..capture.pcap import MAGICS
 from ..capture.pcapng import MAGIC
 from ..capture.reader import packed_with
-from ..capture.source import Capture, file_name
-from ..classifier.classification import Classification
+from ..capture.source import file_name
 from ..errors import UsageError
 from ..gzipped import DAMAGED, TooDense, unpacked
-from ..packet.headers import Frames
 from ..targets.files import Tell
 from ..verdict.rows import Verdict
 from ..verdict.table import State
+from .captures import Note, classified
 from .nmap_xml import NotNmap, read_xml
 from .runs import RunFacts, run_of_xml
 
-Note = Callable[[str], None]
 Showing = Callable[[], AbstractContextManager[Tell | None]]  # what shows how much has been read
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # in UTF-8
@@ -85,7 +83,7 @@ def read_results(
             else:
                 yield from _told(_read(_File(path, stream, note, runs)), path, raw, tell)
     if captures:
-        yield from _classified(captures, note, tell, runs)
+        yield from classified(captures, note, tell, runs)
 
 
 @contextmanager
@@ -117,26 +115,6 @@ def _is_capture(stream: io.BufferedReader) -> bool:
     except (OSError, *DAMAGED):
         return False  # the text reader meets the same damage, and names the place
     return magic in MAGICS or magic == MAGIC
-
-
-def _classified(paths: list[str], note: Note, tell: Tell | None, runs: list[RunFacts]) -> Iterator[Verdict]:
-    reading = Classification(paths)
-    if tell:
-        reading.capture.batches = _told_frames(reading.capture, iter(reading.capture), paths, tell)
-    for batch in reading.batches():
-        yield from batch
-    if not reading.capture.opened:
-        raise UsageError(f"{reading.report()[0]}: name a capture that can be read")
-    runs.append(RunFacts(", ".join(map(file_name, paths)), summary=reading.report()[0]))
-    for line in reading.report()[1:]:
-        note(line)
-
-
-def _told_frames(capture: Capture, batches: Iterator[Frames], paths: list[str], tell: Tell) -> Iterator[Frames]:
-    name = paths[0] if len(paths) == 1 else f"{len(paths)} captures"
-    for frames in batches:
-        tell(name, capture.bytes_read, capture.size or 0)
-        yield frames
 
 
 class _File:
