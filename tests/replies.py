@@ -22,7 +22,7 @@ class Host:
 
     Its own packets have `ip_id` (None: it counts up) and `df`, as Linux has 0 and True. The firewall's resets have
     `reject_ip_id` and `reject_df`. `marks`: it copies the TOS byte of a probe into its resets, as Linux does. `delay`
-    is added to the round trip, seconds. `forwards`: ports that another host behind the same address answers.
+    is added to the round trip, seconds. Its SYN/ACKs carry `options`. `forwards`: ports that another host behind the same address answers.
     """
 
     ports: dict[int, Action] = field(default_factory=dict)
@@ -36,6 +36,7 @@ class Host:
     reject_ip_id: int | None = 0
     reject_ttl: int | None = None  # None: the host's; REJECT in FORWARD differs by one hop
     forwards: dict[int, "Host"] = field(default_factory=dict)
+    options: bytes = b""
 
 
 class Answers:
@@ -64,7 +65,7 @@ class Answers:
             rows[error, at + 8 : 2 * at + 16] = probes[error, : at + 8]
         tcp = slice(None) if not error.any() else ~error
         self._write_tcp(rows, probes, at, tcp)
-        _write_checksums(rows, at, tcp)
+        _write_checksums(rows, at, facts[:, 0] - at, tcp)
         marked = facts[:, 2] > 0
         if marked.any():
             rows[marked, 1] = rows[marked, 1] | (probes[marked, 1] if four else probes[marked, 1] & 0xF0)
@@ -91,6 +92,7 @@ class Answers:
     def _number(self, four: bool, host: Host, action: Action) -> int:
         key = (
             four, action, host.ttl, host.df, host.ip_id, host.marks, host.reject_df, host.reject_ip_id, host.reject_ttl,
+            host.options,
         )  # fmt: skip
         number = self._numbers.get(key)
         if number is None:
@@ -102,10 +104,13 @@ class Answers:
         return number
 
 
-def _write_checksums(rows: Bytes, at: int, which: "slice | np.ndarray") -> None:
-    """The TCP checksum over addresses, protocol, length and header (RFC 9293 3.1); `at`: where TCP begins."""
-    packets = rows[which, 12 if at == 20 else 8 : at + TCP.itemsize].astype(np.int64)
-    total = (packets[:, 0::2] << 8 | packets[:, 1::2]).sum(axis=1) + 6 + TCP.itemsize
+def _write_checksums(rows: Bytes, at: int, size: Ints, which: "slice | np.ndarray") -> None:
+    """The TCP checksum over addresses, protocol, length and header (RFC 9293 3.1); `at`: where TCP begins.
+
+    `size` is that of each header; zeros follow it.
+    """
+    packets = rows[which, 12 if at == 20 else 8 :].astype(np.int64)
+    total = (packets[:, 0::2] << 8 | packets[:, 1::2]).sum(axis=1) + 6 + size[which]
     for _ in range(2):
         total = (total & 0xFFFF) + (total >> 16)
     field = (~total & 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
@@ -115,7 +120,7 @@ def _write_checksums(rows: Bytes, at: int, which: "slice | np.ndarray") -> None:
 def _template(four: bool, host: Host, action: Action) -> tuple[bytes, list[int]]:
     """A reply without addresses, ports, acknowledgement and quote; length, ICMP, copies the TOS, counts IP IDs."""
     error, rejected = isinstance(action, tuple), action == "reject-reset"
-    body = _icmp(action) + bytes(28 if four else 48) if isinstance(action, tuple) else _tcp(action)
+    body = _icmp(action) + bytes(28 if four else 48) if isinstance(action, tuple) else _tcp(action, host)
     protocol = (1 if four else 58) if error else 6
     ttl = host.reject_ttl if rejected and host.reject_ttl is not None else host.ttl
     ip_id, df = (host.reject_ip_id, host.reject_df) if rejected else (host.ip_id, host.df)
@@ -137,12 +142,14 @@ def _icmp(action: tuple[int, int]) -> bytes:
     return body.tobytes()
 
 
-def _tcp(action: str) -> bytes:
+def _tcp(action: str, host: Host) -> bytes:
     reply = np.zeros(1, TCP)
-    reply["offset"] = 0x50
-    reply["flags"] = SYN | ACK if action in ("open", "syn-proxy") else RST | ACK
+    accepted = action in ("open", "syn-proxy")
+    options = host.options if accepted else b""
+    reply["offset"] = 0x50 + (len(options) // 4 << 4)
+    reply["flags"] = SYN | ACK if accepted else RST | ACK
     reply["window"] = 64240 if action == "open" else 0
-    return reply.tobytes()
+    return reply.tobytes() + options
 
 
 def answer(probe: bytes, action: Action, ttl: int) -> bytes:

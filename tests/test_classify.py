@@ -169,9 +169,9 @@ GOOD = {
     "a ladder beside rows for machines": (
         "--ladder=198.18.1.3:22 -f csv",
         "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip,tunnel,"
-        "first_probe,last_probe,attempts,hostname,mac,vendor\n"
+        "first_probe,last_probe,attempts,hostname,mac,vendor,window,mss,options\n"
         "198.18.1.3,22,tcp,open,syn-ack,63,ssh,half-open,1.522,1700000000.001522,1,,198.18.0.1,,"
-        "1700000000.000000,1700000001.001000,3,,,\n",
+        "1700000000.000000,1700000001.001000,3,,,,64240,,none\n",
     ),
 }
 

@@ -12,6 +12,7 @@ from scanner.output.stream import Summary, standard_output
 from scanner.packet.addresses import from_ints, from_ipv4
 from scanner.packet.headers import MAPPED
 from scanner.verdict.columns import Columns, Services
+from scanner.verdict.details import Options
 from scanner.verdict.ledger import blank
 from scanner.verdict.rows import Verdict
 from scanner.verdict.table import Reason
@@ -37,7 +38,9 @@ def columns(hosts: int, ports: int, scanners: int, six: bool, silent: float, see
     answered = np.isin(record["reason"], REASONS[1:4])
     record["ttl"], record["pass"] = random.integers(1, 256, n), np.where(answered, random.integers(1, 4, n), 0)
     record["time"] = random.integers(0, 2_000_000_000 * 10**9, n)
-    record["sender"] = np.where(record["reason"] == Reason.ADMIN_PROHIBITED, random.integers(0, 3, n), 0)
+    # Of an ICMP error who sent it, of a SYN/ACK its options.
+    record["detail"] = np.where(np.isin(record["reason"], REASONS[1::2]), random.integers(0, 3, n), 0)
+    record["window"] = random.integers(0, 65536, n)
     four = from_ipv4(0x0A000000 + them * 65521 % 2**24)
     other = from_ints([0x20010DB8 << 96 | int(each) * 2654435761 for each in them])
     return Columns(
@@ -51,6 +54,7 @@ def columns(hosts: int, ports: int, scanners: int, six: bool, silent: float, see
         [(), ("half-open",), ("conflict:reset", "repeat")],
         Services.of({22: "ssh", 1031: "iad2"}),
         [None, "192.0.2.9", "2001:db8::9"],
+        [Options(), Options(), Options(1460, "mss,ws=7")],
         np.zeros(n, np.int64),
         [None],
         first := random.integers(1, 2_000_000_000 * 10**9, n) * (random.random(n) < 0.9),

@@ -36,13 +36,13 @@ class Reply:
     ttl: int = 64
     port: int = 40000
     window: int = 100
-    sender: int = 0
+    detail: int = 0
 
 
 def columns(replies: list[Reply]) -> Replies:
     record = blank(len(replies))
     names = {"pass": "number"}
-    for name in ("time", "sender", "port", "window", "marks", "reason", "ttl", "pass"):
+    for name in ("time", "detail", "port", "window", "marks", "reason", "ttl", "pass"):
         record[name] = [getattr(reply, names.get(name, name)) for reply in replies]
     return Replies(np.array([reply.target for reply in replies], np.int64), record)
 
@@ -62,7 +62,7 @@ class Model:
             key=lambda reply: (-int(STRENGTH[reply.reason]), reply.time, reply.port, reply.ttl, reply.window),
         )
         return {
-            "time": best.time, "sender": best.sender, "port": best.port, "window": best.window, "reason": best.reason,
+            "time": best.time, "detail": best.detail, "port": best.port, "window": best.window, "reason": best.reason,
             "ttl": best.ttl, "pass": best.number, "replies": min(len(all_of_it), 0xFFFF),
             "seen": bits(1 << reply.reason for reply in all_of_it), "marks": bits(reply.marks for reply in all_of_it),
             "passes": bits(1 << reply.number for reply in all_of_it), "challenged": 0,
@@ -99,7 +99,7 @@ REPLIES = st.lists(
         ttl=st.integers(1, 255),
         port=st.integers(0, 65535),
         window=st.integers(0, 65535),
-        sender=st.integers(0, 9),
+        detail=st.integers(0, 9),
     ),
     max_size=30,
 ).map(lambda replies: [replace(reply, time=time) for time, reply in enumerate(replies, 1)])

@@ -1,4 +1,4 @@
-"""A scan and its own recording say the same: every row's target, state, reason and TTL.
+"""A scan and its own recording say the same: every row's target, state, reason and TTL, and what its SYN/ACK said.
 
 First whole scans against the network in memory, with every fault of the wire drawn from a seed; then the
 lab's scenes, with real kernels, through the program's own session and its recording.
@@ -28,11 +28,15 @@ from tests.lab.networks import direct_box, prefix_box, require, routed_box
 from tests.memory import Faults, Host
 from tests.simulation import Clock, bench_of, lane_of, memory
 
-Row = tuple[str, int | None, str, str, int | None, str | None]
+Row = tuple[str | int | None, ...]
 
 
 def brief(rows: list[Verdict]) -> list[Row]:
-    return sorted((row.ip, row.port or 0, row.state, row.reason, row.ttl, row.icmp_from) for row in rows)
+    rows = sorted(rows, key=lambda row: (row.ip, row.port or 0))
+    return [
+        (row.ip, row.port, row.state, row.reason, row.ttl, row.icmp_from, row.window, row.mss, row.options)
+        for row in rows
+    ]
 
 
 def replayed(path: Path) -> list[Verdict]:
@@ -50,8 +54,9 @@ WIRES = {
     "all of it": Faults(lose_probes=0.2, lose_replies=0.2, repeat=0.3, delay=(0.0, 0.3)),
 }
 PORTS = {22: "open", 80: "syn-proxy", 113: "reject-reset", 135: "drop"}
-HOSTS4 = {f"198.18.1.{n}": Host(PORTS | {7: (3, n)}, ttl=50 + n) for n in range(14)}
-HOSTS6 = {f"2001:db8::{n:x}": Host(PORTS | {7: (1, n % 7)}, ttl=50 + n) for n in range(14)}
+OPTIONS = [b"", bytes.fromhex("020405b4"), bytes.fromhex("020405b40402080a00000001000000020103030a")]
+HOSTS4 = {f"198.18.1.{n}": Host(PORTS | {7: (3, n)}, ttl=50 + n, options=OPTIONS[n % 3]) for n in range(14)}
+HOSTS6 = {f"2001:db8::{n:x}": Host(PORTS | {7: (1, n % 7)}, ttl=50 + n, options=OPTIONS[n % 3]) for n in range(14)}
 
 
 @pytest.mark.parametrize("faults", WIRES.values(), ids=WIRES)
@@ -84,7 +89,7 @@ def test_the_recording_of_silence_is_no_capture_of_one_direction(tmp_path: Path)
     bench.run()
     watch.close(0, clock.now, 0)
     rows = brief(replayed(tmp_path / "scan.pcapng"))
-    assert rows == brief(bench.rows) == [("198.18.1.1", 80, "filtered", "no-response", None, None)]
+    assert rows == brief(bench.rows) == [("198.18.1.1", 80, "filtered", "no-response", *[None] * 5)]
 
 
 # ── in the lab ──

@@ -32,7 +32,7 @@ def test_the_maker_of_a_card(block: str, vendor: str | None) -> None:
 
 def test_the_formats_have_both() -> None:
     row = json.loads(json_line(ROW))
-    assert (row["mac"], row["vendor"], csv_line(ROW).endswith(',00:0c:29:11:22:33,"VM ""ware"", Inc."\n')) == (
+    assert (row["mac"], row["vendor"], csv_line(ROW).endswith(',00:0c:29:11:22:33,"VM ""ware"", Inc.",,,\n')) == (
         ROW.mac, ROW.vendor, True,
     )  # fmt: skip
 

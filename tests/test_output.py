@@ -35,6 +35,7 @@ FULL = Verdict("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", ("firewall
 SILENT = Verdict("192.0.2.7", 81, "filtered", "no-response")
 DOWN = Verdict("192.0.2.8", None, "down", "no-arp")
 SENT: dict[str, Any] = {"first_probe": 1700000000.25, "last_probe": 1700000003.5, "attempts": 4}
+SAID: dict[str, Any] = {"window": 65160, "mss": 1460, "options": "mss,sok,ts,nop,ws=7"}
 
 JSON_LINES = [
     (OPEN, '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
@@ -57,25 +58,36 @@ JSON_LINES = [
     (OPEN._replace(hostname='"\x1b\n.b\u00fc'),
      '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
      '"service": "https", "evidence": [], "hostname": "\\"\\u001b\\n.b\\u00fc"}\n'),
+    (OPEN._replace(**SAID),
+     '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
+     '"service": "https", "evidence": [], "window": 65160, "mss": 1460, "options": "mss,sok,ts,nop,ws=7"}\n'),
+    (OPEN._replace(window=0, options="none"),
+     '{"ip": "192.0.2.7", "port": 443, "protocol": "tcp", "state": "open", "reason": "syn-ack", "ttl": 64, '
+     '"service": "https", "evidence": [], "window": 0, "options": "none"}\n'),
 ]  # fmt: skip
 
 CSV_LINES = [
-    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,,,\n"),
+    (OPEN, "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,,,,,,\n"),
     (
         FULL,
-        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,,,,,,,\n",
+        "192.0.2.7,80,tcp,closed,reset,63,http,firewall-reset;late,0.123,1700000000.250000,2,192.0.2.254,192.0.2.1,,,,,,,,,,\n",
     ),
     (
         SILENT._replace(scanner_ip="192.0.2.1", **SENT),
-        "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,192.0.2.1,,1700000000.250000,1700000003.500000,4,,,\n",
+        "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,192.0.2.1,,1700000000.250000,1700000003.500000,4,,,,,,\n",
     ),
-    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,,,,,,,\n"),
-    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,,,,,,,\n"),
-    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,,,,,,,\n'),
+    (SILENT, "192.0.2.7,81,tcp,filtered,no-response,,,,,,,,,,,,,,,,,,\n"),
+    (DOWN, "192.0.2.8,,,down,no-arp,,,,,,,,,,,,,,,,,,\n"),
+    (OPEN._replace(service='a,"b"\n'), '192.0.2.7,443,tcp,open,syn-ack,64,"a,""b""\n",,,,,,,,,,,,,,,,\n'),
     (
         OPEN._replace(hostname='a,"b"\n\x1b.example'),
-        '192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,"a,""b""\\n\\x1b.example",,\n',
+        '192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,"a,""b""\\n\\x1b.example",,,,,\n',
     ),
+    (
+        OPEN._replace(**SAID),
+        '192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,,,,65160,1460,"mss,sok,ts,nop,ws=7"\n',
+    ),
+    (OPEN._replace(window=0, options="none"), "192.0.2.7,443,tcp,open,syn-ack,64,https,,,,,,,,,,,,,,0,,none\n"),
 ]
 
 
@@ -321,7 +333,7 @@ def run(outputs: Outputs, *batches: list[Verdict], summary: Summary = NOTHING) -
 
 CSV_HEAD = (
     "ip,port,protocol,state,reason,ttl,service,evidence,rtt_ms,time,pass,icmp_from,scanner_ip,tunnel,"
-    "first_probe,last_probe,attempts,hostname,mac,vendor\n"
+    "first_probe,last_probe,attempts,hostname,mac,vendor,window,mss,options\n"
 )
 
 

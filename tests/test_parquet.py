@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 CAPTURE = "demo.pcapng.gz"
 SILENT = Verdict("192.0.2.1", 1, "filtered", "no-response")
 WORDED = Verdict("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", ("firewall-reset", "late"),
-                 0.125, 1700000000.25, 2, "192.0.2.254", "192.0.2.1")  # fmt: skip
+                 0.125, 1700000000.25, 2, "192.0.2.254", "192.0.2.1",
+                 window=65160, mss=1460, options="mss,sok,ts,nop,ws=7")  # fmt: skip
 DOWN = Verdict("192.0.2.8", None, "down", "no-arp")
 ROWS = [SILENT] * 25_000 + [WORDED, DOWN]
 

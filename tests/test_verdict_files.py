@@ -36,7 +36,9 @@ FULL = Verdict(
     "192.0.2.254",
     "192.0.2.1",
 )
-OPEN = Verdict("192.0.2.7", 443, "open", "syn-ack", ttl=64, service="https")
+OPEN = Verdict(
+    "192.0.2.7", 443, "open", "syn-ack", ttl=64, service="https", window=0, mss=1460, options="mss,sok,ts,nop,ws=7"
+)
 SILENT = Verdict("2001:db8::7", 81, "filtered", "no-response")
 DOWN = Verdict("192.0.2.8", None, "down", "no-arp")
 ROWS = [FULL, OPEN, SILENT, DOWN]
@@ -156,7 +158,9 @@ def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
         cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     rows, cells, elements = (sorted(read_results([str(file)], print), key=place) for file in files)
-    none = dict.fromkeys(("rtt_ms", "time", "pass_", "first_probe", "last_probe", "attempts"))
+    none = dict.fromkeys(
+        ("rtt_ms", "time", "pass_", "first_probe", "last_probe", "attempts", "window", "mss", "options")
+    )
     spare = [row._replace(**none) for row in rows]  # type: ignore[arg-type]
     assert (len(rows) > 0, cells, elements) == (True, rows, spare)
 
@@ -194,7 +198,7 @@ REFUSED = {
         ROW.encode() + b', "evidence": [1]}',
         ", line 1: evidence [1] is not a list of words",
     ),
-    "a cell too many": (CSV + b"," * 20 + b"\n", ", line 6: has 21 cells where the header has 20"),
+    "a cell too many": (CSV + b"," * 23 + b"\n", ", line 6: has 24 cells where the header has 23"),
     "a word for a number": (CSV.replace(b"443", b"https", 1), ", line 3: port 'https' is not a number"),
     "cut gzip": (gzip.compress(JSON)[:-9], ": its gzip data is damaged or ends early"),
     "unfinished XML": (OLD_NMAP[:-10].encode(), ": the XML is not finished, the scan was interrupted, line 4"),

@@ -42,7 +42,7 @@ ADDRESSES = ("src", "dst", "sender")
 def rows(found: Segments) -> list[dict[str, Any]]:
     """Segments as dictionaries, addresses as text, by frame."""
     columns = {
-        f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("size", "ip_at", "tunnel")
+        f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("size", "ip_at", "end", "tunnel")
     }  # tested elsewhere
     lists = {name: to_text(column) if name in ADDRESSES else column.tolist() for name, column in columns.items()}
     table = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]

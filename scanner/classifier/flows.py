@@ -22,7 +22,8 @@ from ..packet.headers import ACK, RST, SYN, U32, Bools, Frames, Ints, Rows
 from ..packet.parse import Segments, parse
 from ..packet.tunnel import Tunnels
 from ..packet.unread import Aside
-from ..verdict.evidence import IcmpSenders, marks_of, records_of
+from ..verdict.details import ReplyDetails
+from ..verdict.evidence import marks_of, records_of
 from ..verdict.ledger import Ledger, Mark, Replies
 from ..verdict.strange import without_strange
 from ..verdict.table import Codes, Reason, Rejected, classify_icmp, classify_tcp
@@ -54,7 +55,7 @@ class Flows:
         self.scanned: dict[str, Scanned] = {}  # by scans that are no SYN scans; known when all has been judged
         self.accepted = np.zeros(0, np.int64)  # flows that a SYN/ACK of the latest batch answered
         self.cut_quotes: set[tuple[int, int]] = set()  # (prober, target) whose ICMP errors lack the ports
-        self.senders, self.long_syns = IcmpSenders(), LongSyns()
+        self.details, self.long_syns = ReplyDetails(), LongSyns()
         self.reached = AddressSet()  # addresses that something was sent to, apart from SYNs
         self._numbers, self._table = FlowNumbers(), np.zeros(0, FLOW)
         self.probers, self.probed = AddressFilter(), AddressFilter()  # who has sent a SYN, and to whom
@@ -267,7 +268,8 @@ class Flows:
             self.counts["other-tcp"] += int(np.count_nonzero(ended))
             flow, segments, reason, reset = flow[~ended], segments.take(~ended), reason[~ended], reset[~ended]
         record = records_of(segments, reason)
-        record["marks"], record["sender"] = marks_of(frames, segments, 0), self.senders.numbers(segments)
+        record["marks"] = marks_of(frames, segments, 0)
+        record["detail"] = self.details.numbers(frames, segments, reason)
         self.bad_checksums += int(np.count_nonzero(record["marks"] & Mark.CHECKSUM_WRONG))
         self.ledger.fold(Replies(flow, record))
         self.accepted, table = flow[reason == Reason.SYN_ACK], self.table

@@ -36,7 +36,7 @@ def rows(flows: Flows, judged: Judged) -> Columns:
     return Columns(
         flows.addresses.addresses(them), port.astype(np.uint16), record, rtt,
         record["time"] > 0, words, flows.addresses.addresses(us), evidence, _services(),
-        [None, *map(raw_text, flows.senders.names[1:])], *tunnel_texts(flows, us),
+        [None, *map(raw_text, flows.details.senders[1:])], flows.details.options, *tunnel_texts(flows, us),
         first * dated, last * dated, attempts,
         flows.addresses.scan(them) + (flows.scans is not None),
     )  # fmt: skip

@@ -131,8 +131,7 @@ class Receive:
         record["marks"] = marks_of(frames, segments, self._tos)
         self.bad_checksums += int(np.count_nonzero(record["marks"] & Mark.CHECKSUM_WRONG))
         record["marks"][late] |= np.uint16(Mark.LATE)
-        if segments.icmp.any():
-            record["sender"] = window.senders.numbers(segments)
+        record["detail"] = window.details.numbers(frames, segments, matches.reason)
         resent = self._resent(window, target_id, matches, late)
         unproved = matches.reason == Reason.UNPROVED_SYN
         fresh, back = window.fold(target_id, record, ~segments.icmp & ~unproved, resent)

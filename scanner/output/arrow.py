@@ -21,7 +21,7 @@ _TYPES = {  # of the columns
     "service": "string", "evidence": "list", "rtt_ms": "float64", "time": "float64", "pass": "int16",
     "icmp_from": "string", "scanner_ip": "string", "tunnel": "string", "first_probe": "float64",
     "last_probe": "float64", "attempts": "int64", "scan": "int32", "hostname": "string",
-    "mac": "string", "vendor": "string",
+    "mac": "string", "vendor": "string", "window": "int32", "mss": "int32", "options": "string",
 }  # fmt: skip
 _ALWAYS = ("ip", "state", "reason")  # columns without nulls
 

@@ -87,15 +87,12 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
     """The hosts of a batch in address order; with `everything` nothing is folded."""
     hosts: dict[_Name, HostRows] = {}
     for verdict in verdicts:
-        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_, scan, hostname, _, _ = (
-            verdict
-        )
-        name = ip, scanner, tunnel, scan
+        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_ = verdict
+        name = ip, scanner, tunnel, verdict.scan
         host = hosts.get(name)
         if host is None:
-            host = hosts[name] = HostRows(
-                ip, scanner, tunnel, scan, hostname, verdict, "down" if state == _DOWN else "unknown", {}
-            )
+            status = "down" if state == _DOWN else "unknown"
+            host = hosts[name] = HostRows(ip, scanner, tunnel, verdict.scan, verdict.hostname, verdict, status, {})
         # A reply proves the host up, unless it is an ICMP error that a router sent, or proves nothing itself.
         if host.status != "up" and state != _UNKNOWN and reason not in _NO_REPLY and icmp_from in (None, ip):
             host.status, host.reply = "up", verdict

@@ -22,6 +22,8 @@ from itertools import chain, islice
 import numpy as np
 
 from ..verdict.columns import Columns
+from ..verdict.details import option_numbers, sender_numbers
+from ..verdict.evidence import distinct
 from ..verdict.rows import Verdict, microseconds
 from ..verdict.table import RANK, State
 from .stream import Format
@@ -59,7 +61,7 @@ def line(verdict: Verdict) -> str:
         row += f', "scanner_ip": "{scanner}"'
     if tunnel is not None:
         row += f', "tunnel": {json.dumps(tunnel)}'
-    first, last, attempts, scan, hostname, mac, vendor = sent
+    first, last, attempts, scan, hostname, mac, vendor, window, *_ = sent
     if first is not None:
         row += f', "first_probe": {first:.6f}'
     if last is not None:
@@ -74,7 +76,15 @@ def line(verdict: Verdict) -> str:
         row += f', "mac": "{mac}"'
     if vendor is not None:
         row += f', "vendor": {json.dumps(vendor)}'
-    return row + "}\n"
+    if window is not None:
+        row += f', "window": {window}'
+    return f"{row}{_options(verdict.mss, verdict.options)}}}\n"
+
+
+def _options(mss: int | None, options: str | None) -> str:
+    """The last two keys."""
+    first = "" if mss is None else f', "mss": {mss}'
+    return first if options is None else f'{first}, "options": {json.dumps(options)}'
 
 
 def chunks(texts: Iterator[str], size: int = CHUNK) -> Iterator[str]:
@@ -95,7 +105,7 @@ def lines_of(rows: Columns) -> Iterator[str]:
     if time.min() < 0 or max(map(np.max, (time, trip, last))) > LATEST:  # floats would be rounded in another way
         return chunks(map(line, rows))
     shared, number = rows.shared()
-    sender = record["sender"].astype(np.int64)
+    sender, syn_ack = sender_numbers(record), option_numbers(record)
     parts: list[Part] = [
         '{"ip": "', addresses(rows.ip), '", "port": ', numbers(rows.port.astype(np.int64)), ", ",
         chosen(list(map(_middle, shared)), number),
@@ -110,9 +120,9 @@ def lines_of(rows: Columns) -> Iterator[str]:
         parts += where(sender > 0, ', "icmp_from": "', chosen([f'{name or ""}"' for name in rows.senders], sender))
     parts += [', "scanner_ip": "', addresses(rows.scanner), '"']
     if rows.in_tunnels:
-        distinct, number = np.unique(rows.tunnel, return_inverse=True)
-        texts = [rows.tunnels[each] for each in distinct.tolist()]
-        parts.append(chosen([f', "tunnel": {json.dumps(text)}' if text else "" for text in texts], number.ravel()))
+        few, number = distinct(rows.tunnel)
+        texts = [rows.tunnels[each] for each in few.tolist()]
+        parts.append(chosen([f', "tunnel": {json.dumps(text)}' if text else "" for text in texts], number))
     if first.any():
         began = fractions(first, 6)
         ended = began if (first == last).all() else fractions(last, 6)
@@ -120,6 +130,10 @@ def lines_of(rows: Columns) -> Iterator[str]:
     parts += [', "attempts": ', numbers(rows.attempts.astype(np.int64))]
     if rows.scan.any():
         parts += where(rows.scan > 0, ', "scan": ', numbers(rows.scan))
+    if syn_ack.any():
+        few, number = distinct(syn_ack)
+        keys = [_options(*rows.options[each]) for each in few.tolist()]
+        parts += where(syn_ack > 0, ', "window": ', numbers(record["window"].astype(np.int64)), chosen(keys, number))
     return joined(len(rows), *parts, "}\n")
 
 

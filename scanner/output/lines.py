@@ -12,6 +12,7 @@ import numpy as np
 from ..packet.addresses import is_ipv4
 from ..packet.headers import Bools, Bytes, Ints, Rows
 from ..verdict.columns import PIECE, Columns
+from ..verdict.details import sender_numbers
 from ..verdict.evidence import distinct
 from ..verdict.table import Reason
 from .hosts import Details
@@ -53,7 +54,7 @@ def _order(column: Rows) -> tuple[Ints, Ints, Bools]:
 def details(rows: Columns) -> tuple[list[Details], Ints]:
     """The distinct details of rows, and the number of each row's."""
     shared, number = rows.shared()
-    values, back = distinct(number << 32 | rows.record["sender"])
+    values, back = distinct(number << 32 | sender_numbers(rows.record))
     every: list[Details] = []
     for each in values.tolist():
         state, reason, _, ttl, service, evidence = shared[each >> 32]

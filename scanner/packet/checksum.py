@@ -36,11 +36,10 @@ _IPV4_CHECKSUM, _TCP_CHECKSUM = 2, 4  # the upper half of the one, the lower hal
 def wrong_checksums(frames: Frames, segments: Segments) -> Bools:
     """Which segments, parsed from `frames`, came with a wrong checksum: bool[n]."""
     wrong = np.zeros(len(segments), np.bool_)
-    end = (frames.start + frames.length)[segments.frame]
     for family in (4, 6):
         row = np.flatnonzero(segments.version == family)
         if row.size:
-            wrong[row] = _family(frames.buffer, family, segments.ip_at[row], end[row], segments.icmp[row])
+            wrong[row] = _family(frames.buffer, family, segments.ip_at[row], segments.end[row], segments.icmp[row])
     return wrong
 
 

@@ -53,7 +53,8 @@ ARP = np.dtype([("hardware", ">u2"), ("protocol", ">u2"), ("hardware_length", "u
                 ("operation", ">u2"), ("sender_mac", "V6"), ("sender", ">u4"),
                 ("target_mac", "V6"), ("target", ">u4")])  # fmt: skip
 
-OPTION_NOP, OPTION_STAMP = 1, 8  # kinds of TCP options
+# Kinds of TCP options: RFC 9293 3.2, RFC 7323 2.2 and 3.2, RFC 2018 2 and 3.
+OPTION_END, OPTION_NOP, OPTION_MSS, OPTION_SCALE, OPTION_SACK_OK, OPTION_SACK, OPTION_STAMP = 0, 1, 2, 3, 4, 5, 8
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_ICMPV6 = 1, 6, 17, 58
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD

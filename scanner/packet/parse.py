@@ -71,6 +71,7 @@ class Segments:
 
     frame: Ints
     ip_at: Ints  # where the IP header begins, in the buffer of the Frames
+    end: Ints  # where the captured part of the IP packet ends there
     tunnel: Ints  # the number of the tunnel that the packet was in; 0: none
     time: Ints
     version: U8
@@ -167,8 +168,7 @@ def _family(batch: _Batch, family: int, frame: Ints, at: Ints, end: Ints) -> lis
     counts, aside = batch.counts, batch.aside
     packets = ip_layer(batch.frames.buffer, family, frame, at, end)
     counts["truncated"] += len(frame) - len(packets.row)
-    later = int(np.count_nonzero(~packets.first))
-    if later:
+    if later := int(np.count_nonzero(~packets.first)):
         counts["fragment"] += later
         packets = packets.take(packets.first)
     tcp = packets.protocol == PROTO_TCP
@@ -195,8 +195,7 @@ def _family(batch: _Batch, family: int, frame: Ints, at: Ints, end: Ints) -> lis
 def _enter(batch: _Batch, family: int, packets: Packets) -> Bools:
     """Note what tunnels carry, to be read next; returns which packets are tunnels."""
     inside, unread = look_inside(batch.frames.buffer, family, packets)
-    unreadable = int(np.count_nonzero(unread))
-    if unreadable:
+    if unreadable := int(np.count_nonzero(unread)):
         batch.counts[NOT_READ] += unreadable
     if len(inside.row):
         batch.inside.append(inside._replace(row=packets.row[inside.row]))
@@ -269,6 +268,7 @@ def _segments(batch: _Batch, tcp: Rows, packets: Packets, family: int) -> Segmen
     return Segments(
         frame=packets.row,
         ip_at=packets.header_at,
+        end=packets.end,
         tunnel=batch.tunnels_of(packets.row),
         time=batch.frames.time[packets.row],
         version=np.full(n, family, np.uint8),

@@ -52,6 +52,7 @@ _LATEST = 253402300799  # the end of the year 9999
 _LARGEST = {
     "ttl": 255, "rtt_ms": 1e9, "time": _LATEST, "pass": 1 << 31,
     "first_probe": _LATEST, "last_probe": _LATEST, "attempts": 1 << 53, "scan": 1 << 31,
+    "window": 0xFFFF, "mss": 0xFFFF,
 }  # fmt: skip
 
 # The columns of a result in the order of a Verdict's fields, and what a value is if it is known.
@@ -60,6 +61,7 @@ _FIELDS: dict[str, type] = {
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
     "tunnel": str, "first_probe": float, "last_probe": float, "attempts": int,
     "scan": int, "hostname": str, "mac": str, "vendor": str,
+    "window": int, "mss": int, "options": str,
 }  # fmt: skip
 
 
@@ -241,13 +243,14 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
     (_, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts, scan,
-     hostname, mac, vendor) = verdict  # fmt: skip
-    for name, number in zip(_LARGEST, (ttl, rtt_ms, time, pass_, first, last, attempts, scan), strict=True):
+     hostname, mac, vendor, window, mss, options) = verdict  # fmt: skip
+    numbers = (ttl, rtt_ms, time, pass_, first, last, attempts, scan, window, mss)
+    for name, number in zip(_LARGEST, numbers, strict=True):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
     if not _are_words(state, reason, protocol, service, *seen, evidence):
         raise file.wrong("has a word that is too long, or too many of them")
-    if max(len(text or "") for text in (hostname, mac, vendor)) > _LONGEST_NAME:
+    if max(len(text or "") for text in (hostname, mac, vendor, options)) > _LONGEST_NAME:
         raise file.wrong("has a name that is too long")
     return verdict
 

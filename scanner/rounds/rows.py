@@ -131,7 +131,6 @@ def _answered(window: Window, hosts: Hosts, only_open: bool) -> Iterator[Verdict
     else:
         trip = window.target_trips[target_id]
     port = window.ports[target_id % window.width].tolist()
-    senders = [None, *map(raw_text, window.senders.names[1:])]
     ips, named = hosts.columns(target_id // window.width)
     return record_rows(
         ips,
@@ -140,7 +139,8 @@ def _answered(window: Window, hosts: Hosts, only_open: bool) -> Iterator[Verdict
         list(map(services().get, port)),
         words_of(record, facts),
         trip,
-        icmp_from=map(senders.__getitem__, record["sender"].tolist()),
+        [None, *map(raw_text, window.details.senders[1:])],
+        window.details.options,
         ttl_known=window.target_trips is None,
         named=named,
     )

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ..packet.headers import Bools, Ints, Rows
 from ..verdict import loss
-from ..verdict.evidence import IcmpSenders, rows_to_check
+from ..verdict.details import ReplyDetails
+from ..verdict.evidence import rows_to_check
 from ..verdict.ledger import Ledger, Replies
 from ..verdict.loss import Bound, Estimate
 from ..verdict.table import Rank
@@ -56,7 +57,7 @@ class Window:
         self.state = WindowState.SWEEPING if self.sweep else WindowState.PROBING
         self.interrupted = False
         self.is_rest = host_range.chosen is not None  # of a window that has split
-        self.senders = IcmpSenders()
+        self.details = ReplyDetails()
         self.target_trips: Ints | None = np.full(self.ledger.n, -1, np.int64) if own_trips else None
         self.open_everywhere = np.zeros(len(hosts), np.bool_)  # hosts that are open on control ports, too
         self.estimate = self.unheard_estimate = Estimate(0.0, None)
@@ -76,8 +77,7 @@ class Window:
         self.assessed: tuple[int, ...] = ()  # what the latest estimates were made of
         self._eager_at = 0  # probes of the pass that have had such control probes
         self.pace: HostPace | None = None
-        self.folds = 0
-        self.waits = Waits()
+        self.folds, self.waits = 0, Waits()
 
     # ── passes ──
 
@@ -195,7 +195,7 @@ class Window:
             self._all_hosts._replace(chosen=host_pos[moved]), self.hosts[moved], self.ports, self._key,
             needs_macs=self.sweep is not None, check_passes=self._check_passes,
         )  # fmt: skip
-        rest.relative, rest.senders = self, self.senders
+        rest.relative, rest.details = self, self.details
         if self.sweep and rest.sweep:
             rest.sweep.continue_from(self.sweep, moved)
         if sweeping:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..packet.addresses import to_text
 from ..packet.headers import U16, U32, Bools, Ints, Rows
+from .details import Options
 from .evidence import Words, distinct
 from .rows import Verdict, known, microseconds, record_rows
 from .table import RANK, REASON_WORD, STATE_WORD
@@ -54,6 +55,7 @@ class Columns:
     evidence: list[Words]  # by number
     services: Services
     senders: list[str | None]  # of ICMP errors, by number
+    options: list[Options]  # of SYN/ACKs, by number
     tunnel: Ints  # number of the tunnel
     tunnels: list[str | None]  # by number; None: no tunnel
     first: Ints  # times of the first and the last SYN, ns; 0: not known
@@ -75,7 +77,7 @@ class Columns:
 
     def take(self, rows: Ints | Bools | slice) -> "Columns":
         """Some of the rows."""
-        same = ("evidence", "services", "senders", "tunnels")
+        same = ("evidence", "services", "senders", "options", "tunnels")
         columns = {each.name: getattr(self, each.name) for each in fields(self)}
         return Columns(**{name: value if name in same else value[rows] for name, value in columns.items()})
 
@@ -112,7 +114,8 @@ class Columns:
             map(self.services.names.__getitem__, self.services.number[self.port].tolist()),
             map(self.evidence.__getitem__, self.words.tolist()),
             self.trip,
-            icmp_from=map(self.senders.__getitem__, self.record["sender"].tolist()),
+            self.senders,
+            self.options,
             scanner_ip=_texts(self.scanner),
             timed=self.timed,
             tunnel=map(self.tunnels.__getitem__, self.tunnel.tolist()),

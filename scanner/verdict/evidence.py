@@ -187,24 +187,6 @@ def _usual(host: Ints, hosts: int, rows: Bools, value: Ints, limit: int) -> Ints
     return usual
 
 
-class IcmpSenders:
-    """Who sent ICMP errors about a target: `names` are ADDRESS bytes by number; 0 stands for the target itself."""
-
-    def __init__(self) -> None:
-        self.names = [b""]
-        self._number = {b"": 0}
-
-    def numbers(self, segments: Segments) -> npt.NDArray[np.uint32]:
-        """The number of each segment's sender, uint32[n]; new ones are entered."""
-        number = np.zeros(len(segments), np.uint32)
-        for row in np.flatnonzero(segments.icmp & (segments.sender != segments.src)):
-            name = segments.sender[row].tobytes()
-            number[row] = self._number.setdefault(name, len(self.names))
-            if number[row] == len(self.names):
-                self.names.append(name)
-        return number
-
-
 def marks_of(frames: Frames, segments: Segments, tos: int) -> npt.NDArray[np.uint16]:
     """Mark bits that single replies show: resets by their IP header, SYN/ACKs with a closed window, wrong checksums.
 
@@ -226,7 +208,7 @@ def marks_of(frames: Frames, segments: Segments, tos: int) -> npt.NDArray[np.uin
 
 
 def records_of(segments: Segments, reason: Codes) -> Rows:
-    """RECORD[n] of replies, without their marks and senders."""
+    """RECORD[n] of replies, without their marks and details."""
     record = blank(len(segments))
     record["reason"], record["time"], record["port"] = reason, segments.time, segments.dport
     record["window"], record["ttl"], record["pass"] = segments.window, segments.ttl, 1

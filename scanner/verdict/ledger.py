@@ -32,7 +32,7 @@ RECORD = np.dtype(
     [
         ("time", "i8"),  # of the winning reply, ns since 1970
         ("seen", "u4"),  # one bit for each reason that any reply gave
-        ("sender", "u4"),  # who sent the winner: number in `senders`, 0 = the target itself
+        ("detail", "u4"),  # of the winner: who sent an ICMP error, or the options of a SYN/ACK (see `details`)
         ("port", "u2"),  # our port that the winner answered
         ("window", "u2"),
         ("replies", "u2"),  # saturates

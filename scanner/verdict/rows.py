@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy.typing as npt
 
 from ..packet.headers import Bools, Ints, Rows
+from .details import Options, option_numbers, sender_numbers
 from .evidence import Words
 from .table import RANK, REASON_WORD, STATE_WORD, Reason, State
 
@@ -24,8 +25,9 @@ class Verdict(NamedTuple):
     `pass`). Of captures only: `tunnel` is the one that the target is seen in, `first_probe` and `last_probe` are
     seconds since 1970 of SYNs to it, `attempts` is how many SYNs there are, and `scan` counts the scans of the target
     from 1, if they are told apart. `hostname` is the name that the user gave for the address. `mac` is the MAC
-    address of a host on the link, by its own answer, and `vendor` who made the card. What is not known is None. A host
-    that is down has no port.
+    address of a host on the link, by its own answer, and `vendor` who made the card. `window`, `mss` and `options` are
+    those of the SYN/ACK that is the reason: the window as it was sent, the MSS option, and the kinds of all options in
+    their order (see `packet.options`). What is not known is None. A host that is down has no port.
     """
 
     ip: str
@@ -49,6 +51,9 @@ class Verdict(NamedTuple):
     hostname: str | None = None
     mac: str | None = None
     vendor: str | None = None
+    window: int | None = None
+    mss: int | None = None
+    options: str | None = None
 
 
 def record_rows(
@@ -58,8 +63,9 @@ def record_rows(
     service: Iterable[str | None],
     evidence: Iterable[Words],
     trip: Ints,
+    senders: Sequence[str | None],
+    options: Sequence[Options],
     *,
-    icmp_from: Iterable[str | None] = repeat(None),
     scanner_ip: Iterable[str | None] = repeat(None),
     tunnel: Iterable[str | None] = repeat(None),
     probes: Sequence[Iterable[Any]] = (repeat(None),) * 4,
@@ -69,8 +75,8 @@ def record_rows(
 ) -> Iterator[Verdict]:
     """RECORD[n] and its columns → n rows.
 
-    `trip`: round trips in ns, int64[n], below 0 where unknown. `probes`: the four fields from `first_probe` on;
-    `named`: the last three.
+    `trip`: round trips in ns, int64[n], below 0 where unknown. `senders` of ICMP errors and `options` of SYN/ACKs by
+    number (see `details`). `probes`: the four fields from `first_probe` on; `named`: the three behind them.
     `timed`: which records carry a time (None: all).
     """
     reason = record["reason"].tolist()
@@ -87,12 +93,22 @@ def record_rows(
         known(microseconds(trip) / 1e3, trip >= 0),
         known(microseconds(record["time"]) / 1e6, answered if timed is None else answered & timed),
         known(record["pass"], record["pass"] > 0),
-        icmp_from,
+        map(senders.__getitem__, sender_numbers(record).tolist()),
         scanner_ip,
         tunnel,
         *probes,
         *named,
+        *_of_syn_acks(record, options),
     )
+
+
+def _of_syn_acks(record: Rows, options: Sequence[Options]) -> Sequence[Iterable[Any]]:
+    """The last three fields."""
+    number = option_numbers(record)
+    if not number.any():
+        return (repeat(None),) * 3
+    mss, text = zip(*map(options.__getitem__, number.tolist()), strict=True)
+    return known(record["window"], number > 0), mss, text
 
 
 def silent_rows(
@@ -101,7 +117,7 @@ def silent_rows(
 ) -> Iterator[Verdict]:  # fmt: skip
     """Targets that nothing answered: no-response."""
     fixed = map(repeat, (state.value, REASON_WORD[_NO_RESPONSE], "tcp", None))
-    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 10, *named)
+    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 10, *named, *[repeat(None)] * 3)
 
 
 def down_row(ip: str, reason: Reason, hostname: str | None = None) -> Verdict:
