@@ -13,7 +13,7 @@ from scanner.packet.headers import ACK, ICMP, IPV4, IPV6, RST, SYN, TCP, Bytes, 
 
 Action = str | tuple[int, int]  # "open", "closed", "drop", "reject-reset", "syn-proxy", or an ICMP (type, code)
 _DONT_FRAGMENT = 0x4000
-_WIDTH = 96  # of the longest reply: IPv6, ICMPv6, and a quote of 48 bytes
+_WIDTH = 100  # of the longest reply: IPv6 and TCP with 40 bytes of options
 
 
 @dataclass
