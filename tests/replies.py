@@ -22,7 +22,8 @@ class Host:
 
     Its own packets have `ip_id` (None: it counts up) and `df`, as Linux has 0 and True. The firewall's resets have
     `reject_ip_id` and `reject_df`. `marks`: it copies the TOS byte of a probe into its resets, as Linux does. `delay`
-    is added to the round trip, seconds. Its SYN/ACKs carry `options`. `forwards`: ports that another host behind the same address answers.
+    is added to the round trip, seconds. Its SYN/ACKs carry `options`. `forwards`: ports that another host behind the
+    same address answers.
     """
 
     ports: dict[int, Action] = field(default_factory=dict)

@@ -81,6 +81,7 @@ SHORT = {
     "evidence:syn-proxy": "the window is cut off",
     "evidence:all-open": "the window is cut off",
     "evidence:bad-checksum": "what is cut cannot be summed up",
+    **dict.fromkeys(("window", "mss", "options"), "what is cut is not known"),
 }
 EARLY = {
     **dict.fromkeys(("attempts", "last_probe", "rtt_ms"), "an early row of a pipe does not know SYNs that follow"),

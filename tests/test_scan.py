@@ -156,7 +156,7 @@ def test_whole_rows() -> None:
     ports: dict[int, Any] = {80: "open", 81: "closed", 82: "drop", 443: (3, 13)}
     done = bench({HOST[4]: Host(ports, ttl=57)}, targets=HOST[4], ports=ports).run()
     assert sorted(map(bare, done.rows), key=lambda row: row.port or 0) == [
-        Verdict(HOST[4], 80, "open", "syn-ack", ttl=57, service="http", pass_=1),
+        Verdict(HOST[4], 80, "open", "syn-ack", ttl=57, service="http", pass_=1, window=64240, options="none"),
         Verdict(HOST[4], 81, "closed", "reset", ttl=57, pass_=1),
         Verdict(HOST[4], 82, "filtered", "no-response", service="xfer"),
         Verdict(HOST[4], 443, "filtered", "admin-prohibited", ttl=57, service="https", pass_=1),

@@ -47,7 +47,7 @@ def line(verdict: Verdict) -> str:
     return (f"{ip},{'' if port is None else port},{shared},{rtt_cell},{when},"
             f"{'' if pass_ is None else pass_},{icmp or ''},{scanner or ''},{quote(tunnel or '')},"
             f"{began},{ended},{'' if attempts is None else attempts},"
-            f"{names},{window},{mss},{quote(verdict.options or '')}{f',{scan}' if scan else ''}\n")  # fmt: skip
+            f"{names},{window},{mss},{quote(escaped(verdict.options or ''))}{f',{scan}' if scan else ''}\n")  # fmt: skip
 
 
 def csv_format(scans: bool = False) -> Format:
