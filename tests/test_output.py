@@ -125,6 +125,9 @@ VERDICTS = st.builds(
     maybe | st.text("ab,.\u00fc", min_size=1),
     maybe | st.just("00:0c:29:11:22:33"),
     maybe | st.text("ab,.\u00fc", min_size=1),
+    maybe | st.integers(0, 65535),
+    maybe | st.integers(0, 65535),
+    maybe | st.text("abc,=+?", min_size=1),
 )
 
 

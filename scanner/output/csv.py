@@ -42,12 +42,13 @@ def line(verdict: Verdict) -> str:
     rtt_cell = "" if rtt is None else f"{rtt:.3f}"
     first, last, attempts, scan, *_ = sent
     names = ",".join(quote(escaped(each or "")) for each in (verdict.hostname, verdict.mac, verdict.vendor))
+    options = quote(escaped(verdict.options or ""))
     window, mss = ("" if each is None else each for each in (verdict.window, verdict.mss))
     when, began, ended = ("" if each is None else f"{each:.6f}" for each in (time, first, last))
     return (f"{ip},{'' if port is None else port},{shared},{rtt_cell},{when},"
             f"{'' if pass_ is None else pass_},{icmp or ''},{scanner or ''},{quote(tunnel or '')},"
             f"{began},{ended},{'' if attempts is None else attempts},"
-            f"{names},{window},{mss},{quote(escaped(verdict.options or ''))}{f',{scan}' if scan else ''}\n")  # fmt: skip
+            f"{names},{window},{mss},{options}{f',{scan}' if scan else ''}\n")  # fmt: skip
 
 
 def csv_format(scans: bool = False) -> Format:
