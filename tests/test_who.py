@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ import pytest
 
 from scanner.capture.reader import open_captures
 from scanner.classifier import classification
-from scanner.cli import verbs as cli
 from scanner.packet.headers import Frames
-from scanner.who.claims import EITHER, NAABU, NMAP, STACK, log10_chance
+from scanner.who.claims import EITHER, NAABU, NMAP, STACK, Claim, log10_chance
+from scanner.who.gather import NEVER
 from scanner.who.marks import SOURCES, Look
 from scanner.who.reading import ProberRow, Who
-from scanner.who.rows import COLUMNS
+from scanner.who.rows import COLUMNS, texts
+from scanner.who.sums import STATES
 from tests.capture_files import T, pcap_header, record
+from tests.command import halfopen as command
 from tests.golden import PCAPS, captures
 from tests.traffic import LINUX, capture, conversation, ip, segment
 from tests.tunnels import WRAPS, gre_key
@@ -370,7 +373,7 @@ def test_scans_without_syns_in_a_tunnel(tmp_path: Path) -> None:
 def test_the_outside_alone(tmp_path: Path) -> None:
     path = in_tunnels(tmp_path / "a.pcap", [WRAPS["vxlan"][0](masscan(A, n), 7) for n in range(1, 99)])
     assert halfopen(path, "--outer")[0] == ""
-    assert halfopen(path)[0].splitlines()[0].split()[:2] == ["PROBER", "TUNNEL"]
+    assert halfopen(path)[0].splitlines()[1].split()[:3] == [A, "in", "vxlan:7"]
 
 
 # ── the command ──
@@ -384,10 +387,10 @@ def halfopen(*arguments: str, stdin: bytes = b"") -> tuple[str, list[str], int]:
 
 
 TABLE = """\
-PROBER      FIRST (UTC)          LAST      PROBES  HOSTS  PORTS                         RATE      KIND  SHAPE     \
-ANSWERED   TOOL
-198.18.0.1  2026-11-21 03:47:05  03:47:05  6       1      22, 23, 113, 135, 3001, 3013  11,111/s  SYN   vertical  \
-6 unknown  nmap -sS
+PROBER           PROBES  HOSTS  PORTS  RATE      SHAPE     TOOL
+198.18.0.1       6       1      6      11,111/s  vertical  nmap -sS
+  2026-11-21 03:47:05 to 03:47:05 UTC; SYN; ports 22, 23, 113, 135, 3001, 3013;
+  6 unknown
 """
 
 
@@ -395,6 +398,28 @@ def test_the_table() -> None:
     path = str(PCAPS / "only-sent.pcap")
     assert halfopen(path) == (TABLE, ["halfopen: 7 packets: 6 probes to 6 targets"], 0)
     assert halfopen("-", "-q", stdin=Path(path).read_bytes()) == (TABLE, [], 0)
+
+
+LONG = ProberRow(
+    "2001:db8:1234:5678:9abc:def0:1234:5678", None, 1_700_000_000 * 10**9, 1_700_100_000 * 10**9, 1_234_567_890,
+    1_234_567_890, 16_777_216, ",".join(map(str, range(20_001, 20_999, 2))), 65_536,
+    {"half-open": 1_234_567_890, "FIN": 5, "UDP": 2_000}, (1_234_567,) * len(STATES),
+    [Claim(tool, 1_234_567, None, "") for tool in (NMAP, EITHER, STACK, "ZMap (before 2024)")], 123_456,
+)  # fmt: skip
+TUNNELLED = replace(LONG, tunnel="vxlan:5001/ipip/gre:12345678/gtp-u:4294967295/vxlan:16777215")
+SHORT = replace(LONG, prober="192.0.2.1", probes=3, hosts=1, claims=[], first=NEVER, last=NEVER)
+
+
+@pytest.mark.parametrize("rows", [[LONG], [SHORT], [LONG, SHORT], [LONG, SHORT, TUNNELLED]])
+def test_no_line_of_the_table_is_wider_than_a_terminal(rows: list[ProberRow]) -> None:
+    lines = "".join(texts(rows, "table")).splitlines()
+    wide = [line for line in lines if len(line) > 80 and line.split()[-1] != TUNNELLED.tunnel]
+    missing = [word for row in rows for word in (row.prober, f"{row.probes:,}") if word not in "".join(lines)]
+    assert (wide, missing) == ([], [])
+
+
+def test_no_prober_makes_no_table() -> None:
+    assert "".join(texts([], "table")) == ""
 
 
 def test_no_line_names_an_option_of_classify() -> None:
@@ -430,10 +455,9 @@ def test_ctrl_c_writes_what_was_read(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     whole.batches = batches()
     monkeypatch.setattr(classification, "open_captures", lambda paths: whole)
-    with pytest.raises(SystemExit) as ended:
-        cli.app(args=["who", "any", "-f", "jsonl"])
+    code = command("who", "any", "-f", "jsonl")
     out, said = capsys.readouterr()
-    assert (ended.value.code, json.loads(out)["tools"][0]["tool"]) == (130, NMAP)
+    assert (code, json.loads(out)["tools"][0]["tool"]) == (130, NMAP)
     assert said.splitlines()[-1] == "halfopen: interrupted: only what had been read by then is judged"
 
 
@@ -469,6 +493,4 @@ def test_damage_has_the_exit_code_of_classify(content: bytes, code: int, tmp_pat
     path = tmp_path / "a.pcap"
     path.write_bytes(content)
     assert halfopen(str(path))[2] == code
-    with pytest.raises(SystemExit) as ended:
-        cli.app(args=["classify", str(path), "-q"])
-    assert ended.value.code == code
+    assert command("classify", str(path), "-q") == code

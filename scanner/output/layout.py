@@ -10,6 +10,7 @@ Rows share few distinct cells; each is padded once.
 
 import re
 import textwrap
+from collections.abc import Iterable
 from functools import lru_cache
 
 from ..verdict.rows import Verdict
@@ -93,6 +94,20 @@ def paragraph(text: str, indent: int = GAP) -> str:
     return "\n".join(wrapped).replace(JOINED, " ") + "\n"
 
 
+def filled(line: str, words: Iterable[str], before: int) -> str:
+    """A line with words behind it. Words without room stand in lines of their own. `before`: what stands in front."""
+    lines, length, gap = [line], before + len(line), GAP
+    for word in words:
+        if length + gap + len(word) > WIDE:
+            lines.append(" " * (PORT + GAP) + word)
+            length = len(lines[-1])
+        else:
+            lines[-1] += " " * gap + word
+            length += gap + len(word)
+        gap = 1
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
 @lru_cache(maxsize=1 << 14)
 def tail(details: Details, widths: Widths, before: int, colour: bool) -> str:
     """STATE to EVIDENCE as the end of a line, and evidence that does not fit as further lines."""
@@ -100,18 +115,7 @@ def tail(details: Details, widths: Widths, before: int, colour: bool) -> str:
     if len(first[0]) > widths[0]:
         first[0] = details[0]
     shown = [f"{cell:<{width}}" for cell, width in zip(first, widths, strict=False) if width]
-    lines = [(" " * GAP).join(shown)]
-    indent = " " * (PORT + GAP)
-    length, gap = before + len(lines[0]), GAP
-    for word in re.split(r"(?<!\bfrom) ", evidence) if evidence else ():
-        if length + gap + len(word) > WIDE:
-            lines.append(indent + word)
-            length = len(lines[-1])
-        else:
-            lines[-1] += " " * gap + word
-            length += gap + len(word)
-        gap = 1
-    text = "\n".join(line.rstrip() for line in lines) + "\n"
+    text = filled((" " * GAP).join(shown), re.split(r"(?<!\bfrom) ", evidence) if evidence else (), before)
     code = _COLOURS.get(details[0]) if colour else None
     return text if code is None else f"\033[{code}m{first[0]}\033[0m{text[len(first[0]) :]}"
 
