@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -216,6 +217,21 @@ def test_what_is_said(lines: str, options: dict[str, object], said: list[str], t
     (tmp_path / "list").write_text(lines)
     made = TargetOptions(targets_file=(str(tmp_path / "list"),), **options)  # type: ignore[arg-type]
     assert choice_of(made).own.notes(made.ports, made.top_ports) == said
+
+
+def test_the_memory_of_a_long_list_with_several_sets(tmp_path: Path) -> None:
+    """18 bytes for a run when the spaces are made, and not much more while they are."""
+    texts, size = (":22", ":80,443", ":8080", ":1-9"), 1 << 19
+    address = np.random.default_rng(1).permutation(1 << 20)[:size].tolist()
+    lines = [f"11.{at >> 16}.{at >> 8 & 255}.{at & 255}{texts[at * 7919 >> 3 & 3]}" for at in address]
+    (tmp_path / "list").write_text("\n".join(lines))
+    options = TargetOptions(targets_file=(str(tmp_path / "list"),))
+    choice, ports = choice_of(options), ports_of(options)
+    tracemalloc.start()
+    spaces = choice.spaces(ports)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (spaces.size, held / size < 18, peak / size < 80) == (size, True, True)
 
 
 # ── spaces, order and schedule ──

@@ -6,29 +6,37 @@ then those of the second.
 
 All hosts together are one `HostSpace`, which numbers them in the order of their addresses. `Runs` cut this order into
 runs of hosts with the same ports. A binary search leads from a host to its run, and so to its number here; another
-one leads back. A run takes 34 bytes, and one space needs no runs. So nothing here depends on IP versions.
+one leads back. A run takes 18 bytes (34 of more than 2^32 hosts), and one space needs none. Nothing
+here depends on IP versions.
 
 Limits: 65,536 sets of ports, and 2^24 ports in all sets together.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..packet.headers import U64, Ints, Rows
+from .blocks import PIECE
 from .hostspace import HostSpace
 from .ports import Ports
 
 MOST_SETS, MOST_PORTS = 1 << 16, 1 << 24
+Numbers = npt.NDArray[Any]  # of hosts: uint32, or int64 for more than 2^32
 
 
 class Runs(NamedTuple):
     """Runs of hosts with the same ports: the number of the first host of each, ascending from 0, and its set."""
 
-    first: Ints
+    first: Numbers
     ports: npt.NDArray[np.uint16]  # the number of the set
+
+
+def numbers_of(size: int) -> type[np.unsignedinteger[Any]] | type[np.int64]:
+    """The smallest type that holds the numbers of so many hosts."""
+    return np.uint32 if size < 1 << 32 else np.int64
 
 
 class Spaces:
@@ -45,13 +53,16 @@ class Spaces:
             self._index = np.full(1 << 16, -1, np.int32)
             self._index[self.sets[0]] = np.arange(len(self.sets[0]))
             return
-        sizes = np.diff(np.append(runs.first, hosts.size))
-        order = np.argsort(runs.ports, kind="stable")
-        ends = np.cumsum(sizes[order])
-        self._first, self._begin = runs.first[order], ends - sizes[order]  # in the order of the spaces
-        self._number = np.empty_like(ends)  # of the first host of each run, in the order of the addresses
+        order = np.argsort(runs.ports, kind="stable")  # of the spaces
+        sizes = np.diff(runs.first, append=np.array([hosts.size], runs.first.dtype))[order]
+        last = np.searchsorted(runs.ports[order], np.arange(len(self.sets)), "right") - 1  # run of each space
+        ends = np.cumsum(sizes, dtype=sizes.dtype)
+        self.ends = np.where(last < 0, 0, ends[last].astype(np.int64))
+        self._begin = np.subtract(ends, sizes, out=ends)  # of each run, ascending
+        del sizes  # there may be millions of runs
+        self._first = runs.first[order]
+        self._number = np.empty_like(self._begin)  # of the first host of each run, in the order of the addresses
         self._number[order] = self._begin
-        self.ends = np.append(ends, 0)[np.searchsorted(runs.ports[order], np.arange(len(self.sets)), "right") - 1]
         # Space and port in one word. Both are ascending, so the column is sorted.
         space = np.repeat(np.arange(len(self.sets), dtype=np.uint32), self.widths)
         self._ports = space << np.uint32(16) | np.concatenate(self.sets)
@@ -73,16 +84,16 @@ class Spaces:
         if self.runs is None:
             return self.hosts.pick(number)
         number = number.view(np.int64)
-        run = np.searchsorted(self._begin, number, "right") - 1
-        return self.hosts.pick(self._first[run] + number - self._begin[run])
+        run = np.searchsorted(self._begin, number.astype(self._begin.dtype), "right") - 1
+        return self.hosts.pick(number - self._begin[run] + self._first[run])
 
     def number_of(self, address: Rows) -> Ints:
         """ADDRESS[n] → numbers int64[n]; -1 for what is no host here."""
         index = self.hosts.index_of(address)
         if self.runs is None:
             return index
-        run = np.searchsorted(self.runs.first, index, "right") - 1
-        return np.where(index < 0, -1, self._number[run] + index - self.runs.first[run])
+        run = np.searchsorted(self.runs.first, index.astype(self.runs.first.dtype), "right") - 1
+        return np.where(index < 0, -1, index - self.runs.first[run] + self._number[run])
 
     def space_of(self, number: Ints) -> Ints:
         """The space of each number."""
@@ -98,11 +109,17 @@ class Spaces:
 
     def within(self, part: HostSpace) -> "Spaces":
         """The same for some of the hosts: those of `part`."""
-        if self.runs is None or part.size == self.size:
-            return Spaces(part, self.sets, self.runs)
-        first = part.below(self.hosts.pick(self.runs.first))
-        kept = np.append(first[1:] > first[:-1], first[-1] < part.size)
-        return spaces_of(part, self.sets, Runs(first[kept], self.runs.ports[kept]))
+        if part.size == self.size:
+            return self
+        if self.runs is None:
+            return Spaces(part, self.sets)
+        first = np.empty(len(self.runs.first) + 1, numbers_of(part.size))
+        first[-1] = part.size
+        for at in range(0, len(self.runs.first), PIECE):
+            hosts = self.hosts.pick(self.runs.first[at : at + PIECE])
+            first[at : at + len(hosts)] = part.below(hosts)
+        kept = first[1:] > first[:-1]
+        return spaces_of(part, self.sets, Runs(first[:-1][kept], self.runs.ports[kept]))
 
     def digest(self) -> str:
         """16 hexadecimal digits that differ where hosts have other ports."""
@@ -110,7 +127,7 @@ class Spaces:
 
         total = hashlib.sha256()
         for column in (self.widths, *self.sets, *(self.runs or ())):
-            total.update(column.tobytes())
+            total.update(np.ascontiguousarray(column).view(np.uint8).data)
         return total.hexdigest()[:16]
 
 
@@ -127,9 +144,11 @@ def union_of(sets: Sequence[Ports]) -> Ports:
 def spaces_of(hosts: HostSpace, sets: Sequence[Ports], runs: Runs) -> Spaces:
     """The spaces of hosts, with the sets that some host has, and without runs where there is only one."""
     seen = np.bincount(runs.ports, minlength=len(sets)) > 0
-    used, number = np.flatnonzero(seen), (np.cumsum(seen) - 1)[runs.ports]
+    used, number = np.flatnonzero(seen), (np.cumsum(seen) - 1).astype(np.uint16)[runs.ports]
     chosen = [sets[each] for each in used.tolist()]
     if len(chosen) == 1:
         return Spaces(hosts, chosen)
     changes = np.append(True, number[1:] != number[:-1])
-    return Spaces(hosts, chosen, Runs(runs.first[changes], number[changes].astype(np.uint16)))
+    if not changes.all():
+        runs, number = Runs(runs.first[changes], runs.ports), number[changes]
+    return Spaces(hosts, chosen, Runs(runs.first, number))

@@ -29,8 +29,9 @@ from ..verdict.sentences import plural
 from .blocks import Blocks, Ranges, blocks_of, outside, ranges_of, union
 from .files import Tell
 from .hostspace import HostSpace
+from .joining import assigned
 from .names import Resolve, lines_of
-from .own_ports import OwnPorts, assigned
+from .own_ports import OwnPorts
 from .ports import Ports, table
 from .spaces import Spaces
 from .spec import Specs, parse_targets, zones_in
