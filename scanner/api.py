@@ -184,11 +184,13 @@ def classify(
     return Verdicts(notes, summary, rows())
 
 
-def report(results: Results, *, title: str = "Scan report", stats: Path | Iterable[Path] = ()) -> str:
+def report(
+    results: Results, *, title: str = "Scan report", since: Results | None = None, stats: Path | Iterable[Path] = ()
+) -> str:
     """Results as one HTML page, which opens offline: open ports, findings, charts, a map and a table. Needs jinja2.
 
-    `results`: files of results or captures, or the rows of `scan` and `classify`. `stats`: files that --stats wrote of
-    the scans. Raises UsageError.
+    `results`: files of results or captures, or the rows of `scan` and `classify`. `since`: the same of earlier, and the
+    page says what changed. `stats`: files that --stats wrote of the scans. Raises UsageError.
     """
     from .page import page_of
 
@@ -197,7 +199,8 @@ def report(results: Results, *, title: str = "Scan report", stats: Path | Iterab
     notes: list[str] = []
     runs = list(map(read_stats, paths_of("stats", stats)))
     rows, names = _rows_of(results, notes, runs)
-    return page_of(rows, title, names, notes, runs)
+    before = None if since is None else _rows_of(since, notes)
+    return page_of(rows, title, names, notes, lambda: runs, before and (before[0], ", ".join(before[1])))
 
 
 def diff(old: Results, new: Results, *, reasons: bool = False, only_open: bool = False) -> Comparison:

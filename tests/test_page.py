@@ -175,14 +175,14 @@ def test_sorting_by_keyboard(browser: Browser, tmp_path: Path) -> None:
 
 def test_a_row_is_explained_below_it(browser: Browser, tmp_path: Path) -> None:
     view(browser, model(ROWS), tmp_path)
-    button = "document.querySelectorAll('#body button[data-row]')[2]"
+    button = "document.querySelectorAll('#body tr[aria-rowindex] button')[2]"
     browser.run(f"{button}.click()")
     text = browser.run("document.querySelector('#body .detail').innerText").split("\n")
     open_ = browser.run(f"{button}.getAttribute('aria-expanded')")
     browser.run(f"{button}.click()")
     assert ([line for line in text if line], open_, browser.run("document.querySelector('#body .detail')")) == (
         [
-            "198.18.0.2 port 113/tcp: closed (firewall reset)",
+            "198.18.0.2 113/tcp: closed (firewall reset)",
             "closed (reset): a reset came back.",
             f"firewall-reset {EVIDENCE['firewall-reset']}",
         ],

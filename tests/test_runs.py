@@ -12,9 +12,8 @@ from scanner.cli.verbs import main
 from scanner.errors import UsageError
 from scanner.output import Run, Summary
 from scanner.output.xml import xml_format
-from scanner.page.overview import disagreements, scan_of
 from scanner.results.read import read_results
-from scanner.results.runs import RunFacts, read_stats, with_stats
+from scanner.results.runs import RunFacts, disagreements, read_stats, with_stats
 from scanner.rounds.statistics import ScanStats
 from scanner.rounds.summary import summary_lines
 from tests.pages import ROWS
@@ -80,10 +79,9 @@ def test_nmap_measures_nothing(tmp_path: Path) -> None:
     )
     runs: list[RunFacts] = []
     list(read_results([str(tmp_path / "n.xml")], print, runs=runs))
-    scan = scan_of(runs[0])
-    assert (scan.facts, {value for _, value in scan.trust}, scan.more) == (
+    assert (runs[0].scanned(), {value for _, value in runs[0].trust()}, runs[0].said()) == (
         [("Command", "nmap -sS 192.0.2.7"), ("Started", "2023-11-14 22:13:20 UTC"), ("Duration", "2 s")],
-        {"not measured"}, "",
+        {"not measured"}, {},
     )  # fmt: skip
 
 

@@ -17,48 +17,50 @@ Limit: sums, charts and map count every row; the table holds 262,144 rows, the s
 """
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from hashlib import sha256
 from importlib.util import find_spec
+from typing import Any
 
 from .._version import __version__
 from ..capture.source import file_name
-from ..errors import UsageError, note
+from ..errors import UsageError, escaped, note
 from ..files import check_new
 from ..output.stream import create, standard_output
 from ..results.columns import Vocabulary
+from ..results.diff import compare_sides
 from ..results.read import Showing, read_results
-from ..results.runs import RunFacts, read_stats, with_stats
+from ..results.runs import RunFacts, moment, read_stats, with_stats
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from .model import Model
-from .overview import FEW_HOSTS, moment
+from .overview import FEW_HOSTS
 
 TITLE = "Scan report"
 
 
 def run_report(
     *, results: Sequence[str], output: str, title: str | None, force: bool, quiet: bool, stats: Sequence[str] = (),
-    showing: Showing = nullcontext,
+    since: str | None = None, showing: Showing = nullcontext,
 ) -> int:  # fmt: skip
     """`halfopen report`, by its options: read results and write the page (`-`: to standard output).
 
     Raises UsageError, also where Jinja2 is missing.
     """
     _check_jinja()
-    if results.count("-") > 1:
+    if [*results, since].count("-") > 1:
         raise UsageError("standard input is named twice, and can be read once")
     if output != "-":
         check_new(output, force)  # before minutes of reading
     given = list(map(read_stats, stats))
     notes: list[str] = []
     runs: list[RunFacts] = []
-    texts = Vocabulary()
+    names = list(map(file_name, results))
     with showing() as tell:
-        rows = texts.rows(read_results(results, notes.append, tell, runs))
-    runs = with_stats(runs, given, results)
-    model = Model(texts, rows, title or TITLE, list(map(file_name, results)), notes, runs)
+        rows = read_results(results, notes.append, tell, runs)
+        before = (read_results([since], notes.append, tell), file_name(since)) if since else None
+        model = model_of(rows, title or TITLE, names, notes, lambda: with_stats(runs, given, results), before)
     page = render(model)
     stream = standard_output() if output == "-" else create(output, force)
     with ExitStack() as undo:
@@ -76,17 +78,28 @@ def run_report(
     return 0
 
 
-def page_of(
-    rows: Iterable[Verdict], title: str, names: Sequence[str], notes: Sequence[str], runs: Sequence[RunFacts] = ()
-) -> str:
-    """Rows as a page. `names`: what they come from; `notes`: what the page says of them, complete once they are read.
+def model_of(
+    rows: Iterable[Verdict], title: str, names: Sequence[str], notes: list[str], runs: Callable[[], Sequence[RunFacts]],
+    before: tuple[Iterable[Verdict], str] | None = None,
+) -> Model:  # fmt: skip
+    """Rows as what a page shows. `names`: what they come from; `notes`: what the page says of them.
 
-    `runs`: what the scans say of themselves, complete then too. Raises UsageError where Jinja2 is missing.
+    `runs`, asked when all rows are read: what the scans say of themselves. `before`: earlier rows to compare with, and
+    their name.
     """
-    _check_jinja()
     texts = Vocabulary()
     columns = texts.rows(rows)
-    return render(Model(texts, columns, title, names, notes, runs))
+    if before is None:
+        return Model(texts, columns, title, names, notes, runs())
+    sides = [(texts.rows(before[0]), before[1]), (columns, ", ".join(names))]
+    since = before[1], compare_sides(texts, sides, tell=notes.append)
+    return Model(texts, columns, title, names, notes, runs(), since)
+
+
+def page_of(*given: Any) -> str:
+    """The same as HTML. Raises UsageError where Jinja2 is missing."""
+    _check_jinja()
+    return render(model_of(*given))
 
 
 def _check_jinja() -> None:
@@ -100,8 +113,7 @@ def render(model: Model) -> str:
 
     loader = PackageLoader("scanner.page", "template")
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters["thousands"] = "{:,}".format
-    jinja.filters["moment"] = moment
+    jinja.filters |= {"thousands": "{:,}".format, "moment": moment, "line": escaped}
     style, script = (loader.get_source(jinja, name)[0] for name in ("report.css", "report.js"))
     return jinja.get_template("report.html").render(
         model=model, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),

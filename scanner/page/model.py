@@ -20,11 +20,12 @@ from ..errors import escaped
 from ..packet.addresses import to_text
 from ..packet.headers import Ints, Rows
 from ..results.columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, strongest
-from ..results.runs import RunFacts
+from ..results.diff import Comparison
+from ..results.runs import RunFacts, disagreements
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
 from ..verdict.table import Reason, State
 from .charts import STYLES, Bar, Map, bars, histogram, maps_of
-from .overview import MOST_HOSTS, disagreements, findings, open_hosts, scan_of, sums_up
+from .overview import MOST_HOSTS, changes_of, findings, open_hosts, sums_up
 
 MOST_ROWS = 1 << 18
 MOST_SERVICES = 12
@@ -39,17 +40,12 @@ class Model:
     """Everything on the page. `data` goes to its script as JSON: hosts, kinds, columns of rows, maps."""
 
     def __init__(
-        self,
-        texts: Vocabulary,
-        rows: Rows,
-        title: str,
-        sources: Sequence[str],
-        notes: Sequence[str],
-        runs: Sequence[RunFacts] = (),
-    ) -> None:
+        self, texts: Vocabulary, rows: Rows, title: str, sources: Sequence[str], notes: Sequence[str],
+        runs: Sequence[RunFacts] = (), since: tuple[str, Comparison] | None = None,
+    ) -> None:  # fmt: skip
         """ROW columns with their texts (in any order, targets more than once) → what the page shows.
 
-        `runs`: what the scans say of themselves.
+        `runs`: what the scans say of themselves. `since`: the name of an earlier result, and what changed.
         """
         rows = strongest(texts, rows, by_scanner=True)
         kinds = texts.kinds
@@ -68,15 +64,18 @@ class Model:
         self.first: float | None = float(times.min()) if len(times) else None
         self.last: float | None = float(times.max()) if len(times) else None
         self.notes = list(map(escaped, (*notes, *disagreements(self.targets, self.first, runs))))
-        self.scans = list(map(scan_of, runs))
+        self.runs = runs
         self.open_ports = len(opened)
         self.opened, self.more_hosts = open_hosts(texts, opened), max(0, self.open_hosts - MOST_HOSTS)
-        self.since = None
+        self.since = since and escaped(since[0])
+        self.changes = changes_of(since[1]) if since else []
+        self.same, self.unknown = (since[1].same, since[1].unknown) if since else (0, 0)
         self.findings = findings(texts, rows)
         self.states, self.reasons = _states(styles), _reasons(kinds, counts)
         self.services = _services(texts, opened)
         self.rtt = histogram(rows["rtt"])
         self.words = _words(kinds, counts)
+        self.filters = _filters(styles[kept])
         self.maps = maps_of(rows, styles)
         self.rows, self.shown = len(rows), len(kept)
         self.data = _data(texts, rows[kept], style, self.maps)
@@ -111,6 +110,15 @@ def _states(styles: npt.NDArray[np.uint8]) -> list[Bar]:
         (LABELS[style], style, count, "") for style, count in zip(STYLES, counts, strict=True) if style in LABELS
     ]
     return bars(entries, len(styles))
+
+
+def _filters(styles: npt.NDArray[np.uint8]) -> list[tuple[str, str, int]]:
+    """The states in the table, for the buttons above it: what to search for, the label, and how many rows there are."""
+    names = ("closed" if STYLES[style] == "firewall" else STYLES[style] for style in styles.tolist())
+    return [
+        (name, LABELS[name], count)
+        for name, count in sorted(Counter(names).items(), key=lambda item: STYLES.index(item[0]))
+    ]
 
 
 def _reasons(kinds: list[RowKind], counts: list[int]) -> list[Bar]:

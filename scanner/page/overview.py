@@ -1,29 +1,31 @@
-"""What a reader wants first: what was scanned and how sure it is, the open ports of each host, and findings in words.
+"""What a reader wants first: the open ports of each host, what changed, and findings in words.
 
 A finding is a sentence about evidence that changes how rows are to be read: a forged reset makes a port look closed, a
-SYN proxy makes it look open. Each names hosts and leads to its rows. What the input does not carry is not made up:
-a fact of the scan is left out, and a measure of trust says that it was not measured.
+SYN proxy makes it look open. Each names hosts and leads to its rows. Changes are those of `halfopen diff`, in its
+groups: what to act on first stands first.
 
-Limit: the page names `MOST_HOSTS` hosts with open ports, in the order of their addresses. The table has all of them.
+Limit: the page names `MOST_HOSTS` hosts with open ports, in the order of their addresses, and `MOST_CHANGES` changes of
+a group. The table has every row, and `halfopen diff` every change.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import escaped, shortened
+from ..errors import escaped
 from ..packet.addresses import to_text
 from ..packet.headers import Rows
+from ..results.changes import HEADINGS, Difference
 from ..results.columns import HOST_ONLY, Vocabulary, host_numbers
-from ..results.runs import RunFacts
+from ..results.diff import Comparison
 from ..targets.ports import format_ports
 from ..verdict.sentences import evidence_sentence, plural, printable
 
 FEW_HOSTS, MOST_HOSTS = 40, 500  # that are shown at once; that are named at all
 MOST_PORTS = 24  # open ports of a host that are shown one by one
 MOST_NAMED = 8  # hosts in a sentence
+MOST_CHANGES = 200
 
 # Word, what `{ports}` or `{hosts}` of it mean, and what follows for the reader.
 FINDINGS = (
@@ -39,21 +41,6 @@ FINDINGS = (
 _TELLING = {word for word, *_ in FINDINGS} | {
     "handshake-completed", "handshake-refused", "silent-after-handshake", "unverified", "bad-checksum",
 }  # fmt: skip
-_TRUST = (
-    ("Loss", "loss"),
-    ("Expected missed responders", "missed"),
-    ("Frames dropped", "dropped"),
-    ("Frames rejected", "rejected"),
-)
-
-
-class Scan(NamedTuple):
-    """One scan: what it was, how sure it is, each as (name, value), and what else its summary says."""
-
-    source: str
-    facts: list[tuple[str, str]]
-    trust: list[tuple[str, str]]
-    more: str
 
 
 class OpenHost(NamedTuple):
@@ -76,27 +63,30 @@ class Finding(NamedTuple):
     search: str
 
 
-def scan_of(run: RunFacts) -> Scan:
-    """What a scan says of itself, for people."""
-    said = run.said()
-    facts = {
-        "Command": run.command and shortened(run.command),
-        "Started": run.started and moment(run.started),
-        "Duration": None if run.seconds is None else _duration(run.seconds),
-        "Rate": said.get("rate"),
-    }
-    known = [(label, escaped(value)) for label, value in facts.items() if value]
-    trust = [(label, escaped(said.get(name, "not measured"))) for label, name in _TRUST]
-    return Scan(escaped(run.source), known, trust, escaped(shortened(said.get("more", ""))))
+class Changes(NamedTuple):
+    """A group of changes: (address, name, port, before, now) of the first, and how many `more` there are."""
+
+    heading: str
+    number: int
+    rows: list[tuple[str, str, str, str, str]]
+    more: int
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds < 60 else f"{timedelta(0, int(seconds))} (hours:minutes:seconds)"
+def changes_of(comparison: Comparison) -> list[Changes]:
+    """The groups that have changes, in their order."""
+    found = []
+    for group, differences in groupby(comparison.differences, lambda row: row.group):
+        rows = iter(differences)
+        first = list(map(_change, islice(rows, MOST_CHANGES)))
+        more = sum(1 for _ in rows)
+        found.append(Changes(HEADINGS[group], len(first) + more, first, more))
+    return found
 
 
-def moment(seconds: float) -> str:
-    """Seconds since 1970 as a date and a time."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+def _change(row: Difference) -> tuple[str, str, str, str, str]:
+    name = escaped(row.hostname or "") + (f", was {row.old_ip}" if row.old_ip else "")
+    old, new = (printable(f"{side.state} ({side.reason})") if side else "no row" for side in (row.old, row.new))
+    return row.ip, name, "host" if row.port is None else f"{row.port}/{printable(row.protocol)}", old, new
 
 
 def open_hosts(texts: Vocabulary, opened: Rows) -> list[OpenHost]:
@@ -143,19 +133,6 @@ def sums_up(opened: int, open_hosts: int, hosts: int) -> str:
         return "The results hold no rows."
     if not opened:
         return f"No open port was found on {plural(hosts, 'host')}."
-    are = "port is" if opened == 1 else "ports are"
-    return f"{opened:,} {are} open, on {open_hosts:,} of {plural(hosts, 'host')}."
-
-
-def disagreements(rows: int, first: float | None, runs: Sequence[RunFacts]) -> list[str]:
-    """A line for statistics that cannot be those of the rows: `rows` targets, the first reply at `first`."""
-    counted = [run.targets for run in runs]
-    notes = []
-    if counted and all(count is not None for count in counted) and sum(filter(None, counted)) < rows:
-        names = ", ".join(run.source for run in runs)
-        notes.append(f"the statistics ({names}) count {plural(sum(filter(None, counted)), 'target')}, and the results "
-                     f"hold {rows:,}: they are not of the same scan, or not of all files")  # fmt: skip
-    starts = [run.started for run in runs if run.started is not None]
-    if first is not None and starts and len(starts) == len(runs) and first < min(starts) - 1:
-        notes.append("there are replies from before the start that the statistics name: they are not of the same scan")
-    return notes
+    return (
+        f"{plural(opened, 'port')} {'is' if opened == 1 else 'are'} open, on {open_hosts:,} of {plural(hosts, 'host')}."
+    )

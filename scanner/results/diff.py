@@ -79,7 +79,15 @@ def compared(
     `tell` gets a line for results that hardly can be compared.
     """
     texts = Vocabulary()
-    (before, old), (after, new) = ((_targets_of(texts.rows(rows), name), name) for rows, name in sides)
+    return compare_sides(texts, ((texts.rows(rows), name) for rows, name in sides), reasons, only_open, tell)
+
+
+def compare_sides(
+    texts: Vocabulary, sides: Iterable[tuple[Rows, str]], reasons: bool = False, only_open: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Comparison:  # fmt: skip
+    """The same of ROW columns with the same texts."""
+    (before, old), (after, new) = ((_targets_of(rows, name), name) for rows, name in sides)
     _check_alike(before, after, old, new, tell)
     return compare(texts, before, after, reasons, only_open)
 

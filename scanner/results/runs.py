@@ -12,11 +12,12 @@ user names, or `NAME.stats.json` beside the results `NAME.jsonl`.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from ..capture.source import file_name
 from ..documents import parse
-from ..errors import UsageError, escaped
+from ..errors import UsageError, escaped, shortened
 from ..gzipped import split_suffix
 from ..rounds.statistics import stats_of
 from ..rounds.summary import summary_lines
@@ -34,6 +35,10 @@ _PATTERNS = {
     "dropped": r"kernel drops: ([^;]*)",
     "rejected": r"(?:^|; )rejected: ([^;]*)",
 }
+
+_TRUST = {
+    "loss": "Loss", "missed": "Expected missed responders", "dropped": "Frames dropped", "rejected": "Frames rejected",
+}  # fmt: skip
 
 
 class RunFacts(NamedTuple):
@@ -57,6 +62,46 @@ class RunFacts(NamedTuple):
         more = "; ".join(part for part in self.summary.split("; ")[2 * of_scan :] if part not in known)
         said = {"rejected": "none"} if of_scan else {}
         return said | {name: match[1] for name, match in found.items()} | ({"more": more} if more else {})
+
+    def scanned(self) -> list[tuple[str, str]]:
+        """What was scanned, and how: the facts that are known, with their names for people."""
+        facts = {
+            "Command": self.command,
+            "Started": None if self.started is None else moment(self.started),
+            "Duration": None if self.seconds is None else _duration(self.seconds),
+            "Rate": self.said().get("rate"),
+        }
+        return [(name, shortened(value)) for name, value in facts.items() if value]
+
+    def trust(self) -> list[tuple[str, str]]:
+        """How sure the results are, with names for people; what nobody measured says so."""
+        said = self.said()
+        return [(label, said.get(name, "not measured")) for name, label in _TRUST.items()]
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as a date and a time."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 60 else f"{timedelta(0, int(seconds))} (hours:minutes:seconds)"
+
+
+def disagreements(targets: int, first: float | None, runs: Sequence[RunFacts]) -> list[str]:
+    """A line for statistics that cannot be those of the rows: `targets` of them, the first reply at `first`."""
+    counted = sum(run.targets or 0 for run in runs)
+    notes = []
+    if runs and None not in [run.targets for run in runs] and counted < targets:
+        names = ", ".join(run.source for run in runs)
+        notes.append(
+            f"the statistics ({names}) count {plural(counted, 'target')}, and the results hold {targets:,}: "
+            "they are not of the same scan, or not of all files"
+        )
+    starts = [run.started for run in runs if run.started is not None]
+    if first is not None and starts and len(starts) == len(runs) and first < min(starts) - 1:
+        notes.append("there are replies from before the start that the statistics name: they are not of the same scan")
+    return notes
 
 
 def run_of_xml(source: str, head: Mapping[str, str], end: Mapping[str, str]) -> RunFacts:

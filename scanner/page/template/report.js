@@ -22,17 +22,6 @@ const styles = data.styles.map((style) => data.names[style]);  // of each kind
 const styleOf = (row) => styles[rows.kind[row]];
 const kindOf = (row) => data.kinds[rows.kind[row]];
 
-function swatch(style) {
-  const shape = (name, values) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
-    return element;
-  };
-  const svg = shape("svg", { width: 11, height: 11, "aria-hidden": "true" });
-  svg.append(shape("rect", { x: .5, y: .5, width: 10, height: 10, rx: 2, class: "s-" + style }));
-  return svg;
-}
-
 // ── the table ──
 
 const SIZE = 100;  // rows of a page
@@ -64,7 +53,7 @@ function port(row) {
 function heads() {
   for (const column of shown) {
     column.th = make("th", "", { scope: "col" });
-    column.th.dataset.head = column.head;
+    column.th.dataset.head = column.head;  // for paper
     column.th.append(make("button", column.head, { type: "button", onclick: () => sortBy(column) }));
     find("heads").append(column.th);
   }
@@ -90,7 +79,7 @@ function keysOf({ key, show }) {
 }
 
 function arrange() {
-  for (const other of shown) other.th.setAttribute("aria-sort", other !== view.sort ? "none" : view.down ? "descending" : "ascending");
+  for (const other of shown) other.th.ariaSort = other !== view.sort ? "none" : view.down ? "descending" : "ascending";
   if (view.sort) {
     const keys = keysOf(view.sort);
     view.rows.sort((a, b) => (keys[a] === keys[b] ? a - b : keys[a] - keys[b]));
@@ -103,28 +92,24 @@ function draw(all = false) {
   const count = view.rows.length, pages = Math.max(1, Math.ceil(count / SIZE));
   view.page = Math.min(view.page, pages - 1);
   const first = all ? 0 : view.page * SIZE;
-  const lines = Array.from(view.rows.subarray(first, all ? count : first + SIZE), (row, at) => line(row, first + at));
-  const body = document.createDocumentFragment();
-  for (const tr of lines) body.append(tr);
-  find("body").replaceChildren(body);
-  find("table").setAttribute("aria-rowcount", count + 1);
+  const lines = document.createDocumentFragment();
+  view.rows.subarray(first, all ? count : first + SIZE).forEach((row, at) => lines.append(line(row, first + at)));
+  find("body").replaceChildren(lines);
+  find("table").ariaRowCount = count + 1;
   find("page").textContent = "Page " + (view.page + 1).toLocaleString("en") + " of " + pages.toLocaleString("en");
   find("back").disabled = !view.page;
   find("next").disabled = view.page + 1 >= pages;
 }
 
 function line(row, place) {
-  const tr = make("tr");
-  tr.setAttribute("aria-rowindex", place + 2);
+  const tr = make("tr", "", { ariaRowIndex: place + 2 });
   for (const column of shown) {
     const value = String(column.show(row));
     const td = make("td", column.head === "Host" ? "" : value);
     if (column.named && value) td.dataset.head = column.head;
-    if (column.head === "State") td.prepend(swatch(styleOf(row)), " ");
+    if (column.head === "State") td.prepend(make("i", "", { className: "swatch s-" + styleOf(row) }));
     if (column.head === "Host") {
-      const button = make("button", value, { type: "button" });
-      button.dataset.row = row;
-      button.setAttribute("aria-expanded", "false");
+      const button = make("button", value, { type: "button", ariaExpanded: "false", onclick: () => explain(button, row) });
       td.append(button);
     }
     tr.append(td);
@@ -132,16 +117,10 @@ function line(row, place) {
   return tr;
 }
 
-function describe(row) {
-  const name = data.hostnames?.[rows.host[row]], at = port(row);
-  return data.hosts[rows.host[row]] + (name ? " (" + name + ")" : "") + (at === "host" ? "" : " port " + at) + ": " + data.labels[styleOf(row)];
-}
-
 // Below the row, what its words mean; a second time takes it away.
-function explain(button) {
-  const row = Number(button.dataset.row), tr = button.closest("tr"), below = tr.nextSibling;
-  const open = below?.className !== "detail";
-  button.setAttribute("aria-expanded", open);
+function explain(button, row) {
+  const tr = button.closest("tr"), below = tr.nextSibling, open = below?.className !== "detail";
+  button.ariaExpanded = open;
   if (!open) return below.remove();
   const [, state, reason, words] = kindOf(row);
   const cell = make("td", "", { colSpan: shown.length }), list = make("ul");
@@ -150,7 +129,8 @@ function explain(button) {
     item.append(make("code", word), " ", data.sentences[word]);
     list.append(item);
   }
-  cell.append(make("strong", describe(row)), make("p", state + " (" + reason + "): " + (data.reasons[reason] ?? "") + "."), ...(words.length ? [list] : []));
+  const name = data.hostnames?.[rows.host[row]], title = data.hosts[rows.host[row]] + (name ? " (" + name + ") " : " ") + port(row);
+  cell.append(make("strong", title + ": " + data.labels[styleOf(row)]), make("p", state + " (" + reason + "): " + (data.reasons[reason] ?? "") + "."), ...(words.length ? [list] : []));
   const detail = make("tr", "", { className: "detail" });
   detail.append(cell);
   tr.after(detail);
@@ -222,9 +202,8 @@ function testOf(term) {
   return either(fields.host(term), over("place", places, has), kinds, ...seen.map((name) => over(name, addresses, has)));
 }
 
-function terms() {
-  return find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-}
+const terms = () => find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+const chosen = () => terms().filter((term) => term.startsWith("state:")).flatMap((term) => term.slice(6).split(","));
 
 function filter() {
   const tests = terms().map((term) => {
@@ -236,8 +215,7 @@ function filter() {
   for (let row = 0; row < total; row++) if (tests.every((test) => test(row))) found[count++] = row;
   view.rows = found.slice(0, count);
   find("found").textContent = count.toLocaleString("en") + " of " + total.toLocaleString("en") + " rows" + (tests.length ? " match" : "");
-  const states = terms().filter((term) => term.startsWith("state:")).flatMap((term) => term.slice(6).split(","));
-  for (const button of find("states").children) button.setAttribute("aria-pressed", states.includes(button.value));
+  for (const button of find("states").children) button.ariaPressed = chosen().includes(button.value);
   arrange();
 }
 
@@ -290,32 +268,12 @@ function download() {
 }
 
 function toggle(name) {
-  const mine = (term) => term.startsWith("state:");
-  const old = terms().filter(mine).flatMap((term) => term.slice(6).split(","));
-  const wanted = old.includes(name) ? old.filter((state) => state !== name) : [...old, name];
-  search([...(wanted.length ? ["state:" + wanted.join(",")] : []), ...terms().filter((term) => !mine(term))].join(" "));
+  const wanted = chosen().includes(name) ? chosen().filter((state) => state !== name) : [...chosen(), name];
+  search([...(wanted.length ? ["state:" + wanted.join(",")] : []), ...terms().filter((term) => !term.startsWith("state:"))].join(" "));
 }
 
 function controls() {
-  const counts = new Map(), words = { reason: new Set(), evidence: new Set() };
-  for (let row = 0; row < total; row++) counts.set(rows.kind[row], (counts.get(rows.kind[row]) ?? 0) + 1);
-  const states = new Map();
-  for (const [kind, count] of counts) {
-    const name = styles[kind] === "firewall" ? "closed" : styles[kind];
-    states.set(name, (states.get(name) ?? 0) + count);
-    words.reason.add(data.kinds[kind][2]);
-    for (const word of data.kinds[kind][3]) words.evidence.add(word);
-  }
-  for (const name of data.names.filter((style) => states.has(style))) {
-    const button = make("button", "", { type: "button", value: name, onclick: () => toggle(name) });
-    button.append(swatch(name), " " + data.labels[name] + " " + states.get(name).toLocaleString("en"));
-    find("states").append(button);
-  }
-  for (const [field, values] of Object.entries(words)) {
-    const group = make("optgroup", "", { label: field });
-    for (const value of [...values].sort()) group.append(make("option", value, { value: field + ":" + value.toLowerCase() }));
-    if (values.size) find("add").append(group);
-  }
+  for (const button of find("states").children) button.addEventListener("click", () => toggle(button.value));
   find("add").addEventListener("change", () => { search((find("search").value + " " + find("add").value).trim()); find("add").value = ""; });
   let waiting = 0;
   find("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(search, 80); });
@@ -324,10 +282,6 @@ function controls() {
   find("save").addEventListener("click", download);
   find("back").addEventListener("click", () => turn(-1));
   find("next").addEventListener("click", () => turn(1));
-  find("body").addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) explain(button);
-  });
   addEventListener("hashchange", restore);
   addEventListener("beforeprint", () => onPaper(true));
   addEventListener("afterprint", () => onPaper(false));
@@ -361,28 +315,22 @@ function address(base, bits, cells) {
   const [start, whole] = parsed(base), number = start + (BigInt(cells) << BigInt(bits));
   if (whole === 32) return [24n, 16n, 8n, 0n].map((shift) => (number >> shift) & 255n).join(".");
   const groups = Array.from({ length: 8 }, (_, group) => ((number >> BigInt(112 - 16 * group)) & 0xffffn).toString(16)).join(":");
-  const runs = [...groups.matchAll(/(?:^|:)0(?::0)+(?=:|$)/g)].sort((a, b) => b[0].length - a[0].length || a.index - b.index);
-  if (!runs.length) return groups;
-  return groups.slice(0, runs[0].index) + "::" + groups.slice(runs[0].index + runs[0][0].length + 1);
+  return new URL("ip://[" + groups + "]").hostname.slice(1, -1);  // browsers write the short form (RFC 5952)
 }
 
 const map = { now: null, width: 0, height: 0, fold: 1, cell: [1, 1], margin: [0, 0], x: 0, y: 0 };
 
 function choose(number) {
-  map.now = data.maps[number];
-  map.x = map.y = 0;
+  Object.assign(map, { now: data.maps[number], x: 0, y: 0 });
   paint();
 }
 
 function about() {
-  const now = map.now, size = 2 ** now.bits;
-  if (now.kind === "grid") {
-    return "A row for each host, a column for each port: " + now.title + "."
-      + (map.fold > 1 ? " A cell is " + map.fold + " ports and shows the strongest state of them." : "");
-  }
-  if (now.kind === "ports") return "All 65,536 ports of " + now.title + " along a Hilbert curve: neighbours stay close, port 0 is top left.";
-  return "The addresses of " + now.title + " along a Hilbert curve: neighbours stay close, networks are blocks. A cell is "
-    + (size === 1 ? "one address" : size.toLocaleString("en") + " addresses") + " and shows the strongest state of its ports.";
+  const now = map.now, cell = map.fold > 1 ? map.fold + " ports" : now.bits ? (2 ** now.bits).toLocaleString("en") + " addresses" : "";
+  return (now.kind === "grid" ? "A row for each host, a column for each port: " + now.title + "."
+    : (now.kind === "ports" ? "All 65,536 ports of " : "The addresses of ") + now.title
+      + " along a Hilbert curve: neighbours stay close, and blocks are ranges. The first one is top left.")
+    + (cell ? " A cell is " + cell + " and shows the strongest state." : "");
 }
 
 // Sizes in pixels of the screen. Where there is no room for every port of a grid, a cell stands for several.
@@ -412,10 +360,8 @@ function paint() {
   const canvas = find("cells"), sharp = window.devicePixelRatio || 1;
   const [across, down] = map.cell, [left, top] = map.margin;
   const width = left + map.width * across, height = top + map.height * down;
-  canvas.width = width * sharp;
-  canvas.height = height * sharp;
-  canvas.style.width = width + "px";
-  canvas.style.height = height + "px";
+  Object.assign(canvas, { width: width * sharp, height: height * sharp });
+  Object.assign(canvas.style, { width: width + "px", height: height + "px" });
   const pen = canvas.getContext("2d");
   pen.scale(sharp, sharp);
   const theme = getComputedStyle(document.documentElement);
@@ -435,11 +381,8 @@ function paint() {
 
 function inscribe(pen, theme) {
   const [across, down] = map.cell, [left, top] = map.margin;
-  pen.fillStyle = theme.getPropertyValue("--ink");
-  pen.font = "12px ui-monospace, monospace";
-  pen.textBaseline = "middle";
+  Object.assign(pen, { fillStyle: theme.getPropertyValue("--ink"), font: "12px ui-monospace, monospace", textBaseline: "middle", textAlign: "right" });
   const lines = Math.ceil(14 / down), steps = Math.ceil(14 / across);
-  pen.textAlign = "right";
   for (let y = 0; y < map.height; y += lines) pen.fillText(map.now.hosts[y], left - 6, top + (y + .5) * down, left - 8);
   pen.textAlign = "left";
   for (let x = 0; x < map.width && map.now.ports.length; x += steps) {
@@ -495,8 +438,7 @@ function mapping() {
   canvas.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (step) point(map.x + step[0], map.y + step[1]);
-    else if (event.key === "Home") point(0, map.y);
-    else if (event.key === "End") point(map.width - 1, map.y);
+    else if (event.key === "Home" || event.key === "End") point(event.key === "End" ? map.width - 1 : 0, map.y);
     else if (event.key === "Enter") pick();
     else return;
     event.preventDefault();
