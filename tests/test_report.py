@@ -17,7 +17,7 @@ from scanner.verdict.sentences import EVIDENCE
 from tests.pages import EVIL, ROWS, A, B, evil, many, model
 
 pytest.importorskip("jinja2", reason="a report needs Jinja2: pip install jinja2")
-from scanner.page import render
+from scanner.page import page_of, render
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +33,11 @@ def test_sums() -> None:
     )
 
 
+def test_rows_that_contradict_each_other_are_said() -> None:
+    twice = [ROWS[0], ROWS[1]._replace(port=22), ROWS[3], ROWS[4], ROWS[3]._replace(scanner_ip=B, state="closed")]
+    assert model(twice).notes == ["1 row contradicts another row of the same target: the strongest state is shown"]
+
+
 def test_states() -> None:
     assert model(ROWS).states == [
         Bar("open", "open", 1, 20.0, "20.0 %"),
@@ -46,6 +51,75 @@ def test_states() -> None:
 def test_evidence_words_have_sentences() -> None:
     found = [(word, count, sentence) for word, sentence, count in model(ROWS).words]
     assert found == [(word, 1, EVIDENCE[word]) for word in ("host-reset", "firewall-reset")]
+
+
+FOUND = {
+    "firewall-reset": ("A firewall most likely forged the resets of 1 port on 1 host.", A),
+    "syn-proxy": ("A SYN proxy answers on 2 ports of 1 host.", f"{B} (web.example)"),
+    "all-open": ("Nearly every port of 12 hosts answers alike (12 ports).", "198.18.1.0, "),
+    "stopped-answering": ("Before the scan was over, 1 host stopped answering.", A),
+}
+
+
+def test_findings_are_sentences_about_evidence() -> None:
+    rows = [
+        *ROWS,
+        *(
+            Verdict(B, port, "open", "syn-ack", evidence=("syn-proxy", "late"), hostname="web.example")
+            for port in (1, 2)
+        ),
+        *(row._replace(evidence=("all-open",)) for row in many("198.18.1.0", 12)),
+        Verdict(A, 9, "unknown", "no-response", evidence=("stopped-answering",)),
+    ]
+    found = {each.search.removeprefix("evidence:"): (each.sentence, each.hosts) for each in model(rows).findings}
+    assert found.pop("all-open")[1].endswith("198.18.1.7, and 4 more")
+    assert found == {word: told for word, told in FOUND.items() if word != "all-open"}
+    assert model([row for row in rows if not row.evidence]).findings == []
+
+
+def test_open_ports_by_host() -> None:
+    rows = [
+        *ROWS,
+        Verdict(A, 8443, "open", "syn-ack", evidence=("syn-proxy", "late"), tunnel="gre"),
+        *(Verdict(B, port, "open", "syn-ack", hostname="web.example") for port in (80, *range(1000, 1030))),
+    ]
+    hosts = model(rows).opened
+    assert [(host.ip, host.name, host.opened, host.ports, host.many) for host in hosts] == [
+        (A, "", 1, [(22, "ssh")], ""),
+        (A, "gre", 1, [(8443, "")], ""),
+        (B, "web.example", 31, [], "80,1000-1029"),
+    ]
+    assert [words for host in hosts for words in host.words] == [("syn-proxy", EVIDENCE["syn-proxy"])]
+
+
+def test_the_first_hosts_are_named_and_the_others_counted() -> None:
+    found = model([row._replace(state="open") for row in many("198.18.0.0", 600)])
+    page = render(found)
+    assert (len(found.opened), found.more_hosts, page.count("<details>")) == (500, 100, 1)
+    assert ("460 more hosts" in page, "100 further hosts" in page) == (True, True)
+
+
+def test_what_changed() -> None:
+    old = [ROWS[0], ROWS[3], Verdict(A, 25, "open", "syn-ack"), Verdict(B, 9, "unknown", "no-response")]
+    new = [*ROWS[:2], Verdict(A, 139, "open", "syn-ack", hostname="web.example"), Verdict(B, 9, "open", "syn-ack")]
+    shown = page_of(new, "T", ["new"], [], list, (old, "old.jsonl"))
+    assert "3 ports are open, on 2 of 2 hosts. 1 newly open." in shown
+    text = " ".join(
+        unescape(re.sub(r"<[^>]*>", " ", shown.partition('id="changes"')[2].partition("</section>")[0])).split()
+    )
+    assert text.startswith(
+        ">What changed since old.jsonl Targets that are the same: 1; unknown on one side, and not compared: 1."
+    )
+    assert text.partition("compared: 1. ")[2] == (
+        f"Newly open: 1 Host Port Before Now {A} web.example 139/tcp netbios-ssn filtered (no-response) open (syn-ack) "
+        f"Newly reachable: 1 Host Port Before Now {A} web.example 23/tcp telnet no row closed (reset) "
+        f"No longer open or reachable: 1 Host Port Before Now {A} web.example 25/tcp smtp open (syn-ack) no row"
+    )
+
+
+def test_many_changes_are_counted() -> None:
+    page = page_of(many("198.18.0.0", 600), "T", ["new"], [], list, ([ROWS[0]], "old"))
+    assert ("Newly reachable: 599" in page, "399 more; halfopen diff lists them." in page) == (True, True)
 
 
 def test_no_rows_at_all() -> None:
@@ -187,6 +261,15 @@ def test_verb(tmp_path: Path) -> None:
         (0, "halfopen: 44 targets of 2 hosts in r.html\n"),
         (2, "halfopen: r.html exists and is not overwritten: name another file, or add --force\n"),
     )
+
+
+def test_verb_with_an_earlier_result(tmp_path: Path) -> None:
+    old = tmp_path / "old.jsonl"
+    old.write_text('{"ip": "192.0.2.7", "port": 1, "state": "open", "reason": "syn-ack"}\n')
+    code, said = report(str(ROOT / "pcaps/demo.jsonl"), "--since", str(old), "-o", "r.html", cwd=tmp_path)
+    ports = f"{old} and {ROOT}/pcaps/demo.jsonl have no port in common: were the same ports scanned?"
+    assert (code, said.splitlines()[0]) == (0, f"halfopen: {ports}")
+    assert f"What changed since {old}" in (tmp_path / "r.html").read_text()
 
 
 def test_without_jinja2_one_line_says_how_to_get_it(tmp_path: Path) -> None:

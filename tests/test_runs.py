@@ -131,6 +131,9 @@ def test_files_that_disagree() -> None:
         "the statistics (a.stats.json) count 1,000 targets, and the results hold 1,001: they are not of the same scan, "
         "or not of all files"
     ]
+    assert disagreements(5, None, [run], 2) == [
+        "2 rows contradict another row of the same target: the strongest state is shown"
+    ]
     assert disagreements(5, 1.7e9, [late]) == [
         "there are replies from before the start that the statistics name: they are not of the same scan"
     ]

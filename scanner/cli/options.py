@@ -192,12 +192,13 @@ class ReportOptions:
     """What `report` reads and writes."""
 
     results: Texts = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", None)
-    max_memory: str = option(*MAX_MEMORY)
-    output: str = option(MISSING, OUTPUT, "The page; - is stdout.", "-o --output", "FILE")
-    title: str | None = option(None, OUTPUT, "The heading of the page.")
+    since: str | None = option(None, INPUT, "An earlier result: the page says what changed.", "", "RESULTS")
     stats: Texts = option(
         (), INPUT, "What --stats wrote of the scan (default: NAME.stats.json beside NAME.jsonl).", "", "FILE"
     )
+    max_memory: str = option(*MAX_MEMORY)
+    output: str = option(MISSING, OUTPUT, "The page; - is stdout.", "-o --output", "FILE")
+    title: str | None = option(None, OUTPUT, "The heading of the page.")
     force: bool = option(*FORCE)
     quiet: bool = option(*QUIET)
 

@@ -190,10 +190,11 @@ def demo(given: Given) -> int:
 
 @_verb
 def report(given: Given) -> int:
-    """Results as one HTML page that opens offline: map, charts, and a table to search. Needs jinja2.
+    """Results as one HTML page that opens offline: open ports, findings, map, and a table. Needs jinja2.
 
     Examples:
-      halfopen report scan.jsonl.gz -o scan.html
+      halfopen report scan.xml -o scan.html
+      halfopen report tuesday.jsonl --stats tuesday.json --since monday.jsonl -o tuesday.html
       halfopen report shard-*.jsonl -o scan.html --title 'Office network, May'
       nmap -oX - 192.0.2.7 | halfopen report - -o scan.html
     """

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..errors import escaped
 from ..packet.addresses import to_text
 from ..packet.headers import Ints, Rows
-from ..results.columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, strongest
+from ..results.columns import HOST_ONLY, RowKind, Vocabulary, contradictions, host_numbers, strongest
 from ..results.diff import Comparison
 from ..results.runs import RunFacts, disagreements
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
@@ -47,6 +47,7 @@ class Model:
 
         `runs`: what the scans say of themselves. `since`: the name of an earlier result, and what changed.
         """
+        contradicting = contradictions(texts, rows)
         rows = strongest(texts, rows, by_scanner=True)
         kinds = texts.kinds
         style = np.array([STYLES.index(style_of(kind)) for kind in kinds], np.uint8)
@@ -63,7 +64,7 @@ class Model:
         # Seconds since 1970 of the first and the last reply.
         self.first: float | None = float(times.min()) if len(times) else None
         self.last: float | None = float(times.max()) if len(times) else None
-        self.notes = list(map(escaped, (*notes, *disagreements(self.targets, self.first, runs))))
+        self.notes = list(map(escaped, (*notes, *disagreements(self.targets, self.first, runs, contradicting))))
         self.runs = runs
         self.open_ports = len(opened)
         self.opened, self.more_hosts = open_hosts(texts, opened), max(0, self.open_hosts - MOST_HOSTS)

@@ -19,7 +19,7 @@ from ..packet.headers import Rows
 from ..results.changes import HEADINGS, Difference
 from ..results.columns import HOST_ONLY, Vocabulary, host_numbers
 from ..results.diff import Comparison
-from ..targets.ports import format_ports
+from ..targets.ports import format_ports, services
 from ..verdict.sentences import evidence_sentence, plural, printable
 
 FEW_HOSTS, MOST_HOSTS = 40, 500  # that are shown at once; that are named at all
@@ -86,7 +86,10 @@ def changes_of(comparison: Comparison) -> list[Changes]:
 def _change(row: Difference) -> tuple[str, str, str, str, str]:
     name = escaped(row.hostname or "") + (f", was {row.old_ip}" if row.old_ip else "")
     old, new = (printable(f"{side.state} ({side.reason})") if side else "no row" for side in (row.old, row.new))
-    return row.ip, name, "host" if row.port is None else f"{row.port}/{printable(row.protocol)}", old, new
+    if row.port is None:
+        return row.ip, name, "host", old, new
+    service = services().get(row.port, "") if row.protocol == "tcp" else ""
+    return row.ip, name, f"{row.port}/{printable(row.protocol)} {service}", old, new
 
 
 def open_hosts(texts: Vocabulary, opened: Rows) -> list[OpenHost]:

@@ -131,10 +131,22 @@ def targets_only(rows: Rows) -> Rows:
 
 def strongest(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Rows:
     """One row for each target (with `by_scanner` for each scanner and scan), by address, tunnel, protocol and port."""
+    rows = _by_target(texts, rows, by_scanner)
+    return rows[~same_target(texts, rows, by_scanner)]  # the last of its target is the strongest
+
+
+def contradictions(texts: Vocabulary, rows: Rows) -> int:
+    """How many rows have another state than the stronger row of the same target, scanner and scan beside them."""
+    rows = _by_target(texts, rows, by_scanner=True)
+    states = texts.strength()[rows["kind"]]
+    return int(np.count_nonzero(same_target(texts, rows, by_scanner=True)[:-1] & (states[:-1] != states[1:])))
+
+
+def _by_target(texts: Vocabulary, rows: Rows, by_scanner: bool) -> Rows:
     strength, protocol = texts.strength()[rows["kind"]], texts.protocols()[rows["kind"]]
     whose = (rows["scan"], rows["scanner"]) if by_scanner else ()
-    rows = rows[np.lexsort((strength, *whose, rows["port"], protocol, rows["tunnel"], rows["lo"], rows["hi"]))]
-    return rows[~same_target(texts, rows, by_scanner)]  # the last of its target is the strongest
+    order = np.lexsort((strength, *whose, rows["port"], protocol, rows["tunnel"], rows["lo"], rows["hi"]))
+    return np.asarray(rows[order])
 
 
 def same_target(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Bools:

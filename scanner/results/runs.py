@@ -88,10 +88,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 60 else f"{timedelta(0, int(seconds))} (hours:minutes:seconds)"
 
 
-def disagreements(targets: int, first: float | None, runs: Sequence[RunFacts]) -> list[str]:
-    """A line for statistics that cannot be those of the rows: `targets` of them, the first reply at `first`."""
+def disagreements(targets: int, first: float | None, runs: Sequence[RunFacts], contradicting: int = 0) -> list[str]:
+    """A line for rows that contradict each other, and for statistics that cannot be those of the rows.
+
+    `targets` of the rows, the first reply at `first`; `contradicting`: see `columns.contradictions`.
+    """
     counted = sum(run.targets or 0 for run in runs)
-    notes = []
+    rows = f"{plural(contradicting, 'row')} {'contradicts' if contradicting == 1 else 'contradict'}"
+    notes = [f"{rows} another row of the same target: the strongest state is shown"] if contradicting else []
     if runs and None not in [run.targets for run in runs] and counted < targets:
         names = ", ".join(run.source for run in runs)
         notes.append(
