@@ -4,7 +4,7 @@ Both repeat from reply to reply, so each distinct one has a number. A reply is e
 record has one field for both numbers. The owner of the ledger keeps what they stand for.
 
 Limit: about 2^16 distinct options are told apart. Those of later batches count as not known. Without this limit, hosts
-that answer with random options could fill the memory; so they take 30 MB at most.
+that answer with random options could fill the memory; so they take about 40 MB at most.
 """
 
 from typing import NamedTuple
@@ -18,10 +18,7 @@ from .evidence import distinct
 from .table import Codes, Reason
 
 MOST_OPTIONS = 1 << 16
-_NOTHING, _ONLY_WINDOW = (
-    0,
-    1,
-)  # numbers of options: not even the window is known; only the window is
+_NOTHING, _ONLY_WINDOW = 0, 1  # numbers of options: not even the window is known; it is, but the options are not
 
 
 class Options(NamedTuple):
