@@ -27,7 +27,7 @@ from scanner.results.read import read_results
 from scanner.verdict import details
 from scanner.verdict.rows import Verdict
 from scanner.verdicts import Verdicts
-from tests.builders import OUR_PORT, THEIR_PORT, THEM, US, batch, ethernet_batch, network, rst, segment, syn
+from tests.builders import OUR_PORT, THEIR_PORT, THEM, US, batch, ethernet_batch, network, rst, segment, syn, unreachable
 from tests.command import halfopen
 from tests.memory import Host
 from tests.simulation import Clock, bench_of, lane_of, memory
@@ -154,6 +154,7 @@ def test_a_syn_ack_wins_over_a_reset_that_came_first() -> None:
 ABSENT: dict[str, Callable[[], list[bytes]]] = {
     "closed": lambda: [syn(), rst()],
     "silent": lambda: [syn()],
+    "an error of a router": lambda: [syn(), unreachable()],
     "an answer that was not captured": lambda: [
         syn(), segment("A", src=US[4], dst=THEM[4], sport=OUR_PORT, dport=THEIR_PORT, seq=1001, ack=78),
         segment("PA", seq=78, payload=b"hello", window=501),
@@ -192,6 +193,17 @@ def test_options_are_the_same_in_one_batch_and_alone(fields: list[bytes]) -> Non
         (row.window, row.mss, row.options) for row in alone
     ]
     assert [row.options is None for row in together] == [False] * len(fields)
+
+
+def test_a_batch_may_have_many_layouts() -> None:
+    """More than are compared by columns, each with an MSS and a scale of its own."""
+    numbers = range(1, 61)
+    kinds = {each: f"{each:06b}" for each in numbers}
+    bodies = {each: b"".join(b"\4\2" if bit == "1" else b"\1\1" for bit in kinds[each]) for each in numbers}
+    answers = [answer(bytes([2, 4, 5, each, *bodies[each], 3, 3, each, 1]), sport=each) for each in numbers]
+    found = said([*[syn(dport=each) for each in numbers], *answers])
+    words = {each: ",".join("sok" if bit == "1" else "nop,nop" for bit in kinds[each]) for each in numbers}
+    assert found == [(65160, 0x500 + each, f"mss,{words[each]},ws={each},nop") for each in numbers]
 
 
 def test_random_options_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
