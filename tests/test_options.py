@@ -27,7 +27,19 @@ from scanner.results.read import read_results
 from scanner.verdict import details
 from scanner.verdict.rows import Verdict
 from scanner.verdicts import Verdicts
-from tests.builders import OUR_PORT, THEIR_PORT, THEM, US, batch, ethernet_batch, network, rst, segment, syn, unreachable
+from tests.builders import (
+    OUR_PORT,
+    THEIR_PORT,
+    THEM,
+    US,
+    batch,
+    ethernet_batch,
+    network,
+    rst,
+    segment,
+    syn,
+    unreachable,
+)
 from tests.command import halfopen
 from tests.memory import Host
 from tests.simulation import Clock, bench_of, lane_of, memory
