@@ -128,9 +128,10 @@ def test_no_folder_and_a_folder_as_a_file_are_refused(folder: Path) -> None:
 
 
 def test_statistics_are_refused_before_the_scan_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert halfopen(*CONNECT, "--stats", "no/a.json") == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
+    for path in ("no/a.json", "-"):
+        assert halfopen(*CONNECT, "--stats", path) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n"), os.path.exists("-")) == ("", 1, False)
 
 
 def test_a_file_that_is_in_the_way_is_kept(folder: Path) -> None:

@@ -130,3 +130,24 @@ def test_the_python_interface_works_alike(system: str) -> None:
     done = run(system, "-c", IN_PYTHON)
     count, refused = done.stdout.decode().splitlines() or ["", done.stderr.decode()]
     assert (int(count) > 1, refused.split(":")[0]) == (True, f"scan needs Linux, and this is {SYSTEMS[system]}")
+
+
+@pytest.mark.parametrize("verb", [("classify", "--timeout", "0"), ("who", "--all"), ("report", "-o", "-", "-q")])
+def test_the_patterns_that_a_shell_of_windows_leaves_are_expanded(verb: tuple[str, ...], folder: Path) -> None:
+    shutil.copy(CAPTURE, "more.pcap")
+    there, expected = run("win32", *verb, "m*.pcap", "t*s.pcap"), here(*verb, "more.pcap", CAPTURE)
+    assert (there.returncode, there.stdout) == (expected.returncode, expected.stdout), there.stderr.decode()
+
+
+def test_a_pattern_that_matches_nothing_is_named() -> None:
+    done = run("win32", "classify", "none-*.pcap")
+    assert (done.returncode, b"none-*.pcap" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", [("plan", "127.0.0.1", "-p", "1-3"), ("--help",), ("schema",), ("--version",)])
+def test_an_encoding_without_our_characters_ends_no_verb(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    done = here(*arguments)
+    assert (done.returncode, done.stderr) == (0, b"")

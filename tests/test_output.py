@@ -521,7 +521,8 @@ def test_a_batch_is_written_at_once(tmp_path: Path) -> None:
     assert (seen, length) == (CSV_HEAD + CSV_LINES[0][1], len(CSV_HEAD + CSV_LINES[0][1]))
 
 
-COLOUR = [({}, True, True), ({"NO_COLOR": "1"}, True, False), ({"TERM": "dumb"}, True, False), ({}, False, False)]
+COLOUR = [({}, True, True), ({"NO_COLOR": "1"}, True, False), ({"TERM": "dumb"}, True, False), ({}, False, False),
+          ({"system": "win32"}, True, False), ({"system": "win32", "WT_SESSION": "1"}, True, True)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("environment", "terminal", "coloured"), COLOUR)
@@ -529,11 +530,13 @@ def test_colour_only_on_a_terminal(
     environment: dict[str, str], terminal: bool, coloured: bool,
     monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:  # fmt: skip
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "WT_SESSION"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "platform", environment.get("system", "linux"))
     run(open_sinks(), [OPEN])
     expected = "\033[32mopen\033[0m    " if coloured else "open    "
     assert (

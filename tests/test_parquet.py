@@ -91,7 +91,16 @@ def test_what_cannot_be_written_is_one_line(
 def test_a_scan_that_may_be_resumed_refuses_parquet(capsys: pytest.CaptureFixture[str]) -> None:
     code = halfopen("connect", "127.0.0.1", "-p", "1", "-o", "scan.parquet", "--resume", "scan.state")
     said = capsys.readouterr().err
-    assert (code, said.count("\n"), said.startswith("halfopen: scan.parquet cannot be gone on with")) == (2, 1, True)
+    assert (code, said.count("\n"), said.startswith("halfopen: scan.parquet cannot be continued by a later part")) == (
+        2,
+        1,
+        True,
+    )
+
+
+def test_a_file_that_only_has_the_name_of_a_parquet_file_is_no_parquet_file() -> None:
+    code = halfopen("connect", "127.0.0.1", "-p", "1", "-q", "-oX", "scan.parquet", "--resume", "scan.state")
+    assert (code, Path("scan.parquet").read_bytes()[:5]) == (0, b"<?xml")
 
 
 BLOCKS = re.findall(r"^```py\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.S | re.M)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
+from io import TextIOWrapper
 from typing import NoReturn
 
 from ..errors import INTERRUPTED
@@ -73,3 +74,5 @@ def _have_standard_streams() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that its encoding does not have must not end a verb
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -115,7 +115,9 @@ class OutputOptions:
 
         Devices and pipes may be named twice. Raises UsageError.
         """
-        for path in self.files:
+        if self.stats == "-":
+            raise UsageError("--stats - is no file: name one, or /dev/stdout")
+        for path in self.output:  # the suffix is the format of these alone
             if path.lower().endswith(".parquet"):
                 from ..output.parquet import check_parquet
 

@@ -24,6 +24,7 @@ from . import options, privileges
 from .commands import Grouped, Root, parameter
 from .familiar import understood
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
+from .patterns import expanded
 
 _VERBS: dict[str, Callable[[Given], int]] = {}
 _ON_LINUX = ("syn", "connect", "plan", "demo")  # the verbs that work nowhere else
@@ -59,7 +60,7 @@ def _register(app: typer.Typer, name: str, act: Callable[[Given], int]) -> None:
             from .run import print_ports
 
             raise typer.Exit(print_ports(group(TargetOptions, given)))
-        raise typer.Exit(act(understood(name, given)))
+        raise typer.Exit(act(understood(name, expanded(given))))
 
     parameters = list(map(parameter, OPTIONS[name].values()))
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -232,7 +233,7 @@ def schema(given: Given) -> int:
     Examples:
       halfopen schema > verdict.schema.json
     """
-    typer.echo((Path(__file__).parents[1] / "data" / "verdict.schema.json").read_text("utf-8"), nl=False)
+    typer.echo((Path(__file__).parents[1] / "data" / "verdict.schema.json").read_bytes(), nl=False)
     return 0
 
 

@@ -20,8 +20,8 @@ from .stream import Format, Summary
 def check_parquet(path: str, resume: bool) -> None:
     """Refuse a file that cannot be written. Imports nothing: threads of a library would keep the rights of root."""
     if resume:
-        raise UsageError(f"{path} cannot be gone on with, because the end of a Parquet file is written once: "
-                         "with --resume name a .jsonl or .csv file")  # fmt: skip
+        raise UsageError(f"{path} cannot be continued by a later part, because the end of a Parquet file is written "
+                         "once: with --resume name a .jsonl or .csv file")  # fmt: skip
     if find_spec("pyarrow") is None:
         raise UsageError(f"{path} needs pyarrow: pip install pyarrow, or name a .jsonl or .csv file")
 

@@ -175,6 +175,8 @@ def standard_output() -> Stream:
     sys.stdout.flush()
     buffer: BinaryIO = sys.stdout.buffer
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if sys.platform == "win32" and "WT_SESSION" not in os.environ:  # older consoles print the sequences themselves
+        colour = False
     return Stream(getattr(buffer, "raw", buffer), "standard output", colour, person=True)
 
 
