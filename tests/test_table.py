@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.layers.inet import TCP
+from scapy.layers.inet6 import IPv6
 
 from scanner.classifier.classification import Classification
 from scanner.halfopen.scan import Settings
@@ -22,6 +24,7 @@ from tests.lab.networks import prefix_box
 from tests.memory import Host
 from tests.processes import PATIENCE
 from tests.simulation import Clock, lane_of, memory, session_of
+from tests.traffic import capture
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDE = 80
@@ -186,6 +189,8 @@ ROWS = st.builds(
     service=st.none() | st.just("x" * 15),
     evidence=st.lists(st.sampled_from(WORDS), unique=True).map(tuple),
     icmp_from=st.none() | st.just(LONG),
+    scanner_ip=st.sampled_from([None, LONG, f"{LONG[:-1]}5"]),
+    hostname=st.none() | st.just("web.example"),
 )
 
 
@@ -193,3 +198,12 @@ ROWS = st.builds(
 def test_no_line_is_longer(batches: list[list[Verdict]], in_order: bool, only_open: bool) -> None:
     text = "".join(written(Run(in_order=in_order, only_open=only_open), *batches))
     assert [line for line in text.splitlines() if len(line) > WIDE] == []
+
+
+def test_no_line_of_two_long_addresses_is_longer(tmp_path: Path) -> None:
+    """A batch of columns, a target of each of two probers."""
+    frames = [bytes(IPv6(src=f"{LONG[:-1]}{digit}", dst=LONG) / TCP(dport=22, flags="S")) for digit in "12"]
+    path = capture(tmp_path / "a.pcap", frames)
+    form = table_format(True, False, False, Run())
+    lines = "".join(chain.from_iterable(map(form.texts, Classification([path], 0).batches()))).splitlines()
+    assert ([line for line in lines if len(line) > WIDE], sum("(scanner" in line for line in lines)) == ([], 2)

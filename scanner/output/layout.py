@@ -75,7 +75,7 @@ def lines_fit(rows: set[Details], kept: Widths, longest: int) -> Widths | None:
 
 def titled_line(title: str, width: int) -> str:
     """The begin of a line; a title that is too long has a line of its own."""
-    return f"{title:<{width}}" if len(title) <= width else f"{title}\n{' ' * width}"
+    return f"{title:<{width}}" if len(title) <= width else paragraph(title) + " " * width
 
 
 def brief_line(title: str, width: int, words: list[str]) -> str:

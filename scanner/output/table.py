@@ -32,6 +32,7 @@ from .layout import (
     HEADS,
     JOINED,
     PORT,
+    WIDE,
     Widths,
     brief_line,
     brief_port,
@@ -215,7 +216,7 @@ class _Table:
 
     def _block(self, host: HostRows) -> str:
         """One host: its name, what is folded, its ports."""
-        text = "\n" * self._begun + self._title(host) + "\n"
+        text = "\n" * self._begun + paragraph(self._title(host))
         folded = sorted((-len(group.ports), key) for key, group in host.groups.items() if not group.rows)
         if folded:
             text += paragraph(
@@ -248,7 +249,10 @@ class _Table:
         """The same for columns."""
         scanners = len(self._scanners) > 1
         every, number = details(rows)
-        begun = self._begin_lines(every, widest(rows, scanners))
+        if (longest := widest(rows, scanners)) > WIDE:  # two long addresses: `lines` breaks no title
+            yield from self._lines(gather(rows, self._everything))
+            return
+        begun = self._begin_lines(every, longest)
         if begun is None:
             yield from chunks(map(self._block, gather(rows, self._everything)))
             return
