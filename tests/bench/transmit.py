@@ -3,9 +3,10 @@
 *Built* is the whole cost of a probe without sending: the order's permutation, the cookie, and stamping the frame into
 an array, by the same code that fills the slots of a sender. *Through the wire* is counted by the target. It drops each
 frame as soon as its kernel sees it (an nftables ingress rule), so there are no answers. The interfaces have two queues,
-one for each sender. halfopen sends by AF_XDP, and by packet ring where the row says so. The C loop sends one fixed
-frame through a ring of the same shape and computes nothing; this is the limit of the ring on this machine. Frame sizes
-differ between tools, so each row shows its own, and another scanner is compared with our row of the nearest size.
+one for each sender. halfopen sends by AF_XDP, and by packet ring where the row says so. The C loops send one fixed
+frame through a ring, and through AF_XDP, of the same shape and compute nothing; these are the limits of both ways on
+this machine. Frame sizes differ between tools, so each row shows its own, and another scanner is compared with our row
+of the nearest size.
 """
 
 import shlex
@@ -29,7 +30,8 @@ from .running import HALFOPEN, MACS, MASSCAN, ZMAP, Run, compiled, drop_tcp, in_
 from .sink import lane_of
 
 GROUP_BUILT, GROUP_WIRE, GROUP_WALL = "Probes built, no IO", "SYNs through a veth pair", "Wall time of the same runs"
-LOOP, TWO_LOOPS = "C loop, one fixed frame", "two C loops at once"
+LOOP, TWO_LOOPS = "C loop by ring, one fixed frame", "two C loops by ring at once"
+XDP_LOOP, TWO_XDP_LOOPS = "C loop by AF_XDP, one fixed frame", "two C loops by AF_XDP at once"
 BY_RING = "halfopen --options mss --transport ring"
 TWO_SENDERS, TWO_BY_RING = "halfopen --options mss --senders 2", f"{BY_RING} --senders 2"
 OURS = {f"halfopen --options {options}": options for options in ("none", "mss", "os")}
@@ -113,16 +115,26 @@ def _contenders(box: Box, plan: Plan, folder: Path) -> tuple[dict[str, Callable[
     commands |= {BY_RING: by_ring, TWO_BY_RING: (*by_ring, "--senders", "2")}
     commands |= {"ZMap -T 1": (*zmap, "-T", "1"), "ZMap -T 2": (*zmap, "-T", "2")}
     commands["masscan"] = (*MASSCAN, "198.19.0.0/16", f"-p1-{ports}", "--rate", "100000000", "--wait", "0")
-    loop = compiled("ring_loop", folder)
-    if loop:
-        alone = (str(loop), "scan0", _frame().hex(), str(count))
-        commands[LOOP] = alone
-        commands[TWO_LOOPS] = ("sh", "-c", f"{shlex.join(alone)} & {shlex.join(alone)}; wait")
-    missing = {name: "not installed" for name, line in commands.items() if not installed(line[0])}
-    if not loop:
-        missing[LOOP] = "no C compiler"
+    loops = _loops(folder, count)
+    missing = {} if loops else {LOOP: "no C compiler", XDP_LOOP: "no C compiler"}
+    commands |= loops
+    missing |= {name: "not installed" for name, line in commands.items() if not installed(line[0])}
     present = {name: line for name, line in commands.items() if name not in missing}
     return {name: partial(run, box, line, limit=25, quiet=3) for name, line in present.items()}, missing
+
+
+def _loops(folder: Path, count: int) -> dict[str, Sequence[str]]:
+    """The C loops, alone and two at once; none without a compiler."""
+    ring, xdp = compiled("ring_loop", folder), compiled("xdp_loop", folder)
+    if not ring or not xdp:
+        return {}
+    frame = (_frame().hex(), str(count))
+    by_ring, *by_xdp = (str(ring), "scan0", *frame), *((str(xdp), "scan0", queue, *frame) for queue in "01")
+    pairs = {TWO_LOOPS: (by_ring, by_ring), TWO_XDP_LOOPS: by_xdp}
+    both = {
+        name: ("sh", "-c", f"{shlex.join(one)} & {shlex.join(other)}; wait") for name, (one, other) in pairs.items()
+    }
+    return {LOOP: by_ring, XDP_LOOP: by_xdp[0], **both}
 
 
 def _frame() -> bytes:
@@ -137,7 +149,7 @@ def _frame() -> bytes:
 
 def _nearest(name: str, sizes: dict[str, float]) -> str:
     """Our row whose frames are as long as this peer's, or nearest to it; "" for our own rows."""
-    if name in (TWO_LOOPS, TWO_BY_RING, "ZMap -T 2"):
+    if name in (TWO_LOOPS, TWO_XDP_LOOPS, TWO_BY_RING, "ZMap -T 2"):
         return TWO_SENDERS
     return "" if name in OURS or name == TWO_SENDERS else min(OURS, key=lambda ours: abs(sizes[ours] - sizes[name]))
 
