@@ -25,33 +25,32 @@ Vendor = Callable[[bytes], str | None]  # of the first three bytes of a MAC addr
 
 
 class Hosts(NamedTuple):
-    """The hosts of a window as text, and the name of each, if it was given one."""
+    """How the hosts of a window are called. Only those of rows become text: that takes as long as two probes a host."""
 
-    ips: list[str]
-    names: list[str | None]
-    macs: list[str | None]
-    vendors: list[str | None]
-
-    @classmethod
-    def of(cls, window: Window, names: Names, vendor: Vendor) -> "Hosts":
-        """Of a window. Only a host that has answered a query has a MAC address."""
-        ips = to_text(window.hosts)
-        macs: list[str | None] = [None] * len(ips)
-        vendors = macs.copy()
-        if window.sweep is not None:
-            for host in np.flatnonzero(~window.sweep.silent()).tolist():
-                mac = window.sweep.macs[host].tobytes()
-                macs[host], vendors[host] = mac.hex(":"), vendor(mac[:3])
-        return cls(ips, list(map(names.get, ips)), macs, vendors)
+    window: Window
+    names: Names
+    vendor: Vendor
 
     def columns(self, host: Ints) -> tuple[Iterable[str], list[Iterable[str | None]]]:
         """The address of each row, by the number of its host, and what `record_rows` calls `named`."""
-        numbers = host.tolist()
+        number, at = np.unique(host, return_inverse=True)
+        ips, rows = to_text(self.window.hosts[number]), at.tolist()
         named: list[Iterable[str | None]] = [repeat(None)] * 3
-        for at, column in enumerate((self.names, self.macs, self.vendors)):
-            if any(column):
-                named[at] = map(column.__getitem__, numbers)
-        return map(self.ips.__getitem__, numbers), named
+        for place, column in enumerate((map(self.names.get, ips), *self._cards(number))):
+            texts = list(column)
+            if any(texts):
+                named[place] = map(texts.__getitem__, rows)
+        return map(ips.__getitem__, rows), named
+
+    def _cards(self, number: Ints) -> tuple[list[str | None], list[str | None]]:
+        """The MAC address of each host, and who made its card. Only a host that has answered a query has one."""
+        macs: list[str | None] = [None] * len(number)
+        vendors = macs.copy()
+        if sweep := self.window.sweep:
+            for at in np.flatnonzero(~sweep.silent()[number]).tolist():
+                mac = sweep.macs[number[at]].tobytes()
+                macs[at], vendors[at] = mac.hex(":"), self.vendor(mac[:3])
+        return macs, vendors
 
 
 def window_rows(
@@ -63,7 +62,7 @@ def window_rows(
     Without `write_silent` the silent targets are left out, with `only_open` all but the open ones. `names`: the
     names that the user gave, by address. `vendor`: who made a card.
     """
-    hosts = Hosts.of(window, names, vendor)
+    hosts = Hosts(window, names, vendor)
     yield from _answered(window, hosts, only_open)
     if only_open:
         return
@@ -113,9 +112,10 @@ def silent_targets(window: Window, cutoff: int) -> Ints:
 
 
 def _down(window: Window, hosts: Hosts) -> Iterable[Verdict]:
-    for host in np.flatnonzero(window.down).tolist():
-        four = is_ipv4(window.hosts[host : host + 1])[0]
-        yield down_row(hosts.ips[host], Reason.NO_ARP if four else Reason.NO_NDP, hosts.names[host])
+    number = np.flatnonzero(window.down)
+    ips, (names, *_) = hosts.columns(number)
+    for ip, name, four in zip(ips, names, is_ipv4(window.hosts[number]).tolist(), strict=False):
+        yield down_row(ip, Reason.NO_ARP if four else Reason.NO_NDP, name)
 
 
 def _answered(window: Window, hosts: Hosts, only_open: bool) -> Iterator[Verdict]:
