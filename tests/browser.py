@@ -128,9 +128,9 @@ class Browser:
         """The page as it is printed."""
         return base64.b64decode(self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
 
-    def picture(self, path: Path, whole: bool = True) -> None:
-        """What it looks like, as PNG."""
-        image = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+    def picture(self, path: Path, part: dict[str, float]) -> None:
+        """What the top of it looks like, as PNG: `width` and `height` in pixels of the page, drawn at `scale`."""
+        image = self.call("Page.captureScreenshot", clip={"x": 0, "y": 0, **part}, captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(image["data"]))
 
     def close(self) -> None:

@@ -50,19 +50,15 @@ function port(row) {
   return number < 0 ? "host" : number + "/" + kindOf(row)[0];
 }
 
-function heads() {
-  for (const column of shown) {
-    column.th = make("th", "", { scope: "col" });
-    column.th.dataset.head = column.head;  // for paper
-    column.th.append(make("button", column.head, { type: "button", onclick: () => sortBy(column) }));
-    find("heads").append(column.th);
-  }
+for (const column of shown) {
+  column.th = make("th", "", { scope: "col" });
+  column.th.dataset.head = column.head;  // for paper
+  column.th.append(make("button", column.head, { type: "button", onclick: () => sortBy(column) }));
+  find("heads").append(column.th);
 }
 
 function sortBy(column) {
-  view.down = view.sort === column && !view.down;
-  view.sort = column;
-  view.page = 0;
+  Object.assign(view, { down: view.sort === column && !view.down, sort: column, page: 0 });
   arrange();
   save();
 }
@@ -108,19 +104,16 @@ function line(row, place) {
     const td = make("td", column.head === "Host" ? "" : value);
     if (column.named && value) td.dataset.head = column.head;
     if (column.head === "State") td.prepend(make("i", "", { className: "swatch s-" + styleOf(row) }));
-    if (column.head === "Host") {
-      const button = make("button", value, { type: "button", ariaExpanded: "false", onclick: () => explain(button, row) });
-      td.append(button);
-    }
+    if (column.head === "Host") td.append(make("button", value, { type: "button", ariaExpanded: "false", onclick: () => explain(tr, row) }));
     tr.append(td);
   }
   return tr;
 }
 
 // Below the row, what its words mean; a second time takes it away.
-function explain(button, row) {
-  const tr = button.closest("tr"), below = tr.nextSibling, open = below?.className !== "detail";
-  button.ariaExpanded = open;
+function explain(tr, row) {
+  const below = tr.nextSibling, open = below?.className !== "detail";
+  tr.querySelector("button").ariaExpanded = open;
   if (!open) return below.remove();
   const [, state, reason, words] = kindOf(row);
   const cell = make("td", "", { colSpan: shown.length }), list = make("ul");
@@ -172,18 +165,15 @@ function ports(text) {
   return range ? over("place", data.places, ([port]) => port >= +range[1] && port <= +(range[2] ?? range[1])) : () => false;
 }
 
-const lower = (list) => list?.map((text) => text.toLowerCase());
-const names = lower(data.hostnames), places = data.places.map(([, name]) => name.toLowerCase()), addresses = lower(data.addresses);
-const labels = styles.map((style, at) => (data.kinds[at][1] + " " + data.labels[style]).toLowerCase());
-const seen = ["sender", "scanner", "tunnel"];
 const either = (...tests) => (row) => tests.some((test) => test(row));
+const is = (word) => (text) => text.toLowerCase() === word, has = (word) => (text) => text.toLowerCase().includes(word);
 const fields = {
   port: ports,
-  state: (word) => over("kind", data.kinds, (kind, at) => kind[1].toLowerCase() === word || styles[at] === word),
-  reason: (word) => over("kind", data.kinds, (kind) => kind[2].toLowerCase() === word),
-  evidence: (word) => over("kind", data.kinds, (kind) => kind[3].some((each) => each.toLowerCase() === word)),
-  service: (word) => over("place", places, (name) => name === word),
-  host: (word) => network(word) ?? either(over("host", data.hosts, (host) => host.includes(word)), over("host", names, (name) => name.includes(word))),
+  state: (word) => over("kind", data.kinds, (kind, at) => is(word)(kind[1]) || styles[at] === word),
+  reason: (word) => over("kind", data.kinds, (kind) => is(word)(kind[2])),
+  evidence: (word) => over("kind", data.kinds, (kind) => kind[3].some(is(word))),
+  service: (word) => over("place", data.places, ([, name]) => is(word)(name)),
+  host: (word) => network(word) ?? either(over("host", data.hosts, has(word)), over("host", data.hostnames, has(word))),
 };
 
 // One term → a test of rows: field:value,value, a port, an address, a network, or a word that occurs anywhere.
@@ -195,11 +185,10 @@ function testOf(term) {
     const here = ports(alone), spoken = over("kind", data.kinds, (kind) => kind[0] === protocol);
     return protocol ? (row) => here(row) && spoken(row) : here;
   }
-  const inside = network(term);
-  if (inside) return either(inside, ...seen.map((name) => over(name, addresses, (text) => text.split(" ").includes(term))));
-  const has = (text) => text.includes(term);
-  const kinds = over("kind", data.kinds, (kind, at) => has(labels[at]) || kind.flat().some((word) => has(word.toLowerCase())));
-  return either(fields.host(term), over("place", places, has), kinds, ...seen.map((name) => over(name, addresses, has)));
+  const inside = network(term), elsewhere = (test) => ["sender", "scanner", "tunnel"].map((name) => over(name, data.addresses, test));
+  if (inside) return either(inside, ...elsewhere((text) => text.split(" ").includes(term)));
+  const kinds = over("kind", data.kinds, (kind, at) => has(term)([...kind.flat(), data.labels[styles[at]]].join(" ")));
+  return either(fields.host(term), over("place", data.places, ([, name]) => has(term)(name)), kinds, ...elsewhere(has(term)));
 }
 
 const terms = () => find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -449,7 +438,6 @@ function mapping() {
   choose(0);
 }
 
-heads();
 controls();
 restore();
 mapping();
