@@ -6,6 +6,7 @@ import sys
 from html import unescape
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -75,6 +76,36 @@ def test_findings_are_sentences_about_evidence() -> None:
     assert found.pop("all-open")[1].endswith("198.18.1.7, and 4 more")
     assert found == {word: told for word, told in FOUND.items() if word != "all-open"}
     assert model([row for row in rows if not row.evidence]).findings == []
+
+
+SEEN = NamedTuple("SEEN", [*Verdict.__annotations__.items(), ("vantage", str)])  # type: ignore[misc]
+
+
+def from_vantages(row: Verdict, **states: str) -> list[Any]:
+    """A row as vantage points see it, each with its state."""
+    return [SEEN(*row._replace(state=state), vantage) for vantage, state in states.items()]
+
+
+def test_where_vantage_points_differ() -> None:
+    rows = [
+        *from_vantages(ROWS[0], paris="open", tokyo="open"),
+        *from_vantages(ROWS[1], paris="closed", tokyo="filtered"),
+        *from_vantages(ROWS[2], paris="closed", tokyo="open", lima="filtered"),
+        *from_vantages(ROWS[3], lima="open"),
+    ]
+    found = model(rows)
+    assert [(each.sentence, each.hosts) for each in found.findings[:1]] == [
+        ("Some of 3 vantage points see 1 target open, and others do not.", f"{A} port 113: open from 1 of 3")
+    ]
+    assert (found.open_ports, found.rows, found.data["vantages"], found.notes) == (
+        3, 8, ["", "paris", "tokyo", "lima"], [],
+    )  # fmt: skip
+
+
+def test_rows_with_and_without_a_vantage_point() -> None:
+    assert model([*from_vantages(ROWS[0], paris="open"), SEEN(*ROWS[1], None)]).notes == [
+        "1 row without a vantage point beside 1 row with one: only the latter are compared by vantage point"
+    ]
 
 
 def test_open_ports_by_host() -> None:
@@ -252,6 +283,13 @@ def report(*arguments: str, cwd: Path, code: str = "") -> tuple[int, str]:
         env={"PYTHONPATH": str(ROOT)},
     )
     return done.returncode, done.stderr
+
+
+def test_the_pictures_of_the_readme_are_small() -> None:
+    named = re.findall(r"!\[[^\]]+\]\((scanner/page/pictures/[^)]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    pictures = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scanner/page/pictures").iterdir())
+    assert (sorted(named), len(named)) == (pictures, 2)
+    assert [name for name in named if not 10_000 < (ROOT / name).stat().st_size < 150_000] == []
 
 
 def test_verb(tmp_path: Path) -> None:

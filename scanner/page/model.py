@@ -22,10 +22,11 @@ from ..packet.headers import Ints, Rows
 from ..results.columns import HOST_ONLY, RowKind, Vocabulary, contradictions, host_numbers, strongest
 from ..results.diff import Comparison
 from ..results.runs import RunFacts, disagreements
+from ..results.vantages import views
 from ..verdict.sentences import evidence_sentence, printable, reason_phrase
 from ..verdict.table import Reason, State
 from .charts import STYLES, Bar, Map, bars, histogram, maps_of
-from .overview import MOST_HOSTS, changes_of, findings, open_hosts, sums_up
+from .overview import MOST_HOSTS, MOST_NAMED, changes_of, findings, open_hosts, sums_up
 
 MOST_ROWS = 1 << 18
 MOST_SERVICES = 12
@@ -53,7 +54,7 @@ class Model:
         style = np.array([STYLES.index(style_of(kind)) for kind in kinds], np.uint8)
         styles = style[rows["kind"]]
         counts = np.bincount(rows["kind"], minlength=len(kinds)).tolist()
-        opened = rows[styles == STYLES.index("open")]
+        opened = strongest(texts, rows[styles == STYLES.index("open")])
         kept = _kept(texts, rows)
         times = rows["time"][np.isfinite(rows["time"])]
         self.title = escaped(title)
@@ -64,14 +65,17 @@ class Model:
         # Seconds since 1970 of the first and the last reply.
         self.first: float | None = float(times.min()) if len(times) else None
         self.last: float | None = float(times.max()) if len(times) else None
-        self.notes = list(map(escaped, (*notes, *disagreements(self.targets, self.first, runs, contradicting))))
+        seen = views(texts, rows, MOST_NAMED)
+        self.notes = list(
+            map(escaped, (*notes, *seen.notes, *disagreements(self.targets, self.first, runs, contradicting)))
+        )
         self.runs = runs
         self.open_ports = len(opened)
         self.opened, self.more_hosts = open_hosts(texts, opened), max(0, self.open_hosts - MOST_HOSTS)
         self.since = since and escaped(since[0])
         self.changes = changes_of(since[1]) if since else []
         self.same, self.unknown = (since[1].same, since[1].unknown) if since else (0, 0)
-        self.findings = findings(texts, rows)
+        self.findings = findings(texts, rows, seen)
         self.states, self.reasons = _states(styles), _reasons(kinds, counts)
         self.services = _services(texts, opened)
         self.rtt = histogram(rows["rtt"])
@@ -106,11 +110,8 @@ def _kept(texts: Vocabulary, rows: Rows) -> Ints:
 
 
 def _states(styles: npt.NDArray[np.uint8]) -> list[Bar]:
-    counts = np.bincount(styles, minlength=len(STYLES)).tolist()
-    entries = [
-        (LABELS[style], style, count, "") for style, count in zip(STYLES, counts, strict=True) if style in LABELS
-    ]
-    return bars(entries, len(styles))
+    counts = zip(STYLES, np.bincount(styles, minlength=len(STYLES)).tolist(), strict=True)
+    return bars([(LABELS[style], style, count, "") for style, count in counts if style in LABELS], len(styles))
 
 
 def _filters(styles: npt.NDArray[np.uint8]) -> list[tuple[str, str, int]]:
@@ -174,6 +175,7 @@ def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: lis
         "kinds": kinds,
         "styles": style.tolist(),
         "addresses": [printable(address or "") for address in texts.addresses],
+        "vantages": [printable(name or "") for name in texts.vantages],
         "reasons": {kind.reason: reason_phrase(kind.reason) for kind in kinds},
         "sentences": {word: evidence_sentence(word) for kind in kinds for word in kind.evidence},
         "rows": _columns(rows, host, place),
@@ -196,7 +198,7 @@ def _columns(rows: Rows, host: Ints, place: Ints) -> dict[str, list[Any] | None]
         "place": _packed(place),
         "kind": _packed(rows["kind"]),
     }
-    for name in ("sender", "scanner", "tunnel", "scan", "ttl"):
+    for name in ("sender", "scanner", "tunnel", "scan", "vantage", "ttl"):
         known = np.unique(rows[name])[-2:]  # the same scanner in all rows says nothing
         columns[name] = _packed(rows[name]) if known[-1:].sum() > 0 and (name != "scanner" or len(known) > 1) else None
     trips = [-1 if trip != trip else float(f"{trip:.4g}") for trip in rows["rtt"].tolist()]  # NaN is not itself

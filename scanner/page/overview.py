@@ -19,6 +19,7 @@ from ..packet.headers import Rows
 from ..results.changes import HEADINGS, Difference
 from ..results.columns import HOST_ONLY, Vocabulary, host_numbers
 from ..results.diff import Comparison
+from ..results.vantages import Views
 from ..targets.ports import format_ports, services
 from ..verdict.sentences import evidence_sentence, plural, printable
 
@@ -112,9 +113,16 @@ def _open_host(texts: Vocabulary, rows: Rows) -> OpenHost:
     )  # fmt: skip
 
 
-def findings(texts: Vocabulary, rows: Rows) -> list[Finding]:
-    """The sentences whose evidence is in the rows, sorted by address."""
+def findings(texts: Vocabulary, rows: Rows, seen: Views) -> list[Finding]:
+    """The sentences whose evidence is in the rows, sorted by address, and where vantage points differ."""
     found = []
+    if seen.differ:
+        told = [f"{ip} port {port}: open from {opened} of {there}" for ip, port, opened, there in seen.first]
+        told += [f"and {seen.differ - len(told):,} more"] if seen.differ > len(told) else []
+        sentence = (
+            f"Some of {seen.vantages} vantage points see {plural(seen.differ, 'target')} open, and others do not."
+        )
+        found.append(Finding(sentence, "", ", ".join(told), "state:open"))
     for word, sentence, meaning in FINDINGS:
         carries = np.array([word in kind.evidence for kind in texts.kinds], np.bool_)
         chosen = rows[carries[rows["kind"]]] if len(carries) else rows

@@ -40,6 +40,7 @@ const columns = [
   { head: "From", csv: "icmp_from", named: true, there: rows.sender, show: (r) => data.addresses[rows.sender[r]] },
   { head: "Scanner", csv: "scanner_ip", named: true, there: rows.scanner, show: (r) => data.addresses[rows.scanner[r]] },
   { head: "Tunnel", csv: "tunnel", named: true, there: rows.tunnel, show: (r) => data.addresses[rows.tunnel[r]] },
+  { head: "Vantage", csv: "vantage", named: true, there: rows.vantage, show: (r) => data.vantages[rows.vantage[r]] },
   { head: "Scan", csv: "scan", named: true, there: rows.scan, show: (r) => rows.scan[r] || "" },
 ].filter((column) => column.there !== null);
 const shown = columns.filter((column) => column.head);
