@@ -114,6 +114,11 @@ TOTAL = {
 }
 
 
+@pytest.mark.parametrize("name", ["polars", "duckdb"])  # they read no column that is not named
+def test_the_readmes_call_names_every_column(name: str) -> None:
+    assert {field.rstrip("_") for field in Verdict._fields} - set(re.findall(r"\w+", READERS[name])) == set()
+
+
 @pytest.mark.parametrize("name", TOTAL)
 def test_the_readmes_call_reads_json_lines_with_their_types(name: str) -> None:
     library(name)

@@ -4,8 +4,9 @@ A new mount namespace gets an empty root with the system programs and the Python
 followed there, and the entry point runs as the user of the Dockerfile, with the capabilities that `--cap-drop=ALL
 --cap-add=NET_RAW` leaves, in a network namespace that has only `lo`.
 
-What this does not show: the base image is not fetched. Nothing is fetched from an index either: for `pip` there is a
-stand-in that puts the package where pip would put it, and its dependencies are those of this test.
+What this does not show: no image is built, and the base image is not fetched. Nothing is fetched from an index either:
+for `pip` there is a stand-in that puts the package where pip would put it, and its dependencies are those of this test.
+So the Python here may be another one, and the files that pip would leave out are looked for by their names.
 """
 
 import json
@@ -148,6 +149,17 @@ def test_the_base_is_slim_and_the_user_is_not_root() -> None:
 def test_what_is_copied_is_not_ignored() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert set(image().sources) == allowed
+
+
+def test_pip_installs_every_file_of_the_package() -> None:
+    """Files that are no modules are installed only if pyproject.toml names them."""
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    _, _, section = project.partition("[tool.setuptools.package-data]\n")
+    named = dict(re.findall(r'^"?([\w.]+)"? = (\[.*\])$', section.partition("\n[")[0], re.M))
+    patterns = [Path(*package.split("."), each) for package, found in named.items() for each in json.loads(found)]
+    installed = {path for pattern in patterns for path in ROOT.glob(str(pattern))}
+    every = {path for path in (ROOT / "scanner").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {path for path in every if path.suffix != ".py"} - installed == set()
 
 
 @live
