@@ -1,8 +1,10 @@
 """Parquet files, and JSON lines for readers that guess types."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from numbers import Integral
 from pathlib import Path
@@ -68,6 +70,18 @@ def test_no_rows_make_a_file_too() -> None:
     assert (parquet.read_table("scan.parquet").num_rows, parquet.read_schema("scan.parquet").names[:2]) == (
         0, ["ip", "port"],
     )  # fmt: skip
+
+
+def test_a_full_disk_says_what_is_left_of_the_file() -> None:
+    library("pyarrow")
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from scanner.cli.entry import run; run()"
+    )
+    line = [sys.executable, "-c", script, "classify", CAPTURE, "-q", "-f", "list", "-o", "scan.parquet"]
+    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    said = "halfopen: scan.parquet: File too large; without its end the file cannot be read: make room"
+    assert (done.returncode, done.stderr.split(",")[0]) == (1, said)
 
 
 REFUSED = {

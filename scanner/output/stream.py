@@ -119,8 +119,10 @@ class Stream:
                 return  # the terminal has gone, and nobody reads it: the files are written on
             with suppress(OSError):  # a disk that fails here, too, leaves a torn line
                 self.length += self._cut(bytes(data[:done]), isinstance(lines, str) and not self._packed)
-            raise ScanError(f"{self.name}: {error.strerror}; the lines written so far are whole, the rest is lost: "
-                            "make room, or name another file") from error  # fmt: skip
+            left = "the lines written so far are whole, the rest is lost"
+            if isinstance(lines, bytes):
+                left = "without its end the file cannot be read"
+            raise ScanError(f"{self.name}: {error.strerror}; {left}: make room, or name another file") from error
         self.length += done
 
     def _is_device(self) -> bool:
