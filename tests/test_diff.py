@@ -210,3 +210,10 @@ def test_verb(arguments: tuple[str, ...], code: int, errors: str, tmp_path: Path
         env={"PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (code, errors)
+
+
+@pytest.mark.parametrize(("old", "service"), [("reset", True), ("admin-prohibited", False)])
+def test_a_table_that_would_be_wider_than_80_columns_has_no_services(old: str, service: bool) -> None:
+    before, after = kind("filtered", old), kind("filtered", "host-prohibited")
+    lines = "".join(table([Difference(A, 8443, "tcp", Change.REASON, before, after)])).splitlines()
+    assert (max(map(len, lines)) <= 80, "SERVICE" in lines[3]) == (True, service)

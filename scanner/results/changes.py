@@ -13,6 +13,7 @@ from enum import Enum
 from itertools import groupby
 from typing import NamedTuple
 
+from ..output.layout import WIDE
 from ..targets.ports import services
 from ..verdict.sentences import printable, titled
 from ..verdict.table import State
@@ -155,6 +156,8 @@ def _block(rows: list[Difference], everything: bool) -> str:
         return text
     cells.insert(0, ("PORT", "CHANGE", "OLD", "NEW", "SERVICE"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) > WIDE:  # the port says as much as the name of its service
+        cells, widths = [line[:-1] for line in cells], widths[:-1]
     for line in cells:
         text += "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
     return text
