@@ -1,11 +1,13 @@
 """`--again`: the targets of earlier results, from every form that can be read back."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from scanner.cli.state_file import StateFile
 from scanner.config import TargetOptions, choice_of, ports_of
 from scanner.errors import UsageError
 from scanner.output import Run, Summary, open_sinks
@@ -91,6 +93,90 @@ def test_a_result_without_targets_is_refused(rows: list[Verdict], only_open: boo
     path = written(tmp_path, "old.jsonl", rows)
     with pytest.raises(UsageError, match=words):
         scanned(path, only_open=only_open)
+
+
+MASSCAN = """<?xml version="1.0"?><nmaprun scanner="masscan" version="1.0-BETA" xmloutputversion="1.03">
+<host endtime="1"><address addr="198.18.0.2" addrtype="ipv4"/><ports><port protocol="tcp" portid="22">
+<state state="open" reason="syn-ack" reason_ttl="64"/></port></ports></host>
+<host endtime="1"><address addr="198.18.0.2" addrtype="ipv4"/><ports><port protocol="tcp" portid="80">
+<state state="open" reason="syn-ack" reason_ttl="64"/></port></ports></host></nmaprun>"""
+
+
+def test_masscan_has_a_host_for_each_port(tmp_path: Path) -> None:
+    (tmp_path / "old.xml").write_text(MASSCAN)
+    assert scanned(str(tmp_path / "old.xml")) == {("198.18.0.2", 22), ("198.18.0.2", 80)}
+
+
+NO_RESULTS = {
+    "old.gnmap": (b"Host: 198.18.0.2 ()\tPorts: 22/open/tcp//ssh///\n", "line 1: is no result that halfopen can read"),
+    "old.parquet": (b"PAR1\x15\x04PAR1", "line 1: is no result that halfopen can read back"),
+    "old.json": (b'[\n{"ip": "198.18.0.2", "ports": [{"port": 22}]}\n]\n', "is no result that halfopen can read back"),
+    "old.list": (b"198.18.0.2:22\n", "is a list of targets, as -f list writes it: give it to -iL"),
+    "old.list.gz": (b"", "is a list of targets, as -f list writes it: give it to -iL"),
+}
+
+
+@pytest.mark.parametrize("name", NO_RESULTS)
+def test_other_files_are_refused(name: str, tmp_path: Path) -> None:
+    content, said = NO_RESULTS[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        scanned(str(tmp_path / name))
+
+
+def test_rows_with_names_and_links(tmp_path: Path) -> None:
+    """The address of a row counts, and -e says which link is meant."""
+    rows = [row("198.18.0.2", 22, "open", hostname="web.example"), row("fe80::1", 22, "open")]
+    assert scanned(written(tmp_path, "old.csv", rows)) == {("198.18.0.2", 22), ("fe80::1", 22)}
+
+
+def test_a_link_local_row_needs_an_interface(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, "old.jsonl", [row("fe80::1", 22, "open")])
+    assert halfopen("plan", "--again", path) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("write fe80::1%eth0, or choose one with -e")
+
+
+def test_standard_input_is_read_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert halfopen("plan", "--again", "-", "-iL", "-") == 2
+    assert capsys.readouterr().err.startswith("halfopen: standard input (-) is named twice, and can be read once")
+
+
+AGAIN = {("127.0.0.1", 1), ("127.0.0.2", 2), ("127.0.0.2", 3), ("127.0.0.3", 1)}
+
+
+def results(folder: Path) -> str:
+    return written(folder, "old.jsonl", [row(ip, port, "open") for ip, port in sorted(AGAIN)])
+
+
+def scanned_rows(path: str) -> list[tuple[str, int]]:
+    return sorted((each["ip"], each["port"]) for each in map(json.loads, Path(path).read_text().splitlines()))
+
+
+def test_shards_share_the_targets_of_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ("connect", "--again", results(tmp_path), "--seed", "7", "-q", "-f", "csv")
+    for number in (1, 2):
+        assert halfopen(*line, "--shard", f"{number}/2", "-o", f"{number}.jsonl") == 0
+    found = [scanned_rows(f"{number}.jsonl") for number in (1, 2)]
+    assert (sorted(chain(*found)), min(map(len, found)) > 0) == (sorted(AGAIN), True)
+
+
+def test_a_scan_of_a_result_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only with the same result: its targets are compared."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(StateFile, "remove", lambda self: None)  # as if the first part had been killed
+    line = ("connect", "--again", results(tmp_path), "-o", "new.jsonl", "--resume", "scan.state", "-q")
+    assert [halfopen(*line), halfopen(*line)] == [0, 0]
+    assert scanned_rows("new.jsonl") == sorted(AGAIN)
+    (tmp_path / "old.jsonl").unlink()
+    written(tmp_path, "old.jsonl", [row("127.0.0.1", 2, "open")])
+    capsys.readouterr()
+    assert halfopen(*line) == 2
+    assert "scan.state" in capsys.readouterr().err
 
 
 def test_the_command_refuses_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,10 +27,11 @@ from scanner.targets.ports import format_ports, parse_ports
 from scanner.targets.spaces import Spaces
 from scanner.targets.spec import parse_hosts
 from tests.command import halfopen
-from tests.memory import Host
-from tests.simulation import CLOSED, KEYS, OPEN, SILENCE, Bench, Clock, bench_of, lane_of, memory
+from tests.memory import Faults, Host
+from tests.simulation import CLOSED, KEYS, OPEN, SILENCE, Bench, Clock, bench_of, lane_of, memory, target
 
 Pairs = set[tuple[str, int]]
+MOST_CALLS = 10_000  # of Python functions, for a window whose targets are silent
 
 
 def spaces_of(lines: str, tmp_path: Path, **more: object) -> Spaces:
@@ -361,6 +363,44 @@ def test_a_scan_that_is_taken_up_again_decides_each_target_once(seed: int, tmp_p
         left = (*(window.host_range for window in scan.windows.open), *schedule.left)
         point = ResumePoint(KEYS, [], schedule.at, left)
     assert (turns > 2, Counter(found)) == (True, Counter(pairs(spaces)))
+
+
+FIREWALLED = {1: "closed", 2: "closed", 3: "closed", 4: "reject-reset", 5: "reject-reset", 6: "open", 7: "drop"}
+
+
+def test_control_and_check_probes_go_to_ports_of_their_own_too(tmp_path: Path) -> None:
+    """Frames are lost, so control probes leave; the resets look forged, so check probes leave."""
+    spaces = spaces_of("198.18.1.1:1-7\n198.18.1.2:1,3,5-6\n198.18.1.3:1-6\n198.18.1.4:6\n", tmp_path)
+    clock = Clock()
+    hosts = {f"198.18.1.{last}": Host(ports=dict(FIREWALLED), other="open") for last in range(1, 5)}
+    wire = memory(hosts, clock, Faults(lose_probes=0.2), seed=4)
+    lane = lane_of(wire, spaces=spaces)
+    done = bench_of(clock, [lane], Settings(rate=0.0)).run()
+    sent = [target(frame) for frame in wire.probes_seen]
+    checks = {(ip, port) for ip, port, our_port, _ in sent if our_port in lane.check_ports}
+    assert ({(ip, port) for ip, port, *_ in sent}, done.stats().sent["control"] > 0) == (pairs(spaces), True)
+    assert (checks <= pairs(spaces), {ip for ip, _ in checks}) == (True, {"198.18.1.1", "198.18.1.2", "198.18.1.3"})
+    forged = {(row.ip, row.port) for row in done.rows if "firewall-reset" in row.evidence}
+    assert forged <= {(ip, port) for ip, port in pairs(spaces) if FIREWALLED[port] == "reject-reset"}
+    assert {ip for ip, _ in forged} >= {"198.18.1.1", "198.18.1.3"}
+
+
+def test_very_many_small_spaces_are_scanned_together(tmp_path: Path) -> None:
+    """Each is a window of its own. With a look at every open window in every turn it was 97,000 calls for each."""
+    lines = [f"198.18.{n >> 8}.{n & 255}:{2000 + n % 50},{3000 + n // 50}" for n in range(300)]
+    done = bench_of(clock := Clock(), [lane_of(memory({}, clock), spaces=spaces_of("\n".join(lines), tmp_path))])
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        done.run()
+    finally:
+        sys.setprofile(None)
+    assert (len(done.rows), set(done.table().values()), calls / 300 < MOST_CALLS) == (600, {SILENCE}, True)
 
 
 def test_a_reply_from_a_port_of_another_space_is_no_target(tmp_path: Path) -> None:

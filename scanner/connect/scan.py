@@ -113,8 +113,7 @@ class ConnectScan:
         now = self._clock()
         self.windows.advance(now)
         self._check_way(now)
-        window = self.windows.open_next(now, self._bucket.rate)
-        if window:
+        for window in self.windows.open_next(now, self._bucket.rate):
             self._probing[id(window)] = self._probing_of(window)
         self._start(now)
         if self._controller:

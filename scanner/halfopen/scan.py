@@ -133,7 +133,7 @@ class Scan:
         if not any(gateway.first for gateway in self._gateways):
             self._refresh_gateways(now)
             self.windows.open_next(now, self.transmit.bucket.rate)
-        full = self.transmit.send(list(self._sources()), now)
+        full = self.transmit.send(list(self._sources(now)), now)
         self._count_sent(now)
         self.windows.advance(now)
         self.transmit.learn_refusals(now)
@@ -149,11 +149,11 @@ class Scan:
 
     # ── what leaves ──
 
-    def _sources(self) -> Iterator[FrameSource]:
+    def _sources(self, now: int) -> Iterator[FrameSource]:
         """Gateways first: nothing behind them can be probed before they answer."""
         for gateway in self._gateways:
             yield self._queries(gateway.lane, gateway.sweep.passes, gateway.address)
-        for window in self.windows.open:
+        for window in self.windows.awake(now):
             lane = self.lanes[window.host_range.lane]
             if window.sweeping:
                 yield self._queries(lane, window.current, window.hosts)

@@ -30,6 +30,9 @@ def shown_targets(paths: Sequence[str], only_open: bool, note: Note, tell: Tell 
 
     Raises UsageError for what cannot be read, and where no row names a target.
     """
+    for path in paths:
+        if path.lower().removesuffix(".gz").endswith(".list"):
+            raise UsageError(f"--again {path} is a list of targets, as -f list writes it: give it to -iL")
     rows, left_out, found = read_results(paths, note, tell), Counter[str](), False
     while chunk := list(islice(rows, _CHUNK)):
         targets = [(row.ip, row.port) for row in chunk if row.port is not None and _reached(row, only_open, left_out)]

@@ -25,6 +25,8 @@ from .window import Window
 
 MEMORY = 100_000_000  # bytes that open windows take at most
 LOOK_NS = 250_000_000  # ns between two looks at hosts that may have stopped answering
+FEW_OPEN, REST_NS = 64, 50_000_000  # of more windows, those that only wait are looked at once in so many ns
+TURN, MOST_AT_ONCE = 0.01, 256  # seconds and probes: of small windows, what is opened in one turn
 Waits = Callable[[Window, Wait], float]  # seconds
 
 
@@ -58,6 +60,7 @@ class Windows:
         self._suspected: set[int] = set()  # networks of hosts that may have stopped
         self._look_at = 0  # when hosts are looked at next, ns
         self._handed_closed = 0
+        self._asleep_until: dict[int, int] = {}  # by id of the window: when it is looked at again, ns
 
     @property
     def done(self) -> bool:
@@ -96,16 +99,39 @@ class Windows:
             self.opened.append((window, target_id))
             self.found_open += len(target_id)
 
-    def open_next(self, now: int, rate: float) -> Window | None:
-        """Open the next window if the others have sent what they have for now; `rate` in probes a second."""
-        full = self.open and sum(window.memory for window in self.open) + self.open[-1].memory > MEMORY
-        if self.stopped or full or not all(window.current.handed_out for window in self.open):
-            return None
-        window = self.next_window(rate)
-        if window:
+    def open_next(self, now: int, rate: float) -> list[Window]:
+        """Open the next window if the others have sent what they have for now; `rate` in probes a second.
+
+        Of small windows, as hosts with ports of their own have, so many are opened as keep the rate until the next
+        turn. A turn costs as much as a small window.
+        """
+        if self.stopped or not all(window.current.handed_out for window in self.open):
+            return []
+        fresh: list[Window] = []
+        memory = sum(window.memory for window in self.open)
+        probes = min(rate * TURN, MOST_AT_ONCE) if rate else MOST_AT_ONCE
+        while not fresh or probes > 0:
+            if self.open and memory + self.open[-1].memory > MEMORY:
+                break
+            window = self.next_window(rate)
+            if window is None:
+                break
             window.begin_pass(now)
             self.open.append(window)
-        return window
+            fresh.append(window)
+            memory, probes = memory + window.memory, probes - window.ledger.n
+        return fresh
+
+    def awake(self, now: int) -> list[Window]:
+        """The open windows that something may be due for. Of very many, those that only wait are seldom looked at."""
+        if len(self.open) <= FEW_OPEN:
+            return list(self.open)
+        return [window for window in self.open if self._asleep_until.get(id(window), 0) <= now]
+
+    def _rest(self, window: Window, now: int) -> None:
+        """Nothing is due for this window at the moment, and nothing of it is to be sent."""
+        if len(self.open) > FEW_OPEN and window.current.all_left and window.control.all_left:
+            self._asleep_until[id(window)] = now + REST_NS
 
     def next_window(self, rate: float) -> Window | None:
         """The window of the next host range."""
@@ -126,12 +152,16 @@ class Windows:
             targets = sum(window.ledger.n for window in self.open)
             hosts = sum(len(window.hosts) for window in self.open)
             self._look_at = now + LOOK_NS * (1 + (targets >> 17) + (hosts >> 14))
-        for window in list(self.open):
+        awake = list(self.open) if due else self.awake(now)
+        for window in awake:
             if due and not window.sweeping:
                 self.to_suspects += look(window, now, self._networks)
             while rule := self._due(window, now):
                 self._execute(rule.action, window, now)
                 window.state = rule.next
+            self._rest(window, now)
+        if due:
+            self._asleep_until = {key: until for key, until in self._asleep_until.items() if until > now}
 
     def _due(self, window: Window, now: int) -> Rule | None:
         elapsed = (now - window.current.last_sent) / SECOND
