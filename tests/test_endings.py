@@ -96,7 +96,7 @@ VERBS = {
     "who": ["who", "pcaps/nmap-syn.pcap.gz", "-q"],
     "plan": ["plan", "127.0.0.1", "-p", "1-40", "--seed", "7"],
     "list": ["connect", "-p", "1-2000", "--list-ports"],
-    "diff": ["diff", "pcaps/nmap-syn.jsonl", "pcaps/router.jsonl"],
+    "diff": ["diff", "pcaps/nmap-syn.jsonl", "pcaps/loss.jsonl"],
     "report": ["report", "pcaps/nmap-syn.pcap.gz", "-o", "-"],
     "help": ["syn", "--help"],
     "version": ["--version"],
