@@ -278,16 +278,17 @@ def test_pieces_take_ten_seconds_of_a_share() -> None:
     assert (max(sizes[1000]), max(sizes[10])) == (3, 300)
 
 
-def test_a_piece_is_given_up_when_three_attempts_failed() -> None:
+def test_a_piece_is_given_up_when_three_workers_failed() -> None:
     board = Board(EXTENT, KEYS)
     gather = Gather(SCAN, board, Folder())
     piece = board.more(1, 100.0)[0]
-    head = {"scan": SCAN, **piece._asdict(), "worker": "a" * 16, "batches": 0, "stats": {}}
+    gather.workers = 5
+    head = {"scan": SCAN, **piece._asdict(), "batches": 0, "stats": {}}
     seen = []
-    for number in range(3):
-        gather.take(encode("end", **head, attempt=f"{number:016x}", failed="no route"))
+    for number in (1, 1, 1, 2, 3):
+        gather.take(encode("end", **head, worker=f"{number:016x}", attempt="b" * 16, failed="no route"))
         seen.append(gather.hopeless)
-    assert seen == [None, None, "no route"]
+    assert seen == [None, None, None, None, "no route"]
 
 
 def test_results_of_other_scans_and_pieces_are_dropped() -> None:

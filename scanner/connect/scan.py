@@ -78,7 +78,7 @@ class ConnectScan:
         self._probing: dict[int, Probing] = {}  # by id of the window
         self._neighbours: list[HostSpace] | None = None  # the hosts on the link
         self._way: Way | None = None
-        self._replies = 0
+        self._replies, self._most = 0, NO_LIMIT
         self.refusals: Counter[str] = Counter()  # calls that this machine refused, by cause
         self._shortages: Counter[str] = Counter()
         self._paused_until = self._short_since = 0  # ns
@@ -118,7 +118,7 @@ class ConnectScan:
         self._start(now)
         if self._controller:
             self._controller.judge(now, self._trips.wait())
-            self._bucket.rate = self._controller.rate
+            self._bucket.rate = min(self._controller.rate, self._most)
         return self._next_due()
 
     def _check_way(self, now: int) -> None:
@@ -157,6 +157,11 @@ class ConnectScan:
         stats.carries = self._controller.carries if self._controller else None
         if self.done and not stats.sending_seconds:  # every call was started in the first turn
             stats.sending_seconds = stats.seconds
+
+    def limit(self, rate: float) -> None:
+        """From now on at most so many frames a second; 0: no limit."""
+        self._most = rate or NO_LIMIT
+        self._bucket.rate = min(self._controller.rate, self._most) if self._controller else rate
 
     def end(self) -> None:
         """Nothing is left to do."""

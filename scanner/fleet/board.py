@@ -21,7 +21,7 @@ FLEET = LaneFacts("fleet", 0, 0, "")
 OUT_EACH, OUT_LEAST = 2, 4  # pieces that are out, for each worker and at least
 PIECES_EACH = 4  # the least number of pieces for each worker, if they are not too small then
 USUAL_SHARE = 10_000.0  # frames a second of a worker whose rate nobody knows
-MOST_FAILURES = 3  # attempts of one piece that failed
+MOST_FAILURES = 3  # workers that failed at one piece
 
 
 class Board:
@@ -38,7 +38,7 @@ class Board:
         # Whether the rows of each piece are whole and wait to be written. Resumed pieces keep their bounds, so what
         # has been kept of them counts.
         self._out = {Piece(part.first, part.size): False for part in left}
-        self._failures: dict[Piece, int] = {}
+        self._failures: dict[Piece, set[str]] = {}
         self.attempts = Attempts()
 
     @property
@@ -97,10 +97,10 @@ class Board:
         """The rows of this piece are in the outputs."""
         del self._out[piece]
 
-    def failed(self, piece: Piece) -> bool:
-        """An attempt failed. Returns whether too many of this piece have."""
-        self._failures[piece] = self._failures.get(piece, 0) + 1
-        return self._failures[piece] >= MOST_FAILURES
+    def failed(self, piece: Piece, worker: str) -> int:
+        """An attempt of this worker failed. Returns how many workers have failed at the piece."""
+        self._failures.setdefault(piece, set()).add(worker)
+        return len(self._failures[piece])
 
     def resume_point(self) -> ResumePoint:
         """What is left to do, once every row that was given out has been written."""

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from .attempts import Piece
-from .board import Board
-from .messages import BadMessage, Message, decode_result
+from .board import MOST_FAILURES, Board
+from .messages import BadMessage, Message, decode, decode_result
 
 LEAST_BATCH = 500  # rows in a batch that is not the last one: a row has at most some 900 bytes
 
@@ -56,14 +56,18 @@ class Gather:
         self.dropped: Counter[str] = Counter()  # messages, by cause
         self.hopeless: str | None = None  # why a piece cannot be scanned
         self.failures: deque[str] = deque()  # what workers said of attempts that failed
+        self.workers = 0  # that there are
 
     def take_kept(self) -> None:
         """What an earlier collector has left in the store, once the pieces that are left are known to be out."""
         for kept in list(self._store.all()):
             if not self._board.expects(kept.piece):
                 self._store.forget(kept.piece, kept.attempt)
-            else:
+                continue
+            try:
                 self._add(kept)
+            except BadMessage:  # the disk was full, or somebody changed it
+                self._store.forget(kept.piece, kept.attempt)
 
     def take(self, data: bytes) -> None:
         """A message. Raises OSError if it cannot be kept: then it is not to be acknowledged."""
@@ -93,7 +97,7 @@ class Gather:
         """Something is in the store."""
         piece, attempt, batch, data = kept
         if batch is None:
-            end = json.loads(data)
+            end = decode(data, "end")
             self._ends[piece, attempt] = end
             whole = self._board.attempts.add_end(piece, attempt, end["batches"])
         else:
@@ -111,5 +115,5 @@ class Gather:
 
     def _fail(self, piece: Piece, message: Message) -> None:
         self.failures.append(f"{message['worker']}: {message['failed']}")
-        if self._board.failed(piece):
+        if self._board.failed(piece, message["worker"]) >= max(1, min(MOST_FAILURES, self.workers)):
             self.hopeless = message["failed"]

@@ -24,7 +24,7 @@ from ..packet.addresses import is_ipv4
 from ..targets.blocks import FIRST_IPV4, LAST_IPV4, NOTHING, Blocks, Ranges, blocks_of, inside, keys_of, size_of
 from ..targets.hostspace import WHOLE, HostSpace, Shard
 from ..targets.order import Order
-from ..targets.ports import NO_PORTS, Ports, format_ports, parse_ports
+from ..targets.ports import format_ports, parse_ports
 from ..targets.spaces import MOST_PORTS, MOST_SETS, Runs, Spaces
 from .messages import BadMessage, Message, decode, encode
 
@@ -47,10 +47,8 @@ class Job(NamedTuple):
     config: SynConfig
     auto: bool
     shard: Shard = WHOLE
-    verify: bool = False
     silent: bool = True
     only_open: bool = False
-    excluded_ports: Ports = NO_PORTS
 
     @property
     def order(self) -> Order:
@@ -62,8 +60,8 @@ class Job(NamedTuple):
         config: dict[str, Any] = {name: getattr(self.config, name) for name in _SENT}
         return encode(
             "job", scan=self.scan, verb=self.verb, order_key=str(self.order_key), shard=list(self.shard),
-            config={"auto": self.auto, **config}, verify=self.verify, silent=self.silent, only_open=self.only_open,
-            excluded_ports=format_ports(self.excluded_ports), targets=_columns(self.spaces),
+            config={"auto": self.auto, **config}, silent=self.silent, only_open=self.only_open,
+            targets=_columns(self.spaces),
         )  # fmt: skip
 
 
@@ -86,11 +84,9 @@ def _job(message: Message) -> Job:
     auto = settings.pop("auto")
     if len(message["shard"]) != 2 or message["shard"][0] > message["shard"][1]:
         raise BadMessage("its shard is none")
-    excluded = parse_ports(message["excluded_ports"]) if message["excluded_ports"] else NO_PORTS
     return Job(
         message["scan"], message["verb"], _spaces(message["targets"]), int(message["order_key"]),
-        SynConfig(**settings), auto, Shard(*message["shard"]), message["verify"], message["silent"],
-        message["only_open"], excluded,
+        SynConfig(**settings), auto, Shard(*message["shard"]), message["silent"], message["only_open"],
     )  # fmt: skip
 
 

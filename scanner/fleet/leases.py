@@ -82,6 +82,10 @@ class Leases:
         if worker in self._sharers:
             self._sharers[worker].wants = False
 
+    def share(self, now: float) -> float:
+        """The rate of one worker, if all that are there take part; 0: no limit."""
+        return self._rate / max(1, len(self.present(now)))
+
     def present(self, now: float) -> list[str]:
         """The workers that have asked within the time of a lease."""
         return [name for name, sharer in self._sharers.items() if sharer.seen + LEASE_SECONDS > now]

@@ -70,7 +70,7 @@ class Scan:
         self._sweep_trips = RoundTrips(SWEEP_FIRST_WAIT, SWEEP_LEAST_WAIT)
         self._transports = list({id(lane.transport): lane.transport for lane in lanes}.values())
         self._controller = RateController(settings.max_rate or NO_LIMIT) if settings.rate is None else None
-        self._batches = 0
+        self._batches, self._limit = 0, NO_LIMIT
         self._counted = 0, 0  # probes and control probes that the controller knows of
         self._gateways = [GatewaySweep(lane, order_key) for lane in lanes if lane.gateway is not None and lane.query]
         self._refresh_at = 0  # when the gateways are queried again, ns
@@ -216,7 +216,7 @@ class Scan:
         if controller := self._controller:
             tail = self.round_trips.quantile(0.99)
             controller.judge(now, self.round_trips.first_wait if tail is None else JUDGE_MARGIN * tail + JUDGE_LEAST)
-            self.transmit.bucket.rate = controller.rate
+            self.transmit.bucket.rate = min(controller.rate, self._limit)
 
     def _count_sent(self, now: int) -> None:
         """Tell the controller what has left."""
@@ -230,7 +230,12 @@ class Scan:
             self.windows.to_suspects -= apart
             controller.sent(new_probes + new_control, new_control - apart, now)
             self._counted = probes, control
-            self.transmit.bucket.rate = controller.rate  # the first probes have left
+            self.transmit.bucket.rate = min(controller.rate, self._limit)  # the first probes have left
+
+    def limit(self, rate: float) -> None:
+        """From now on at most so many frames a second; 0: no limit. A rate that the scan finds stays below it."""
+        self._limit = rate or NO_LIMIT
+        self.transmit.bucket.rate = min(self._controller.rate, self._limit) if self._controller else rate
 
     def _advance_gateway(self, gateway: GatewaySweep, now: int) -> None:
         """A gateway is queried in a few passes. Without an answer nothing behind it is scanned."""

@@ -117,6 +117,10 @@ class LiveScan:
         stats.ring_drops, stats.interface_drops = self._ring_drops, self._lost
         stats.rejected += self._rejected
 
+    def limit(self, rate: float) -> None:
+        """From now on at most so many frames a second; 0: no limit."""
+        self._scan.limit(rate)
+
     def end(self) -> None:
         """Count what this machine lost, and close the sockets while the last rows are written."""
         with suppress(ScanError, OSError):  # counters are not worth the rows

@@ -49,6 +49,8 @@ class Engine(Protocol):
 
     def count(self, stats: ScanStats) -> None: ...  # fill in the counters of the engine
 
+    def limit(self, rate: float) -> None: ...  # from now on at most so many frames a second; 0: no limit
+
     def end(self) -> None: ...  # nothing more is sent or received; sockets may close
 
     def close(self) -> None: ...  # everything is given back
@@ -76,6 +78,7 @@ class Session:
         """
         self.names = names
         self.engine = engine
+        self.before_turn: Callable[[], None] = lambda: None  # before anything can be sent; may call `stop`
         self.naming = False  # whether somebody asks for `opened` in each tick
         self.opened: list[tuple[str, int]] = []  # targets just found open
         self._stats, self._clock, self._keys, self._lanes = stats, clock, keys, lanes
@@ -160,6 +163,7 @@ class Session:
         """One turn of the engine; seconds until there is more to do. Raises ScanError."""
         if self._failure:
             raise self._failure
+        self.before_turn()
         if self._stops > 1:
             self.engine.windows.abandon()
         elif self._stops and not self.engine.windows.stopped:
