@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..config import SynConfig, TargetOptions
 from ..declare import Option, Texts, declared, option
 from ..errors import UsageError
+from .fleet_options import FleetOptions, WorkerOptions
 
 if TYPE_CHECKING:
     from ..output import Outputs, Run, Written
@@ -231,12 +232,13 @@ _BY_PACKETS = (
     "transport",
 )  # what only frames that we build ourselves can carry
 OPTIONS: dict[str, dict[str, Option]] = {
-    "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions),
-    "connect": declared(TargetOptions, SynConfig, OutputOptions, without=(*_BY_PACKETS, "options")),
+    "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions, FleetOptions),
+    "connect": declared(TargetOptions, SynConfig, OutputOptions, FleetOptions, without=(*_BY_PACKETS, "options")),
     "plan": declared(TargetOptions, SynConfig, without=(*_BY_PACKETS, "yes"))
     | {"only_open": declared(OutputOptions)["only_open"]},
     "classify": declared(ClassifyOptions, OutputOptions, without=("verbose", "then", "resume")),
     "who": declared(WhoOptions),
+    "worker": declared(WorkerOptions),
     "demo": {},
     "report": declared(ReportOptions),
     "diff": declared(DiffOptions),
@@ -282,6 +284,7 @@ class ScanRequest:
         self.targets = group(TargetOptions, given)
         self.evidence = group(EvidenceOptions, given)
         self.output = group(OutputOptions, given)
+        self.fleet = group(FleetOptions, given)
 
     def fixed(self) -> dict[str, str]:
         """The options that a resumed scan must share with its earlier part, by flag, without empty ones."""

@@ -43,7 +43,8 @@ _UNCHANGED, _LONGEST_NUMBER = 2**32 - 1, 10  # setresuid(2): (uid_t) -1 changes 
 _CAPABILITIES = 64  # more than any kernel has
 
 # What the sockets of a verb need: source ports below 1024, a filter on a TCP socket, packet sockets.
-KEPT = {"syn": frozenset({CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW})}
+_SOCKETS = frozenset({CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW})
+KEPT = {"syn": _SOCKETS, "worker": _SOCKETS}
 UNLIMITED = "demo"
 _NOT_YET_IMPORTED = ("colorsys", "numpy", f"{__package__.partition('.')[0]}.page")
 
@@ -95,12 +96,18 @@ def give_up() -> None:
     """Give up every capability. Raises ScanError if a thread keeps some."""
     if not _limited:
         return
-    _capset(0)
+    give_up_thread()
     if any(_capabilities(task / "status") for task in Path("/proc/self/task").iterdir()):
         raise ScanError(
             "a thread that a library started keeps capabilities: unset the variables that give it threads "
             "(OMP_NUM_THREADS, MKL_NUM_THREADS)"
         )
+
+
+def give_up_thread() -> None:
+    """Give up every capability of the thread that calls. Those of other threads stay."""
+    if _limited:
+        _capset(0)
 
 
 def hint(error: BaseException | None) -> str:

@@ -21,7 +21,7 @@ from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_po
 from ..errors import INTERRUPTED, UNSURE, ScanError, UsageError, escaped, note
 from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
-from ..rounds.session import Session
+from ..rounds.running import Running
 from ..rounds.statistics import ScanStats
 from ..rounds.summary import summary_lines
 from ..targets.ports import format_ports, services
@@ -53,7 +53,7 @@ def _then_of(output: OutputOptions) -> Then | None:
     return Then(output.then)
 
 
-def _checked(request: ScanRequest) -> tuple[SynConfig, Spaces, StateFile, Then | None]:
+def checked(request: ScanRequest) -> tuple[SynConfig, Spaces, StateFile, Then | None]:
     """What the request means, after every check that needs no packet. Raises UsageError."""
     # What needs neither a file nor a name server comes first.
     config = config_of(request.given)
@@ -96,11 +96,20 @@ def print_ports(options: TargetOptions) -> int:
     return 0
 
 
-def run_syn(request: ScanRequest) -> int:
+def run_scan(request: ScanRequest) -> int:
+    """A scan from request to exit code: by a fleet, half-open, or by connect()."""
+    if request.fleet.fleet:
+        from .fleet import run_fleet
+
+        return run_fleet(request)
+    return _run_syn(request) if request.verb == "syn" else _run_connect(request)
+
+
+def _run_syn(request: ScanRequest) -> int:
     """A half-open scan from request to exit code."""
     from ..halfopen.session import syn_session
 
-    config, spaces, state, then = _checked(request)
+    config, spaces, state, then = checked(request)
     evidence = request.evidence
     drawn: list[LadderTarget] = []
     if evidence.ladder is not None:
@@ -126,19 +135,19 @@ def run_syn(request: ScanRequest) -> int:
         finally:  # a recording is complete however the scan ends
             watch.close(started, session.now(), session.stats().ring_drops)
     request.output.print_ladders(watch.ladders())
-    return _followed(then, code, request, spaces)
+    return followed(then, code, request, spaces)
 
 
-def run_connect(request: ScanRequest) -> int:
+def _run_connect(request: ScanRequest) -> int:
     """A full-handshake scan from request to exit code."""
     from ..connect.probing import with_routes
     from ..connect.scan import connect_session
 
-    config, spaces, state, then = _checked(request)
+    config, spaces, state, then = checked(request)
     spaces = spaces.within(with_routes(spaces.hosts, config, note))
     session = connect_session(spaces, config, state.resume_point, state.kept)
     code = run_session(request, spaces, session, state, Watch(None, False, [], False), then)
-    return _followed(then, code, request, spaces)
+    return followed(then, code, request, spaces)
 
 
 def _zones(request: ScanRequest, spaces: Spaces) -> Zones:
@@ -146,7 +155,7 @@ def _zones(request: ScanRequest, spaces: Spaces) -> Zones:
     return zones_by(spaces.hosts.zones, request.given.get("interface"))
 
 
-def _followed(then: Then | None, code: int, request: ScanRequest, spaces: Spaces) -> int:
+def followed(then: Then | None, code: int, request: ScanRequest, spaces: Spaces) -> int:
     """After a scan with this exit code: run what --then asks for. Returns the exit code of both."""
     if then is None or code == INTERRUPTED:
         return code
@@ -156,7 +165,7 @@ def _followed(then: Then | None, code: int, request: ScanRequest, spaces: Spaces
 
 
 def run_session(
-    request: ScanRequest, spaces: Spaces, session: Session, state: StateFile, watch: Watch, then: Then | None = None
+    request: ScanRequest, spaces: Spaces, session: Running, state: StateFile, watch: Watch, then: Then | None = None
 ) -> int:
     """Write the batches of a session, of either kind, to the outputs. Returns the exit code."""
     output, faults = request.output, Faults()
@@ -205,7 +214,7 @@ def run_session(
 
 
 def _ticking(
-    session: Session, outputs: Outputs, source: ScanProgress, progress: Progress, faults: Faults
+    session: Running, outputs: Outputs, source: ScanProgress, progress: Progress, faults: Faults
 ) -> Callable[[], None]:
     """What is due after every turn of the session: ports just found open, and progress."""
 
@@ -222,7 +231,7 @@ def _ticking(
     return tick
 
 
-def _opened(request: ScanRequest, spaces: Spaces, session: Session, state: StateFile, watch: Watch) -> Outputs:
+def _opened(request: ScanRequest, spaces: Spaces, session: Running, state: StateFile, watch: Watch) -> Outputs:
     """Every file of the scan, opened. If one is refused, all are as they were. Raises UsageError."""
     started = state.total(session.stats()).started
     output, ports = request.output, spaces.ports
@@ -245,7 +254,7 @@ def _ports_text(request: ScanRequest, spaces: Spaces) -> str:
 
 
 def _finish(
-    request: ScanRequest, spaces: Spaces, session: Session, outputs: Outputs, state: StateFile, faults: Faults
+    request: ScanRequest, spaces: Spaces, session: Running, outputs: Outputs, state: StateFile, faults: Faults
 ) -> int:
     """Write the ends of the files and the summary. Returns the exit code. Raises the fault that ended the scan."""
     output, stats, interrupted = request.output, state.total(session.stats()), session.interrupted

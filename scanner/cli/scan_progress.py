@@ -12,7 +12,7 @@ from ..verdict.sentences import titled
 from .progress import Speed, time_left
 
 if TYPE_CHECKING:
-    from ..rounds.session import Session
+    from ..rounds.running import Running
 
 LEAST_SHARE = 0.01  # the share of targets probed before there is an estimate of the time left
 
@@ -20,7 +20,7 @@ LEAST_SHARE = 0.01  # the share of targets probed before there is an estimate of
 class ScanProgress:
     """A `progress.Source` of a session."""
 
-    def __init__(self, session: "Session", verbose: bool) -> None:
+    def __init__(self, session: "Running", verbose: bool) -> None:
         self._session, self._verbose = session, verbose
         self._speed = Speed()
         self._found: list[tuple[str, int]] = []
@@ -53,6 +53,8 @@ class ScanProgress:
             f"{self._speed.at(seconds, stats.sent['probe']):,.0f}/s",
             f"{stats.answered:,} answered, {stats.opened:,} open",
         ]
+        if self._session.crew:
+            parts.append(self._session.crew)
         if stats.loss is not None:
             parts.append(f"loss {stats.loss:.1%}, {stats.expected_missed:.3f} missed")
         left = self._seconds_left(stats, seconds)

@@ -23,8 +23,8 @@ from typing import Any
 
 from ..errors import ScanError, UsageError
 from ..output import Outputs, Written
+from ..rounds.running import Running
 from ..rounds.schedule import ResumePoint, resume_point_of
-from ..rounds.session import Session
 from ..rounds.statistics import ScanStats, stats_of
 from ..targets.names import Answers, answers_of
 from ..targets.ports import format_ports
@@ -80,7 +80,7 @@ class StateFile:
         """The statistics of all parts of the scan; `stats` are those of this part."""
         return stats.after(self._earlier) if self._earlier else stats
 
-    def save(self, session: Session, outputs: Outputs, if_due: bool = False) -> None:
+    def save(self, session: Running, outputs: Outputs, if_due: bool = False) -> None:
         """Replace the file; with `if_due` only if it is old enough.
 
         Raises ScanError if it cannot be written. The old file is then still there.

@@ -23,11 +23,12 @@ from ..errors import ScannerError, cause_of, need_linux, note, shortened
 from . import options, privileges
 from .commands import Grouped, Root, parameter
 from .familiar import understood
+from .fleet_options import WorkerOptions
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
 from .patterns import expanded
 
 _VERBS: dict[str, Callable[[Given], int]] = {}
-_ON_LINUX = ("syn", "connect", "plan", "demo")  # the verbs that work nowhere else
+_ON_LINUX = ("syn", "connect", "plan", "worker", "demo")  # the verbs that work nowhere else
 _CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options that it cannot read
 
 
@@ -116,9 +117,9 @@ def syn(given: Given) -> int:
       halfopen syn 192.0.2.7 -p 22 --ladder
       halfopen syn 192.0.2.7 --record scan.pcapng --verify
     """
-    from .run import run_syn
+    from .run import run_scan
 
-    return run_syn(ScanRequest("syn", given))
+    return run_scan(ScanRequest("syn", given))
 
 
 @_verb
@@ -129,9 +130,9 @@ def connect(given: Given) -> int:
       halfopen connect 192.0.2.7 -p 1-1024
       halfopen connect 192.0.2.0/24 --top-ports 20 --open -oG scan.gnmap
     """
-    from .run import run_connect
+    from .run import run_scan
 
-    return run_connect(ScanRequest("connect", given))
+    return run_scan(ScanRequest("connect", given))
 
 
 @_verb
@@ -174,6 +175,20 @@ def who(given: Given) -> int:
     from .who import run_who
 
     return run_who(group(options.WhoOptions, given))
+
+
+@_verb
+def worker(given: Given) -> int:
+    """Scan for others: take pieces of their scans from a NATS server, within the limits of this machine's owner.
+
+    Examples:
+      sudo halfopen worker nats://192.0.2.1:4222 --max-rate 1000 --deny 10.0.0.0/8
+      sudo halfopen worker tls://fleet.example:4222 --tls-ca ca.pem --tag berlin
+      halfopen worker --print-permissions              for the configuration of the server
+    """
+    from .fleet import run_worker
+
+    return run_worker(group(WorkerOptions, given))
 
 
 @_verb

@@ -108,7 +108,7 @@ class Collector:
     async def _make(self) -> None:
         """Everything that this scan needs on the server. Raises UsageError."""
         import nats
-        from nats.js.api import ConsumerConfig, DiscardPolicy, ObjectStoreConfig, RetentionPolicy, StreamConfig
+        from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig
 
         js, scan, day = self._link.js, self._job.scan, 86400.0
         queues = (subjects.PIECES, subjects.piece, MOST_PIECES), (subjects.ROWS, subjects.rows, MOST_RESULTS)
@@ -122,8 +122,7 @@ class Collector:
                 await js.add_consumer(
                     name, ConsumerConfig(durable_name=scan, filter_subject=subject(scan), ack_wait=ACK_WAIT)
                 )
-            store = ObjectStoreConfig(bucket=subjects.BUCKET, ttl=KEPT_DAYS * day)
-            await _unless_there(js.create_object_store(config=store))
+            await _unless_there(js.create_object_store(subjects.BUCKET, ttl=KEPT_DAYS * day))
             await (await js.object_store(subjects.BUCKET)).put(digest(self._document), self._document)
         except nats.js.errors.APIError as error:
             raise UsageError(

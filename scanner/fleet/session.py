@@ -80,7 +80,7 @@ class FleetSession:
         try:
             self._collector.begin()
             self._meet(wanted.tag)
-        except (UsageError, ScanError):
+        except BaseException:
             self._close()
             raise
 

@@ -105,6 +105,11 @@ class Session:
         """Whether a resumed scan has hosts to ask: the scan was stopped, or this machine refused to send to them."""
         return self.interrupted or bool(self._kept)
 
+    @property
+    def crew(self) -> str:
+        """Who scans: this machine alone."""
+        return ""
+
     def now(self) -> int:
         """The clock of the scan: ns since 1970, steady."""
         return self._clock()
