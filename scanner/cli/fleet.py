@@ -18,7 +18,7 @@ from ..output import MANY
 from ..trace import Watch
 from . import privileges
 from .fleet_options import FleetOptions, WorkerOptions
-from .options import ScanRequest
+from .options import OPTIONS, ScanRequest
 from .run import checked, followed, run_session
 from .signals import stopped_by_signals
 
@@ -33,7 +33,7 @@ _LONGEST_NAME = 64
 def run_fleet(request: ScanRequest) -> int:
     """A scan by a fleet, from request to exit code."""
     for name, flag in _OF_ONE_MACHINE.items():
-        if request.given.get(name):
+        if request.given.get(name) not in (None, OPTIONS["syn"][name].default):
             raise UsageError(f"{flag} is about one machine, and --fleet scans with others: leave one of them out")
     privileges.give_up()
     config, spaces, state, then = checked(request)
