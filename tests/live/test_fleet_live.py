@@ -1,51 +1,26 @@
-"""A fleet over a real network and a real server: the rows are those of one machine, and one of each dies."""
+"""A fleet over a real network and a real server: the rows are those of one machine, whatever dies."""
 
-import json
-import random
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.fleet import HOSTS, Arrivals, Fleet, fleet, nats_server
+from tests.lab.fleet import Arrivals, Fleet, fleet, nats_server
+from tests.lab.fleet_chaos import (
+    DROPPED, MOST_RATE, OPEN, RATE, SCAN, VICTIMS, WHAT, begin, expected, scan_with_a_death, verdicts,
+)  # fmt: skip
 from tests.lab.live import LIVE
-from tests.processes import wait_until, wait_until_it_catches
+from tests.processes import wait_until
 
 pytestmark = [*LIVE, pytest.mark.skipif(nats_server() is None, reason="nats-server is not installed")]
-
-RATE = 2000.0
-WHAT = ("198.19.0.0-198.19.0.79", "-p", "1-100")
-TARGETS = 8000
-SCAN = (*WHAT, "--rate", f"{RATE:g}", "-o", "fleet.jsonl", "--resume", "state")
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Fleet]:
-    with fleet(tmp_path, open_ports=[22, 80], dropped=["90-91"]) as network:
+    with fleet(tmp_path, open_ports=OPEN, dropped=DROPPED) as network:
         yield network
-
-
-def verdicts(path: Path) -> list[tuple[str, int, str, str]]:
-    """Target, state and reason of each row, sorted: a target that stands there twice shows."""
-    rows = map(json.loads, path.read_text().splitlines())
-    return sorted((row["ip"], row["port"], row["state"], row["reason"]) for row in rows)
-
-
-def expected() -> list[tuple[str, int, str, str]]:
-    """What one machine finds there: `test_the_rows_are_those_of_one_machine` compares it with a scan."""
-    kinds = {22: ("open", "syn-ack"), 80: ("open", "syn-ack"), 90: ("filtered", "no-response")}
-    kinds[91] = kinds[90]
-    hosts = [f"198.19.0.{number}" for number in range(80)]
-    return sorted((ip, port, *kinds.get(port, ("closed", "reset"))) for ip in hosts for port in range(1, 101))
-
-
-def begin(made: Fleet) -> None:
-    """The server and three workers."""
-    made.serve()
-    wait_until(lambda: "Server is ready" in made.said("server"))
-    for index in range(3):
-        made.work(index)
 
 
 def test_the_rows_are_those_of_one_machine(made: Fleet) -> None:
@@ -53,23 +28,59 @@ def test_the_rows_are_those_of_one_machine(made: Fleet) -> None:
     with Arrivals(made) as arrivals:
         code = made.scan(*SCAN).wait(120)
     made.alone(*WHAT, "--rate", "20k", "-o", "alone.jsonl")
-    found = verdicts(made.folder / "fleet.jsonl")
-    assert (code, found == verdicts(made.folder / "alone.jsonl"), found == expected()) == (0, True, True), made.said("scan")
-    # The bucket of each worker is 10 ms deep.
-    assert RATE / 2 < arrivals.busiest(1.0) <= RATE * 1.03
+    found = sorted(verdicts(made.folder / "fleet.jsonl"))
+    same = found == sorted(verdicts(made.folder / "alone.jsonl")) == sorted(expected())
+    assert (code, same) == (0, True), made.said("scan")
+    assert RATE / 2 < arrivals.busiest(1.0) <= MOST_RATE
     assert [index for index in range(3) if "taking pieces" not in made.said(f"w{index}")] == []
     assert not list(made.folder.glob("state*"))
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_a_worker_dies(made: Fleet, seed: int) -> None:
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_kill_changes_nothing(victim: str, tmp_path: Path) -> None:
+    outcome = scan_with_a_death(tmp_path, victim, seed=1)
+    assert outcome.right, outcome
+
+
+def test_a_server_that_has_lost_its_data_changes_nothing(made: Fleet) -> None:
+    server = made.serve()
+    wait_until(lambda: "Server is ready" in made.said("server"))
+    for index in range(3):
+        made.work(index)
+    process = made.scan(*SCAN)
+    wait_until(lambda: made.rows("fleet.jsonl") > 0, process)
+    server.kill()
+    server.wait()
+    shutil.rmtree(made.folder / "data")
+    made.serve()
+    assert (process.wait(120), sorted(verdicts(made.folder / "fleet.jsonl"))) == (0, sorted(expected()))
+
+
+def test_a_worker_that_stops_for_a_while_sends_nothing_for_its_old_lease(made: Fleet) -> None:
     begin(made)
     with Arrivals(made) as arrivals:
         process = made.scan(*SCAN)
-        victim = made.work(2, "--name", "victim")
-        moment = random.Random(seed).randrange(1, TARGETS // 2)
-        wait_until(lambda: made.rows("fleet.jsonl") >= moment, process)
-        victim.kill()
-        assert process.wait(120) == 0, made.said("scan")
-    assert verdicts(made.folder / "fleet.jsonl") == expected()
-    assert arrivals.busiest(1.0) <= RATE * 1.03
+        late = made.work(0, "--name", "late")
+        wait_until(lambda: made.rows("fleet.jsonl") > 0, process)
+        late.send_signal(signal.SIGSTOP)
+        rows = made.rows("fleet.jsonl")
+        wait_until(lambda: made.rows("fleet.jsonl") > rows + 3000, process)
+        late.send_signal(signal.SIGCONT)
+        code = process.wait(120)
+    assert (code, sorted(verdicts(made.folder / "fleet.jsonl"))) == (0, sorted(expected()))
+    assert arrivals.busiest(1.0) <= MOST_RATE
+
+
+def test_workers_send_nothing_when_nobody_collects_and_ctrl_c_can_be_resumed(made: Fleet) -> None:
+    begin(made)
+    with Arrivals(made) as arrivals:
+        process = made.scan(*SCAN)
+        wait_until(lambda: made.rows("fleet.jsonl") > 0, process)
+        process.send_signal(signal.SIGINT)
+        first = process.wait(60)
+        quiet = len(arrivals.times)
+        wait_until(lambda: all("given back" in made.said(f"w{index}") for index in range(3)))
+    again = made.scan(*SCAN).wait(120)
+    assert (first, again, sorted(verdicts(made.folder / "fleet.jsonl"))) == (130, 0, sorted(expected()))
+    assert "to go on" in made.said("scan")
+    assert quiet < len(expected())
