@@ -12,7 +12,7 @@ PY := .venv/bin/python
 RUN := $(PY)
 READY := .venv/.ready
 .DEFAULT_GOAL := check
-.PHONY: demo test test-lowest check lint fmt dist bench truth fuzz golden clean
+.PHONY: demo test test-lowest check lint fmt dist bench truth fuzz fleet-chaos fleet-demo golden clean
 
 # make itself turns every failure into exit code 2; for the code itself, .venv/bin/halfopen demo.
 demo: $(READY)
@@ -61,6 +61,14 @@ truth: $(READY)
 # Mutations of everything that reads what others wrote, for an hour. ARGS='--seconds 60 --only frames' for less.
 fuzz: $(READY)
 	$(PY) -m tests.fuzz $(ARGS)
+
+# A fleet in the lab: 25 kills each of a worker, the server and the collector; ARGS='--runs 3 --only server' for less.
+fleet-chaos: $(READY)
+	$(PY) -m scanner.lab -m tests.lab.fleet_chaos $(ARGS)
+
+# A fleet in the lab, on one screen.
+fleet-demo: $(READY)
+	@$(PY) -m scanner.lab -m tests.lab.fleet_demo $(ARGS)
 
 # Writes anew the expected verdicts next to the captures and the generated parts of the documents.
 # Read the difference before you commit it.

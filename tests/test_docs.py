@@ -62,7 +62,8 @@ def test_there_are_commands_of_every_verb() -> None:
 def test_the_readme_installs_from_a_copy() -> None:
     """No index has a package of this name that is ours."""
     assert re.findall(r"pip install [^`#\n]*[^`#\s]", README) == [
-        "pip install .", "pip install '.[report]'", "pip install '.[report]'", "pip install '.[parquet]'",
+        "pip install .", "pip install '.[report]'", "pip install '.[fleet]'", "pip install '.[report]'",
+        "pip install '.[parquet]'",
     ]  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_the_options_of_a_scan_are_grouped(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         command_line(["syn"])(["syn", "--help"])
     headings = re.findall(r"^(\w+):$", capsys.readouterr().out, re.M)
-    assert headings == ["Targets", "Ports", "Speed", "Network", "Evidence", "Output", "Resume", "Other"]
+    assert headings == ["Targets", "Ports", "Speed", "Network", "Evidence", "Output", "Resume", "Fleet", "Other"]
 
 
 @pytest.mark.parametrize("option", sorted(OPTIONS["syn"]))

@@ -99,3 +99,13 @@ def parameter(option: Option) -> Parameter:
     info = typer.Option(*option.names, **looks) if option.names else typer.Argument(**looks)
     default = Parameter.empty if default is MISSING else default
     return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def ladder_of_each(arguments: list[str]) -> list[str]:
+    """The command line with `--ladder=each` for `--ladder` without a value, which Typer does not support."""
+    following = [*arguments[1:], ""]
+    named = [after.count(":") == 1 or after.startswith("[") for after in following]
+    return [
+        "--ladder=each" if argument == "--ladder" and not name else argument
+        for argument, name in zip(arguments, named, strict=False)
+    ]

@@ -21,7 +21,7 @@ import typer
 from ..config import TargetOptions
 from ..errors import ScannerError, cause_of, need_linux, note, shortened
 from . import options, privileges
-from .commands import Grouped, Root, parameter
+from .commands import Grouped, Root, ladder_of_each, parameter
 from .familiar import understood
 from .fleet_options import WorkerOptions
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
@@ -184,7 +184,6 @@ def worker(given: Given) -> int:
     Examples:
       sudo halfopen worker nats://192.0.2.1:4222 --max-rate 1000 --deny 10.0.0.0/8
       sudo halfopen worker tls://fleet.example:4222 --tls-ca ca.pem --tag berlin
-      halfopen worker --print-permissions              for the configuration of the server
     """
     from .fleet import run_worker
 
@@ -269,21 +268,11 @@ def command_line(words: list[str]) -> typer.Typer:
     return app
 
 
-def _ladder_of_each(arguments: list[str]) -> list[str]:
-    """The command line with `--ladder=each` for `--ladder` without a value, which Typer does not support."""
-    following = [*arguments[1:], ""]
-    named = [after.count(":") == 1 or after.startswith("[") for after in following]
-    return [
-        "--ladder=each" if argument == "--ladder" and not name else argument
-        for argument, name in zip(arguments, named, strict=False)
-    ]
-
-
 def main() -> None:
     """Run the verb and print errors for the user as one line. Ends in SystemExit."""
     try:
         try:
-            words = _ladder_of_each(sys.argv[1:])
+            words = ladder_of_each(sys.argv[1:])
             sys.exit(command_line(words)(args=words, standalone_mode=False))
         except SystemExit as ended:
             if isinstance(ended.__context__, BrokenPipeError):  # Typer ends with 1 then

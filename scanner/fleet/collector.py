@@ -11,7 +11,6 @@ Everything here runs in the thread of the connection. The thread of the scan tak
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from .._version import __version__
@@ -34,7 +33,7 @@ LEAST_PAYLOAD = 256 << 10  # bytes of a message that the server must take
 MOST_WORKERS = 1000
 FETCHED, KEPT_DAYS = 32, 7.0  # results at once; how long a queue outlives its collector
 DONE_SECONDS = 1.5  # so long workers are told that an interrupted scan is over
-Clock = Callable[[], float]
+_NO_JETSTREAM = "the server has no JetStream: start it with -js"
 
 
 class Collector:
@@ -125,11 +124,10 @@ class Collector:
             await _unless_there(js.create_object_store(subjects.BUCKET, ttl=KEPT_DAYS * day))
             await (await js.object_store(subjects.BUCKET)).put(digest(self._document), self._document)
         except nats.js.errors.APIError as error:
-            raise UsageError(
-                f"the server refuses what a scan needs ({error.description}): see its jetstream block"
-            ) from error
+            refused = f"the server refuses what a scan needs ({error.description}): see its jetstream block"
+            raise UsageError(refused if error.description else _NO_JETSTREAM) from error
         except nats.js.errors.Error as error:
-            raise UsageError("the server has no JetStream: start it with -js") from error
+            raise UsageError(_NO_JETSTREAM) from error
         except (nats.errors.Error, asyncio.TimeoutError) as error:
             raise UsageError(
                 f"the server does not answer, or these credentials may not make queues ({error})"
@@ -162,6 +160,7 @@ class Collector:
             over = self._over or not known or worker in self._banned
             if beat["refuses"] is not None:
                 self.refusals[beat["name"]] = beat["refuses"]
+                self._leases.leave(worker)
             elif not over:
                 self._names[worker] = beat["name"]
                 now, wants = time.monotonic(), beat["wants"]

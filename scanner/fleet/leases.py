@@ -82,6 +82,10 @@ class Leases:
         if worker in self._sharers:
             self._sharers[worker].wants = False
 
+    def leave(self, worker: str) -> None:
+        """A worker has gone, and holds no lease."""
+        self._sharers.pop(worker, None)
+
     def share(self, now: float) -> float:
         """The rate of one worker, if all that are there take part; 0: no limit."""
         return self._rate / max(1, len(self.present(now)))

@@ -80,14 +80,8 @@ class Link:
     def close(self) -> None:
         """End the connection and its thread."""
         with suppress(Exception):
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(CONNECT_SECONDS)
+            asyncio.run_coroutine_threadsafe(self.nats.close(), self._loop).result(CONNECT_SECONDS)
         self._stop()
-
-    async def _close(self) -> None:
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if task.get_coro().__qualname__.startswith("Link._kept"):  # type: ignore[union-attr]
-                task.cancel()
-        await self.nats.close()
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -97,6 +91,11 @@ class Link:
         asyncio.set_event_loop(self._loop)
         prepare()
         self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
 
     async def _connect(self, options: dict[str, Any]) -> None:
         import nats

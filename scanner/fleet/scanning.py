@@ -82,11 +82,9 @@ def _session(task: Task, rate: float, warn: Callable[[str], None]) -> Session:
     job = task.job
     config = replace(job.config, max_rate=rate or None) if job.auto else replace(job.config, rate=rate)
     if job.verb == "connect":
-        from ..connect.local_end import LocalEnd
         from ..connect.probing import with_routes
         from ..connect.scan import connect_session
 
-        LocalEnd(None, None).check()
         return connect_session(task.part.within(with_routes(task.part.hosts, config, warn)), config)
     from ..halfopen.session import syn_session
 

@@ -35,6 +35,7 @@ from .rows import WrongRows, checked
 from .spool import Spool
 
 WORKERS_SECONDS = 10.0  # so long a scan waits for its first worker
+ALONE_SECONDS = 15.0  # without any worker, until the user is told
 TURN_SECONDS = 0.05
 Say = Callable[[str], None]
 
@@ -66,6 +67,7 @@ class FleetSession:
         self.names: Names = wanted.spaces.hosts.names or NO_NAMES
         self.opened: list[tuple[str, int]] = []
         self.naming = False
+        self._alone_since: float | None = None
         self._clock, self._stops = steady_clock(), 0
         self._total = ScanStats(targets=job.order.extent.targets, asked_rate=wanted.config.rate, started=time.time())
         self._total.unresolved = wanted.spaces.hosts.unresolved
@@ -158,6 +160,7 @@ class FleetSession:
         if not self._gather.whole:
             if cause := self._collector.lost or self._gather.hopeless:
                 raise ScanError(f"the fleet cannot go on: {escaped(cause)}")
+            self._look_for_workers()
             time.sleep(TURN_SECONDS)
             return
         with self._collector.lock:
@@ -176,6 +179,17 @@ class FleetSession:
         yield rows
         if not self._resumable:
             self._spool.forget(whole.piece)
+
+    def _look_for_workers(self) -> None:
+        """Say once that nobody works."""
+        now = time.monotonic()
+        if self._collector.workers:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+        elif now > self._alone_since + ALONE_SECONDS:
+            self._alone_since = float("inf")
+            self._say("no worker is there: the scan waits for one; Ctrl-C ends it")
 
     def _rows(self, whole: Whole) -> list[Verdict]:
         """The rows of a piece, checked. Raises WrongRows, UsageError."""

@@ -53,7 +53,7 @@ class _Scan:
         self.job: Job | None = None
         self.refuses: str | None = None
         self.allowance = Allowance()
-        self.wants = False
+        self.wants = self.beats = False
         self.pulled: Any = None
         self.pause_until = 0.0
 
@@ -104,7 +104,6 @@ class Worker:
             if known is None or known.offer != offer:
                 known = self._scans[offer["scan"]] = _Scan(offer)
                 known.refuses = refusal_of_offer(offer, self._limits)
-                self._link.start(self._beats(known))
             known.seen = boot_time()
 
     def _fresh(self, scan: _Scan) -> bool:
@@ -112,11 +111,14 @@ class Worker:
 
     async def _serve(self) -> None:
         """Take pieces of each scan in turn."""
-        while True:
+        while not self._stopped.is_set():
             self._scans = {name: scan for name, scan in self._scans.items() if self._fresh(scan)}
             for scan in list(self._scans.values()):
                 if scan.job is None and scan.refuses is None:
                     await self._load(scan)
+                if (scan.job or scan.refuses) and not scan.beats:  # who has not decided is not there
+                    scan.beats = True
+                    self._link.start(self._beats(scan))
                 if scan.job and boot_time() >= scan.pause_until and (message := await self._pull(scan)):
                     await self._work(scan, scan.job, message)
             await asyncio.sleep(0.05)
@@ -151,7 +153,7 @@ class Worker:
 
     async def _beats(self, scan: _Scan) -> None:
         """Ask for leases as long as the scan is offered."""
-        while self._fresh(scan):
+        while self._fresh(scan) and not self._stopped.is_set():
             await self._beat(scan)
             waiting = scan.wants and scan.allowance.rate(boot_time()) is None
             await asyncio.sleep(QUICK_BEAT_SECONDS if waiting else BEAT_SECONDS)

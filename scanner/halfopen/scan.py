@@ -220,8 +220,7 @@ class Scan:
 
     def _count_sent(self, now: int) -> None:
         """Tell the controller what has left."""
-        controller = self._controller
-        if controller is None:
+        if (controller := self._controller) is None:
             return
         probes, control = self.transmit.sent["probe"], self.transmit.sent["control"]
         new_probes, new_control = probes - self._counted[0], control - self._counted[1]

@@ -9,7 +9,17 @@ import pytest
 
 from tests.lab.fleet import Arrivals, Fleet, fleet, nats_server
 from tests.lab.fleet_chaos import (
-    DROPPED, MOST_RATE, OPEN, RATE, SCAN, VICTIMS, WHAT, begin, expected, scan_with_a_death, verdicts,
+    DROPPED,
+    MOST_RATE,
+    OPEN,
+    RATE,
+    SCAN,
+    VICTIMS,
+    WHAT,
+    begin,
+    expected,
+    scan_with_a_death,
+    verdicts,
 )  # fmt: skip
 from tests.lab.live import LIVE
 from tests.processes import wait_until
