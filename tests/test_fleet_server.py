@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import scanner.fleet.session
-from scanner.fleet.limits import limits_of, refusal, refusal_of_offer
+from scanner.fleet.limits import limits_of, refusal_of_offer
 from scanner.fleet.subjects import permissions
 from tests.command import halfopen
 from tests.lab.fleet import nats_server
@@ -233,6 +233,3 @@ def test_the_address_family_of_a_server_may_be_six(capsys: pytest.CaptureFixture
     with socket.socket(socket.AF_INET) as unused:
         unused.bind(("127.0.0.1", 0))
     assert (halfopen(*HERE, "--fleet", "nats://[::1]:1"), "no server at" in one_line(capsys)) == (2, True)
-
-
-assert refusal

@@ -182,7 +182,6 @@ def worker(given: Given) -> int:
     """Scan for others: take pieces of their scans from a NATS server, within the limits of this machine's owner.
 
     Examples:
-      sudo halfopen worker nats://192.0.2.1:4222 --max-rate 1000 --deny 10.0.0.0/8
       sudo halfopen worker tls://fleet.example:4222 --tls-ca ca.pem --tag berlin
     """
     from .fleet import run_worker
