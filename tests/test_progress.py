@@ -35,6 +35,7 @@ class Session:
     """A session that stands still."""
 
     names = {"2001:db8::1": "web.example"}
+    crew = ""
 
     def __init__(self, stats: ScanStats) -> None:
         self.targets, self._stats = stats.targets, stats
@@ -174,6 +175,12 @@ def test_without_a_request_nothing_is_printed(capsys: pytest.CaptureFixture[str]
     progress.tick()
     progress.finish()
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_line_says_how_many_workers_there_are() -> None:
+    session = Session(HALF)
+    session.crew = "3 workers"
+    assert "; 3 workers" in scan_of(session).line(10.0)
 
 
 def test_a_key_is_a_request(capsys: pytest.CaptureFixture[str]) -> None:

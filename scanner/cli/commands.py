@@ -9,7 +9,7 @@ a fifth of the time of a scan of one port. Our options are texts, lists of texts
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING
 from functools import cache
-from inspect import Parameter
+from inspect import Parameter, cleandoc
 from typing import Annotated, Any
 
 import typer
@@ -109,3 +109,12 @@ def ladder_of_each(arguments: list[str]) -> list[str]:
         "--ladder=each" if argument == "--ladder" and not name else argument
         for argument, name in zip(arguments, named, strict=False)
     ]
+
+
+def texts(act: Callable[..., Any]) -> dict[str, Any]:
+    """The help of a function, which is the first paragraph of its docstring, and the rest, printed below the options.
+
+    The mark `\\b` keeps click from joining the lines of a paragraph.
+    """
+    text, *paragraphs = cleandoc(act.__doc__ or "").split("\n\n")
+    return {"help": text, "epilog": "\n\n".join(f"\b\n{paragraph}" for paragraph in paragraphs)}

@@ -12,7 +12,7 @@ was learned is written), 141 the reader of standard output has left.
 import sys
 from collections.abc import Callable
 from functools import partial
-from inspect import Signature, cleandoc
+from inspect import Signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ import typer
 from ..config import TargetOptions
 from ..errors import ScannerError, cause_of, need_linux, note, shortened
 from . import options, privileges
-from .commands import Grouped, Root, ladder_of_each, parameter
+from .commands import Grouped, Root, ladder_of_each, parameter, texts
 from .familiar import understood
 from .fleet_options import WorkerOptions
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
@@ -30,15 +30,6 @@ from .patterns import expanded
 _VERBS: dict[str, Callable[[Given], int]] = {}
 _ON_LINUX = ("syn", "connect", "plan", "worker", "demo")  # the verbs that work nowhere else
 _CommandLineError: Any = typer.BadParameter.__base__  # what click raises for options that it cannot read
-
-
-def _texts(act: Callable[..., Any]) -> dict[str, Any]:
-    """The help of a function, which is the first paragraph of its docstring, and the rest, printed below the options.
-
-    The mark `\\b` keeps click from joining the lines of a paragraph.
-    """
-    text, *paragraphs = cleandoc(act.__doc__ or "").split("\n\n")
-    return {"help": text, "epilog": "\n\n".join(f"\b\n{paragraph}" for paragraph in paragraphs)}
 
 
 def _verb(act: Callable[[Given], int]) -> Callable[[Given], int]:
@@ -65,7 +56,7 @@ def _register(app: typer.Typer, name: str, act: Callable[[Given], int]) -> None:
 
     parameters = list(map(parameter, OPTIONS[name].values()))
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    app.command(name, **_texts(act), cls=Grouped)(command)
+    app.command(name, **texts(act), cls=Grouped)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -261,7 +252,7 @@ def command_line(words: list[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=True,
     )
-    app.callback(**_texts(_root))(_root)
+    app.callback(**texts(_root))(_root)
     for name in words[:1] if words and words[0] in _VERBS else _VERBS:
         _register(app, name, _VERBS[name])
     return app
