@@ -237,10 +237,13 @@ class Windows:
 
     def next_due(self, now: int) -> float | None:
         """Seconds until a wait is over; None: there is no wait."""
-        waits = [
-            next_wait(window.state, (now - window.current.last_sent) / SECOND, partial(self._waits, window))
-            for window in self.open
-        ]
+        waits = [self._next_wait(window, now) for window in self.open]
         if self._suspected or any(window.suspect.any() for window in self.open):
             waits.append(max(0, self._look_at - now) / SECOND)
         return min((wait for wait in waits if wait is not None), default=None)
+
+    def _next_wait(self, window: Window, now: int) -> float | None:
+        """The same of one window. What is over while it is not looked at is over when it is."""
+        wait = next_wait(window.state, (now - window.current.last_sent) / SECOND, partial(self._waits, window))
+        asleep = (self._asleep_until.get(id(window), 0) - now) / SECOND
+        return wait if wait is None or len(self.open) <= FEW_OPEN else max(wait, asleep)
