@@ -41,7 +41,9 @@ def need_linux(what: str) -> None:
     """Raises UsageError on another system. Packet sockets, netlink, epoll and capabilities are of Linux alone."""
     if not _ON_LINUX:
         system = _SYSTEMS.get(sys.platform, sys.platform)
-        raise UsageError(f"{what} needs Linux, and this is {system}: classify, who, diff, report and schema work here")
+        raise UsageError(
+            f"{what} needs Linux, and this is {system}: classify, who, diff, merge, report and schema work here"
+        )
 
 
 def cause_of(error: OSError) -> str:

@@ -5,6 +5,9 @@ part of a path is never followed as a symbolic link to a file, also with `--forc
 without `--force`. With it, the new file is made beside the old one, as PATH.new, and takes its name in one step. So
 other names (hard links) of the old file keep the old content, and the new file has the rights of a new file.
 
+What is only good as a whole (`open_whole`) has no name at all until then, where the system has such files (O_TMPFILE).
+So a process that is killed leaves nothing of it.
+
 A device or a pipe is written as it is, also behind a link (`/dev/stdout`, `>(…)`). A file that is being written is
 locked, so that no other scan writes to it. The kernel drops the lock with the process, however that ends.
 
@@ -26,13 +29,14 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_NOFOLLOW, _NONBLOCK = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
+_NOFOLLOW, _NONBLOCK, _UNNAMED = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_TMPFILE"))
+_OPEN_FILES = "/proc/self/fd"  # links to them, by their descriptors (proc(5))
 _WRITE = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 _MAKE = _WRITE | os.O_CREAT | os.O_EXCL  # fails for whatever has the name already, a link too (open(2))
 
 
 class NewFile:
-    """An open file. If it replaces another one, it has its name only after `commit`.
+    """An open file. If it replaces another one, or has no name yet, it has its name only after `commit`.
 
     `descriptor` belongs to the caller. `made`: the name until `commit`; None: a device, or a file that is gone on with.
     """
@@ -61,6 +65,42 @@ class NewFile:
         self._made = self._old = None
 
 
+class WholeFile:
+    """An open file without a name, which it gets with `commit`. `descriptor` belongs to the caller."""
+
+    def __init__(self, descriptor: int, path: str, force: bool) -> None:
+        self.descriptor, self._path, self._force = descriptor, path, force
+
+    def commit(self) -> None:
+        """Give the file its name when the disk has its data. Raises UsageError as `open_new`."""
+        check_new(self._path, self._force)
+        made = f"{self._path}.new" if self._force else self._path
+        with _named(self._path):
+            os.fsync(self.descriptor)
+            try:
+                # A folder for the source lets Python follow this link (linkat(2), AT_SYMLINK_FOLLOW).
+                os.link(f"{_OPEN_FILES}/{self.descriptor}", made, src_dir_fd=self.descriptor)
+            except FileExistsError as error:
+                raise _in_the_way(self._path) if self._force else _exists(self._path) from error
+            if self._force:
+                os.replace(made, self._path)
+
+    def abandon(self) -> None:
+        """Nothing: a file without a name ends when it is closed."""
+
+
+def open_whole(path: str, force: bool) -> NewFile | WholeFile:
+    """A file that has its name only after `commit`, also where nothing has the name now.
+
+    Raises UsageError as `open_new`. Limit: where the system has no files without names, it has its name at once.
+    """
+    check_new(path, force)
+    if _UNNAMED and os.path.isdir(_OPEN_FILES) and (os.path.isfile(path) or not os.path.lexists(path)):
+        with suppress(OSError):  # a file system without such files
+            return WholeFile(os.open(os.path.dirname(path) or ".", _WRITE | _UNNAMED, 0o666), path, force)
+    return open_new(path, force)
+
+
 def open_new(path: str, force: bool) -> NewFile:
     """A file to write. A regular file that exists keeps its name and content until `commit`.
 
@@ -82,7 +122,7 @@ def open_new(path: str, force: bool) -> NewFile:
             if fcntl is not None:
                 return _locked(os.open(f"{path}.new", _MAKE, 0o666), path, f"{path}.new", os.dup(old))
         except FileExistsError as error:
-            raise UsageError(f"{path}.new is in the way of a new {path}: remove it, or name another file") from error
+            raise _in_the_way(path) from error
         finally:
             os.close(old)
         os.unlink(path)
@@ -184,6 +224,10 @@ def _lock(file: int, path: str) -> None:
 
 def _busy(path: str) -> UsageError:
     return UsageError(f"{path} is being written by another scan: wait for it, or name another file")
+
+
+def _in_the_way(path: str) -> UsageError:
+    return UsageError(f"{path}.new is in the way of a new {path}: remove it, or name another file")
 
 
 def _exists(path: str) -> UsageError:

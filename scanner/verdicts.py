@@ -30,7 +30,7 @@ _TYPES = {  # of the fields of Verdict; empty: as long as the longest text
     "evidence": "", "rtt_ms": "f8", "time": "f8", "pass_": "u1", "icmp_from": "U39", "scanner_ip": "U39",
     "tunnel": "", "first_probe": "f8", "last_probe": "f8", "attempts": "i8",
     "scan": "i4", "hostname": "", "mac": "U17", "vendor": "",
-    "window": "i4", "mss": "i4", "options": "",
+    "window": "i4", "mss": "i4", "options": "", "vantage": "", "capture": "",
 }  # fmt: skip
 _UNKNOWN = {"U": "", "i": -1, "f": np.nan, "u": 0, "": ""}  # by the kind of the type
 
@@ -109,7 +109,7 @@ class Verdicts:
         (int16), service (text), evidence (words with spaces between), rtt_ms (float64, milliseconds), time (float64,
         seconds since 1970), pass (uint8, from 1), icmp_from, scanner_ip, tunnel (text), first_probe, last_probe
         (float64, seconds since 1970), attempts (int64), scan (int32, from 1), hostname, mac, vendor (text), window, mss
-        (int32), options (text). Not known: "", -1, NaN, or pass 0.
+        (int32), options, vantage, capture (text). Not known: "", -1, NaN, or pass 0.
         """
         rows: list[tuple[Any, ...]] = []
         longest = {name: 1 for name in Verdict._fields if not _TYPES[name]}

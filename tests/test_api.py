@@ -64,9 +64,9 @@ def test_columns() -> None:
     table = Verdicts([], [], iter([[FULL, DOWN]])).to_numpy()
     expected = [
         ("192.0.2.7", 80, "closed", "reset", "tcp", 63, "http", "firewall-reset late", 0.125, 1700000000.25, 2,
-         "192.0.2.254", "192.0.2.1", "", np.nan, np.nan, -1, -1, "", "", "", -1, -1, ""),
+         "192.0.2.254", "192.0.2.1", "", np.nan, np.nan, -1, -1, "", "", "", -1, -1, "", "", ""),
         ("192.0.2.8", -1, "down", "no-arp", "tcp", -1, "", "", np.nan, np.nan, 0, "", "", "", np.nan, np.nan, -1, -1,
-         "", "", "", -1, -1, ""),
+         "", "", "", -1, -1, "", "", ""),
     ]  # fmt: skip
     assert (table.shape, repr(table.tolist())) == ((2,), repr(expected))
 
@@ -77,7 +77,7 @@ def test_columns_of_nothing_have_every_field() -> None:
         (0,),
         ("ip", "port", "state", "reason", "protocol", "ttl", "service", "evidence", "rtt_ms", "time", "pass",
          "icmp_from", "scanner_ip", "tunnel", "first_probe", "last_probe", "attempts", "scan",
-         "hostname", "mac", "vendor", "window", "mss", "options"),
+         "hostname", "mac", "vendor", "window", "mss", "options", "vantage", "capture"),
     )  # fmt: skip
 
 

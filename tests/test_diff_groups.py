@@ -146,6 +146,27 @@ def test_a_service_that_nmap_and_iana_name_differently_is_no_change(tmp_path: Pa
     assert diff(tmp_path, NMAP, ours, "--reasons") == (0, "", "halfopen: 1 the same\n")
 
 
+def test_rows_are_compared_with_those_of_the_same_vantage_point() -> None:
+    here, there = ([row._replace(vantage=place) for row in side("1 22o")] for place in ("here", "there"))
+    closed = [row._replace(vantage="there") for row in side("1 22c")]
+    assert changes(here + there, closed + here) == ["1 22 closed"]
+
+
+VANTAGE = [row._replace(vantage="here") for row in side("1 22o")]
+MIXED = {
+    "in one file": (VANTAGE + side("1 80o"), OLD, "old has rows with a vantage point and rows without: give"),
+    "in one of two files": (OLD, VANTAGE, "only one of old and new has vantage points: give"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "said"), MIXED.values(), ids=MIXED)
+def test_rows_with_and_without_a_vantage_point_are_refused(
+    old: list[Verdict], new: list[Verdict], said: str, tmp_path: Path
+) -> None:
+    code, printed, errors = diff(tmp_path, old, new)
+    assert (code, printed, errors.count("\n"), said in errors) == (2, "", 1, True)
+
+
 ODD = {
     "no row at all": ("", OLD, "old is a result without rows"),
     "only the head of a CSV file": ("ip,port,state,reason\n", OLD, "old is a result without rows"),

@@ -104,7 +104,7 @@ NEED_LINUX = {
 @pytest.mark.parametrize("verb", NEED_LINUX)
 def test_what_sends_packets_says_that_it_needs_linux(system: str, verb: str) -> None:
     done = run(system, *NEED_LINUX[verb])
-    working = "classify, who, diff, report and schema work here"
+    working = "classify, who, diff, merge, report and schema work here"
     expected = f"halfopen: {verb} needs Linux, and this is {SYSTEMS[system]}: {working}\n"
     assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", expected)
 

@@ -6,7 +6,6 @@ import sys
 from html import unescape
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -78,12 +77,9 @@ def test_findings_are_sentences_about_evidence() -> None:
     assert model([row for row in rows if not row.evidence]).findings == []
 
 
-SEEN = NamedTuple("SEEN", [*Verdict.__annotations__.items(), ("vantage", str)])  # type: ignore[misc]
-
-
-def from_vantages(row: Verdict, **states: str) -> list[Any]:
+def from_vantages(row: Verdict, **states: str) -> list[Verdict]:
     """A row as vantage points see it, each with its state."""
-    return [SEEN(*row._replace(state=state), vantage) for vantage, state in states.items()]
+    return [row._replace(state=state, vantage=vantage) for vantage, state in states.items()]
 
 
 def test_where_vantage_points_differ() -> None:
@@ -103,7 +99,7 @@ def test_where_vantage_points_differ() -> None:
 
 
 def test_rows_with_and_without_a_vantage_point() -> None:
-    assert model([*from_vantages(ROWS[0], paris="open"), SEEN(*ROWS[1], None)]).notes == [
+    assert model([*from_vantages(ROWS[0], paris="open"), ROWS[1]]).notes == [
         "1 row without a vantage point beside 1 row with one: only the latter are compared by vantage point"
     ]
 

@@ -36,11 +36,13 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
     if options.ladder and options.gap:
         raise UsageError("--ladder draws all scans of a target: choose one with --since and --until, without --gap")
+    if options.jobs:
+        raise UsageError("--jobs needs --each: several files are one capture, and one process judges it")
     check_form(output.progress)
     output.check_names()
     if output.stats:
         check_new(output.stats, output.force)
-    reading = _reading(options, output.only_open)
+    reading = reading_of(options, output.only_open)
     drawn: list[Verdict] = []
 
     def noting(rows: Iterable[Verdict]) -> Iterator[Verdict]:
@@ -57,7 +59,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     # Rows are tuples of text and numbers without cycles. The collector would go through all of them, again and again.
     gc.disable()
     with stopped_by_signals(stop, lambda: reading.interrupted):
-        outputs = output.open(Run(command_line(), scans=bool(reading.gap), only_open=output.only_open))
+        outputs = output.open(Run(command_line(), more=("scan",) * bool(reading.gap), only_open=output.only_open))
         with watched(reading, output.quiet, output.progress) as progress:
             for rows in reading.batches():
                 with progress.writing():
@@ -74,7 +76,7 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     return INTERRUPTED if reading.interrupted else reading.exit_code
 
 
-def _reading(options: ClassifyOptions, only_open: bool) -> Classification:
+def reading_of(options: ClassifyOptions, only_open: bool) -> Classification:
     """What is to be read, and how. Raises UsageError."""
     selection, period = _selection(options, only_open), Period.of(options.since, options.until)
     gap = 0 if options.gap is None else duration("--gap", options.gap)

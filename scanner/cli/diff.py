@@ -6,7 +6,6 @@ groups of changes count. What is printed does not depend on it.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 
 from ..capture.source import file_name
 from ..errors import ScanError, UsageError, note
@@ -14,39 +13,51 @@ from ..output.jsonl import chunks
 from ..output.stream import standard_output
 from ..results.changes import Change, Difference, Group, json_line, table
 from ..results.diff import Comparison, compared
-from ..results.read import Showing, read_results
+from ..results.memory import at_most
+from ..results.read import read_results
+from .options import DiffOptions
+from .progress import reading
 
 
-def run_diff(
-    *, old: str, new: str, form: str | None, reasons: bool, only_open: bool, fail_on: tuple[str, ...],
-    everything: bool, quiet: bool, showing: Showing = nullcontext,
-) -> int:  # fmt: skip
-    """The exit code: 1 if something changed (with `fail_on` in one of these groups), else 0. Raises UsageError."""
+def run_diff(options: DiffOptions) -> int:
+    """The exit code: 1 if something changed (with --fail-on in one of these groups), else 0. Raises UsageError."""
+    form, old, new = options.form, options.old, options.new
     if form not in (None, "table", "jsonl"):
         raise UsageError(f"format {form!r} is not known here: use table or jsonl")
     if old == new == "-":
         raise UsageError("both sides are standard input: name a file for one of them")
-    wanted = _groups(fail_on)
+    wanted = _groups(options.fail_on)
+    with at_most(options.max_memory):
+        changed = _print_changes(options, _comparison(options))
+    return 1 if changed & wanted else 0
+
+
+def _comparison(options: DiffOptions) -> Comparison:
+    """Both results, read and compared."""
     notes: list[str] = []
     try:
-        with showing() as tell:
-            sides = ((read_results([path], notes.append, tell), file_name(path)) for path in (old, new))
-            comparison = compared(sides, reasons, only_open, notes.append)
+        with reading(options.quiet) as tell:
+            sides = ((read_results([path], notes.append, tell), file_name(path)) for path in (options.old, options.new))
+            return compared(sides, options.reasons, options.only_open, notes.append)
     finally:
         for line in notes:
             note(line)
+
+
+def _print_changes(options: DiffOptions, comparison: Comparison) -> set[Group]:
+    """Print what changed; the groups that it belongs to."""
     tally: Counter[Change] = Counter()
     groups: set[Group] = set()
     rows = _counted(comparison.differences, tally, groups)
     try:
         stream = standard_output()
-        for text in chunks(map(json_line, rows) if form == "jsonl" else table(rows, everything)):
+        for text in chunks(map(json_line, rows) if options.form == "jsonl" else table(rows, options.everything)):
             stream.write(text)
     except ScanError as error:
         raise UsageError(str(error)) from error  # exit code 2: 1 says that something changed
-    if not quiet:
+    if not options.quiet:
         note(_summary(comparison, tally))
-    return 1 if groups & wanted else 0
+    return groups
 
 
 def _groups(words: tuple[str, ...]) -> set[Group]:

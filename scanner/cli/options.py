@@ -35,15 +35,12 @@ LADDER = (
 FORCE = (False, OUTPUT, "Overwrite output files.")
 EVERYTHING = (False, OUTPUT, "Every row: none is folded, summed or left out.", "--all")
 MAX_MEMORY = ("512M", INPUT, "The most memory to use, such as 2G; 0: no limit.", "", "SIZE")
-CAPTURES = (
-    MISSING, INPUT, "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture.", None,
-)  # fmt: skip
+RESULTS = (MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", None)
+_FILES = "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture."
+CAPTURES = (MISSING, INPUT, _FILES, None)
 OUTER = (False, EVIDENCE, "Judge only the outside of tunnels (GRE, IPIP, 6in4, VXLAN, GENEVE, ERSPAN, GTP-U).")
-SINCE = (
-    None,
-    INPUT,
-    "Only packets from this time on: 2026-11-22T10:00Z, '2026-11-22 10:00' (UTC), or seconds since 1970.",
-)
+_FROM = "Only packets from this time on: 2026-11-22T10:00Z, '2026-11-22 10:00' (UTC), or seconds since 1970."
+SINCE = (None, INPUT, _FROM)
 UNTIL = (None, INPUT, "Only packets before this time, in the same forms. Packets without a time stamp are left out.")
 QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 PROGRESS = ("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
@@ -135,13 +132,15 @@ class OutputOptions:
                     raise UsageError(f"{flag} {path} is also a file to be written by {taken[name]}: give each its own")
         # Several files of -o are compared where they are opened.
 
-    def open(self, run: "Run", written: "Sequence[Written] | None" = None) -> "Outputs":
-        """Open every output. `written`: go on after these parts of the files. Raises UsageError."""
+    def open(
+        self, run: "Run", written: "Sequence[Written] | None" = None, whole: bool = False, to_screen: bool = True
+    ) -> "Outputs":
+        """Open every output, as `output.open_sinks` does. Raises UsageError."""
         from ..output import open_sinks
 
         return open_sinks(
             self.form, self.output, named=self.named, force=self.force, everything=self.everything, run=run,
-            written=written,
+            written=written, whole=whole, to_screen=to_screen,
         )  # fmt: skip
 
     def print_ladders(self, text: str) -> None:
@@ -164,15 +163,15 @@ class ClassifyOptions:
     scanner: Texts = option((), INPUT, "Only probes of this scanner; repeatable.")
     target: Texts = option((), INPUT, "Only these targets; repeatable.")
     ports: str | None = option(None, INPUT, "Only these ports.", "-p --ports")
-    gap: str | None = option(
-        None, INPUT, "Scans of a target that are further apart (90s, 30m, 1h, 2d) have rows of their own.", "", "TIME"
-    )
+    gap: str | None = option(None, INPUT, "Scans further apart (90s, 30m, 1h, 2d) have rows of their own.", "", "TIME")
     since: str | None = option(*SINCE)
     until: str | None = option(*UNTIL)
     timeout: float = option(1.0, EVIDENCE, "Seconds that a probe must have waited to be filtered; 0: any time.")
     orphans: bool = option(False, EVIDENCE, "Also rows for replies whose probe was not captured.")
     outer: bool = option(*OUTER)
     ladder: str | None = option(*LADDER)
+    each: bool = option(False, INPUT, "Every file is a capture of its own, also those of folders; rows say which.")
+    jobs: int = option(0, INPUT, "With --each: judge in N processes (default: one for each processor).", "", "N")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -194,7 +193,7 @@ class WhoOptions:
 class ReportOptions:
     """What `report` reads and writes."""
 
-    results: Texts = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", None)
+    results: Texts = option(*RESULTS)
     since: str | None = option(None, INPUT, "An earlier result: the page says what changed.", "", "RESULTS")
     stats: Texts = option(
         (), INPUT, "What --stats wrote of the scan (default: NAME.stats.json beside NAME.jsonl).", "", "FILE"
@@ -224,13 +223,16 @@ class DiffOptions:
     quiet: bool = option(*QUIET)
 
 
-_BY_PACKETS = (
-    "source_port",
-    "ttl",
-    "tos",
-    "senders",
-    "transport",
-)  # what only frames that we build ourselves can carry
+@dataclass(kw_only=True, eq=False, repr=False)
+class MergeOptions:
+    """What `merge` reads."""
+
+    results: Texts = option(*RESULTS)
+    max_memory: str = option(*MAX_MEMORY)
+
+
+# What only frames that we build ourselves can carry.
+_BY_PACKETS = ("source_port", "ttl", "tos", "senders", "transport")
 OPTIONS: dict[str, dict[str, Option]] = {
     "syn": declared(TargetOptions, SynConfig, EvidenceOptions, OutputOptions, FleetOptions),
     "connect": declared(TargetOptions, SynConfig, OutputOptions, FleetOptions, without=(*_BY_PACKETS, "options")),
@@ -242,6 +244,9 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "demo": {},
     "report": declared(ReportOptions),
     "diff": declared(DiffOptions),
+    "merge": declared(
+        MergeOptions, OutputOptions, without=("verbose", "progress", "stats", "strict", "then", "resume")
+    ),
     "schema": {},
 }
 

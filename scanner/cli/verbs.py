@@ -148,10 +148,16 @@ def classify(given: Given) -> int:
       halfopen classify scan.pcap --open -f jsonl
       halfopen classify rotated-*.pcap.gz -oX scan.xml
       halfopen classify scan.pcap --ladder 192.0.2.7:22
+      halfopen classify --each captures/ -o all.jsonl.gz
     """
+    chosen = group(options.ClassifyOptions, given), group(OutputOptions, given)
+    if chosen[0].each:
+        from .each import run_each
+
+        return run_each(*chosen)
     from .classify import run_classify
 
-    return run_classify(group(options.ClassifyOptions, given), group(OutputOptions, given))
+    return run_classify(*chosen)
 
 
 @_verb
@@ -221,13 +227,23 @@ def diff(given: Given) -> int:
       halfopen diff monday.jsonl tuesday.jsonl --fail-on opened,reachable
       halfopen diff nmap.xml scan.pcapng --open -f jsonl
     """
-    from ..results.memory import at_most
     from .diff import run_diff
-    from .progress import reading
 
-    chosen = vars(group(options.DiffOptions, given))
-    with at_most(chosen.pop("max_memory")):
-        return run_diff(**chosen, showing=partial(reading, chosen["quiet"]))
+    return run_diff(group(options.DiffOptions, given))
+
+
+@_verb
+def merge(given: Given) -> int:
+    """Several results as one: of shards, of parts of a scan, of several scanners or captures. Each target once.
+
+    Examples:
+      halfopen merge shard-*.jsonl -o all.jsonl
+      halfopen merge monday.jsonl nmap.xml scan.pcapng -o all.csv.gz -oX all.xml
+      halfopen merge a.jsonl b.jsonl --open -f list
+    """
+    from .merge import run_merge
+
+    return run_merge(group(options.MergeOptions, given), group(OutputOptions, given))
 
 
 @_verb

@@ -46,7 +46,7 @@ def _jsonl(stream: Stream, everything: bool, run: Run) -> Format:
 def _csv(stream: Stream, everything: bool, run: Run) -> Format:
     from .csv import csv_format
 
-    return csv_format(run.scans)
+    return csv_format(run.more)
 
 
 def _xml(stream: Stream, everything: bool, run: Run) -> Format:
@@ -146,6 +146,25 @@ class Outputs:
         self._serve(lambda sink: sink.finish(summary))
         self._sinks.clear()
 
+    def publish(self, summary: Summary) -> None:
+        """Write the ends of all files, and then give them their names. Raises ScanError before the first has its name.
+
+        Raises UsageError if the system refuses a name.
+        """
+        for sink in self._sinks:
+            sink.stream.write(sink.form.end(summary))
+        for sink in self._sinks:
+            sink.stream.begin()
+        for sink in self._sinks:
+            sink.stream.close()
+        self._sinks.clear()
+
+    def abandon(self) -> None:
+        """Close files that are not published, and leave nothing of them."""
+        for sink in self._sinks:
+            sink.stream.abandon()
+        self._sinks.clear()
+
     def written(self) -> list[Written]:
         """What every file holds now; standard output cannot be continued."""
         files = [sink for sink in self._sinks if not sink.stream.person]
@@ -175,20 +194,22 @@ def open_sinks(
     everything: bool = False,
     run: Run | None = None,
     written: Sequence[Written] | None = None,
+    whole: bool = False,
+    to_screen: bool = True,
 ) -> Outputs:
     """Open `form` (None: table) on standard output, every file of `files`, and `named` ones, (format, path).
 
     `everything` (`--all`) folds and sums nothing; `run` is for formats with a head. With `written`, what
-    `Outputs.written` gave, the files are continued from there. Raises UsageError for an unknown format or suffix, a
-    name given twice, a file that exists (without `force`), cannot be written, or does not hold what had been written.
+    `Outputs.written` gave, the files are continued from there. `whole`: a file has its name only after
+    `Outputs.publish`. Without `to_screen` standard output gets nothing. Raises UsageError for an unknown format or
+    suffix, a name given twice, a file that exists (without `force`), cannot be written, or does not hold what had been
+    written.
     """
-    form = _standard_form(form, [name for name, path in named if path == "-"])
-    wanted = [(_form(path), path) for path in files if path != "-"] + [pair for pair in named if pair[1] != "-"]
-    names = [*(name for name, _ in wanted), form]
-    run = run or Run()
+    names, paths = check_forms(form, files, named)
+    run, screen = run or Run(), [standard_output()] if to_screen else []
     with ExitStack() as undo:
-        streams = [*_open_files([path for _, path in wanted], force, written, undo), standard_output()]
-        forms = [FORMATS[name](stream, everything, run) for name, stream in zip(names, streams, strict=True)]
+        streams = [*_open_files(paths, force, written, whole, undo), *screen]
+        forms = [FORMATS[name](stream, everything, run) for name, stream in zip(names, streams, strict=False)]
         for at, file in enumerate(written or ()):
             try:
                 forms[at].recall(file.memory)
@@ -196,10 +217,19 @@ def open_sinks(
                 raise UsageError(
                     f"what the state notes of {streams[at].name} is damaged ({error!r}): scan anew"
                 ) from error
-        for stream in streams:
+        for stream in () if whole else streams:
             stream.begin()
         undo.pop_all()  # nothing is undone
     return Outputs([Sink(stream, form) for stream, form in zip(streams, forms, strict=True)])
+
+
+def check_forms(
+    form: str | None, files: Sequence[str], named: Sequence[tuple[str, str]] = ()
+) -> tuple[list[str], list[str]]:
+    """The formats of all files and, as the last one, of standard output; and the paths. Raises UsageError."""
+    screen = _standard_form(form, [name for name, path in named if path == "-"])
+    wanted = [(_form(path), path) for path in files if path != "-"] + [pair for pair in named if pair[1] != "-"]
+    return [*(name for name, _ in wanted), screen], [path for _, path in wanted]
 
 
 def _standard_form(form: str | None, others: list[str]) -> str:
@@ -227,7 +257,7 @@ def _form(path: str) -> str:
 
 
 def _open_files(
-    paths: Sequence[str], force: bool, written: Sequence[Written] | None, undo: ExitStack
+    paths: Sequence[str], force: bool, written: Sequence[Written] | None, whole: bool, undo: ExitStack
 ) -> Iterator[Stream]:
     """All files. If one is refused, `undo` leaves the folder as it was."""
     for number, path in enumerate(paths):
@@ -237,6 +267,6 @@ def _open_files(
         raise UsageError("what the state notes of the output files is damaged: scan anew")
     for number, path in enumerate(paths):
         # Only the command names files. A state that somebody else wrote could name any.
-        stream = create(path, force) if written is None else reopen(path, written[number].length)
+        stream = create(path, force, whole) if written is None else reopen(path, written[number].length)
         undo.callback(stream.abandon)
         yield stream

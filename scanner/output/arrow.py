@@ -22,6 +22,7 @@ _TYPES = {  # of the columns
     "icmp_from": "string", "scanner_ip": "string", "tunnel": "string", "first_probe": "float64",
     "last_probe": "float64", "attempts": "int64", "scan": "int32", "hostname": "string",
     "mac": "string", "vendor": "string", "window": "int32", "mss": "int32", "options": "string",
+    "vantage": "string", "capture": "string",
 }  # fmt: skip
 _ALWAYS = ("ip", "state", "reason")  # columns without nulls
 

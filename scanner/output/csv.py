@@ -1,5 +1,5 @@
-"""Comma-separated values: always a header row, then one verdict a row; the columns never
-change, but that rows of `classify --gap` have one more, `scan`.
+"""Comma-separated values: always a header row, then one verdict a row. The columns never change, but that results with
+several scans of a target, several vantage points or several captures have one more (`scan`, `vantage`, `capture`).
 
 Columns carry the names and the order of the JSON keys; an unknown value is an empty cell. Evidence
 words are joined by `;`. Fields are quoted as RFC 4180 (section 2, rules 5 to 7) says, only where
@@ -40,7 +40,7 @@ def line(verdict: Verdict) -> str:
         protocol = ""
     shared = _middle((state, reason, protocol, ttl, service, evidence))
     rtt_cell = "" if rtt is None else f"{rtt:.3f}"
-    first, last, attempts, scan, *_ = sent
+    first, last, attempts, *_ = sent
     names = ",".join(quote(escaped(each or "")) for each in (verdict.hostname, verdict.mac, verdict.vendor))
     options = quote(escaped(verdict.options or ""))
     window, mss = ("" if each is None else each for each in (verdict.window, verdict.mss))
@@ -48,9 +48,19 @@ def line(verdict: Verdict) -> str:
     return (f"{ip},{'' if port is None else port},{shared},{rtt_cell},{when},"
             f"{'' if pass_ is None else pass_},{icmp or ''},{scanner or ''},{quote(tunnel or '')},"
             f"{began},{ended},{'' if attempts is None else attempts},"
-            f"{names},{window},{mss},{options}{f',{scan}' if scan else ''}\n")  # fmt: skip
+            f"{names},{window},{mss},{options}\n")  # fmt: skip
 
 
-def csv_format(scans: bool = False) -> Format:
-    """The Format of one file: the header, then a row for each verdict, in the order given. `scans`: rows have them."""
-    return Format(lambda verdicts: chunks(map(line, verdicts)), ",".join(COLUMNS + ("scan",) * scans) + "\n")
+def csv_format(more: tuple[str, ...] = ()) -> Format:
+    """The Format of one file: the header, then a row for each verdict, in the order given.
+
+    `more`: columns behind the usual ones: `scan`, `vantage`, `capture`.
+    """
+
+    def longer(verdict: Verdict) -> str:
+        known = (getattr(verdict, name) for name in more)
+        cells = ("" if each is None else quote(escaped(str(each))) for each in known)
+        return f"{line(verdict)[:-1]},{','.join(cells)}\n"
+
+    of_row = longer if more else line
+    return Format(lambda verdicts: chunks(map(of_row, verdicts)), ",".join(COLUMNS + more) + "\n")

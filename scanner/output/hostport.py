@@ -46,7 +46,7 @@ class _List:
         """A batch: its open ports that were not written before."""
         if isinstance(verdicts, Columns):
             verdicts = verdicts.take(RANK[verdicts.record["reason"]] == Rank.OPEN)
-        rows = (row for row in verdicts if row.state == _OPEN and self._is_new(row))
+        rows = (row for row in verdicts if row.state == _OPEN and row.protocol == "tcp" and self._is_new(row))
         return chunks(filter(None, (self._line(row.ip, row.port or 0) for row in rows)))
 
     def found(self, targets: Iterable[tuple[str, int]]) -> str:

@@ -28,7 +28,8 @@ HOSTS = 64  # in one write
 _OPEN, _CLOSED, _DOWN, _UNKNOWN = (state.value for state in (State.OPEN, State.CLOSED, State.DOWN, State.UNKNOWN))
 _NO_REPLY = {reason.word for reason in Reason if RANK[reason] == Rank.SILENT}
 
-_Name = tuple[str, str | None, str | None, int | None]  # a host: address, scanner, tunnel, scan
+# A host: address, scanner, tunnel, scan, vantage, capture.
+_Name = tuple[str, str | None, str | None, int | None, str | None, str | None]
 FoldKey = tuple[str, str]  # the state as shown, and the reason
 # What many ports have in common: state, reason, TTL, service, evidence, and the router that sent an ICMP error.
 Details = tuple[str, str, int | None, str | None, tuple[str, ...], str | None]
@@ -55,10 +56,12 @@ class HostRows:
     scanner: str | None  # whose packets a capture shows; None in a live scan
     tunnel: str | None  # that a capture shows the host in
     scan: int | None  # of these ports
+    vantage: str | None  # from which it was scanned, if there are several
+    capture: str | None  # that shows it, if there are several
     hostname: str | None  # that the user gave
     reply: Verdict
     status: str
-    groups: dict[FoldKey, PortGroup]
+    groups: dict[tuple[str, ...], PortGroup]  # by what rows share that are folded together
 
     def shown(self) -> list[Verdict]:
         """The rows that are not folded, by port; the row of a host that is down comes without a port."""
@@ -87,22 +90,23 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
     """The hosts of a batch in address order; with `everything` nothing is folded."""
     hosts: dict[_Name, HostRows] = {}
     for verdict in verdicts:
-        ip, port, state, reason, _, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_ = verdict
-        name = ip, scanner, tunnel, verdict.scan
+        ip, port, state, reason, protocol, _, _, evidence, _, _, _, icmp_from, scanner, tunnel, *_ = verdict
+        name = ip, scanner, tunnel, verdict.scan, verdict.vantage, verdict.capture
         host = hosts.get(name)
         if host is None:
             status = "down" if state == _DOWN else "unknown"
-            host = hosts[name] = HostRows(ip, scanner, tunnel, verdict.scan, verdict.hostname, verdict, status, {})
+            host = hosts[name] = HostRows(*name, verdict.hostname, verdict, status, {})
         # A reply proves the host up, unless it is an ICMP error that a router sent, or proves nothing itself.
         if host.status != "up" and state != _UNKNOWN and reason not in _NO_REPLY and icmp_from in (None, ip):
             host.status, host.reply = "up", verdict
-        key = fold_key(state, reason, evidence)
+        of_tcp = protocol == "tcp"  # what else nmap scanned has no place among folded ports, and is few
+        key = fold_key(state, reason, evidence) if of_tcp else (state, reason, protocol)
         group = host.groups.get(key)
         if group is None:
             group = host.groups[key] = PortGroup(state, reason, [], [])
         group.ports.append(port or 0)
         # A group that has grown too large to be shown keeps its ports only.
-        if len(group.ports) <= FOLD or everything or state == _OPEN:
+        if len(group.ports) <= FOLD or everything or state == _OPEN or not of_tcp:
             group.rows.append(verdict)
         else:
             group.rows.clear()
@@ -110,14 +114,15 @@ def gather(verdicts: Iterable[Verdict], everything: bool) -> list[HostRows]:
 
 
 def in_order(hosts: Iterable[HostRows]) -> list[HostRows]:
-    """The hosts by address, and those of one address by scanner, tunnel and scan."""
-    return sorted(hosts, key=lambda host: _address_order((host.ip, host.scanner, host.tunnel, host.scan)))
+    """The hosts by address, and those of one address by scanner, tunnel, scan, vantage and capture."""
+    return sorted(hosts, key=_address_order)
 
 
-def _address_order(name: _Name) -> tuple[int, int, int, int, str, int]:
-    """IPv4 first, then IPv6, by number; then by scanner in the same way, by tunnel and by scan."""
-    ip, scanner, tunnel, scan = name
-    return *address_number(ip), *(address_number(scanner) if scanner else (0, 0)), tunnel or "", scan or 0
+def _address_order(host: HostRows) -> tuple[int, int, int, int, str, int, str, str]:
+    """IPv4 first, then IPv6, by number; then by scanner in the same way, and by the rest."""
+    scanner = address_number(host.scanner) if host.scanner else (0, 0)
+    rest = host.tunnel or "", host.scan or 0, host.vantage or "", host.capture or ""
+    return *address_number(host.ip), *scanner, *rest
 
 
 @lru_cache(maxsize=1 << 10)

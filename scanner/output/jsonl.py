@@ -47,7 +47,7 @@ def line(verdict: Verdict) -> str:
     ip, port, state, reason, protocol, ttl, service, evidence, rtt, time, pass_, icmp, scanner, tunnel, *sent = verdict
     if port is None and state == State.DOWN.value:
         name = f', "hostname": {json.dumps(verdict.hostname)}' if verdict.hostname else ""
-        return f'{{"ip": "{ip}", "state": "{state}", "reason": "{reason}"{name}}}\n'
+        return f'{{"ip": "{ip}", "state": "{state}", "reason": "{reason}"{name}{_of_several(verdict)}}}\n'
     row = f'{{"ip": "{ip}", "port": {port}, {_middle((state, reason, protocol, ttl, service, evidence))}'
     if rtt is not None:
         row += f', "rtt_ms": {rtt:.3f}'
@@ -78,11 +78,19 @@ def line(verdict: Verdict) -> str:
         row += f', "vendor": {json.dumps(vendor)}'
     if window is not None:
         row += f', "window": {window}'
-    return f"{row}{_options(verdict.mss, verdict.options)}}}\n"
+    return f"{row}{_options(verdict.mss, verdict.options)}{_of_several(verdict)}}}\n"
+
+
+def _of_several(verdict: Verdict) -> str:
+    """The last two keys, which only results of several vantage points or captures have."""
+    if verdict.vantage is None and verdict.capture is None:
+        return ""
+    keys = {"vantage": verdict.vantage, "capture": verdict.capture}
+    return "".join(f', "{name}": {json.dumps(text)}' for name, text in keys.items() if text is not None)
 
 
 def _options(mss: int | None, options: str | None) -> str:
-    """The last two keys."""
+    """The keys `mss` and `options`."""
     first = "" if mss is None else f', "mss": {mss}'
     return first if options is None else f'{first}, "options": {json.dumps(options)}'
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ..errors import NO_READER, ScanError, UsageError
-from ..files import NewFile, open_again, open_new
+from ..files import NewFile, WholeFile, open_again, open_new, open_whole
 from ..gzipped import pack, split_suffix
 from ..targets.zones import Zones
 from ..verdict.rows import Verdict
@@ -33,11 +33,10 @@ class Run:
     """What is known of a run when it starts, for formats with a head.
 
     `command`: the command line. `kind`: "syn", "connect", or "" for a capture. `ports`: the probed ports as
-    `format_ports` writes them, `port_count` of them. `started`: seconds since 1970. `scans`: rows say to which scan of
-    their target they belong. `names`: the names that the user gave, by address. `zones`: the links of link-local
-    addresses. `only_open`: no other rows come.
-
-    `in_order`: batches come in any order, and are few enough to be put in order at the end.
+    `format_ports` writes them, `port_count` of them. `started`: seconds since 1970. `more`: which of the columns
+    `scan`, `vantage` and `capture` rows may have. `names`: the names that the user gave, by address. `only_open`: no
+    other rows come. `in_order`: batches come in any order, and are few enough to be put in order at the end. `zones`:
+    the links of link-local addresses.
     """
 
     command: str = "halfopen"
@@ -45,7 +44,7 @@ class Run:
     ports: str = ""
     port_count: int = 0
     started: float = field(default_factory=time.time)
-    scans: bool = False
+    more: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     zones: Zones = ()
     only_open: bool = False
@@ -87,7 +86,7 @@ class Stream:
 
     def __init__(
         self, raw: Any, name: str, colour: bool = False, person: bool = False, packed: bool = False,
-        new: NewFile | None = None,
+        new: NewFile | WholeFile | None = None,
     ) -> None:  # fmt: skip
         """`raw`: an unbuffered binary file. `person`: it is standard output, beside the notes on stderr.
 
@@ -182,9 +181,9 @@ def standard_output() -> Stream:
     return Stream(getattr(buffer, "raw", buffer), "standard output", colour, person=True)
 
 
-def create(path: str, force: bool) -> Stream:
-    """A file to write; `begin` gives it its name. Raises UsageError as `files.open_new` does."""
-    new = open_new(path, force)
+def create(path: str, force: bool, whole: bool = False) -> Stream:
+    """A file to write; `begin` gives it its name, with `whole` always. Raises UsageError as `files.open_new` does."""
+    new = open_whole(path, force) if whole else open_new(path, force)
     return Stream(os.fdopen(new.descriptor, "wb", buffering=0), path, packed=split_suffix(path)[1], new=new)
 
 

@@ -23,7 +23,7 @@ from ..errors import escaped
 from ..packet.headers import Ints
 from ..verdict.columns import Columns
 from ..verdict.rows import Verdict
-from ..verdict.sentences import plural, printable, titled
+from ..verdict.sentences import placed, plural, printable, titled
 from ..verdict.table import Reason, State
 from .hosts import Details, HostRows, details_of, gather, in_order
 from .jsonl import chunks
@@ -196,7 +196,7 @@ class _Table:
         """Whether a host is summed at the end: it is down, or silent on every port and not the only host there is."""
         if self._everything or len(host.groups) != 1:
             return False
-        ((state, reason),) = host.groups
+        ((state, reason, *_),) = host.groups
         if state == State.DOWN.value:
             self._down.setdefault(reason, _Absent()).add(self._title(host))
             return True
@@ -206,9 +206,8 @@ class _Table:
         return True
 
     def _title(self, host: HostRows) -> str:
-        """The host, its tunnel, the number of the scan, and who scanned it where a capture holds several scanners."""
-        name = titled(host.ip, host.hostname)
-        name = f"{name} in {printable(host.tunnel)}" if host.tunnel else name
+        """The host, its tunnel, scan, vantage and capture, and the scanner where there are several."""
+        name = placed(titled(host.ip, host.hostname), host.tunnel, host.vantage, host.capture)
         return self._name(f"{name}, scan {host.scan}" if host.scan else name, host.scanner)
 
     def _name(self, ip: str, scanner: str | None) -> str:

@@ -18,6 +18,7 @@ from collections import Counter
 from functools import lru_cache
 from html import escape
 from statistics import fmean
+from urllib.parse import quote
 
 from .._version import __version__
 from ..errors import escaped
@@ -27,6 +28,7 @@ from ..verdict.sentences import printable
 from .hosts import Details, HostRows, PortGroup, details_of, format_by_host
 from .stream import Format, Run, Summary
 
+SEEN = ("scanner", "tunnel", "scan", "vantage", "capture")  # what the comment of a host says, each with its value
 VERSION = "1.05"  # of the form: nmap's xmloutputversion
 _LEAST_TIMEOUT = 100_000  # µs; nmap's own minimum
 _DEVIATIONS = 4  # RFC 6298 section 2: the retransmission timeout is the mean and four deviations
@@ -66,7 +68,8 @@ def _host(host: HostRows) -> str:
     rows, folded = [row for row in host.shown() if row.port is not None], host.folded()
     times = [time for row in rows for time in (row.first_probe, row.last_probe, row.time) if time is not None]
     first, last = (int(min(times)), int(max(times))) if times else (None, None)
-    parts = ("scanner", host.scanner), ("tunnel", host.tunnel), ("scan", host.scan)
+    texts = [text and quote(text, " /:@") for text in (host.vantage, host.capture)]  # no comma, as it parts the parts
+    parts = zip(SEEN, (host.scanner, host.tunnel, host.scan, *texts), strict=True)
     seen = [f"{name} {value}" for name, value in parts if value]
     text = f"<host{_attributes(starttime=first, endtime=last, comment=', '.join(seen) or None)}>\n"
     text += f"<status{_attributes(state=host.status, reason=host.reply.reason, reason_ttl=host.reply.ttl or 0)}/>\n"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..output.layout import WIDE
 from ..targets.ports import services
-from ..verdict.sentences import printable, titled
+from ..verdict.sentences import placed, printable, titled
 from ..verdict.table import State
 from .columns import RowKind
 
@@ -107,6 +107,8 @@ class Difference(NamedTuple):
     tunnel: str | None = None  # the host was seen in it
     hostname: str | None = None  # the first one in either result
     old_ip: str | None = None  # the address in the old result, if it was another one
+    vantage: str | None = None
+    capture: str | None = None
 
     @property
     def group(self) -> Group:
@@ -118,7 +120,9 @@ def json_line(row: Difference) -> str:
     """One difference as one line of JSON; what a side does not have is null."""
     keys = {"ip": row.ip, "port": row.port, "protocol": row.protocol, "change": row.change.value}
     keys["group"] = row.group.value
-    keys |= {name: value for name in ("tunnel", "hostname", "old_ip") if (value := getattr(row, name))}
+    keys |= {
+        name: value for name in ("tunnel", "vantage", "capture", "hostname", "old_ip") if (value := getattr(row, name))
+    }
     if row.port is None:
         del keys["port"], keys["protocol"]
     for name, side in (("old", row.old), ("new", row.new)):
@@ -141,7 +145,7 @@ def table(rows: Iterable[Difference], everything: bool = False) -> Iterator[str]
 
 def _title(row: Difference) -> str:
     name = titled(row.ip, row.hostname) + (f", was {row.old_ip}" if row.old_ip else "")
-    return f"{name} in {printable(row.tunnel)}" if row.tunnel else name
+    return placed(name, row.tunnel, row.vantage, row.capture)
 
 
 def _block(rows: list[Difference], everything: bool) -> str:

@@ -1,6 +1,6 @@
 """Verdicts as columns: the form in which a comparison or a report can hold a million rows.
 
-A million `Verdict` tuples take half a gigabyte; these columns take 68 bytes a row. Text repeats from
+A million `Verdict` tuples take half a gigabyte; these columns take 72 bytes a row. Text repeats from
 row to row, so each distinct text is kept once and a row holds its number. Rows of several files that pass through
 one `Vocabulary` share the numbers, and so can be compared as integers.
 
@@ -23,10 +23,10 @@ from ..verdict.table import State
 ROW = np.dtype(
     [("hi", np.uint64), ("lo", np.uint64), ("port", np.int32), ("kind", np.uint32), ("service", np.uint32),
      ("name", np.uint32), ("sender", np.uint32), ("scanner", np.uint32), ("tunnel", np.uint32), ("scan", np.int32),
-     ("vantage", np.uint32), ("ttl", np.int32), ("rtt", np.float32), ("time", np.float64)]
+     ("vantage", np.uint32), ("capture", np.uint32), ("ttl", np.int32), ("rtt", np.float32), ("time", np.float64)]
 )  # fmt: skip
 # What a comparison needs.
-TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind", "name", "tunnel")])
+TARGET = np.dtype([(name, ROW[name]) for name in ("hi", "lo", "port", "kind", "name", "tunnel", "vantage", "capture")])
 HOST_ONLY = -1  # the port of a row about a host as a whole
 UNKNOWN_TTL = -1
 
@@ -63,6 +63,7 @@ class Vocabulary:
         self._names: dict[str | None, int] = {None: 0}
         self._addresses: dict[str | None, int] = {None: 0}
         self._vantages: dict[str | None, int] = {None: 0}
+        self._captures: dict[str | None, int] = {None: 0}
         self.hostnames: dict[str, str] = {}
 
     @property
@@ -85,6 +86,11 @@ class Vocabulary:
         """By the number in `vantage`: the places that rows were seen from."""
         return list(self._vantages)
 
+    @property
+    def captures(self) -> list[str | None]:
+        """By the number in `capture`: the files that rows are from, where each is a capture of its own."""
+        return list(self._captures)
+
     def strength(self) -> Ints:
         """How strong the state of each kind is: 5 open … 0 down."""
         return np.array([_STRENGTH.get(kind.state, _OTHER) for kind in self.kinds], np.int64)
@@ -102,7 +108,7 @@ class Vocabulary:
         return np.concatenate(columns)
 
     def _chunk(self, chunk: list[Verdict]) -> Rows:
-        seen: dict[str, Any] = dict(zip(chunk[0]._fields, zip(*chunk, strict=True), strict=True))
+        seen: dict[str, Any] = dict(zip(Verdict._fields, zip(*chunk, strict=True), strict=True))
         names = [name and name.rstrip(".").lower() for name in seen["hostname"]]
         if any(names):
             for host, hostname in zip(seen["ip"], seen["hostname"], strict=True):
@@ -120,7 +126,8 @@ class Vocabulary:
         rows["name"] = _numbered(self._names, (name or None for name in names))
         for column, field in (("sender", "icmp_from"), ("scanner", "scanner_ip"), ("tunnel", "tunnel")):
             rows[column] = _numbered(self._addresses, seen[field])
-        rows["vantage"] = _numbered(self._vantages, seen.get("vantage") or [None] * len(chunk))
+        rows["vantage"] = _numbered(self._vantages, seen["vantage"])
+        rows["capture"] = _numbered(self._captures, seen["capture"])
         rows["scan"] = [number or 0 for number in seen["scan"]]
         rows["ttl"] = [UNKNOWN_TTL if number is None else number for number in seen["ttl"]]
         rows["rtt"] = np.array(seen["rtt_ms"], np.float32)  # None becomes NaN
@@ -139,7 +146,7 @@ def targets_only(rows: Rows) -> Rows:
 def strongest(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Rows:
     """One row for each target, by address, tunnel, protocol and port.
 
-    With `by_scanner` one for each scanner, scan and vantage point.
+    With `by_scanner` one for each scanner, scan, vantage point and capture.
     """
     rows = _by_target(texts, rows, by_scanner)
     return rows[~same_target(texts, rows, by_scanner)]  # the last of its target is the strongest
@@ -154,7 +161,7 @@ def contradictions(texts: Vocabulary, rows: Rows) -> int:
 
 def _by_target(texts: Vocabulary, rows: Rows, by_scanner: bool) -> Rows:
     strength, protocol = texts.strength()[rows["kind"]], texts.protocols()[rows["kind"]]
-    whose = (rows["vantage"], rows["scan"], rows["scanner"]) if by_scanner else ()
+    whose = (rows["capture"], rows["vantage"], rows["scan"], rows["scanner"]) if by_scanner else ()
     order = np.lexsort((strength, *whose, rows["port"], protocol, rows["tunnel"], rows["lo"], rows["hi"]))
     return np.asarray(rows[order])
 
@@ -162,7 +169,7 @@ def _by_target(texts: Vocabulary, rows: Rows, by_scanner: bool) -> Rows:
 def same_target(texts: Vocabulary, rows: Rows, by_scanner: bool = False) -> Bools:
     """Which of the sorted rows are about the same target as the row that follows."""
     columns = [texts.protocols()[rows["kind"]], rows["hi"], rows["lo"], rows["tunnel"], rows["port"]]
-    columns += [rows["scanner"], rows["scan"], rows["vantage"]] if by_scanner else []
+    columns += [rows["scanner"], rows["scan"], rows["vantage"], rows["capture"]] if by_scanner else []
     same = np.zeros(len(rows), np.bool_)
     same[:-1] = np.logical_and.reduce([column[:-1] == column[1:] for column in columns])
     return same

@@ -1,11 +1,11 @@
 """What changed between two results: ports that opened, closed, appeared or vanished, by what to look at first.
 
 Both sides become columns (`columns`) and are joined by sorting, so a million rows cost some hundred megabytes and
-a few seconds. A target is an address, a tunnel, a protocol and a port; `moved` follows names to other addresses.
-States are compared. Reasons are compared only on request, because a router that words its refusal in another way has
-opened nothing. Names of services are not compared: a scanner looks them up by the port number, and nmap's list and
-IANA's name one port differently (`msrpc`, `epmap`). A target has *appeared* or *vanished* if only one side has a row
-for it. That may mean no more than that the scans differed; `--open` leaves only what matters.
+a few seconds. A target is an address, a tunnel, a vantage point, a capture, a protocol and a port; `moved` follows
+names to other addresses. States are compared. Reasons are compared only on request, because a router that words its
+refusal in another way has opened nothing. Names of services are not compared: a scanner looks them up by the port
+number, and nmap's list and IANA's name one port differently (`msrpc`, `epmap`). A target has *appeared* or *vanished*
+if only one side has a row for it. That may mean no more than that the scans differed; `--open` keeps what matters.
 
 `unknown` says nothing about a target, so a target that is unknown on one side is not compared but counted. A host that
 was down and now has rows came up; its rows appeared.
@@ -25,8 +25,10 @@ from ..packet.headers import Bools, Ints, Rows
 from ..verdict.rows import Verdict
 from ..verdict.table import State
 from .changes import Change, Difference, Group, change_of, group_of
-from .columns import HOST_ONLY, RowKind, Vocabulary, host_numbers, same_target, strongest, targets_only
+from .columns import HOST_ONLY, TARGET, RowKind, Vocabulary, host_numbers, same_target, strongest, targets_only
 from .moved import Address, Moves, followed, moves_between
+
+Place = tuple[str | None, str | None, str | None]  # tunnel, vantage point, capture
 
 _CHUNK = 1 << 16
 _OPEN, _UNKNOWN = State.OPEN.value, State.UNKNOWN.value
@@ -47,7 +49,9 @@ def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only
 
     `reasons`: a new reason for the same state is a change, too. `only_open`: only changes from or to open.
     """
-    before, after = (strongest(texts, targets_only(rows)) for rows in (old, new))
+    sides = targets_only(old), targets_only(new)
+    places = _places(texts, *sides)
+    before, after = (strongest(texts, rows) for rows in sides)
     moves = moves_between(before, after)
     rows, was, now = _joined(texts, followed(before, moves), after)
     kinds = [*texts.kinds, RowKind("", "", "", ())]  # what -1, no row, finds at the end of the list
@@ -63,8 +67,9 @@ def compare(texts: Vocabulary, old: Rows, new: Rows, reasons: bool = False, only
     change, group = _judged(kinds, was[chosen], now[chosen], elsewhere)
     order = np.argsort(group, kind="stable")
     chosen, judged = chosen[order], (change[order], group[order])
+    shown = _Shown(texts, places, moves, with_moves=not only_open)
     return Comparison(
-        _differences(texts, rows[chosen], was[chosen], now[chosen], judged, moves, with_moves=not only_open),
+        _differences(shown, rows[chosen], was[chosen], now[chosen], judged),
         same=int(np.count_nonzero(~differs & ~unknown)),
         unknown=int(np.count_nonzero(unknown)),
     )
@@ -103,7 +108,16 @@ def _targets_of(rows: Rows, name: str) -> Rows:
 
 
 def _check_alike(before: Rows, after: Rows, old: str, new: str, tell: Callable[[str], None]) -> None:
-    """Say where two results look as if nobody scanned the same targets twice: then every row is a change."""
+    """Say where two results look as if nobody scanned the same targets twice: then every row is a change.
+
+    Raises UsageError where some rows have a vantage point and others have none: they would never meet.
+    """
+    sides = [(np.unique(rows["vantage"] > 0).tolist(), name) for rows, name in ((before, old), (after, new))]
+    for found, name in sides:
+        if len(found) == 2:
+            raise UsageError(f"{name} has rows with a vantage point and rows without: give a file of one kind")
+    if len({tuple(found) for found, _ in sides if found}) == 2:
+        raise UsageError(f"only one of {old} and {new} has vantage points: give two files of one kind")
     if not len(before) or not len(after):
         return  # whoever read them has said so
     ports = [set(np.unique(rows["port"]).tolist()) - {HOST_ONLY} for rows in (before, after)]
@@ -159,29 +173,51 @@ def _judged(kinds: list[RowKind], was: Ints, now: Ints, elsewhere: Bools) -> tup
     return change_number, group_number
 
 
-def _differences(
-    texts: Vocabulary, rows: Rows, was: Ints, now: Ints, judged: tuple[Ints, Ints], moves: Moves, with_moves: bool
-) -> Iterator[Difference]:
+class _Shown(NamedTuple):
+    """What differences are written with."""
+
+    texts: Vocabulary
+    places: list[Place]
+    moves: Moves
+    with_moves: bool
+
+
+def _differences(shown: _Shown, rows: Rows, was: Ints, now: Ints, judged: tuple[Ints, Ints]) -> Iterator[Difference]:
     """The rows as differences. Hosts that moved come first in the last group, to which they belong."""
     change, group = judged
-    came = {new: word_text(*old) for old, new in moves.items()}
+    came = {new: word_text(*old) for old, new in shown.moves.items()}
     last = int(np.searchsorted(group, _GROUPS.index(Group.OTHER)))
     every = (rows["hi"], rows["lo"], rows["port"], rows["tunnel"], was, now, change)
-    yield from _some(texts, [column[:last] for column in every], came)
-    for new in sorted(came) if with_moves else ():
+    yield from _some(shown, [column[:last] for column in every], came)
+    for new in sorted(came) if shown.with_moves else ():
         ip = word_text(*new)
-        yield Difference(ip, None, "", Change.MOVED, None, None, None, texts.hostnames.get(ip), came[new])
-    yield from _some(texts, [column[last:] for column in every], came)
+        yield Difference(ip, None, "", Change.MOVED, None, None, None, shown.texts.hostnames.get(ip), came[new])
+    yield from _some(shown, [column[last:] for column in every], came)
 
 
-def _some(texts: Vocabulary, every: list[Any], came: dict[Address, str]) -> Iterator[Difference]:
-    kinds, tunnels = texts.kinds, texts.addresses
+def _some(shown: _Shown, every: list[Any], came: dict[Address, str]) -> Iterator[Difference]:
+    kinds, names = shown.texts.kinds, shown.texts.hostnames
     for first in range(0, len(every[0]), _CHUNK):  # Python's numbers take ten times the memory of columns
         columns = (column[first : first + _CHUNK].tolist() for column in every)
-        for hi, lo, port, tunnel, before, after, change in zip(*columns, strict=True):
+        for hi, lo, number, place, before, after, change in zip(*columns, strict=True):
             old, new = (kinds[at] if at >= 0 else None for at in (before, after))
             protocol = kinds[max(before, after)].protocol
-            place = None if port == HOST_ONLY else port
-            ip, was_at = word_text(hi, lo), None if tunnel else came.get((hi, lo))
-            name = texts.hostnames.get(ip)
-            yield Difference(ip, place, protocol, _CHANGES[change], old, new, tunnels[tunnel], name, was_at)
+            port = None if number == HOST_ONLY else number
+            ip, was_at = word_text(hi, lo), None if place else came.get((hi, lo))
+            tunnel, *seen = shown.places[place]
+            yield Difference(ip, port, protocol, _CHANGES[change], old, new, tunnel, names.get(ip), was_at, *seen)
+
+
+def _places(texts: Vocabulary, *sides: Rows) -> list[Place]:
+    """Put one number for tunnel, vantage point and capture into the column `tunnel`; what the numbers stand for.
+
+    0 is none of them. Few results have a vantage point or a capture; the others keep the numbers of their tunnels.
+    """
+    if len(texts.vantages) == len(texts.captures) == 1:
+        return [(tunnel, None, None) for tunnel in texts.addresses]
+    every = np.concatenate([np.zeros(1, TARGET), *sides])[["tunnel", "vantage", "capture"]]
+    found, number = np.unique(every, return_inverse=True)
+    before, after = np.split(number.reshape(-1)[1:], [len(sides[0])])
+    sides[0]["tunnel"], sides[1]["tunnel"] = before, after
+    known = texts.addresses, texts.vantages, texts.captures
+    return [tuple(names[at] for names, at in zip(known, each, strict=True)) for each in found.tolist()]

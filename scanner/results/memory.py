@@ -22,22 +22,27 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @contextmanager
-def at_most(size: str) -> Iterator[None]:
-    """Inside, this process gets no more than `size` (such as `512M`) of memory; 0 is no limit. Raises UsageError."""
+def at_most(size: str) -> Iterator[int]:
+    """Inside, this process gets no more than `size` (such as `512M`) of memory; 0 is no limit. Raises UsageError.
+
+    Yields how many bytes more it may take than it has now; 0: no limit.
+    """
     most = _bytes(size)
     if sys.platform != "linux":
-        yield
+        yield most
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    room = 0
     if most:
         reserved, resident = _memory()
-        limit = reserved + max(LEAST, most - resident)
+        room = max(LEAST, most - resident)
+        limit = reserved + room
         allowed = [other for other in (soft, hard) if other != resource.RLIM_INFINITY]
         resource.setrlimit(resource.RLIMIT_DATA, (min([limit, *allowed]), hard))
     try:
-        yield
+        yield room
     except MemoryError as error:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))  # what is said now needs some memory too
         raise UsageError(

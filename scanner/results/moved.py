@@ -11,7 +11,7 @@ with what stands at its new address in the new one.
   there is followed too, as in a swap of two machines behind two names.
 
 Limits: where the rows of an address have several names, the first one stands for the host. Names that nmap looked up
-count like names that a user gave. What was seen in a tunnel has no name.
+count like names that a user gave. Rows of a tunnel, a vantage point or a capture are compared by address.
 """
 
 import numpy as np

@@ -17,14 +17,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from reprlib import repr as brief
 from typing import IO, Any
+from urllib.parse import unquote
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from ..output.xml import SEEN
 from ..verdict.rows import Verdict
 from ..verdict.table import Reason, State
 
 _PIECE = 1 << 16
-_SEEN = ("scanner ", "tunnel ", "scan ")  # how the parts of a comment begin
 _WORDS = {reason.word for reason in Reason}
 _UNKNOWN = "unknown-response"  # nmap's word for a reason that it cannot name
 _HALFOPEN = "halfopen-evidence"  # the script whose output is our evidence
@@ -57,10 +58,13 @@ _Named = list[tuple[str, list[int], str]]  # of ports in one state: (protocol, p
 
 
 class _Reader:
-    """Expat's events → `done`, the rows of the hosts that have ended."""
+    """Expat's events → `done`, the rows of each host that has ended.
+
+    They are made while they are read: a few kilobytes may hold the ports of a hundred hosts.
+    """
 
     def __init__(self) -> None:
-        self.done: list[Verdict] = []
+        self.done: list[Iterator[Verdict]] = []
         self.left_out = 0  # ports that nmap counted and did not name
         self.said: dict[str, dict[str, str]] = {"nmaprun": {}, "finished": {}}  # of the scan as a whole
         self._scanned: dict[str, str] = {}  # protocol → ports
@@ -90,7 +94,7 @@ class _Reader:
             return
         element = self._builder.end(name)
         if name == "host" and self._root is not None:
-            self.done += self._host(element)
+            self.done.append(self._host(element))
             self._root.clear()  # a tree of one host at a time
 
     def _host(self, host: Element) -> Iterator[Verdict]:
@@ -131,10 +135,13 @@ class _Reader:
 
 
 def _whose(comment: str) -> dict[str, Any]:
-    """What halfopen writes of a host in a capture: who scanned it, in which tunnel, and which scan it was."""
-    seen = dict(part.split(" ", 1) for part in comment.split(", ") if part.startswith(_SEEN))
+    """What halfopen writes of a host: who scanned it, in which tunnel, which scan it was, from where, which capture."""
+    parts = (part.partition(" ") for part in comment.split(", "))
+    seen = {name: value for name, _, value in parts if name in SEEN and value}
     scan = re.fullmatch("[1-9][0-9]{0,8}", seen.get("scan", ""))
-    return {"scanner_ip": seen.get("scanner"), "tunnel": seen.get("tunnel"), "scan": int(scan[0]) if scan else None}
+    texts = {name: unquote(seen[name]) for name in ("vantage", "capture") if name in seen}
+    whose = {"scanner_ip": seen.get("scanner"), "tunnel": seen.get("tunnel"), "scan": int(scan[0]) if scan else None}
+    return whose | texts
 
 
 def _name(host: Element) -> str | None:
@@ -204,7 +211,8 @@ def read_xml(stream: IO[bytes], note: Callable[[str], None], run: Run = lambda h
             fed += len(piece)
             if fed - parser.CurrentByteIndex > _LONGEST:  # Expat keeps what has not ended
                 raise NotNmap("a tag in it is longer than nmap writes")
-            yield from reader.done
+            for rows in reader.done:
+                yield from rows
             reader.done.clear()
         parser.Parse(b"", True)
     except expat.ExpatError as error:

@@ -18,25 +18,25 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from ipaddress import ip_address
 from reprlib import repr as brief
 from types import NoneType
 from typing import Any
 
-from ..capture.pcap import MAGICS
-from ..capture.pcapng import MAGIC
 from ..capture.reader import packed_with
 from ..capture.source import file_name
 from ..errors import UsageError
-from ..gzipped import DAMAGED, TooDense, unpacked
+from ..gzipped import DAMAGED, TooDense
 from ..targets.files import Tell
 from ..verdict.rows import Verdict
 from ..verdict.table import State
 from .captures import Note, classified
 from .nmap_xml import NotNmap, read_xml
+from .opened import is_capture, opened
 from .runs import RunFacts, run_of_xml
 
 Showing = Callable[[], AbstractContextManager[Tell | None]]  # what shows how much has been read
@@ -48,6 +48,7 @@ _TOLD = 4096  # rows between two looks at the place in the file
 _LONGEST_LINE = 1 << 17  # characters; halfopen's lines have some 300
 _LONGEST_WORD, _MOST_WORDS = 200, 100  # characters of a state, a reason and the like; words of evidence
 _LONGEST_NAME = 1 << 10  # characters of a host name, escapes included; DNS has at most 253 (RFC 1035 2.3.4)
+_WORD, _MAC = re.compile(r"[\w.+|-]+", re.ASCII), re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5,19}")
 _LATEST = 253402300799  # the end of the year 9999
 _LARGEST = {
     "ttl": 255, "rtt_ms": 1e9, "time": _LATEST, "pass": 1 << 31,
@@ -61,7 +62,7 @@ _FIELDS: dict[str, type] = {
     "evidence": list, "rtt_ms": float, "time": float, "pass": int, "icmp_from": str, "scanner_ip": str,
     "tunnel": str, "first_probe": float, "last_probe": float, "attempts": int,
     "scan": int, "hostname": str, "mac": str, "vendor": str,
-    "window": int, "mss": int, "options": str,
+    "window": int, "mss": int, "options": str, "vantage": str, "capture": str,
 }  # fmt: skip
 
 
@@ -76,8 +77,8 @@ def read_results(
     """
     captures, runs = [], [] if runs is None else runs
     for path in paths:
-        with _opened(path) as (raw, stream):
-            if _is_capture(stream):
+        with opened(path) as (raw, stream):
+            if is_capture(stream):
                 if path == "-" or not os.path.isfile(path):
                     advice = "run halfopen classify on it with -f jsonl, and pipe that"
                     raise UsageError(f"{file_name(path)} is a capture in a pipe: {advice}")
@@ -86,17 +87,6 @@ def read_results(
                 yield from _told(_read(_File(path, stream, note, runs)), path, raw, tell)
     if captures:
         yield from classified(captures, note, tell, runs)
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
-    """The file, and its content, unpacked; closed at the end (standard input stays open)."""
-    try:
-        raw = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115 (the next block closes it)
-    except OSError as error:
-        raise UsageError(f"{file_name(path)} cannot be read ({error.strerror}): name a file of results") from error
-    with raw, unpacked(raw) as stream:
-        yield raw, stream
 
 
 def _told(rows: Iterator[Verdict], path: str, raw: io.BufferedReader, tell: Tell | None) -> Iterator[Verdict]:
@@ -109,14 +99,6 @@ def _told(rows: Iterator[Verdict], path: str, raw: io.BufferedReader, tell: Tell
         if not number % _TOLD:
             tell(path, raw.raw.tell(), size)
         yield row
-
-
-def _is_capture(stream: io.BufferedReader) -> bool:
-    try:
-        magic = stream.peek(4)[:4]
-    except (OSError, *DAMAGED):
-        return False  # the text reader meets the same damage, and names the place
-    return magic in MAGICS or magic == MAGIC
 
 
 class _File:
@@ -242,25 +224,36 @@ def _verdict(row: dict[str, Any], file: _File) -> Verdict:
 
 def _checked(verdict: Verdict, file: _File) -> Verdict:
     """The verdict, if its numbers and words are such as a scan can find."""
-    (_, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, *seen, first, last, attempts, scan,
-     hostname, mac, vendor, window, mss, options) = verdict  # fmt: skip
+    (_, _, state, reason, protocol, ttl, service, evidence, rtt_ms, time, pass_, icmp_from, scanner, tunnel, first,
+     last, attempts, scan, hostname, mac, vendor, window, mss, options, vantage, capture) = verdict  # fmt: skip
     numbers = (ttl, rtt_ms, time, pass_, first, last, attempts, scan, window, mss)
     for name, number in zip(_LARGEST, numbers, strict=True):
         if number is not None and not 0 <= number <= _LARGEST[name]:  # NaN is not either
             raise file.wrong(f"{name} {brief(number)} is out of range")
-    if not _are_words(state, reason, protocol, service, *seen, evidence):
-        raise file.wrong("has a word that is too long, or too many of them")
-    if max(len(text or "") for text in (hostname, mac, vendor, options)) > _LONGEST_NAME:
+    if not _are_words(state, reason, protocol, service, tunnel, vantage, evidence):
+        raise file.wrong("has a word that is too long, or too many of them, or characters that no word has")
+    if max(len(text or "") for text in (hostname, vendor, options, capture)) > _LONGEST_NAME:
         raise file.wrong("has a name that is too long")
-    return verdict
+    if mac is not None and not _MAC.fullmatch(mac):
+        raise file.wrong(f"mac {brief(mac)} is not a MAC address")
+    if icmp_from is None and scanner is None:
+        return verdict
+    return verdict._replace(
+        icmp_from=icmp_from and _address(icmp_from, file), scanner_ip=scanner and _address(scanner, file)
+    )
 
 
 @lru_cache(maxsize=1 << 10)
 def _are_words(*words: str | tuple[str, ...] | None) -> bool:
-    """Whether all of these are short. The rows of a file share a few combinations."""
+    """Whether all of these are short and can be printed. The rows of a file share a few combinations.
+
+    The first three stand in every format as they are, so they have no quotes, commas or the like.
+    """
     *texts, evidence = words
     assert isinstance(evidence, tuple)
-    return len(evidence) <= _MOST_WORDS and all(len(text or "") <= _LONGEST_WORD for text in (*texts, *evidence))
+    every = [str(text) for text in (*texts, *evidence) if text]
+    short = len(evidence) <= _MOST_WORDS and all(len(text) <= _LONGEST_WORD for text in every)
+    return short and all(map(str.isprintable, every)) and all(_WORD.fullmatch(str(text)) for text in texts[:3])
 
 
 @lru_cache(maxsize=1 << 10)

@@ -16,6 +16,7 @@ from .evidence import Words
 from .table import RANK, REASON_WORD, STATE_WORD, Reason, State
 
 _NO_RESPONSE = Reason.NO_RESPONSE
+_OF_SEVERAL = (repeat(None), repeat(None))  # vantage and capture: one scan or capture has none
 
 
 class Verdict(NamedTuple):
@@ -27,7 +28,9 @@ class Verdict(NamedTuple):
     from 1, if they are told apart. `hostname` is the name that the user gave for the address. `mac` is the MAC
     address of a host on the link, by its own answer, and `vendor` who made the card. `window`, `mss` and `options` are
     those of the SYN/ACK that is the reason: the window as it was sent, the MSS option, and the kinds of all options in
-    their order (see `packet.options`). What is not known is None. A host that is down has no port.
+    their order (see `packet.options`). `vantage` is the place that a scan was made from, where several scanned the same
+    targets, and `capture` the file that the row is from, where each file is a capture of its own. What is not known is
+    None. A host that is down has no port.
     """
 
     ip: str
@@ -54,6 +57,8 @@ class Verdict(NamedTuple):
     window: int | None = None
     mss: int | None = None
     options: str | None = None
+    vantage: str | None = None
+    capture: str | None = None
 
 
 def record_rows(
@@ -99,11 +104,12 @@ def record_rows(
         *probes,
         *named,
         *_of_syn_acks(record, options),
+        *_OF_SEVERAL,
     )
 
 
 def _of_syn_acks(record: Rows, options: Sequence[Options]) -> Sequence[Iterable[Any]]:
-    """The last three fields."""
+    """Window, MSS and options."""
     number = option_numbers(record)
     if not number.any():
         return (repeat(None),) * 3
@@ -117,7 +123,9 @@ def silent_rows(
 ) -> Iterator[Verdict]:  # fmt: skip
     """Targets that nothing answered: no-response."""
     fixed = map(repeat, (state.value, REASON_WORD[_NO_RESPONSE], "tcp", None))
-    return _rows(ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 10, *named, *[repeat(None)] * 3)
+    return _rows(
+        ip, port, *fixed, service, repeat(evidence), *[repeat(None)] * 10, *named, *[repeat(None)] * 3, *_OF_SEVERAL
+    )
 
 
 def down_row(ip: str, reason: Reason, hostname: str | None = None) -> Verdict:

@@ -94,6 +94,13 @@ def titled(ip: str, hostname: str | None) -> str:
     return f"{ip} ({escaped(hostname)})" if hostname else ip
 
 
+def placed(title: str, tunnel: str | None, vantage: str | None, capture: str | None) -> str:
+    """A host, and where it was seen: in which tunnel, from which vantage point, in which capture."""
+    title = f"{title} in {printable(tunnel)}" if tunnel else title
+    title = f"{title}, from {printable(vantage)}" if vantage else title
+    return f"{title}, capture {escaped(capture)}" if capture else title
+
+
 def plural(count: int, noun: str) -> str:
     """A number with its noun: `1 pass`, `2 passes`, `1,000 replies`, `0 targets`."""
     if count != 1:
