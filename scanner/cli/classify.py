@@ -32,6 +32,10 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read, 130. Raises UsageError."""
     if not 0 <= options.timeout <= LONGEST_TIMEOUT:
         raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
+    if options.each:
+        from .each import run_each
+
+        return run_each(options, output)
     if options.ladder and "-" in options.captures:
         raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
     if options.ladder and options.gap:

@@ -15,8 +15,8 @@ from ..results.changes import Change, Difference, Group, json_line, table
 from ..results.diff import Comparison, compared
 from ..results.memory import at_most
 from ..results.read import read_results
-from .options import DiffOptions
 from .progress import reading
+from .result_options import DiffOptions
 
 
 def run_diff(options: DiffOptions) -> int:

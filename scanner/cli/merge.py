@@ -15,8 +15,9 @@ from ..results.merge import Merge, Unforeseen, batches
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
 from ..verdict.table import State
-from .options import MergeOptions, OutputOptions, command_line
+from .options import OutputOptions, command_line
 from .progress import reading
+from .result_options import MergeOptions
 
 
 def run_merge(options: MergeOptions, output: OutputOptions) -> int:

@@ -17,12 +17,22 @@ from ..config import SynConfig, TargetOptions
 from ..declare import Option, Texts, declared, option
 from ..errors import UsageError
 from .fleet_options import FleetOptions, WorkerOptions
+from .result_options import (
+    EVERYTHING,
+    FORCE,
+    FORMATS,
+    INPUT,
+    OUTPUT,
+    QUIET,
+    DiffOptions,
+    MergeOptions,
+    ReportOptions,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from ..output import Outputs, Run, Written
 
-FORMATS = ("table", "jsonl", "csv", "xml", "gnmap", "list")
-INPUT, EVIDENCE, OUTPUT, RESUME = "Input", "Evidence", "Output", "Resume"
+EVIDENCE, RESUME = "Evidence", "Resume"
 
 # Options that several groups have.
 LADDER = (
@@ -32,17 +42,12 @@ LADDER = (
     "",
     "[IP:PORT]",
 )
-FORCE = (False, OUTPUT, "Overwrite output files.")
-EVERYTHING = (False, OUTPUT, "Every row: none is folded, summed or left out.", "--all")
-MAX_MEMORY = ("512M", INPUT, "The most memory to use, such as 2G; 0: no limit.", "", "SIZE")
-RESULTS = (MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or captures; - is standard input.", None)
 _FILES = "pcap or pcapng files, gzip or plain; - is standard input. Several files are one capture."
 CAPTURES = (MISSING, INPUT, _FILES, None)
 OUTER = (False, EVIDENCE, "Judge only the outside of tunnels (GRE, IPIP, 6in4, VXLAN, GENEVE, ERSPAN, GTP-U).")
 _FROM = "Only packets from this time on: 2026-11-22T10:00Z, '2026-11-22 10:00' (UTC), or seconds since 1970."
 SINCE = (None, INPUT, _FROM)
 UNTIL = (None, INPUT, "Only packets before this time, in the same forms. Packets without a time stamp are left out.")
-QUIET = (False, OUTPUT, "No summary and no progress.", "-q --quiet")
 PROGRESS = ("auto", OUTPUT, "auto: a line on a terminal; json: a JSON line per second on stderr; none.")
 PROGRESS_FORMS = ("auto", "json", "none")
 
@@ -187,48 +192,6 @@ class WhoOptions:
     everything: bool = option(False, OUTPUT, "Also clients whose connections carry data.", "--all")
     quiet: bool = option(*QUIET)
     progress: str = option(*PROGRESS, values=PROGRESS_FORMS)
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class ReportOptions:
-    """What `report` reads and writes."""
-
-    results: Texts = option(*RESULTS)
-    since: str | None = option(None, INPUT, "An earlier result: the page says what changed.", "", "RESULTS")
-    stats: Texts = option(
-        (), INPUT, "What --stats wrote of the scan (default: NAME.stats.json beside NAME.jsonl).", "", "FILE"
-    )
-    max_memory: str = option(*MAX_MEMORY)
-    output: str = option(MISSING, OUTPUT, "The page; - is stdout.", "-o --output", "FILE")
-    title: str | None = option(None, OUTPUT, "The heading of the page.")
-    force: bool = option(*FORCE)
-    quiet: bool = option(*QUIET)
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class DiffOptions:
-    """What `diff` compares, and what it prints."""
-
-    old: str = option(MISSING, INPUT, "JSON lines, CSV, XML (nmap's too) or a capture; - is standard input.", None)
-    new: str = option(MISSING, INPUT, "The same of a later scan, in any of these formats.", None)
-    max_memory: str = option(*MAX_MEMORY)
-    form: str | None = option(None, OUTPUT, "table or jsonl.", "-f --format", values=FORMATS[:2])
-    reasons: bool = option(False, OUTPUT, "A new reason for the same state is a change, too.")
-    only_open: bool = option(False, OUTPUT, "Only changes from or to open.", "--open")
-    fail_on: Texts = option(
-        (), OUTPUT, "Exit with 1 for changes of these groups only: opened, reachable, gone, other (default: any).",
-        values=("opened", "reachable", "gone", "other"),
-    )  # fmt: skip
-    everything: bool = option(*EVERYTHING)
-    quiet: bool = option(*QUIET)
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class MergeOptions:
-    """What `merge` reads."""
-
-    results: Texts = option(*RESULTS)
-    max_memory: str = option(*MAX_MEMORY)
 
 
 # What only frames that we build ourselves can carry.

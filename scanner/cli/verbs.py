@@ -11,7 +11,6 @@ was learned is written), 141 the reader of standard output has left.
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from inspect import Signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +25,7 @@ from .familiar import understood
 from .fleet_options import WorkerOptions
 from .options import OPTIONS, Given, OutputOptions, ScanRequest, group
 from .patterns import expanded
+from .result_options import DiffOptions, MergeOptions, ReportOptions
 
 _VERBS: dict[str, Callable[[Given], int]] = {}
 _ON_LINUX = ("syn", "connect", "plan", "worker", "demo")  # the verbs that work nowhere else
@@ -147,17 +147,11 @@ def classify(given: Given) -> int:
     Examples:
       halfopen classify scan.pcap --open -f jsonl
       halfopen classify rotated-*.pcap.gz -oX scan.xml
-      halfopen classify scan.pcap --ladder 192.0.2.7:22
       halfopen classify --each captures/ -o all.jsonl.gz
     """
-    chosen = group(options.ClassifyOptions, given), group(OutputOptions, given)
-    if chosen[0].each:
-        from .each import run_each
-
-        return run_each(*chosen)
     from .classify import run_classify
 
-    return run_classify(*chosen)
+    return run_classify(group(options.ClassifyOptions, given), group(OutputOptions, given))
 
 
 @_verb
@@ -213,9 +207,9 @@ def report(given: Given) -> int:
     from ..results.memory import at_most
     from .progress import reading
 
-    chosen = vars(group(options.ReportOptions, given))
+    chosen = vars(group(ReportOptions, given))
     with at_most(chosen.pop("max_memory")):
-        return run_report(**chosen, showing=partial(reading, chosen["quiet"]))
+        return run_report(**chosen, showing=lambda: reading(chosen["quiet"]))
 
 
 @_verb
@@ -223,13 +217,12 @@ def diff(given: Given) -> int:
     """What changed between two results: newly open first. Exit code 0: nothing, 1: something, 2: an error.
 
     Examples:
-      halfopen diff monday.jsonl tuesday.jsonl
       halfopen diff monday.jsonl tuesday.jsonl --fail-on opened,reachable
       halfopen diff nmap.xml scan.pcapng --open -f jsonl
     """
     from .diff import run_diff
 
-    return run_diff(group(options.DiffOptions, given))
+    return run_diff(group(DiffOptions, given))
 
 
 @_verb
@@ -238,12 +231,11 @@ def merge(given: Given) -> int:
 
     Examples:
       halfopen merge shard-*.jsonl -o all.jsonl
-      halfopen merge monday.jsonl nmap.xml scan.pcapng -o all.csv.gz -oX all.xml
       halfopen merge a.jsonl b.jsonl --open -f list
     """
     from .merge import run_merge
 
-    return run_merge(group(options.MergeOptions, given), group(OutputOptions, given))
+    return run_merge(group(MergeOptions, given), group(OutputOptions, given))
 
 
 @_verb
