@@ -30,22 +30,11 @@ LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 
 
 def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read, 130. Raises UsageError."""
-    if not 0 <= options.timeout <= LONGEST_TIMEOUT:
-        raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
+    _check(options, output)
     if options.each:
         from .each import run_each
 
         return run_each(options, output)
-    if options.ladder and "-" in options.captures:
-        raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
-    if options.ladder and options.gap:
-        raise UsageError("--ladder draws all scans of a target: choose one with --since and --until, without --gap")
-    if options.jobs:
-        raise UsageError("--jobs needs --each: several files are one capture, and one process judges it")
-    check_form(output.progress)
-    output.check_names()
-    if output.stats:
-        check_new(output.stats, output.force)
     reading = reading_of(options, output.only_open)
     drawn: list[Verdict] = []
 
@@ -78,6 +67,22 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     if options.ladder and reading.capture.opened and not reading.interrupted:
         output.print_ladders(_ladders(options, drawn))
     return INTERRUPTED if reading.interrupted else reading.exit_code
+
+
+def _check(options: ClassifyOptions, output: OutputOptions) -> None:
+    """Refuse what does not go together. Raises UsageError."""
+    if not 0 <= options.timeout <= LONGEST_TIMEOUT:
+        raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
+    if options.ladder and "-" in options.captures:
+        raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
+    if options.ladder and options.gap:
+        raise UsageError("--ladder draws all scans of a target: choose one with --since and --until, without --gap")
+    if options.jobs and not options.each:
+        raise UsageError("--jobs needs --each: several files are one capture, and one process judges it")
+    check_form(output.progress)
+    output.check_names()
+    if output.stats:
+        check_new(output.stats, output.force)
 
 
 def reading_of(options: ClassifyOptions, only_open: bool) -> Classification:

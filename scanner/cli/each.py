@@ -48,7 +48,6 @@ def run_each(options: ClassifyOptions, output: OutputOptions) -> int:
     if options.jobs < 0:
         raise UsageError(f"--jobs {options.jobs} is no number of processes; 0: one for each processor")
     alike = reading_of(replace(options, captures=()), output.only_open)
-    output.check_names()
     files = list(captures_of(options.captures))
     jobs = min(options.jobs or os.cpu_count() or 1, len(files))
     outputs = output.open(
