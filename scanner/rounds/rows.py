@@ -152,7 +152,7 @@ def _facts(window: Window, target_id: Ints) -> HostFacts:
     if window.target_trips is not None:
         nothing = np.zeros(len(target_id), np.bool_)
         return HostFacts(*[nothing] * len(HostFacts._fields))
-    probed = np.bincount(np.flatnonzero(window.ledger.was_probed()) // window.width, minlength=len(window.hosts))
+    probed = window.by_host(window.ledger.was_probed())
     facts = host_facts(host, probed, record, window.tested)
     everywhere = window.open_everywhere[host] & (RANK[record["reason"]] == Rank.OPEN)
     return facts._replace(all_open=facts.all_open | everywhere)
