@@ -1,23 +1,30 @@
 """A fleet and a real server on this machine's loopback: what is refused, each in one line, and what a worker may do."""
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import scanner.fleet.collector
 import scanner.fleet.session
 from scanner.fleet.limits import limits_of, refusal_of_offer
-from scanner.fleet.subjects import permissions
+from scanner.fleet.subjects import ROWS, permissions, rows
 from tests.command import halfopen
 from tests.lab.fleet import nats_server
 from tests.processes import wait_until
+
+nats = pytest.importorskip("nats")
+from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig  # noqa: E402
 
 WITH_SERVER = [pytest.mark.live, pytest.mark.skipif(nats_server() is None, reason="nats-server is not installed")]
 ROOT = str(Path(__file__).parents[1])
@@ -233,3 +240,96 @@ def test_the_address_family_of_a_server_may_be_six(capsys: pytest.CaptureFixture
     with socket.socket(socket.AF_INET) as unused:
         unused.bind(("127.0.0.1", 0))
     assert (halfopen(*HERE, "--fleet", "nats://[::1]:1"), "no server at" in one_line(capsys)) == (2, True)
+
+
+async def fill(url: str, most_bytes: int, scan: str = "f" * 16) -> int:
+    """Make the stream of results with so many bytes, and fill it with those of another scan. Returns how many fit."""
+    server = await nats.connect(url)
+    stream = server.jetstream()
+    config = StreamConfig(
+        name=ROWS, subjects=["halfopen.rows.*"], retention=RetentionPolicy.WORK_QUEUE, max_bytes=most_bytes,
+        discard=DiscardPolicy.NEW,
+    )  # fmt: skip
+    await stream.add_stream(config)
+    count = 0
+    with suppress(nats.js.errors.APIError):
+        while count < 10_000:
+            await stream.publish(rows(scan), b"x" * 1000)
+            count += 1
+    await server.close()
+    return count
+
+
+async def empty(url: str, scan: str = "f" * 16) -> None:
+    """Remove the results of the other scan."""
+    server = await nats.connect(url)
+    await server.jetstream().purge_stream(ROWS, subject=rows(scan))
+    await server.close()
+
+
+class TestStreams:
+    pytestmark = WITH_SERVER
+
+    def test_a_stream_too_small_for_one_piece(self, serve: Start, capsys: pytest.CaptureFixture[str]) -> None:
+        url = serve()
+        asyncio.run(fill(url, 100_000))
+        assert (halfopen(*HERE, "--fleet", url), "too small for one piece" in one_line(capsys)) == (2, True)
+
+    def test_a_worker_waits_while_the_stream_is_full(
+        self, serve: Start, work: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        url = serve()
+        assert asyncio.run(fill(url, 2 << 20)) > 1000
+        said = work(url, "--allow", "127.0.0.0/8", "--name", "w")
+        command = [sys.executable, "-m", "scanner", *HERE, "--fleet", url, "-o", "out.jsonl", "-q"]
+        process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT})
+        try:
+            wait_until(lambda: "is full" in said.read_text(), process)
+            before = (tmp_path / "out.jsonl").read_text()
+            asyncio.run(empty(url))
+            assert (process.wait(60), before, (tmp_path / "out.jsonl").read_text().count("\n")) == (0, "", 1)
+        finally:
+            process.kill()
+            process.wait()
+
+    def test_a_job_larger_than_a_message_goes_through_the_object_store(
+        self, serve: Start, work: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        """Names are resolved here, and a row has the name that the user gave."""
+        url = serve()
+        work(url, "--allow", "127.0.0.0/8")
+        hosts = (f"127.{number >> 15 & 255}.{number >> 7 & 255}.{number << 1 & 254}" for number in range(300_000))
+        (tmp_path / "hosts").write_text("\n".join((*hosts, "localhost")))
+        code = halfopen(
+            "connect", "-4", "-iL", "hosts", "-p", "1", "--seed", "7", "--shard", "1/30000", "--fleet", url, "-o",
+            "out.jsonl", "-q",
+        )  # fmt: skip
+        assert (code, Path("out.jsonl").read_text().count("conn-refused")) == (0, 11)
+        assert halfopen("connect", "-4", "localhost", "-p", "1", "--fleet", url, "-o", "name.jsonl", "-q") == 0
+        assert '"hostname": "localhost"' in Path("name.jsonl").read_text()
+
+    def test_a_server_that_stays_away_ends_the_scan_with_its_state(
+        self, serve: Start, work: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(scanner.fleet.collector, "GONE_SECONDS", 3.0)
+        url = serve()
+        work(url, "--allow", "127.0.0.0/8")
+        thread = threading.Thread(target=self.end_server, args=(tmp_path, url))
+        thread.start()
+        code = halfopen(
+            "connect", "127.0.0.1-40", "-p", "1-10", "--rate", "100", "--fleet", url, "-o", "out.jsonl", "--resume",
+            "state",
+        )  # fmt: skip
+        thread.join()
+        said = capsys.readouterr().err.splitlines()
+        assert (code, Path("state").exists(), "the fleet cannot go on: no answer" in said[-1]) == (1, True, True), said
+        assert 0 < Path("out.jsonl").read_text().count("\n") < 400
+
+    @staticmethod
+    def end_server(folder: Path, url: str) -> None:
+        """Kill the server when the first rows are there."""
+        rows = folder / "out.jsonl"
+        wait_until(lambda: rows.exists() and rows.stat().st_size > 0)
+        (line,) = [line for line in (folder / "server.log").read_text().splitlines() if "Starting nats-server" in line]
+        os.kill(int(line[1:].partition("]")[0]), signal.SIGKILL)

@@ -277,6 +277,8 @@ class Worker:
         while await patiently(lambda: self._link.js.publish(subject, text, timeout=2, stream=subjects.ROWS)) is None:
             if boot_time() > until or self._stopped.is_set():
                 return False
+            if not sign:
+                self._say("the queue of results is full, or the server does not answer: waiting")
             await asyncio.sleep(0.25)
             if boot_time() > sign + SIGN_SECONDS:
                 sign = boot_time()

@@ -43,6 +43,7 @@ from tests.capture_changes import as_pcap, capture_of, packets_of
 from tests.capture_files import S, T, drain
 from tests.carriers import CARRIERS, CARRIERS6
 from tests.command import sign
+from tests.fuzz.fleet import check_message, make_message
 from tests.fuzz.mutation import mutated_bytes, mutated_document, mutated_text
 from tests.tunnels import WRAPS, in_ipv6, ipip, nested
 
@@ -406,6 +407,7 @@ SUBJECTS: dict[str, Subject] = {
     "ports": Subject(lambda rng: mutated_text(rng, rng.choice(PORTS), PORT_WORDS), check_ports),
     "results": Subject(_make_results, check_results),
     "states": Subject(_make_state, check_state),
+    "fleet": Subject(make_message, check_message),
 }
 
 
