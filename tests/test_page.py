@@ -370,6 +370,46 @@ def test_landmarks_captions_and_headers(browser: Browser, tmp_path: Path) -> Non
     assert (bare, heads, named, unlabelled, marks) == (0, 0, True, 0, [1, 1, 1, 1])
 
 
+def test_a_phone_shows_blocks_that_are_still_rows_of_a_table(browser: Browser, tmp_path: Path) -> None:
+    view(browser, model(ROWS), tmp_path, width=390)
+    browser.run("document.querySelectorAll('table:not(#table)').forEach(table => table.remove())")
+    browser.call("Accessibility.enable")
+    roles = [node["role"]["value"] for node in browser.call("Accessibility.getFullAXTree")["nodes"] if "role" in node]
+    cells = browser.run("['th', '#body td:not(:empty)'].map(cells => document.querySelectorAll(cells).length)")
+    assert [roles.count(role) for role in ("table", "row", "columnheader", "cell")] == [1, 6, *cells]
+
+
+def test_open_is_the_accent_and_closed_is_grey(browser: Browser, tmp_path: Path) -> None:
+    colours = {}
+    for scheme in ("light", "dark"):
+        browser.prefer(prefers_color_scheme=scheme)
+        view(browser, model(ROWS), tmp_path)
+        for state in ("open", "closed", "filtered"):
+            fill = browser.run(f"getComputedStyle(document.querySelector('rect.s-{state}')).fill")
+            levels = [int(level) for level in fill.removeprefix("rgb(").removesuffix(")").split(", ")]
+            colours[scheme, state] = max(levels) - min(levels)  # how far from grey
+    browser.prefer()
+    assert {key: (spread > 120, spread < 40) for key, spread in colours.items() if key[1] != "filtered"} == {
+        (scheme, state): (state == "open", state == "closed")
+        for scheme in ("light", "dark")
+        for state in ("open", "closed")
+    }
+    assert max(spread for (_, state), spread in colours.items() if state == "filtered") < 80
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_labels_of_the_axis_are_whole(browser: Browser, tmp_path: Path, width: int) -> None:
+    rows = [ROWS[0]._replace(port=port, rtt_ms=10.0**power) for port, power in enumerate(range(-2, 6))]
+    view(browser, model(rows), tmp_path, width=width)
+    boxes = browser.run(
+        "[...document.querySelectorAll('.tick[y=\"202\"]')].map(t => t.getBoundingClientRect())"
+        ".map(box => [box.left, box.right])"
+    )
+    frame = browser.run("document.querySelector('figure').getBoundingClientRect().right")
+    gaps = [right[0] - left[1] for left, right in pairwise(boxes)]
+    assert (len(boxes) > 3, min(gaps) > 4, boxes[0][0] >= 0, boxes[-1][1] <= frame + 1) == (True, True, True, True)
+
+
 def test_the_order_of_the_page(browser: Browser, tmp_path: Path) -> None:
     view(browser, model(ROWS), tmp_path)
     assert browser.run("[...document.querySelectorAll('h2')].map(each => each.innerText)") == [

@@ -1,5 +1,6 @@
 """Reports: sums, charts and maps as data, the page as text."""
 
+import json
 import re
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def test_findings_are_sentences_about_evidence() -> None:
     assert found.pop("all-open")[1].endswith("198.18.1.7, and 4 more")
     assert found == {word: told for word, told in FOUND.items() if word != "all-open"}
     assert model([row for row in rows if not row.evidence]).findings == []
+
+
+def test_the_table_holds_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "MOST_BYTES", 100_000)
+    rows = [
+        Verdict(f"198.18.{host}.1", port, "closed", "x", rtt_ms=host + port / 7)
+        for host in range(40)
+        for port in range(1000)
+    ]
+    found = model([*rows, Verdict("198.19.0.1", 1, "open", "x")])
+    last = found.data["kinds"][unpacked(found.data["rows"]["kind"])[-1]].state
+    assert (1000 < found.shown < 20_000, found.rows, len(json.dumps(found.data)) <= 100_000, last) == (
+        True, 40_001, True, "open",
+    )  # fmt: skip
 
 
 def from_vantages(row: Verdict, **states: str) -> list[Verdict]:

@@ -2,15 +2,16 @@
 
 The rows of the table are columns of small numbers with the distinct texts beside them, and columns are written as
 differences from row to row, runs of equal ones as one. Sorted rows repeat themselves, so a quarter of a million take
-one or two megabytes, and the page sorts and filters by these numbers. Of more rows those with the strongest states are
-kept (open, then closed, then filtered by an answer, silence last), and the page says how many it shows. Sums, charts
-and maps are always of all rows.
+one or two megabytes, and the page sorts and filters by these numbers. Of more rows, or rows that take more than 5 MB,
+those with the strongest states are kept (open, then closed, then filtered by an answer, silence last), and the page
+says how many it shows. Sums, charts and maps are always of all rows.
 
 A closed port whose reset a firewall forged has a colour and a line of its own, as in the table of a scan.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from json import dumps
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from ..verdict.table import Reason, State
 from .charts import STYLES, Bar, Map, bars, histogram, maps_of
 from .overview import MOST_HOSTS, MOST_NAMED, changes_of, findings, open_hosts, sums_up
 
-MOST_ROWS = 1 << 18
+MOST_ROWS, LEAST_ROWS = 1 << 18, 1 << 10  # of the table
+MOST_BYTES = 4_600_000  # of its data: with the rest of the page about 5 MB
 MOST_SERVICES = 12
 
 LABELS = {
@@ -55,7 +57,6 @@ class Model:
         styles = style[rows["kind"]]
         counts = np.bincount(rows["kind"], minlength=len(kinds)).tolist()
         opened = strongest(texts, rows[styles == STYLES.index("open")])
-        kept = _kept(texts, rows)
         times = rows["time"][np.isfinite(rows["time"])]
         self.title = escaped(title)
         self.sources = list(map(escaped, sources))
@@ -80,10 +81,16 @@ class Model:
         self.services = _services(texts, opened)
         self.rtt = histogram(rows["rtt"])
         self.words = _words(kinds, counts)
-        self.filters = _filters(styles[kept])
         self.maps = maps_of(rows, styles)
+        most = MOST_ROWS
+        while True:
+            kept = _kept(texts, rows, most)
+            self.data = _data(texts, rows[kept], style, self.maps)
+            if most < LEAST_ROWS or len(dumps(self.data)) <= MOST_BYTES:
+                break
+            most = most * 3 // 4
+        self.filters = _filters(styles[kept])
         self.rows, self.shown = len(rows), len(kept)
-        self.data = _data(texts, rows[kept], style, self.maps)
 
 
 def style_of(kind: RowKind) -> str:
@@ -97,13 +104,13 @@ def _host_count(rows: Rows) -> int:
     return int(host_numbers(rows)[-1]) + 1 if len(rows) else 0
 
 
-def _kept(texts: Vocabulary, rows: Rows) -> Ints:
+def _kept(texts: Vocabulary, rows: Rows, most: int) -> Ints:
     """The rows for the table, in order; the weakest states are left out first, and silence before other filtered."""
-    if len(rows) <= MOST_ROWS:
+    if len(rows) <= most:
         return np.arange(len(rows))
     silent = np.array([kind.reason == Reason.NO_RESPONSE.word for kind in texts.kinds], np.int64)
     weight = 2 * texts.strength() - silent
-    return np.sort(np.argsort(-weight[rows["kind"]], kind="stable")[:MOST_ROWS])
+    return np.sort(np.argsort(-weight[rows["kind"]], kind="stable")[:most])
 
 
 # ── sums and charts ──
@@ -117,21 +124,16 @@ def _states(styles: npt.NDArray[np.uint8]) -> list[Bar]:
 def _filters(styles: npt.NDArray[np.uint8]) -> list[tuple[str, str, int]]:
     """The states in the table, for the buttons above it: what to search for, the label, and how many rows there are."""
     names = ("closed" if STYLES[style] == "firewall" else STYLES[style] for style in styles.tolist())
-    return [
-        (name, LABELS[name], count)
-        for name, count in sorted(Counter(names).items(), key=lambda item: STYLES.index(item[0]))
-    ]
+    counts = Counter(names)
+    return [(name, LABELS[name], counts[name]) for name in STYLES if counts[name]]
 
 
 def _reasons(kinds: list[RowKind], counts: list[int]) -> list[Bar]:
     total: Counter[tuple[str, str]] = Counter()
     for kind, count in zip(kinds, counts, strict=True):
         total[kind.reason, style_of(kind)] += count
-    entries = [
-        (printable(word), style, count, f"{LABELS[style]}: {reason_phrase(word)}")
-        for (word, style), count in total.most_common()
-    ]
-    return bars(entries, sum(counts))
+    hints = {key: f"{LABELS[key[1]]}: {reason_phrase(key[0])}" for key in total}
+    return bars([(printable(key[0]), key[1], count, hints[key]) for key, count in total.most_common()], sum(counts))
 
 
 def _services(texts: Vocabulary, opened: Rows) -> list[Bar]:

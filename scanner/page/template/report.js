@@ -52,7 +52,7 @@ function port(row) {
 }
 
 for (const column of shown) {
-  column.th = make("th", "", { scope: "col" });
+  column.th = make("th", "", { scope: "col", role: "columnheader" });
   column.th.dataset.head = column.head;  // for paper
   column.th.append(make("button", column.head, { type: "button", onclick: () => sortBy(column) }));
   find("heads").append(column.th);
@@ -99,10 +99,10 @@ function draw(all = false) {
 }
 
 function line(row, place) {
-  const tr = make("tr", "", { ariaRowIndex: place + 2 });
+  const tr = make("tr", "", { role: "row", ariaRowIndex: place + 2 });
   for (const column of shown) {
     const value = String(column.show(row));
-    const td = make("td", column.head === "Host" ? "" : value);
+    const td = make("td", column.head === "Host" ? "" : value, { role: "cell" });
     if (column.named && value) td.dataset.head = column.head;
     if (column.head === "State") td.prepend(make("i", "", { className: "swatch s-" + styleOf(row) }));
     if (column.head === "Host") td.append(make("button", value, { type: "button", ariaExpanded: "false", onclick: () => explain(tr, row) }));
