@@ -325,9 +325,9 @@ def test_contrast(browser: Browser, tmp_path: Path, scheme: str) -> None:
 def test_colours_follow_the_scheme_of_the_browser(browser: Browser, tmp_path: Path, scheme: str) -> None:
     browser.prefer(prefers_color_scheme=scheme)
     view(browser, model(ROWS), tmp_path)
-    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    ground = [browser.run(f"onPaper({paper}), getComputedStyle(document.body).backgroundColor") for paper in (0, 1)]
     browser.prefer()
-    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 27)"}[scheme]
+    assert ground == [{"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 27)"}[scheme], "rgb(255, 255, 255)"]
 
 
 def test_more_contrast_where_the_reader_asks_for_it(browser: Browser, tmp_path: Path) -> None:

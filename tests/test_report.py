@@ -125,12 +125,14 @@ def test_open_ports_by_host() -> None:
         Verdict(A, 8443, "open", "syn-ack", evidence=("syn-proxy", "late"), tunnel="gre"),
         *(Verdict(B, port, "open", "syn-ack", hostname="web.example") for port in (80, *range(1000, 1030))),
     ]
-    hosts = model(rows).opened
+    found = model(rows)
+    hosts = found.opened
     assert [(host.ip, host.name, host.opened, host.ports, host.many) for host in hosts] == [
         (A, "", 1, [(22, "ssh")], ""),
         (A, "gre", 1, [(8443, "")], ""),
         (B, "web.example", 31, [], "80,1000-1029"),
     ]
+    assert ("<td>\n80,1000-1029\n" in render(found), "<li><b>22</b> ssh</li>" in render(found)) == (True, True)
     assert [words for host in hosts for words in host.words] == [("syn-proxy", EVIDENCE["syn-proxy"])]
 
 
