@@ -60,7 +60,7 @@ class Model:
         times = rows["time"][np.isfinite(rows["time"])]
         self.title = escaped(title)
         self.sources = list(map(escaped, sources))
-        self.targets = int(np.count_nonzero(rows["port"] != HOST_ONLY))
+        self.targets = int(np.count_nonzero(strongest(texts, rows)["port"] != HOST_ONLY))
         self.hosts, self.open_hosts = _host_count(rows), _host_count(opened)
         self.lead = sums_up(len(opened), self.open_hosts, self.hosts)
         # Seconds since 1970 of the first and the last reply.
@@ -178,6 +178,7 @@ def _data(texts: Vocabulary, rows: Rows, style: npt.NDArray[np.uint8], maps: lis
         "styles": style.tolist(),
         "addresses": [printable(address or "") for address in texts.addresses],
         "vantages": [printable(name or "") for name in texts.vantages],
+        "captures": [escaped(name or "") for name in texts.captures],
         "reasons": {kind.reason: reason_phrase(kind.reason) for kind in kinds},
         "sentences": {word: evidence_sentence(word) for kind in kinds for word in kind.evidence},
         "rows": _columns(rows, host, place),
@@ -200,7 +201,7 @@ def _columns(rows: Rows, host: Ints, place: Ints) -> dict[str, list[Any] | None]
         "place": _packed(place),
         "kind": _packed(rows["kind"]),
     }
-    for name in ("sender", "scanner", "tunnel", "scan", "vantage", "ttl"):
+    for name in ("sender", "scanner", "tunnel", "scan", "vantage", "capture", "ttl"):
         known = np.unique(rows[name])[-2:]  # the same scanner in all rows says nothing
         columns[name] = _packed(rows[name]) if known[-1:].sum() > 0 and (name != "scanner" or len(known) > 1) else None
     trips = [-1 if trip != trip else float(f"{trip:.4g}") for trip in rows["rtt"].tolist()]  # NaN is not itself

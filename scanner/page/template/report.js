@@ -24,8 +24,7 @@ const kindOf = (row) => data.kinds[rows.kind[row]];
 
 // ── the table ──
 
-const SIZE = 100;  // rows of a page
-const number = (value) => (value < 0 ? "" : value);
+const SIZE = 100, number = (value) => (value < 0 ? "" : value);  // rows of a page; a number that may be unknown
 const columns = [
   { head: "Host", csv: "ip", key: (r) => rows.host[r], show: (r) => data.hosts[rows.host[r]] },
   { head: "Name", csv: "hostname", there: data.hostnames, show: (r) => data.hostnames[rows.host[r]] },
@@ -41,6 +40,7 @@ const columns = [
   { head: "Scanner", csv: "scanner_ip", named: true, there: rows.scanner, show: (r) => data.addresses[rows.scanner[r]] },
   { head: "Tunnel", csv: "tunnel", named: true, there: rows.tunnel, show: (r) => data.addresses[rows.tunnel[r]] },
   { head: "Vantage", csv: "vantage", named: true, there: rows.vantage, show: (r) => data.vantages[rows.vantage[r]] },
+  { head: "Capture", csv: "capture", named: true, there: rows.capture, show: (r) => data.captures[rows.capture[r]] },
   { head: "Scan", csv: "scan", named: true, there: rows.scan, show: (r) => rows.scan[r] || "" },
 ].filter((column) => column.there !== null);
 const shown = columns.filter((column) => column.head);
@@ -145,14 +145,13 @@ function parsed(text) {
   return [groups.reduce((sum, group) => (sum << 16n) + BigInt("0x" + group), 0n), 128];
 }
 
-let hostNumbers = null;
 // Hosts within a network (`192.0.2.0/24`, or one address) as a test of rows; null if the text is none.
 function network(text) {
   const [address, length] = text.split("/"), base = parsed(address);
   if (!base || (length !== undefined && !(/^\d{1,3}$/.test(length) && length <= base[1]))) return null;
   const shift = BigInt(base[1] - (length ?? base[1]));
-  hostNumbers ??= data.hosts.map(parsed);
-  return over("host", data.hosts, (_, at) => hostNumbers[at][1] === base[1] && hostNumbers[at][0] >> shift === base[0] >> shift);
+  network.hosts ??= data.hosts.map(parsed);
+  return over("host", data.hosts, (_, at) => network.hosts[at][1] === base[1] && network.hosts[at][0] >> shift === base[0] >> shift);
 }
 
 // What holds for the entries of a list holds for the rows that have their numbers in a column.
