@@ -1,13 +1,13 @@
 """halfopen: a half-open TCP scanner, and a classifier of captures from any scanner.
 
-`scan`, `classify`, `report` and `diff` are the program as functions (see `api`). They are imported when they are first
-used, so `import scanner` and `halfopen --help` import neither numpy nor Scapy.
+`scan`, `classify`, `report`, `diff` and `merge` are the program as functions (see `api`). They are imported when they
+are first used, so `import scanner` and `halfopen --help` import neither numpy nor Scapy.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import classify, diff, report, scan
+    from .api import classify, diff, merge, report, scan
     from .errors import ScanError, UsageError
     from .results.changes import Change, Difference, Group
     from .results.diff import Comparison
@@ -18,14 +18,14 @@ from ._version import __version__
 
 __all__ = [
     "Change", "Comparison", "Difference", "Group", "Interrupted", "ScanError", "UsageError", "Verdict", "Verdicts",
-    "__version__", "classify", "diff", "report", "scan",
+    "__version__", "classify", "diff", "merge", "report", "scan",
 ]  # fmt: skip
 
 _MODULES = {
     "Change": "results.changes", "Comparison": "results.diff", "Difference": "results.changes",
     "Group": "results.changes", "Interrupted": "verdicts", "ScanError": "errors",
     "UsageError": "errors", "Verdict": "verdict.rows", "Verdicts": "verdicts",
-    "classify": "api", "diff": "api", "report": "api", "scan": "api",
+    "classify": "api", "diff": "api", "merge": "api", "report": "api", "scan": "api",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""The program as functions: `scan` and `classify` return verdicts, `report` and `diff` what they are called after.
+"""The program as functions: `scan`, `classify` and `merge` return verdicts, `report` and `diff` what their names say.
 
-They print nothing. `scan` and `classify` return an iterator of typed rows that does its work while it is read
+They print nothing. The first three return an iterator of typed rows that does its work while it is read
 (`verdicts`). The rows of a scan come when their window closes, and the rows of a capture come at its end. A scan starts
 when the first row is read. The lines that the command prints on stderr are in `notes`, and its summary in `summary`.
 
@@ -12,6 +12,7 @@ Sources: what a reply means, RFC 9293 section 3.10.7.3 (TCP), RFC 792 and RFC 44
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,10 @@ from .errors import UsageError, need_linux
 from .keywords import Path, PortSpec, ScanOptions, Spec, flag_of, number, paths_of, port_text, specs_of, values_of
 from .output import MANY
 from .results.diff import Comparison, compared
+from .results.merging import merged, side_by_side
 from .results.read import read_results
 from .results.runs import RunFacts, read_stats
+from .results.sorting import Sorter
 from .targets.special import guard, skipped_text
 from .verdict.rows import Verdict
 from .verdicts import Verdicts
@@ -215,6 +218,25 @@ def diff(old: Results, new: Results, *, reasons: bool = False, only_open: bool =
     sides = [_rows_of(results, notes) for results in (old, new)]
     found = compared([(rows, ", ".join(names)) for rows, names in sides], *flags, notes.append)
     return found._replace(differences=list(found.differences), notes=notes)
+
+
+def merge(*results: Results) -> Verdicts:
+    """Several results as one: each target once, in the order of the addresses, whatever the order of `results`.
+
+    Each of `results`: files of results or captures, or rows. Rows are sorted in temporary files where they are many.
+    Which row stands for a target: `results.merging`. Raises UsageError at the first row for what cannot be read, and
+    ScanError if a temporary file cannot be written.
+    """
+    notes: list[str] = []
+
+    def rows() -> Iterator[list[Verdict]]:
+        with closing(Sorter()) as sorter:
+            for given in results:
+                for row in _rows_of(given, notes)[0]:
+                    sorter.add(row)
+            yield from _chunks([merged(side_by_side(sorter.runs()))])
+
+    return Verdicts(notes, [], rows())
 
 
 def _rows_of(

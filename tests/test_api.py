@@ -60,6 +60,12 @@ def test_rows_are_those_of_the_command(tmp_path: Path) -> None:
     assert "".join(map(line, classify(DEMO))) == done.stdout
 
 
+def test_merged_rows_have_each_target_once() -> None:
+    rows = list(scanner.classify(DEMO))
+    merged = scanner.merge([row._replace(time=None) for row in rows[::2]], DEMO, iter(rows[1::2]))
+    assert sorted(merged, key=repr) == sorted(rows, key=repr)
+
+
 def test_columns() -> None:
     table = Verdicts([], [], iter([[FULL, DOWN]])).to_numpy()
     expected = [
