@@ -91,10 +91,10 @@ class Link:
         asyncio.set_event_loop(self._loop)
         prepare()
         self._loop.run_forever()
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if left := asyncio.all_tasks(self._loop):
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(left, timeout=1.0))
         self._loop.close()
 
     async def _connect(self, options: dict[str, Any]) -> None:

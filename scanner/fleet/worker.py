@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import ScanError, escaped
+from ..verdict.sentences import plural
 from . import subjects
 from .attempts import Piece
 from .job import Job, digest, job_of, piece_of
@@ -210,6 +211,7 @@ class Worker:
         if not await self._leased(scan):
             await patiently(message.nak)
             return
+        self._say(f"piece {piece.first}: begun, {plural(part.targets, 'target')}")
         done = await self._scanned(Task(job, part, lambda: self._rate(scan), self._most_bytes), message)
         await self._report(scan, piece, done, message)
 

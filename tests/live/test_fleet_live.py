@@ -2,11 +2,13 @@
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from scanner.fleet.leases import LEASE_SECONDS
 from tests.lab.fleet import Arrivals, Fleet, fleet, nats_server
 from tests.lab.fleet_chaos import (
     DROPPED,
@@ -23,6 +25,8 @@ from tests.lab.fleet_chaos import (
 )  # fmt: skip
 from tests.lab.live import LIVE
 from tests.processes import wait_until
+
+CAP_NET_RAW = 1 << 13  # include/uapi/linux/capability.h
 
 pytestmark = [*LIVE, pytest.mark.skipif(nats_server() is None, reason="nats-server is not installed")]
 
@@ -79,6 +83,50 @@ def test_a_worker_that_stops_for_a_while_sends_nothing_for_its_old_lease(made: F
         code = process.wait(120)
     assert (code, sorted(verdicts(made.folder / "fleet.jsonl"))) == (0, sorted(expected()))
     assert arrivals.busiest(1.0) <= MOST_RATE
+
+
+def test_a_worker_that_joins_late_gets_pieces(made: Fleet) -> None:
+    made.serve()
+    wait_until(lambda: "Server is ready" in made.said("server"))
+    made.work(0)
+    process = made.scan(*WHAT, "--rate", "800", "-o", "fleet.jsonl")
+    wait_until(lambda: made.rows("fleet.jsonl") > 0, process)
+    made.work(1)
+    code = process.wait(120)
+    assert (code, "begun" in made.said("w1")) == (0, True)
+    assert sorted(verdicts(made.folder / "fleet.jsonl")) == sorted(expected())
+
+
+def test_only_the_thread_that_scans_keeps_the_right_to_open_raw_sockets(made: Fleet) -> None:
+    made.serve()
+    wait_until(lambda: "Server is ready" in made.said("server"))
+    process = made.work(0)
+    wait_until(lambda: "waits for scans" in made.said("w0"), process)
+    tasks = Path(f"/proc/{process.pid}/task")
+    rights = {int(task.name): effective(task) for task in tasks.iterdir()}
+    others = {right for thread, right in rights.items() if thread != process.pid}
+    assert (rights[process.pid] & CAP_NET_RAW > 0, others) == (True, {0})
+
+
+def effective(task: Path) -> int:
+    """The effective capabilities of a thread (proc(5))."""
+    (line,) = [line for line in (task / "status").read_text().splitlines() if line.startswith("CapEff:")]
+    return int(line.split()[1], 16)
+
+
+def test_without_a_server_no_worker_sends_for_longer_than_its_lease(made: Fleet) -> None:
+    server = made.serve()
+    wait_until(lambda: "Server is ready" in made.said("server"))
+    for index in range(3):
+        made.work(index)
+    with Arrivals(made) as arrivals:
+        process = made.scan(*WHAT, "--rate", "100", "-o", "fleet.jsonl")
+        wait_until(lambda: len(arrivals.times) > 100, process)
+        server.kill()
+        killed = time.time_ns()
+        wait_until(lambda: all("given back" in made.said(f"w{index}") for index in range(3)), process)
+    seconds = (arrivals.times[-1] - killed) / 1e9
+    assert (0 < seconds <= LEASE_SECONDS, process.poll()) == (True, None), seconds
 
 
 def test_workers_send_nothing_when_nobody_collects_and_ctrl_c_can_be_resumed(made: Fleet) -> None:
