@@ -62,7 +62,7 @@ truth: $(READY)
 fuzz: $(READY)
 	$(PY) -m tests.fuzz $(ARGS)
 
-# A fleet in the lab: 25 kills each of a worker, the server and the collector; ARGS='--runs 3 --only server' for less.
+# A fleet in the lab: 25 deaths each of a worker, the server, the collector and a link; ARGS='--runs 3 --only server' for less.
 fleet-chaos: $(READY)
 	$(PY) -m scanner.lab -m tests.lab.fleet_chaos $(ARGS)
 

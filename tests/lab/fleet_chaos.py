@@ -1,6 +1,7 @@
 """One death in a fleet that scans, at a moment that a seed chooses; and `make fleet-chaos`, which does it many times.
 
 What dies is killed with -9: a worker, the server (which starts again), or the collector (which goes on with --resume).
+Or a worker loses its network for good.
 Then the rows must be those of one machine, in target, state and reason, none twice and none missing, and no second may
 have more frames than the rate allows.
 """
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.lab.fleet import HOSTS, Arrivals, Fleet, fleet
+from tests.lab.fleet import HOSTS, WORKERS, Arrivals, Fleet, fleet
 from tests.processes import wait_until
 
 RATE, HOST_COUNT, PORTS = 2000.0, 80, 100
@@ -24,7 +25,7 @@ TARGETS = HOST_COUNT * PORTS
 OPEN, DROPPED = [22, 80], ["90-91"]
 WHAT = (f"198.19.0.0-198.19.0.{HOST_COUNT - 1}", "-p", f"1-{PORTS}")
 SCAN = (*WHAT, "--rate", f"{RATE:g}", "-o", "fleet.jsonl", "--resume", "state")
-VICTIMS = ("worker", "server", "collector")
+VICTIMS = ("worker", "server", "collector", "link")
 MOST_RATE = 1.03 * RATE  # in any second: the bucket of each worker is 10 ms deep
 assert HOSTS == "198.19.0.0/24"
 Row = tuple[str, int, str, str]
@@ -78,6 +79,8 @@ def scan_with_a_death(folder: Path, victim: str, seed: int) -> Outcome:
         wait_until(lambda: made.rows("fleet.jsonl") >= moment and (folder / "state").exists(), process)
         if victim == "worker":
             workers[seed % 3].kill()
+        elif victim == "link":
+            made.router.ip([f"link set net{WORKERS[seed % 3]} down"])
         elif victim == "server":
             server.kill()
             server.wait()

@@ -50,6 +50,18 @@ def test_the_rows_are_those_of_one_machine(made: Fleet) -> None:
     assert not list(made.folder.glob("state*"))
 
 
+def test_each_worker_finds_its_rate_within_the_limits_of_the_scan_and_of_its_owner(made: Fleet) -> None:
+    made.serve()
+    wait_until(lambda: "Server is ready" in made.said("server"))
+    made.work(0, "--max-rate", "300")
+    with Arrivals(made) as arrivals:
+        code = made.scan("198.19.0.0-198.19.0.19", "-p", "1-100", "-o", "fleet.jsonl").wait(120)
+    found = sorted(verdicts(made.folder / "fleet.jsonl"))
+    right = sorted(row for row in expected() if int(row[0].rpartition(".")[2]) < 20)
+    assert (code, found == right) == (0, True), made.said("scan")
+    assert arrivals.busiest(1.0) <= 300 * 1.05
+
+
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_kill_changes_nothing(victim: str, tmp_path: Path) -> None:
     outcome = scan_with_a_death(tmp_path, victim, seed=1)
