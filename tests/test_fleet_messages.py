@@ -119,6 +119,14 @@ def test_rows_of_other_targets_and_second_rows_are_refused(rows: list[Verdict]) 
         list(checked(rows, job("10.0.0.0/30:443", "10.0.1.0/30:22,80").spaces))
 
 
+def test_a_second_row_is_found_however_far_behind_the_first() -> None:
+    some = job("10.0.0.0/18:443")
+    rows = [row(ip, 443) for ip in addresses(some)]
+    with pytest.raises(WrongRows):
+        list(checked([*rows, rows[0]], some.spaces))
+    assert len(list(checked(rows, some.spaces))) == 1 << 14
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_arrives_is_kept_or_dropped_and_counted(seed: int) -> None:
     rng = random.Random(seed)
