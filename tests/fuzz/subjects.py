@@ -133,7 +133,8 @@ def _parsed(frames: list[tuple[int, bytes]], gap: bytes) -> tuple[dict[int, Any]
     segments: Segments = parse(batch, counts, aside, tunnels)
     counts["cut inside the quoted header"] = sum(len(sender) for sender, *_ in aside.cut)
     found = {**vars(segments), "checksum": wrong_checksums(batch, segments)}
-    found["ip_at"] = segments.ip_at - batch.start[segments.frame]
+    for place in ("ip_at", "end"):  # places in the buffer
+        found[place] = found[place] - batch.start[segments.frame]
     found["tunnel"] = np.array([tunnels.text(tunnel) for tunnel in segments.tunnel.tolist()])
     columns = {name: column.tolist() for name, column in found.items() if name != "frame"}
     rows = {frame: tuple(columns[name][row] for name in columns) for row, frame in enumerate(segments.frame.tolist())}
