@@ -11,26 +11,22 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from ..capture.reader import open_captures
-from ..capture.times import Period, duration
-from ..classifier.classification import Classification, Selection
+from ..capture.times import Period
 from ..errors import INTERRUPTED, UsageError, escaped, note
-from ..files import check_new
 from ..output import Run, Summary
 from ..packet.tunnel import Tunnels
-from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets, parse_target
+from ..trace.ladder import EACH, MOST_TARGETS, LadderTarget, TargetPackets
 from ..verdict.rows import Verdict
 from .capture_progress import watched
 from .options import ClassifyOptions, OutputOptions, command_line
-from .progress import check_form
+from .reading import check, reading_of
 from .signals import stopped_by_signals
 from .stats_file import write_stats
-
-LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
 
 
 def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     """Returns the exit code: 0, 1 if something was damaged, 2 if nothing could be read, 130. Raises UsageError."""
-    _check(options, output)
+    check(options, output)
     if options.each:
         from .each import run_each
 
@@ -67,40 +63,6 @@ def run_classify(options: ClassifyOptions, output: OutputOptions) -> int:
     if options.ladder and reading.capture.opened and not reading.interrupted:
         output.print_ladders(_ladders(options, drawn))
     return INTERRUPTED if reading.interrupted else reading.exit_code
-
-
-def _check(options: ClassifyOptions, output: OutputOptions) -> None:
-    """Refuse what does not go together. Raises UsageError."""
-    if not 0 <= options.timeout <= LONGEST_TIMEOUT:
-        raise UsageError(f"--timeout {options.timeout:g} is not a number of seconds to wait; 0 turns the rule off")
-    if options.ladder and "-" in options.captures:
-        raise UsageError("--ladder reads a capture twice, and standard input can be read once: name a file")
-    if options.ladder and options.gap:
-        raise UsageError("--ladder draws all scans of a target: choose one with --since and --until, without --gap")
-    if options.jobs and not options.each:
-        raise UsageError("--jobs needs --each: several files are one capture, and one process judges it")
-    check_form(output.progress)
-    output.check_names()
-    if output.stats:
-        check_new(output.stats, output.force)
-
-
-def reading_of(options: ClassifyOptions, only_open: bool) -> Classification:
-    """What is to be read, and how. Raises UsageError."""
-    selection, period = _selection(options, only_open), Period.of(options.since, options.until)
-    gap = 0 if options.gap is None else duration("--gap", options.gap)
-    return Classification(
-        list(options.captures), options.timeout, options.orphans, selection, options.outer, period, gap
-    )
-
-
-def _selection(options: ClassifyOptions, only_open: bool) -> Selection:
-    """The rows that are wanted. A target of `--ladder` selects too. Raises UsageError."""
-    targets, ports = options.target, options.ports
-    if options.ladder not in (None, EACH):
-        drawn = parse_target(options.ladder)
-        targets, ports = (drawn.ip,), str(drawn.port)
-    return Selection(options.scanner, targets, ports, only_open)
 
 
 def _ladders(options: ClassifyOptions, verdicts: list[Verdict]) -> str:

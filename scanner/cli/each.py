@@ -31,8 +31,8 @@ from ..results.merge import batches
 from ..results.opened import begins_as_capture
 from ..verdict.rows import Verdict
 from ..verdict.sentences import plural
-from .classify import reading_of
 from .options import ClassifyOptions, OutputOptions, command_line
+from .reading import reading_of
 from .signals import of_lost_terminal, stopped_by_signals
 
 AHEAD = 4  # files for each process that may be ready before the first one that is not
