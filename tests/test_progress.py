@@ -62,41 +62,46 @@ SURE = {
     "nothing was lost, of few probes": (
         MEASURED,
         "lost 0 of 24 probes to targets that answered (at most 12%, with 95% confidence); "
-        "expected missed responders: 0 on 2 hosts that answered (at most 0)",
+        "expected missed responders: 0 on 2 hosts that answered (at most 0, with 99% confidence)",
     ),
     "little was lost": (
         replace(MEASURED, lost=3),
         "lost 3 of 24 probes to targets that answered; "
-        "expected missed responders: 0 on 2 hosts that answered (at most 0)",
+        "expected missed responders: 0 on 2 hosts that answered (at most 0, with 99% confidence)",
     ),
     "enough was lost to tell the share": (
         replace(MEASURED, tried=200, lost=20),
-        "loss 10.0% a round trip; expected missed responders: 0 on 2 hosts that answered (at most 0)",
+        "loss 10.0% a round trip; "
+        "expected missed responders: 0 on 2 hosts that answered (at most 0, with 99% confidence)",
     ),
     "hosts may seem absent": (
         replace(MEASURED, expected_missed=0.1101, missed_with_hosts=0.11),
         "lost 0 of 24 probes to targets that answered (at most 12%, with 95% confidence); "
-        "expected missed responders: 0.0001 on 2 hosts that answered, and 0.1100 on hosts that seem absent (at most 1)",
+        "expected missed responders: 0.0001 on 2 hosts that answered, and 0.1100 on hosts that seem absent "
+        "(at most 1, with 99% confidence)",
     ),
     "next to nothing is expected": (
         replace(MEASURED, expected_missed=0.00001),
         "lost 0 of 24 probes to targets that answered (at most 12%, with 95% confidence); "
-        "expected missed responders: below 0.0001 on 2 hosts that answered (at most 0)",
+        "expected missed responders: below 0.0001 on 2 hosts that answered (at most 0, with 99% confidence)",
     ),
     "the passes ended before the bound was reached": (
         replace(MEASURED, lost=20, tried=200, passes=11, expected_missed=0.0009, bound=Bound(11, 0.0001)),
-        "loss 10.0% a round trip; expected missed responders: 0.0009 on 2 hosts that answered (at most 0)"
+        "loss 10.0% a round trip; "
+        "expected missed responders: 0.0009 on 2 hosts that answered (at most 0, with 99% confidence)"
         ", above --max-missed 0.0001, because --retries 10 ended the passes",
     ),
     "windows add up": (
         replace(MEASURED, lost=20, tried=200, passes=4, expected_missed=0.25, bound=Bound(11, 1.0, 0.02)),
-        "loss 10.0% a round trip; expected missed responders: 0.2500 on 2 hosts that answered (at most 2)"
+        "loss 10.0% a round trip; "
+        "expected missed responders: 0.2500 on 2 hosts that answered (at most 2, with 99% confidence)"
         ", above --max-missed 2%, which is for one window",
     ),
     "the bound holds for what it is for": (
         replace(MEASURED, lost=20, tried=200, expected_missed=0.11, missed_with_hosts=0.105, bound=Bound()),
         "loss 10.0% a round trip; "
-        "expected missed responders: 0.0050 on 2 hosts that answered, and 0.1050 on hosts that seem absent (at most 1)",
+        "expected missed responders: 0.0050 on 2 hosts that answered, and 0.1050 on hosts that seem absent "
+        "(at most 1, with 99% confidence)",
     ),
     "interrupted in the first window": (
         ScanStats(replies=94_606, interrupted=True),

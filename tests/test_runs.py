@@ -27,7 +27,7 @@ STATS = ScanStats(
 MEASURED = {
     "rate": "200/s (auto)",
     "loss": "loss 2.0% a round trip",
-    "missed": "1.2500 on 7 hosts that answered (at most 4)",
+    "missed": "1.2500 on 7 hosts that answered (at most 4, with 99% confidence)",
     "dropped": "3 received, 0 sent",
     "rejected": "4 bad-cookie",
 }
@@ -41,7 +41,7 @@ SAID = {
     "more": (ScanStats(hosts_unheard=2, responders=1, stopped=Counter({"192.0.2.9": 5}), lost=1, tried=9, loss=0.1,
                        hosts_heard=1), {
         "loss": "lost 1 of 9 probes to targets that answered",
-        "missed": "0 on 1 host that answered (at most 0)",
+        "missed": "0 on 1 host that answered (at most 0, with 99% confidence)",
         "dropped": "0 received, 0 sent",
         "rejected": "none",
         "more": "2 hosts never answered: if they are there, about 2 responders are missed; loss as on the others would "

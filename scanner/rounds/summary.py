@@ -81,7 +81,7 @@ def _trust(stats: ScanStats) -> str:
     return (
         f"{_loss(stats, stats.loss)}; "
         f"expected missed responders: {missed} on {plural(stats.hosts_heard, 'host')} that answered{absent} "
-        f"(at most {stats.at_most_missed:,}){_above_bound(stats)}"
+        f"(at most {stats.at_most_missed:,}, with 99% confidence){_above_bound(stats)}"
     )
 
 
