@@ -18,7 +18,7 @@ from . import privileges
 from .signals import of_a_request, of_lost_terminal
 
 COMPLETION = ("--install-completion", "--show-completion")
-NO_SCAN = {"--help", "-h", "--list-ports"}
+NO_SCAN = {"--help", "-h", "--list-ports", "--fleet"}  # no frame is built here
 GARBAGE_THRESHOLD = 100_000  # new objects before the collector runs
 
 

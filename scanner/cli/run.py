@@ -1,4 +1,4 @@
-"""What `syn` and `connect` do, from the request to the exit code.
+"""What every scan does, from the request to the exit code (`scans` has the kinds of scans).
 
 The request becomes checked values, the session gives batches of rows, and rows and statistics go to the outputs. The
 first Ctrl-C stops the probes and waits for replies under way. The second one ends the scan at once. The rows that
@@ -12,12 +12,11 @@ terminal that has gone ends nothing by itself: the scan goes on for its files.
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
+from contextlib import closing
 
 import numpy as np
 
-from ..config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of, usual_ports_text
+from ..config import SynConfig, TargetOptions, choice_of, config_of, ports_of, usual_ports_text
 from ..errors import INTERRUPTED, UNSURE, ScanError, UsageError, escaped, note
 from ..files import check_new
 from ..output import MANY, Outputs, Run, Summary
@@ -30,7 +29,6 @@ from ..targets.special import guard, skipped_text
 from ..targets.zones import Zones, zones_by
 from ..trace import Watch
 from ..verdict.sentences import plural
-from . import privileges
 from .faults import Faults
 from .options import OutputOptions, ScanRequest, command_line, next_command
 from .progress import Progress, check_form, reading, shown
@@ -39,9 +37,6 @@ from .signals import stopped_by_signals
 from .state_file import StateFile, earlier_answers, open_state
 from .stats_file import write_stats
 from .then import Then
-
-if TYPE_CHECKING:
-    from ..trace.ladder import LadderTarget
 
 
 def _then_of(output: OutputOptions) -> Then | None:
@@ -94,60 +89,6 @@ def print_ports(options: TargetOptions) -> int:
     sys.stdout.flush()
     note(f"{plural(len(ports), 'port')}: {format_ports(ports)}")
     return 0
-
-
-def run_scan(request: ScanRequest) -> int:
-    """A scan from request to exit code: by a fleet, half-open, or by connect()."""
-    if request.fleet.fleet:
-        from .fleet import run_fleet
-
-        return run_fleet(request)
-    return _run_syn(request) if request.verb == "syn" else _run_connect(request)
-
-
-def _run_syn(request: ScanRequest) -> int:
-    """A half-open scan from request to exit code."""
-    from ..halfopen.session import syn_session
-
-    config, spaces, state, then = checked(request)
-    evidence = request.evidence
-    drawn: list[LadderTarget] = []
-    if evidence.ladder is not None:
-        from ..trace.ladder import scan_targets
-
-        drawn = scan_targets(evidence.ladder, spaces)
-    watch = Watch(evidence.record, request.output.force, drawn, evidence.packet_trace)
-
-    def opened(links: set[int]) -> None:
-        """The sockets are open: what replies say is read, and files are opened, without any right of root."""
-        privileges.give_up()
-        watch.open(links)
-
-    with ExitStack() as undo:
-        undo.callback(watch.abandon)
-        session = syn_session(
-            spaces, config, note, watch.see, opened, evidence.verify, excluded_ports_of(request.targets),
-            state.resume_point, state.kept,
-        )  # fmt: skip
-        started = session.now()
-        try:
-            code = run_session(request, spaces, session, state, watch, then)
-        finally:  # a recording is complete however the scan ends
-            watch.close(started, session.now(), session.stats().ring_drops)
-    request.output.print_ladders(watch.ladders())
-    return followed(then, code, request, spaces)
-
-
-def _run_connect(request: ScanRequest) -> int:
-    """A full-handshake scan from request to exit code."""
-    from ..connect.probing import with_routes
-    from ..connect.scan import connect_session
-
-    config, spaces, state, then = checked(request)
-    spaces = spaces.within(with_routes(spaces.hosts, config, note))
-    session = connect_session(spaces, config, state.resume_point, state.kept)
-    code = run_session(request, spaces, session, state, Watch(None, False, [], False), then)
-    return followed(then, code, request, spaces)
 
 
 def _zones(request: ScanRequest, spaces: Spaces) -> Zones:

@@ -108,7 +108,7 @@ def syn(given: Given) -> int:
       halfopen syn 192.0.2.7 -p 22 --ladder
       halfopen syn 192.0.2.7 --record scan.pcapng --verify
     """
-    from .run import run_scan
+    from .scans import run_scan
 
     return run_scan(ScanRequest("syn", given))
 
@@ -121,7 +121,7 @@ def connect(given: Given) -> int:
       halfopen connect 192.0.2.7 -p 1-1024
       halfopen connect 192.0.2.0/24 --top-ports 20 --open -oG scan.gnmap
     """
-    from .run import run_scan
+    from .scans import run_scan
 
     return run_scan(ScanRequest("connect", given))
 
