@@ -5,9 +5,12 @@ tests run in parallel on machines of any speed. `--hypothesis-profile=random` se
 
 Under sudo the program would become the user who called it, who may not write the folders of root's tests. So tests that
 want this set the variables of sudo themselves.
+
+A shell lets its background jobs ignore Ctrl-C, and programs inherit that. Tests of Ctrl-C need a program that hears it.
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -17,3 +20,6 @@ settings.load_profile("repeatable")
 
 for name in ("SUDO_UID", "SUDO_GID"):
     os.environ.pop(name, None)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -340,7 +340,7 @@ def test_a_merge_that_is_ended_while_it_writes_leaves_nothing(
         os.read(reader, 1)
         assert wait_until(lambda: "pipe_write" in Path(f"/proc/{process.pid}/wchan").read_text(), process)
         process.send_signal(number)
-        assert process.wait() == code
+        assert process.wait(60) == code
     finally:
         os.close(reader)
         process.kill()
