@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .capture.source import file_name
 from .capture.times import Period, duration
-from .classifier.classification import DEFAULT_TIMEOUT, Classification, Selection
+from .classifier.classification import DEFAULT_TIMEOUT, LONGEST_TIMEOUT, Classification, Selection
 from .config import SynConfig, TargetOptions, choice_of, config_of, excluded_ports_of, ports_of
 from .declare import declared
 from .errors import UsageError, need_linux
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .targets.ports import Ports
     from .targets.spaces import Spaces
 
-LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
 CHUNK = 1024  # rows that are made at once; all of them are there already
 _TARGET_OPTIONS = declared(TargetOptions, without=("list_ports",))
 _OPTIONS = {**_TARGET_OPTIONS, **declared(SynConfig)}

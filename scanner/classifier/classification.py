@@ -39,6 +39,7 @@ from .settle import retire, settle
 from .summary import count_report, tunnel_counts, tunnel_lines, unread_lines
 
 DEFAULT_TIMEOUT = 1.0
+LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
 MOST_ROWS = 1 << 18  # in one batch; a host is not parted
 _OPEN = RANK[Reason.SYN_ACK]
 

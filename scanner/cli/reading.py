@@ -4,14 +4,12 @@ One capture (`classify`) and every file by itself (`each`) begin here.
 """
 
 from ..capture.times import Period, duration
-from ..classifier.classification import Classification, Selection
+from ..classifier.classification import LONGEST_TIMEOUT, Classification, Selection
 from ..errors import UsageError
 from ..files import check_new
 from ..trace.ladder import EACH, parse_target
 from .options import ClassifyOptions, OutputOptions
 from .progress import check_form
-
-LONGEST_TIMEOUT = 1e9  # seconds; a longer time in nanoseconds would not fit 64 bits
 
 
 def check(options: ClassifyOptions, output: OutputOptions) -> None:

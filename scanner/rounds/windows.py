@@ -118,6 +118,7 @@ class Windows:
                 break
             window.begin_pass(now)
             self.open.append(window)
+            self._asleep_until.pop(id(window), None)  # a closed window may have had this id
             fresh.append(window)
             memory, probes = memory + window.memory, probes - window.ledger.n
         return fresh

@@ -10,13 +10,11 @@ import pytest
 
 from scanner.lab.box import Box, pair_box
 from tests.lab.live import LIVE
+from tests.readme import block_with
 
 pytestmark = LIVE
 ROOT = Path(__file__).resolve().parents[2]
-(LINES,) = [
-    block for block in re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.S | re.M)
-    if "mail -s" in block
-]  # fmt: skip
+LINES = block_with("mail -s")
 PROGRAMS = {
     "halfopen": f'PYTHONPATH={ROOT} exec {sys.executable} -m scanner "$@"',
     "mail": 'test ! -e broken && echo "$@" >> mails && cat >> mails',

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,13 +13,11 @@ import pytest
 from scanner.lab import Box
 from scanner.lab.box import add_addresses, cable, configure, new_namespace
 from tests.lab.live import LIVE
+from tests.readme import block_with
 
 pytestmark = LIVE
 ROOT = Path(__file__).resolve().parents[2]
-(LINES,) = [
-    block for block in re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.S | re.M)
-    if "ssh " in block
-]  # fmt: skip
+LINES = block_with("ssh ")
 MACHINES = ("scanner1", "scanner2", "scanner3")
 # Enters the namespace of the machine that is named, and runs the command there.
 SSH = """#!/bin/sh
